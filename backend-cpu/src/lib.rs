@@ -1,0 +1,1 @@
+//! CPU kernels with run-time dispatch over instruction sets.

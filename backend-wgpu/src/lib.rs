@@ -1,0 +1,1 @@
+//! Runs the generated WGSL kernels through wgpu.

@@ -1,0 +1,1 @@
+//! Receipts, metrics and reference lanes.

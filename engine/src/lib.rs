@@ -1,0 +1,1 @@
+//! Model graphs, KV cache, sampling and device selection: GGUF in, tokens out.

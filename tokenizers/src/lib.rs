@@ -1,0 +1,1 @@
+//! Tokenizer loading, discovery and token accounting.

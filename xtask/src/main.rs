@@ -1,0 +1,3 @@
+//! Provisioning, preflight, parity and fixtures.
+
+fn main() {}
