@@ -1,1 +1,20 @@
-//! The vocabulary of compute: formats, operations, the Backend trait and its scalar oracle.
+//! The vocabulary of compute.
+//!
+//! What a model computes is written down here once: the weight [`format`]s, the fused operations of a
+//! forward pass ([`program`]), the [`backend::Backend`] trait that runs them, the order of every float
+//! reduction ([`order`]) and a plain scalar implementation of each operation, the [`oracle`] that judges
+//! all others. No instruction set, no shader and no model is named in this crate.
+
+pub mod backend;
+pub mod format;
+pub mod oracle;
+pub mod order;
+pub mod program;
+pub mod recorder;
+
+pub use backend::{
+    Backend, BackendError, Batch, CacheId, Candidate, Output, Segment, Want, WeightSource,
+};
+pub use format::Format;
+pub use program::{BufferId, Op, Program, WeightId};
+pub use recorder::KernelRecorder;

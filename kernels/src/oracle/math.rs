@@ -1,0 +1,133 @@
+//! Elementwise functions, norms and reductions.
+
+use std::cmp::Ordering;
+
+use crate::backend::Candidate;
+use crate::order::{LANES, fold};
+use crate::program::Activation;
+
+/// `e^x`. Maximum error 2 ULP on `[-87, 88]`; smaller and larger arguments are clamped to that range. The
+/// polynomial is Cephes' `expf`, evaluated with fused multiply-adds.
+pub fn exp(x: f32) -> f32 {
+    let x = if x < 88.0 { x } else { 88.0 };
+    let x = if x > -87.0 { x } else { -87.0 };
+    let n = (x * std::f32::consts::LOG2_E).round_ties_even();
+    let r = n.mul_add(-0.693_359_375, x);
+    let r = n.mul_add(2.121_944_4e-4, r);
+    let mut p = 1.987_569_1e-4_f32;
+    for c in [
+        1.398_199_9e-3,
+        8.333_452e-3,
+        4.166_579_6e-2,
+        1.666_666_5e-1,
+        5.000_000_1e-1,
+    ] {
+        p = p.mul_add(r, c);
+    }
+    let p = p.mul_add(r * r, r) + 1.0;
+    p * f32::from_bits(((n as i32 + 127) as u32) << 23)
+}
+
+/// The dot product of two f32 rows in the order of [`crate::order`].
+pub fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let mut lanes = [0.0; LANES];
+    for (i, (a, b)) in a.iter().zip(b).enumerate() {
+        lanes[i % LANES] = a.mul_add(*b, lanes[i % LANES]);
+    }
+    fold(lanes)
+}
+
+/// The sum of squares of a row: squares in f32, summed in f64.
+pub fn sum_of_squares(x: &[f32]) -> f64 {
+    let mut lanes = [0.0; LANES];
+    for (i, x) in x.iter().enumerate() {
+        lanes[i % LANES] += f64::from(x * x);
+    }
+    fold(lanes)
+}
+
+/// RMS norm of a row: `x / sqrt(mean(x^2) + eps) * gain`.
+pub fn norm(x: &[f32], gain: &[f32], eps: f32) -> Vec<f32> {
+    let mean = (sum_of_squares(x) / x.len() as f64) as f32;
+    let scale = 1.0 / (mean + eps).sqrt();
+    x.iter()
+        .zip(gain)
+        .map(|(x, gain)| x * scale * gain)
+        .collect()
+}
+
+/// The gate's activation function.
+pub fn activate(activation: Activation, x: f32) -> f32 {
+    match activation {
+        Activation::Silu => x / (1.0 + exp(-x)),
+        Activation::Relu2 => {
+            let x = if x > 0.0 { x } else { 0.0 };
+            x * x
+        }
+    }
+}
+
+/// `activation(gate) * up`.
+pub fn gated(activation: Activation, gate: f32, up: f32) -> f32 {
+    activate(activation, gate) * up
+}
+
+/// `x` rounded to binary16, ties to even.
+pub fn round_f16(x: f32) -> f32 {
+    half::f16::from_f32(x).to_f32()
+}
+
+/// Order of candidates: larger logits first, lower ids first among equals. A NaN comes last.
+fn better(a: &Candidate, b: &Candidate) -> Ordering {
+    let key = |logit: f32| {
+        if logit.is_nan() {
+            f32::NEG_INFINITY
+        } else {
+            logit
+        }
+    };
+    key(b.logit).total_cmp(&key(a.logit)).then(a.id.cmp(&b.id))
+}
+
+/// The `k` best of a row of logits.
+pub fn top(logits: &[f32], k: usize) -> Vec<Candidate> {
+    // -0 and +0 are equal logits.
+    let candidate = |(id, logit): (usize, &f32)| Candidate {
+        id: id as u32,
+        logit: logit + 0.0,
+    };
+    let mut all: Vec<Candidate> = logits.iter().enumerate().map(candidate).collect();
+    all.sort_by(better);
+    all.truncate(k);
+    all
+}
+
+/// The id of the largest logit, the lowest among equals.
+pub fn argmax(logits: &[f32]) -> u32 {
+    top(logits, 1)[0].id
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exp_is_within_two_ulp() {
+        let mut x = -87.0_f32;
+        while x < 88.0 {
+            let exact = f64::from(x).exp();
+            let ulp = f64::from((exact as f32).next_up()) - f64::from(exact as f32);
+            assert!((f64::from(exp(x)) - exact).abs() <= 2.0 * ulp, "exp({x})");
+            x += 0.003_717;
+        }
+        assert_eq!(exp(0.0), 1.0);
+        assert!(exp(f32::NEG_INFINITY) < 2e-38 && exp(1e30).is_finite());
+    }
+
+    #[test]
+    fn top_prefers_lower_ids_and_ignores_nan() {
+        let best = top(&[1.0, f32::NAN, 3.0, 3.0, -0.0, 0.0], 3);
+        assert_eq!(best.iter().map(|c| c.id).collect::<Vec<_>>(), [2, 3, 0]);
+        assert_eq!(argmax(&[-0.0, 0.0]), 0);
+    }
+}

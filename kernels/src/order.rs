@@ -1,0 +1,40 @@
+//! The one order of every float reduction, so that the same bits come out on every CPU.
+//!
+//! Integer sums are exact and need no order. Float sums are defined over [`LANES`] virtual lanes, whatever
+//! the width of the machine's registers:
+//!
+//! - **Dot product** of `n` values: lane `j` starts at 0 and takes `fma(a[i], b[i], lane[j])` for
+//!   `i = j, j + 16, j + 32, ...` in turn. Then lanes fold in halves: `j += j + 8`, `j += j + 4`,
+//!   `j += j + 2`, `j += j + 1` ([`fold`]).
+//! - **Sum of squares**: `x * x` rounded to f32, then added in f64 over the same lanes and fold.
+//! - **Blockwise products** (`TQ1_0`, `TQ2_0`, `Q6_K`): block after block,
+//!   `sum = fma(d_weight * d_activation, integer, sum)`.
+//! - **`Q8_0`**: within a block of 32, lane `j < 8` has the integer sum of elements `4j .. 4j + 4`; block `b`
+//!   adds `fma(d_weight * d_activation, integer, lane[(b % 2) * 8 + j])`; then the fold.
+//! - **Attention scores**: one chain per key, `s = fma(q[d], k[d], s)` for `d = 0, 1, 2, ...` from 0, then
+//!   `s * scale`.
+//! - **Softmax and weighted values**: keys are taken in spans of [`SPAN`] positions counted from position 0.
+//!   In a span: the maximum, `p = exp(s - max)`, the sum of `p` over 16 lanes and the fold, and
+//!   `a[d] = fma(p, v[d], a[d])` key after key. Spans merge in order:
+//!   `m' = max(m, m_i)`, `l = fma(l, exp(m - m'), l_i * exp(m_i - m'))`, and `a[d]` the same way; the result
+//!   is `a[d] / l`.
+//!
+//! None of these depends on how many threads share the work or how a prompt is cut into batches.
+
+/// Virtual lanes of a float reduction.
+pub const LANES: usize = 16;
+
+/// Keys that share one softmax maximum. See the module's text.
+pub const SPAN: usize = 256;
+
+/// Folds the lanes of a reduction in halves: 8, 4, 2, 1.
+pub fn fold<T: Copy + std::ops::Add<Output = T>>(mut lanes: [T; LANES]) -> T {
+    let mut half = LANES / 2;
+    while half > 0 {
+        for j in 0..half {
+            lanes[j] = lanes[j] + lanes[j + half];
+        }
+        half /= 2;
+    }
+    lanes[0]
+}
