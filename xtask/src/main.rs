@@ -1,3 +1,15 @@
-//! Provisioning, preflight, parity and fixtures.
+//! The `xtask` program: parse, dispatch, turn the outcome into an exit code. Everything else lives in the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    match xtask::Cli::parse().command.run() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("Error: {error:#}");
+            xtask::Exit::of(&error).into()
+        }
+    }
+}
