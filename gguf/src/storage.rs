@@ -1,0 +1,44 @@
+//! Where a file's bytes live: in a memory map, in the program itself, or in a buffer.
+
+use std::sync::Arc;
+
+use crate::map::Map;
+
+/// The bytes of a file.
+pub(crate) enum Storage {
+    Map(Map),
+    Static(&'static [u8]),
+    Owned(Vec<u8>),
+}
+
+impl Storage {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match self {
+            Storage::Map(map) => map.bytes(),
+            Storage::Static(bytes) => bytes,
+            Storage::Owned(bytes) => bytes,
+        }
+    }
+}
+
+/// A part of a file that keeps the file alive.
+#[derive(Clone)]
+pub(crate) struct Slice {
+    pub(crate) storage: Arc<Storage>,
+    pub(crate) start: usize,
+    pub(crate) len: usize,
+}
+
+impl Slice {
+    pub(crate) fn from_vec(bytes: Vec<u8>) -> Self {
+        Self {
+            start: 0,
+            len: bytes.len(),
+            storage: Arc::new(Storage::Owned(bytes)),
+        }
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.storage.bytes()[self.start..self.start + self.len]
+    }
+}

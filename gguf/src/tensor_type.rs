@@ -1,0 +1,172 @@
+//! The tensor types of ggml and its forks: ids, names and sizes, not what the bytes mean.
+
+/// A tensor type: its id in the file, its name, and the size of its blocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TensorType {
+    /// The id in the file.
+    pub id: u32,
+    /// The name ggml gives it, in upper case. Where forks use one id for different types, all of their names.
+    pub name: &'static str,
+    /// How many bytes it takes, or `None` where the id alone does not say.
+    pub block: Option<Block>,
+}
+
+/// The size of a tensor type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Block {
+    /// Weights in a block. A row holds whole blocks.
+    pub len: u64,
+    /// Bytes of a block.
+    pub bytes: u64,
+    /// Bytes that follow all blocks of the tensor.
+    pub trailer: u64,
+}
+
+/// IEEE binary32.
+pub const F32: u32 = 0;
+/// IEEE binary16.
+pub const F16: u32 = 1;
+/// 32 signed bytes and one f16 scale.
+pub const Q8_0: u32 = 8;
+/// 256 weights of 6 bits with sub-scales.
+pub const Q6_K: u32 = 14;
+/// bfloat16.
+pub const BF16: u32 = 30;
+/// Ternary, 1.6875 bits a weight.
+pub const TQ1_0: u32 = 34;
+/// Ternary, 2.0625 bits a weight.
+pub const TQ2_0: u32 = 35;
+/// Ternary, 2 bits a weight and one scale for the tensor (bitnet.cpp).
+pub const I2_S: u32 = 36;
+
+const fn sized(id: u32, name: &'static str, len: u64, bytes: u64) -> TensorType {
+    let block = Block {
+        len,
+        bytes,
+        trailer: 0,
+    };
+    TensorType {
+        id,
+        name,
+        block: Some(block),
+    }
+}
+
+const fn unsized_type(id: u32, name: &'static str) -> TensorType {
+    TensorType {
+        id,
+        name,
+        block: None,
+    }
+}
+
+/// Every type known here, in ascending order of id.
+///
+/// Ids 36 to 39 were given to different types by llama.cpp and bitnet.cpp. For 36 the older llama.cpp type was
+/// withdrawn before files with it spread, so I2_S is meant. The others cannot be told apart.
+pub const ALL: &[TensorType] = &[
+    sized(F32, "F32", 1, 4),
+    sized(F16, "F16", 1, 2),
+    sized(2, "Q4_0", 32, 18),
+    sized(3, "Q4_1", 32, 20),
+    sized(6, "Q5_0", 32, 22),
+    sized(7, "Q5_1", 32, 24),
+    sized(Q8_0, "Q8_0", 32, 34),
+    sized(9, "Q8_1", 32, 36),
+    sized(10, "Q2_K", 256, 84),
+    sized(11, "Q3_K", 256, 110),
+    sized(12, "Q4_K", 256, 144),
+    sized(13, "Q5_K", 256, 176),
+    sized(Q6_K, "Q6_K", 256, 210),
+    sized(15, "Q8_K", 256, 292),
+    sized(16, "IQ2_XXS", 256, 66),
+    sized(17, "IQ2_XS", 256, 74),
+    sized(18, "IQ3_XXS", 256, 98),
+    sized(19, "IQ1_S", 256, 50),
+    sized(20, "IQ4_NL", 32, 18),
+    sized(21, "IQ3_S", 256, 110),
+    sized(22, "IQ2_S", 256, 82),
+    sized(23, "IQ4_XS", 256, 136),
+    sized(24, "I8", 1, 1),
+    sized(25, "I16", 1, 2),
+    sized(26, "I32", 1, 4),
+    sized(27, "I64", 1, 8),
+    sized(28, "F64", 1, 8),
+    sized(29, "IQ1_M", 256, 56),
+    sized(BF16, "BF16", 1, 2),
+    sized(31, "Q4_0_4_4", 32, 18),
+    sized(32, "Q4_0_4_8", 32, 18),
+    sized(33, "Q4_0_8_8", 32, 18),
+    sized(TQ1_0, "TQ1_0", 256, 54),
+    sized(TQ2_0, "TQ2_0", 256, 66),
+    TensorType {
+        id: I2_S,
+        name: "I2_S",
+        block: Some(Block {
+            len: 128,
+            bytes: 32,
+            trailer: 32,
+        }),
+    },
+    unsized_type(37, "I8_S or IQ4_NL_4_8"),
+    unsized_type(38, "TL1 or IQ4_NL_8_8"),
+    unsized_type(39, "TL2 or MXFP4"),
+    sized(40, "NVFP4", 64, 36),
+    sized(41, "Q1_0", 128, 18),
+    sized(42, "Q2_0", 64, 18),
+];
+
+impl TensorType {
+    /// The type with this id, if it is known.
+    pub fn from_id(id: u32) -> Option<&'static TensorType> {
+        ALL.binary_search_by_key(&id, |known| known.id)
+            .ok()
+            .map(|index| &ALL[index])
+    }
+
+    /// The name of the type with this id, `unknown` where there is none.
+    pub fn name_of(id: u32) -> &'static str {
+        Self::from_id(id).map_or("unknown", |known| known.name)
+    }
+}
+
+impl Block {
+    /// Bytes of a tensor of `elements` weights in rows of `row`; `None` where rows do not hold whole blocks
+    /// or the number is too large to count.
+    pub fn tensor_bytes(&self, elements: u64, row: u64) -> Option<u64> {
+        if !row.is_multiple_of(self.len) {
+            return None;
+        }
+        (elements / self.len)
+            .checked_mul(self.bytes)?
+            .checked_add(self.trailer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_ascend_so_that_the_search_finds_them() {
+        assert!(ALL.windows(2).all(|pair| pair[0].id < pair[1].id));
+        for known in ALL {
+            assert_eq!(TensorType::from_id(known.id), Some(known));
+        }
+        assert_eq!(TensorType::from_id(4), None);
+        assert_eq!(TensorType::name_of(4000), "unknown");
+    }
+
+    #[test]
+    fn i2_s_has_one_trailer_for_the_whole_tensor() {
+        let block = TensorType::from_id(I2_S).and_then(|t| t.block).unwrap();
+        assert_eq!(block.tensor_bytes(256 * 768, 768), Some(49_184));
+        assert_eq!(block.tensor_bytes(64 * 2, 64), None);
+    }
+
+    #[test]
+    fn a_size_that_cannot_be_counted_is_none() {
+        let block = TensorType::from_id(F32).and_then(|t| t.block).unwrap();
+        assert_eq!(block.tensor_bytes(u64::MAX, 1), None);
+    }
+}
