@@ -1,1 +1,28 @@
-//! CPU kernels with run-time dispatch over instruction sets.
+//! Runs programs on the CPU.
+//!
+//! Kernels exist per instruction set and are chosen at run time ([`Isa`]); the executor walks a program on a
+//! persistent pool of threads. Results are the same bits for every instruction set, number of threads and
+//! way of cutting a prompt into batches: float reductions follow `bitnet_kernels::order`, and who computes a
+//! piece never matters. No model is named here.
+
+mod blocks;
+mod buffers;
+mod cache;
+mod cells;
+mod exec;
+mod generic;
+mod head;
+mod isa;
+mod lanes;
+mod matrix;
+mod pool;
+mod scalar;
+mod table;
+mod weights;
+#[cfg(target_arch = "x86_64")]
+mod x86_64;
+
+mod backend;
+
+pub use backend::{CpuBackend, CpuOptions};
+pub use isa::{Isa, IsaError};

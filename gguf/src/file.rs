@@ -97,6 +97,11 @@ impl Gguf {
         self.storage.bytes().len()
     }
 
+    /// The whole file.
+    pub fn bytes(&self) -> &[u8] {
+        self.storage.bytes()
+    }
+
     /// What the file says about itself.
     pub fn metadata(&self) -> &Metadata {
         &self.metadata

@@ -3,7 +3,10 @@
 //! A backend is made from a program and its weights by its own crate, then used through this trait. It owns
 //! all its buffers and caches; nothing leaves it but what is asked for.
 
+use std::ops::Range;
 use std::sync::Arc;
+
+use bitnet_gguf::Gguf;
 
 use crate::program::{BufferId, Program};
 use crate::recorder::KernelRecorder;
@@ -65,14 +68,32 @@ pub struct Output {
     pub top: Vec<Candidate>,
 }
 
-/// Where the bytes of weights come from.
+/// Where the bytes of weights come from: one region of memory with named parts.
 pub trait WeightSource: Send + Sync {
-    /// The bytes of a tensor, or `None` when there is no such tensor.
-    fn bytes(&self, name: &str) -> Option<&[u8]>;
+    /// The region. It does not move or change while the source lives.
+    fn bytes(&self) -> &[u8];
 
-    /// Tells that a tensor's bytes will seldom be read from now on, so that the memory they occupy may be
-    /// used otherwise. They stay readable.
-    fn release(&self, _name: &str) {}
+    /// The part of the region that a tensor takes, or `None` when there is no such tensor.
+    fn find(&self, name: &str) -> Option<Range<usize>>;
+
+    /// Tells that a part will seldom be read from now on, so that the memory it occupies may be used
+    /// otherwise. It stays readable.
+    fn release(&self, _part: Range<usize>) {}
+}
+
+impl WeightSource for Gguf {
+    fn bytes(&self) -> &[u8] {
+        Gguf::bytes(self)
+    }
+
+    fn find(&self, name: &str) -> Option<Range<usize>> {
+        self.tensor(name)?.range().ok()
+    }
+
+    fn release(&self, part: Range<usize>) {
+        // Only advice: a system that does not take it keeps the memory.
+        let _ = self.advise_dont_need(part);
+    }
 }
 
 /// Weights shared by everyone who reads them.
@@ -149,7 +170,7 @@ pub trait Backend: Send {
     ) -> Result<(), BackendError>;
 
     /// Runs only the operations `ops` (indices into the program) for `batch`, on what the buffers hold.
-    fn run(&mut self, batch: &Batch<'_>, ops: std::ops::Range<usize>) -> Result<(), BackendError>;
+    fn run(&mut self, batch: &Batch<'_>, ops: Range<usize>) -> Result<(), BackendError>;
 
     /// Reads the first `rows` rows of a buffer, decoded to f32: `[rows, width]`.
     fn read(&mut self, buffer: BufferId, rows: usize) -> Result<Vec<f32>, BackendError>;

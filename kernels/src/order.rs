@@ -13,19 +13,15 @@
 //!   adds `fma(d_weight * d_activation, integer, lane[(b % 2) * 8 + j])`; then the fold.
 //! - **Attention scores**: one chain per key, `s = fma(q[d], k[d], s)` for `d = 0, 1, 2, ...` from 0, then
 //!   `s * scale`.
-//! - **Softmax and weighted values**: keys are taken in spans of [`SPAN`] positions counted from position 0.
-//!   In a span: the maximum, `p = exp(s - max)`, the sum of `p` over 16 lanes and the fold, and
-//!   `a[d] = fma(p, v[d], a[d])` key after key. Spans merge in order:
-//!   `m' = max(m, m_i)`, `l = fma(l, exp(m - m'), l_i * exp(m_i - m'))`, and `a[d]` the same way; the result
-//!   is `a[d] / l`.
+//! - **Softmax and weighted values**: the maximum over all visible keys, `p = exp(s - max)`, the sum of `p` over
+//!   the lanes (key `i` in lane `i % 16`) and the fold, then `a[d] = fma(p, v[d], a[d])` key after key from 0;
+//!   the result is `a[d] / sum`. Where weights are rounded, `p` becomes `f16(p * (1 / sum))` before it meets a
+//!   value, and the result is `a[d]`.
 //!
 //! None of these depends on how many threads share the work or how a prompt is cut into batches.
 
 /// Virtual lanes of a float reduction.
 pub const LANES: usize = 16;
-
-/// Keys that share one softmax maximum. See the module's text.
-pub const SPAN: usize = 256;
 
 /// Folds the lanes of a reduction in halves: 8, 4, 2, 1.
 pub fn fold<T: Copy + std::ops::Add<Output = T>>(mut lanes: [T; LANES]) -> T {

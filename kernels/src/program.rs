@@ -104,6 +104,8 @@ pub struct AttentionShape {
     pub head_dim: usize,
     /// Factor on the scores, `1 / sqrt(head_dim)`.
     pub scale: f32,
+    /// Whether softmax weights are rounded to binary16 before they meet the values, as llama.cpp does.
+    pub round_weights: bool,
     /// The rotation of queries and keys.
     pub rope: Rope,
 }

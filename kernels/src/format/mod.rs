@@ -98,7 +98,7 @@ impl Format {
 
     /// Bytes of one row of `cols` weights, or `None` when `cols` is no multiple of the block.
     pub const fn row_bytes(self, cols: usize) -> Option<usize> {
-        if cols % self.block_len() != 0 {
+        if !cols.is_multiple_of(self.block_len()) {
             return None;
         }
         (cols / self.block_len()).checked_mul(self.block_bytes())
@@ -149,5 +149,29 @@ impl Encoding {
             Encoding::Q8K => Some(256),
             Encoding::Q8_0 => Some(32),
         }
+    }
+}
+
+/// Decodes a row of weights, without the tensor's scale where the format keeps one (`I2_S`).
+///
+/// `bytes` holds at least the row, `out.len()` is its length.
+pub fn dequantize_row(format: Format, bytes: &[u8], out: &mut [f32]) {
+    match format {
+        Format::F32 => {
+            for (out, bytes) in out.iter_mut().zip(bytes.as_chunks::<4>().0) {
+                *out = f32::from_le_bytes(*bytes);
+            }
+        }
+        Format::F16 => {
+            for (out, bytes) in out.iter_mut().zip(bytes.as_chunks::<2>().0) {
+                *out = half::f16::from_le_bytes(*bytes).to_f32();
+            }
+        }
+        Format::BF16 => {
+            for (out, bytes) in out.iter_mut().zip(bytes.as_chunks::<2>().0) {
+                *out = half::bf16::from_le_bytes(*bytes).to_f32();
+            }
+        }
+        other => unimplemented!("rows of {other}"),
     }
 }

@@ -12,7 +12,7 @@ pub fn exp(x: f32) -> f32 {
     let x = if x < 88.0 { x } else { 88.0 };
     let x = if x > -87.0 { x } else { -87.0 };
     let n = (x * std::f32::consts::LOG2_E).round_ties_even();
-    let r = n.mul_add(-0.693_359_375, x);
+    let r = n.mul_add(-0.693_359_4, x);
     let r = n.mul_add(2.121_944_4e-4, r);
     let mut p = 1.987_569_1e-4_f32;
     for c in [
@@ -20,7 +20,7 @@ pub fn exp(x: f32) -> f32 {
         8.333_452e-3,
         4.166_579_6e-2,
         1.666_666_5e-1,
-        5.000_000_1e-1,
+        0.5,
     ] {
         p = p.mul_add(r, c);
     }

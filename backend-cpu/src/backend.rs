@@ -1,0 +1,321 @@
+//! [`CpuBackend`]: the [`Backend`] of the CPU.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicUsize;
+
+use bitnet_kernels::backend::SharedWeights;
+use bitnet_kernels::oracle;
+use bitnet_kernels::program::{BufferId, Op, Product, Rows};
+use bitnet_kernels::{
+    Backend, BackendError, Batch, CacheId, KernelRecorder, Output, Program, Want,
+};
+
+use crate::buffers::Buffer;
+use crate::cache::Cache;
+use crate::cells::Cells;
+use crate::exec::{Pass, Place, Scratch};
+use crate::isa::Isa;
+use crate::pool::Pool;
+use crate::table::Kernels;
+use crate::weights::Weights;
+
+/// How to run on the CPU.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CpuOptions {
+    /// Threads, the caller's included; all cores when absent.
+    pub threads: Option<usize>,
+    /// The instruction set; the fastest that the CPU has when absent.
+    pub isa: Option<Isa>,
+}
+
+/// A program with its weights on the CPU.
+pub struct CpuBackend {
+    program: Program,
+    weights: Weights,
+    kernels: &'static Kernels,
+    pool: Pool,
+    buffers: Vec<Buffer>,
+    caches: BTreeMap<CacheId, Cache>,
+    next_cache: u32,
+    recorder: KernelRecorder,
+    scratch: Vec<Mutex<Scratch>>,
+    tickets: Vec<AtomicUsize>,
+    frequencies: Vec<f32>,
+    rotations: Cells<f32>,
+    places: Vec<Place>,
+}
+
+const DEVICE: &str = "cpu";
+
+impl CpuBackend {
+    /// Places `program` on the CPU. Weights stay in `source` and are read there.
+    pub fn load(
+        program: Program,
+        source: SharedWeights,
+        options: CpuOptions,
+    ) -> Result<CpuBackend, BackendError> {
+        let isa = options.isa.unwrap_or_else(Isa::best);
+        let kernels = isa.kernels().ok_or_else(|| BackendError::Unsupported {
+            device: DEVICE.to_owned(),
+            what: format!("the instruction set {isa}: this CPU lacks it"),
+        })?;
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = options.threads.unwrap_or_else(cores).max(1);
+        let pool = Pool::new(threads).map_err(|error| BackendError::Device {
+            device: DEVICE.to_owned(),
+            problem: format!("starting {threads} threads: {error}; try fewer"),
+        })?;
+        Ok(CpuBackend {
+            weights: Weights::new(&program, source)?,
+            kernels,
+            pool,
+            buffers: program.buffers.iter().map(Buffer::new).collect(),
+            caches: BTreeMap::new(),
+            next_cache: 0,
+            recorder: KernelRecorder::default(),
+            scratch: (0..threads).map(|_| Mutex::default()).collect(),
+            tickets: (0..=program.ops.len())
+                .map(|_| AtomicUsize::new(0))
+                .collect(),
+            frequencies: oracle::rope_frequencies(&program.attention.rope),
+            rotations: Cells::default(),
+            places: Vec::new(),
+            program,
+        })
+    }
+
+    fn cache(&mut self, id: CacheId) -> Result<&mut Cache, BackendError> {
+        self.caches
+            .get_mut(&id)
+            .ok_or_else(|| BackendError::Batch(format!("there is no cache {}", id.0)))
+    }
+
+    /// Checks the batch and makes room for it.
+    fn prepare(&mut self, batch: &Batch<'_>) -> Result<(), BackendError> {
+        batch.validate(&self.program)?;
+        self.places.clear();
+        for (sequence, segment) in batch.segments.iter().enumerate() {
+            let room = self.cache(segment.cache)?.shape.positions;
+            if segment.start + segment.len > room {
+                return Err(BackendError::Batch(format!(
+                    "positions {} to {} do not fit a cache of {room}",
+                    segment.start,
+                    segment.start + segment.len
+                )));
+            }
+            let positions = segment.start..segment.start + segment.len;
+            self.places
+                .extend(positions.map(|position| Place { sequence, position }));
+        }
+        let (tokens, selected) = (batch.tokens.len(), batch.selected.len());
+        for (buffer, desc) in self.buffers.iter_mut().zip(&self.program.buffers) {
+            buffer.reserve(match desc.rows {
+                Rows::Batch => tokens,
+                Rows::Selected => selected,
+            });
+        }
+        let last = self
+            .places
+            .iter()
+            .map(|place| place.position)
+            .max()
+            .unwrap_or(0);
+        self.rotations.reserve(tokens * self.frequencies.len() * 2);
+        for scratch in &mut self.scratch {
+            let scratch = scratch
+                .get_mut()
+                .unwrap_or_else(|poisoned| poisoned.into_inner());
+            scratch.reserve(tokens.max(selected), last, &self.program);
+        }
+        Ok(())
+    }
+
+    /// Notes the kernels of the operations to come.
+    fn note(&mut self, batch: &Batch<'_>, ops: Range<usize>) {
+        let isa = self.kernels;
+        let kernel = |product: &Product| {
+            let rows = match self.program.buffer(product.x).rows {
+                Rows::Batch => batch.tokens.len(),
+                Rows::Selected => batch.selected.len(),
+            };
+            (isa.tile)(self.program.weight(product.weight).format, rows).name
+        };
+        for op in &self.program.ops[ops] {
+            match op {
+                Op::Linear { products, .. } => {
+                    for (product, _) in products {
+                        self.recorder.note(kernel(product));
+                    }
+                }
+                Op::GatedLinear { gate, up, .. } => {
+                    self.recorder.note(kernel(gate));
+                    self.recorder.note(kernel(up));
+                }
+                Op::Head { product, .. } => self.recorder.note(kernel(product)),
+                _ => self.recorder.note(op.name()),
+            }
+        }
+    }
+}
+
+impl Backend for CpuBackend {
+    fn device(&self) -> String {
+        let threads = self.pool.threads();
+        format!(
+            "{DEVICE} {}, {threads} thread{}",
+            self.kernels.isa,
+            if threads == 1 { "" } else { "s" }
+        )
+    }
+
+    fn program(&self) -> &Program {
+        &self.program
+    }
+
+    fn create_cache(&mut self, positions: usize) -> Result<CacheId, BackendError> {
+        let id = CacheId(self.next_cache);
+        self.next_cache += 1;
+        self.caches.insert(id, Cache::new(&self.program, positions));
+        Ok(id)
+    }
+
+    fn drop_cache(&mut self, cache: CacheId) {
+        self.caches.remove(&cache);
+    }
+
+    fn forward(
+        &mut self,
+        batch: &Batch<'_>,
+        want: Want,
+        out: &mut Output,
+    ) -> Result<(), BackendError> {
+        let nothing = [];
+        let batch = match want {
+            Want::Nothing => &Batch {
+                selected: &nothing,
+                ..*batch
+            },
+            _ => batch,
+        };
+        self.run(batch, 0..self.program.ops.len())?;
+        out.logits.clear();
+        out.top.clear();
+        let logits = self.program.ops.iter().find_map(|op| match op {
+            Op::Head { logits, .. } => Some(*logits),
+            _ => None,
+        });
+        let Some(logits) = logits else { return Ok(()) };
+        let vocabulary = self.program.vocabulary;
+        let len = batch.selected.len() * vocabulary;
+        let logits = &self.buffers[logits.0 as usize].values.as_mut()[..len];
+        match want {
+            Want::Nothing => {}
+            Want::Logits => out.logits.extend_from_slice(logits),
+            Want::Top(k) => {
+                for row in logits.chunks_exact(vocabulary) {
+                    crate::head::top(row, k, &mut out.top);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn run(&mut self, batch: &Batch<'_>, ops: Range<usize>) -> Result<(), BackendError> {
+        self.prepare(batch)?;
+        self.note(batch, ops.clone());
+        for ticket in &mut self.tickets {
+            *ticket.get_mut() = 0;
+        }
+        let caches: Vec<&Cache> = batch
+            .segments
+            .iter()
+            .map(|segment| &self.caches[&segment.cache])
+            .collect();
+        let pass = Pass {
+            kernels: self.kernels,
+            program: &self.program,
+            weights: &self.weights,
+            buffers: &self.buffers,
+            caches: &caches,
+            tokens: batch.tokens,
+            places: &self.places,
+            selected: batch.selected,
+            ops,
+            tickets: &self.tickets,
+            frequencies: &self.frequencies,
+            rotations: &self.rotations,
+        };
+        let scratch = &self.scratch;
+        self.pool.run(|team| {
+            let mut scratch = scratch[team.thread]
+                .lock()
+                .unwrap_or_else(|poisoned| poisoned.into_inner());
+            pass.run(team, &mut scratch);
+        });
+        Ok(())
+    }
+
+    fn read(&mut self, buffer: BufferId, rows: usize) -> Result<Vec<f32>, BackendError> {
+        let buffer = &mut self.buffers[buffer.0 as usize];
+        buffer.reserve(rows);
+        Ok(buffer.decode(rows))
+    }
+
+    fn write(&mut self, buffer: BufferId, values: &[f32]) -> Result<(), BackendError> {
+        let buffer = &mut self.buffers[buffer.0 as usize];
+        buffer.reserve(values.len() / buffer.width);
+        let Some(into) = buffer.values.as_mut().get_mut(..values.len()) else {
+            return Err(BackendError::Batch(
+                "only f32 buffers can be written".to_owned(),
+            ));
+        };
+        into.copy_from_slice(values);
+        Ok(())
+    }
+
+    fn read_cache(
+        &mut self,
+        cache: CacheId,
+        layer: usize,
+        positions: usize,
+    ) -> Result<(Vec<f32>, Vec<f32>), BackendError> {
+        let cache = self.cache(cache)?;
+        let shape = cache.shape;
+        let (mut keys, mut values) = (Vec::new(), Vec::new());
+        for position in 0..positions {
+            for head in 0..shape.kv_heads {
+                for d in 0..shape.head_dim {
+                    keys.push(cache.keys.get(shape.key(layer, head, position, d)));
+                    values.push(cache.values.get(shape.value(layer, head, position) + d));
+                }
+            }
+        }
+        Ok((keys, values))
+    }
+
+    fn write_cache(
+        &mut self,
+        cache: CacheId,
+        layer: usize,
+        keys: &[f32],
+        values: &[f32],
+    ) -> Result<(), BackendError> {
+        let cache = self.cache(cache)?;
+        let shape = cache.shape;
+        for (i, (key, value)) in keys.iter().zip(values).enumerate() {
+            let (row, d) = (i / shape.head_dim, i % shape.head_dim);
+            let (position, head) = (row / shape.kv_heads, row % shape.kv_heads);
+            cache.keys.set(shape.key(layer, head, position, d), *key);
+            cache
+                .values
+                .set(shape.value(layer, head, position) + d, *value);
+        }
+        Ok(())
+    }
+
+    fn recorder(&mut self) -> &mut KernelRecorder {
+        &mut self.recorder
+    }
+}

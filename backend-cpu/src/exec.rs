@@ -1,0 +1,498 @@
+//! One forward pass on one thread of the team: the operations in order, a barrier between any two.
+//!
+//! Every operation is cut into pieces, and threads take pieces by ticket, so that a thread that the system
+//! holds up does not hold up the others. A piece writes what no other piece of the operation touches; that,
+//! and the barrier, is what the `unsafe` blocks here rest on. Who computes a piece never changes its value.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bitnet_kernels::Program;
+use bitnet_kernels::order::LANES;
+use bitnet_kernels::program::{Activation, BufferId, CacheType, Op, Pairing, Product, Rows};
+
+use crate::buffers::Buffer;
+use crate::cache::{Cache, Elements};
+use crate::cells::Cells;
+use crate::generic::attention::Visible;
+use crate::matrix::{Encoded, Matrix, TileKernel};
+use crate::pool::Team;
+use crate::table::{AttendFn, Kernels};
+use crate::weights::Weights;
+
+/// Rows of a matrix in one piece of work.
+const ROWS: usize = 64;
+
+/// A token's place.
+#[derive(Clone, Copy)]
+pub(crate) struct Place {
+    /// Index into [`Pass::caches`].
+    pub(crate) sequence: usize,
+    pub(crate) position: usize,
+}
+
+/// What all threads of a pass share.
+pub(crate) struct Pass<'a> {
+    pub(crate) kernels: &'static Kernels,
+    pub(crate) program: &'a Program,
+    pub(crate) weights: &'a Weights,
+    pub(crate) buffers: &'a [Buffer],
+    /// Caches of the batch's segments, in order.
+    pub(crate) caches: &'a [&'a Cache],
+    pub(crate) tokens: &'a [u32],
+    pub(crate) places: &'a [Place],
+    pub(crate) selected: &'a [u32],
+    pub(crate) ops: Range<usize>,
+    /// One ticket counter per operation, and one for the preparation, all 0.
+    pub(crate) tickets: &'a [AtomicUsize],
+    /// Frequencies of the rotation, one per pair.
+    pub(crate) frequencies: &'a [f32],
+    /// Cosine and sine, `[tokens, pairs, 2]`, made by the pass.
+    pub(crate) rotations: &'a Cells<f32>,
+}
+
+/// What a thread keeps for itself from pass to pass.
+#[derive(Default)]
+pub(crate) struct Scratch {
+    tile: Vec<f32>,
+    second: Vec<f32>,
+    weights: Vec<f32>,
+    values: Vec<f32>,
+}
+
+impl Scratch {
+    /// Makes room for a pass over `tokens`, the last of them at position `last` of its sequence.
+    pub(crate) fn reserve(&mut self, tokens: usize, last: usize, program: &Program) {
+        let widest = program
+            .buffers
+            .iter()
+            .map(|buffer| buffer.width)
+            .max()
+            .unwrap_or(0);
+        let grow = |vec: &mut Vec<f32>, len: usize| {
+            if vec.len() < len {
+                vec.resize(len, 0.0);
+            }
+        };
+        grow(&mut self.tile, tokens * ROWS);
+        grow(&mut self.second, tokens * ROWS);
+        grow(&mut self.weights, (last + 1).next_multiple_of(LANES));
+        grow(&mut self.values, widest.next_multiple_of(LANES));
+    }
+}
+
+/// Pieces of an operation, taken one by one.
+struct Tickets<'a> {
+    next: &'a AtomicUsize,
+    pieces: usize,
+}
+
+impl Iterator for Tickets<'_> {
+    type Item = usize;
+
+    fn next(&mut self) -> Option<usize> {
+        let piece = self.next.fetch_add(1, Ordering::Relaxed);
+        (piece < self.pieces).then_some(piece)
+    }
+}
+
+impl Pass<'_> {
+    /// Runs the pass on one thread of the team.
+    pub(crate) fn run(&self, team: Team<'_>, scratch: &mut Scratch) {
+        self.prepare_rotations();
+        for index in self.ops.clone() {
+            team.barrier();
+            self.step(index, scratch);
+        }
+    }
+
+    fn tickets(&self, index: usize, pieces: usize) -> Tickets<'_> {
+        Tickets {
+            next: &self.tickets[index],
+            pieces,
+        }
+    }
+
+    fn buffer(&self, id: BufferId) -> &Buffer {
+        &self.buffers[id.0 as usize]
+    }
+
+    /// Rows that a buffer has in this pass.
+    fn rows(&self, id: BufferId) -> usize {
+        match self.program.buffer(id).rows {
+            Rows::Batch => self.tokens.len(),
+            Rows::Selected => self.selected.len(),
+        }
+    }
+
+    fn prepare_rotations(&self) {
+        let pairs = self.frequencies.len();
+        for token in self.tickets(self.program.ops.len(), self.tokens.len()) {
+            // SAFETY: this token's ticket is ours alone.
+            let rotations = unsafe {
+                self.rotations
+                    .write(token * pairs * 2..(token + 1) * pairs * 2)
+            };
+            let position = self.places[token].position as f32;
+            for (frequency, rotation) in self
+                .frequencies
+                .iter()
+                .zip(rotations.as_chunks_mut::<2>().0)
+            {
+                let angle = f64::from(position * frequency);
+                *rotation = [libm::cos(angle) as f32, libm::sin(angle) as f32];
+            }
+        }
+    }
+
+    fn step(&self, index: usize, scratch: &mut Scratch) {
+        match &self.program.ops[index] {
+            Op::Embed { table, out } => {
+                let out = self.buffer(*out);
+                for token in self.tickets(index, self.tokens.len()) {
+                    // SAFETY: this token's ticket is ours alone.
+                    let row =
+                        unsafe { out.values.write(token * out.width..(token + 1) * out.width) };
+                    self.weights
+                        .decode_row(*table, self.tokens[token] as usize, row);
+                }
+            }
+            Op::Norm { x, gain, eps, out } => {
+                let gain = self.weights.vector(*gain);
+                self.each_row(index, *x, *out, scratch, |x, normed| {
+                    (self.kernels.norm)(x, gain, *eps, normed);
+                });
+            }
+            Op::Encode { x, out } => {
+                self.each_row(index, *x, *out, scratch, |x, copy| copy.copy_from_slice(x));
+            }
+            Op::Linear {
+                products,
+                accumulate,
+            } => self.linear(index, products, *accumulate, scratch),
+            Op::GatedLinear {
+                gate,
+                up,
+                activation,
+                out,
+            } => {
+                self.gated(index, gate, up, *activation, *out, scratch);
+            }
+            Op::RopeStore { q, k, v, layer } => self.rope_store(index, *q, *k, *v, *layer),
+            Op::Attention { q, layer, out } => match self.program.cache_type {
+                CacheType::F16 => {
+                    self.attention(
+                        index,
+                        *q,
+                        *layer,
+                        *out,
+                        scratch,
+                        self.kernels.attend_f16,
+                        |e| &e.f16,
+                    );
+                }
+                CacheType::F32 => {
+                    self.attention(
+                        index,
+                        *q,
+                        *layer,
+                        *out,
+                        scratch,
+                        self.kernels.attend_f32,
+                        |e| &e.f32,
+                    );
+                }
+            },
+            Op::Select { x, out } => {
+                let (x, out) = (self.buffer(*x), self.buffer(*out));
+                for piece in self.tickets(index, self.selected.len()) {
+                    let row = self.selected[piece] as usize;
+                    // SAFETY: `x` was written before the barrier; this piece's ticket is ours alone.
+                    unsafe {
+                        let from = x.values.read(row * x.width..(row + 1) * x.width);
+                        out.values
+                            .write(piece * out.width..(piece + 1) * out.width)
+                            .copy_from_slice(from);
+                    }
+                }
+            }
+            Op::Head { product, logits } => {
+                self.linear(index, &[(*product, *logits)], false, scratch);
+            }
+        }
+    }
+
+    /// Applies `f(row, result)` to each row of `x` and stores the result in the encoding of `out`.
+    fn each_row(
+        &self,
+        index: usize,
+        x: BufferId,
+        out: BufferId,
+        scratch: &mut Scratch,
+        f: impl Fn(&[f32], &mut [f32]),
+    ) {
+        use bitnet_kernels::format::Encoding;
+
+        let rows = self.rows(out);
+        let (x, out) = (self.buffer(x), self.buffer(out));
+        let width = out.width;
+        for row in self.tickets(index, rows) {
+            let at = row * width..(row + 1) * width;
+            // SAFETY: `x` was written before the barrier.
+            let from = unsafe { x.values.read(at.clone()) };
+            if out.encoding == Encoding::F32 {
+                // SAFETY: this row's ticket is ours alone.
+                f(from, unsafe { out.values.write(at) });
+                continue;
+            }
+            let result = &mut scratch.values[..width];
+            f(from, result);
+            let per_row = out.scales_per_row();
+            let scales = row * per_row..(row + 1) * per_row;
+            // SAFETY: this row's ticket is ours alone.
+            let (q, d, sums) = unsafe {
+                (
+                    out.q.write(at),
+                    out.scales.write(scales.clone()),
+                    out.sums.write(scales),
+                )
+            };
+            match out.encoding {
+                Encoding::F32 => unreachable!("handled above"),
+                Encoding::I8 => d[0] = (self.kernels.encode_i8)(result, q),
+                Encoding::Q8K => (self.kernels.encode_q8k)(result, q, d),
+                Encoding::Q8_0 => (self.kernels.encode_q8_0)(result, q, d),
+            }
+            for (sum, q) in sums.iter_mut().zip(q.chunks_exact(width / per_row)) {
+                *sum = q.iter().map(|q| i32::from(*q)).sum();
+            }
+        }
+    }
+
+    fn matrix(&self, product: &Product) -> Matrix<'_> {
+        self.weights.matrix(product.weight)
+    }
+
+    fn encoded(&self, product: &Product) -> Encoded<'_> {
+        // SAFETY: written before the barrier; no operation writes its own input.
+        unsafe { self.buffer(product.x).encoded(self.rows(product.x)) }
+    }
+
+    /// The kernel for a product.
+    pub(crate) fn kernel(&self, product: &Product) -> TileKernel {
+        (self.kernels.tile)(
+            self.program.weight(product.weight).format,
+            self.rows(product.x),
+        )
+    }
+
+    /// Computes `rows` of a product for all its tokens into `tile`, `[tokens, rows]`.
+    fn tile(&self, product: &Product, rows: Range<usize>, tile: &mut [f32]) {
+        let x = self.encoded(product);
+        (self.kernel(product).run)(
+            &self.matrix(product),
+            rows,
+            &x,
+            0..self.rows(product.x),
+            tile,
+        );
+        if product.scale != 1.0 {
+            for y in tile {
+                *y *= product.scale;
+            }
+        }
+    }
+
+    fn linear(
+        &self,
+        index: usize,
+        products: &[(Product, BufferId)],
+        accumulate: bool,
+        scratch: &mut Scratch,
+    ) {
+        let pieces = |product: &Product| self.program.weight(product.weight).rows.div_ceil(ROWS);
+        let total = products.iter().map(|(product, _)| pieces(product)).sum();
+        for ticket in self.tickets(index, total) {
+            let mut piece = ticket;
+            let mut products = products.iter();
+            let (product, out) = loop {
+                let Some((product, out)) = products.next() else {
+                    return;
+                };
+                if piece < pieces(product) {
+                    break (product, *out);
+                }
+                piece -= pieces(product);
+            };
+            let width = self.program.weight(product.weight).rows;
+            let rows = piece * ROWS..((piece + 1) * ROWS).min(width);
+            let tile = &mut scratch.tile[..self.rows(product.x) * rows.len()];
+            self.tile(product, rows.clone(), tile);
+            let out = self.buffer(out);
+            for (token, y) in tile.chunks_exact(rows.len()).enumerate() {
+                let at = token * width + rows.start..token * width + rows.end;
+                // SAFETY: these rows' ticket is ours alone.
+                let into = unsafe { out.values.write(at) };
+                if accumulate {
+                    for (into, y) in into.iter_mut().zip(y) {
+                        *into += y;
+                    }
+                } else {
+                    into.copy_from_slice(y);
+                }
+            }
+        }
+    }
+
+    fn gated(
+        &self,
+        index: usize,
+        gate: &Product,
+        up: &Product,
+        activation: Activation,
+        out: BufferId,
+        scratch: &mut Scratch,
+    ) {
+        let out = self.buffer(out);
+        let width = out.width;
+        for piece in self.tickets(index, width.div_ceil(ROWS)) {
+            let rows = piece * ROWS..((piece + 1) * ROWS).min(width);
+            let len = self.tokens.len() * rows.len();
+            self.tile(gate, rows.clone(), &mut scratch.tile[..len]);
+            self.tile(up, rows.clone(), &mut scratch.second[..len]);
+            let tiles = scratch.tile[..len].chunks_exact(rows.len());
+            for (token, (gate, up)) in tiles
+                .zip(scratch.second.chunks_exact(rows.len()))
+                .enumerate()
+            {
+                let at = token * width + rows.start..token * width + rows.end;
+                // SAFETY: these rows' ticket is ours alone.
+                (self.kernels.gate)(activation, gate, up, unsafe { out.values.write(at) });
+            }
+        }
+    }
+
+    fn rotate(&self, token: usize, head: &mut [f32]) {
+        let pairs = self.frequencies.len();
+        // SAFETY: made before the first barrier.
+        let rotations = unsafe {
+            self.rotations
+                .read(token * pairs * 2..(token + 1) * pairs * 2)
+        };
+        for (i, [cos, sin]) in rotations.as_chunks::<2>().0.iter().enumerate() {
+            let (a, b) = match self.program.attention.rope.pairing {
+                Pairing::Adjacent => (2 * i, 2 * i + 1),
+                Pairing::Halves => (i, i + pairs),
+            };
+            let (x, y) = (head[a], head[b]);
+            head[a] = x * cos - y * sin;
+            head[b] = y * cos + x * sin;
+        }
+    }
+
+    fn rope_store(&self, index: usize, q: BufferId, k: BufferId, v: BufferId, layer: usize) {
+        let head_dim = self.program.attention.head_dim;
+        let (q, k, v) = (self.buffer(q), self.buffer(k), self.buffer(v));
+        for token in self.tickets(index, self.tokens.len()) {
+            let place = self.places[token];
+            let cache = self.caches[place.sequence];
+            let row = |buffer: &Buffer| token * buffer.width..(token + 1) * buffer.width;
+            // SAFETY: this token's ticket is ours alone.
+            let (q, k) = unsafe { (q.values.write(row(q)), k.values.write(row(k))) };
+            // SAFETY: written before the barrier.
+            let v = unsafe { v.values.read(row(v)) };
+            for head in q.chunks_exact_mut(head_dim) {
+                self.rotate(token, head);
+                if self.program.cache_type == CacheType::F16 {
+                    for x in head {
+                        *x = half::f16::from_f32(*x).to_f32();
+                    }
+                }
+            }
+            let heads = k.chunks_exact_mut(head_dim).zip(v.chunks_exact(head_dim));
+            for (kv_head, (k, v)) in heads.enumerate() {
+                self.rotate(token, k);
+                for (d, (k, v)) in k.iter().zip(v).enumerate() {
+                    let key = cache.shape.key(layer, kv_head, place.position, d);
+                    let value = cache.shape.value(layer, kv_head, place.position) + d;
+                    // SAFETY: this position of this sequence belongs to this token alone.
+                    unsafe {
+                        put(&cache.keys, self.program.cache_type, key, *k);
+                        put(&cache.values, self.program.cache_type, value, *v);
+                    }
+                }
+            }
+        }
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "generic over the cache's element"
+    )]
+    fn attention<E: Copy + Default>(
+        &self,
+        index: usize,
+        q: BufferId,
+        layer: usize,
+        out: BufferId,
+        scratch: &mut Scratch,
+        attend: AttendFn<E>,
+        elements: impl Fn(&Elements) -> &Cells<E>,
+    ) {
+        let attention = &self.program.attention;
+        let dim = attention.head_dim;
+        let group = attention.heads / attention.kv_heads;
+        let (q, out) = (self.buffer(q), self.buffer(out));
+        for piece in self.tickets(index, self.tokens.len() * attention.heads) {
+            let (token, head) = (piece / attention.heads, piece % attention.heads);
+            let place = self.places[token];
+            let cache = self.caches[place.sequence];
+            let shape = cache.shape;
+            let kv_head = head / group;
+            let len = place.position + 1;
+            let at = token * q.width + head * dim..token * q.width + (head + 1) * dim;
+            // SAFETY: written before the barrier.
+            let query = unsafe { q.values.read(at.clone()) };
+            let stride = shape.stride;
+            let (key, value) = (
+                shape.key(layer, kv_head, 0, 0),
+                shape.value(layer, kv_head, 0),
+            );
+            // SAFETY: keys and values up to this token's position were written before the barrier.
+            let visible = unsafe {
+                Visible {
+                    keys: elements(&cache.keys).read(key..key + len.next_multiple_of(LANES) * dim),
+                    values: elements(&cache.values).read(value..value + len * stride),
+                    stride,
+                    len,
+                }
+            };
+            let result = &mut scratch.values[..stride];
+            let weights = &mut scratch.weights;
+            attend(
+                query,
+                attention.scale,
+                attention.round_weights,
+                visible,
+                weights,
+                result,
+            );
+            // SAFETY: this head of this token has a ticket of its own, which is ours.
+            unsafe { out.values.write(at) }.copy_from_slice(&result[..dim]);
+        }
+    }
+}
+
+/// Writes one element of a cache.
+///
+/// # Safety
+/// - Nobody else reads or writes this element until the next barrier.
+unsafe fn put(elements: &Elements, cache_type: CacheType, at: usize, x: f32) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match cache_type {
+            CacheType::F16 => elements.f16.write(at..at + 1)[0] = half::f16::from_f32(x).to_bits(),
+            CacheType::F32 => elements.f32.write(at..at + 1)[0] = x,
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! Norm, activation and the exponential.
+
+use bitnet_kernels::order::{LANES, fold};
+use bitnet_kernels::program::Activation;
+
+use crate::lanes::Lanes;
+
+/// `e^x` in each lane; the same polynomial as the oracle's.
+#[inline(always)]
+pub(crate) fn exp<L: Lanes>(l: L, x: L::F) -> L::F {
+    let x = l.min(x, l.splat(88.0));
+    let x = l.max(x, l.splat(-87.0));
+    let n = l.round(l.mul(x, l.splat(std::f32::consts::LOG2_E)));
+    let r = l.fma(n, l.splat(-0.693_359_4), x);
+    let r = l.fma(n, l.splat(2.121_944_4e-4), r);
+    let mut p = l.splat(1.987_569_1e-4);
+    for c in [
+        1.398_199_9e-3,
+        8.333_452e-3,
+        4.166_579_6e-2,
+        1.666_666_5e-1,
+        0.5,
+    ] {
+        p = l.fma(p, r, l.splat(c));
+    }
+    let p = l.add(l.fma(p, l.mul(r, r), r), l.splat(1.0));
+    l.mul(p, l.exp2_integral(n))
+}
+
+/// RMS norm of a row: `out = x / sqrt(mean(x^2) + eps) * gain`.
+#[inline(always)]
+pub(crate) fn norm<L: Lanes>(l: L, x: &[f32], gain: &[f32], eps: f32, out: &mut [f32]) {
+    let (chunks, tail) = x.as_chunks::<LANES>();
+    let mut sums = l.zero_f64();
+    for chunk in chunks {
+        let x = l.load(chunk);
+        sums = l.add_f64(sums, l.mul(x, x));
+    }
+    let mut sums = l.store_f64(sums);
+    for (sum, x) in sums.iter_mut().zip(tail) {
+        *sum += f64::from(x * x);
+    }
+    let mean = (fold(sums) / x.len() as f64) as f32;
+    let scale = 1.0 / (mean + eps).sqrt();
+    for ((x, gain), out) in x.iter().zip(gain).zip(out) {
+        *out = x * scale * gain;
+    }
+}
+
+/// `out = activation(gate) * up`.
+#[inline(always)]
+pub(crate) fn gate<L: Lanes>(
+    l: L,
+    activation: Activation,
+    gate: &[f32],
+    up: &[f32],
+    out: &mut [f32],
+) {
+    match activation {
+        Activation::Silu => {
+            let one = l.splat(1.0);
+            let silu =
+                |x: L::F, up: L::F| l.mul(l.div(x, l.add(one, exp(l, l.sub(l.splat(0.0), x)))), up);
+            let (gates, gate_tail) = gate.as_chunks::<LANES>();
+            let (ups, up_tail) = up.as_chunks::<LANES>();
+            let (outs, out_tail) = out.as_chunks_mut::<LANES>();
+            for ((gate, up), out) in gates.iter().zip(ups).zip(outs) {
+                l.store(silu(l.load(gate), l.load(up)), out);
+            }
+            let tail = silu(l.load_tail(gate_tail, 0.0), l.load_tail(up_tail, 0.0));
+            out_tail.copy_from_slice(&l.to_array(tail)[..out_tail.len()]);
+        }
+        Activation::Relu2 => {
+            for ((gate, up), out) in gate.iter().zip(up).zip(out) {
+                let gate = if *gate > 0.0 { *gate } else { 0.0 };
+                *out = gate * gate * up;
+            }
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! Kernels written once over [`crate::lanes::Lanes`] and [`crate::blocks::Blocks`].
+//!
+//! Every function here is inlined into a wrapper that an instruction set's module makes with its features
+//! enabled. None holds `unsafe`, none names an instruction set.
+
+pub(crate) mod attention;
+pub(crate) mod encode;
+pub(crate) mod math;
+pub(crate) mod product;
+pub(crate) mod tile;

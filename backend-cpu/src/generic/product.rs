@@ -1,0 +1,102 @@
+//! Float matrix rows against f32 activations.
+
+use bitnet_kernels::order::{LANES, fold};
+
+use crate::lanes::Lanes;
+
+/// A row's weights as the kernels read them.
+pub(crate) trait Weights<L: Lanes>: Copy {
+    /// Bytes of a weight.
+    const BYTES: usize;
+    fn load(l: L, bytes: &[u8]) -> L::F;
+    fn one(bytes: &[u8]) -> f32;
+}
+
+/// binary32.
+#[derive(Clone, Copy)]
+pub(crate) struct F32;
+/// binary16.
+#[derive(Clone, Copy)]
+pub(crate) struct F16;
+/// bfloat16.
+#[derive(Clone, Copy)]
+pub(crate) struct BF16;
+
+#[inline(always)]
+fn halves(bytes: &[u8]) -> [u16; LANES] {
+    let mut out = [0; LANES];
+    for (out, bytes) in out.iter_mut().zip(bytes.as_chunks::<2>().0) {
+        *out = u16::from_le_bytes(*bytes);
+    }
+    out
+}
+
+impl<L: Lanes> Weights<L> for F32 {
+    const BYTES: usize = 4;
+    #[inline(always)]
+    fn load(l: L, bytes: &[u8]) -> L::F {
+        let mut out = [0.0; LANES];
+        for (out, bytes) in out.iter_mut().zip(bytes.as_chunks::<4>().0) {
+            *out = f32::from_le_bytes(*bytes);
+        }
+        l.load(&out)
+    }
+    #[inline(always)]
+    fn one(bytes: &[u8]) -> f32 {
+        f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
+    }
+}
+
+impl<L: Lanes> Weights<L> for F16 {
+    const BYTES: usize = 2;
+    #[inline(always)]
+    fn load(l: L, bytes: &[u8]) -> L::F {
+        l.load_f16(&halves(bytes))
+    }
+    #[inline(always)]
+    fn one(bytes: &[u8]) -> f32 {
+        half::f16::from_le_bytes([bytes[0], bytes[1]]).to_f32()
+    }
+}
+
+impl<L: Lanes> Weights<L> for BF16 {
+    const BYTES: usize = 2;
+    #[inline(always)]
+    fn load(l: L, bytes: &[u8]) -> L::F {
+        l.load_bf16(&halves(bytes))
+    }
+    #[inline(always)]
+    fn one(bytes: &[u8]) -> f32 {
+        half::bf16::from_le_bytes([bytes[0], bytes[1]]).to_f32()
+    }
+}
+
+/// `R` adjacent rows of `row_bytes` each against one row of activations.
+#[inline(always)]
+pub(crate) fn float_rows<L: Lanes, W: Weights<L>, const R: usize>(
+    l: L,
+    rows: &[u8],
+    row_bytes: usize,
+    x: &[f32],
+) -> [f32; R] {
+    let (chunks, tail) = x.as_chunks::<LANES>();
+    let mut sums = [l.splat(0.0); R];
+    let bytes = LANES * W::BYTES;
+    for (i, chunk) in chunks.iter().enumerate() {
+        let x = l.load(chunk);
+        for (r, sum) in sums.iter_mut().enumerate() {
+            let at = r * row_bytes + i * bytes;
+            *sum = l.fma(W::load(l, &rows[at..at + bytes]), x, *sum);
+        }
+    }
+    let mut out = [0.0; R];
+    for (r, out) in out.iter_mut().enumerate() {
+        let mut lanes = l.to_array(sums[r]);
+        for (j, x) in tail.iter().enumerate() {
+            let at = r * row_bytes + chunks.len() * bytes + j * W::BYTES;
+            lanes[j] = W::one(&rows[at..at + W::BYTES]).mul_add(*x, lanes[j]);
+        }
+        *out = fold(lanes);
+    }
+    out
+}

@@ -1,0 +1,175 @@
+//! Tiles of a matrix product: some rows of the weights against some tokens.
+
+use std::ops::Range;
+
+use bitnet_kernels::order::{LANES, fold};
+
+use super::product::{Weights, float_rows};
+use crate::blocks::Blocks;
+use crate::lanes::Lanes;
+use crate::matrix::{Encoded, Matrix};
+
+/// Calls `element(row, token)` for every element of the tile.
+#[inline(always)]
+fn each(
+    rows: Range<usize>,
+    tokens: Range<usize>,
+    out: &mut [f32],
+    mut element: impl FnMut(usize, usize) -> f32,
+) {
+    let width = rows.len();
+    for (r, row) in rows.enumerate() {
+        for (t, token) in tokens.clone().enumerate() {
+            out[t * width + r] = element(row, token);
+        }
+    }
+}
+
+#[inline(always)]
+fn f16(bytes: &[u8]) -> f32 {
+    half::f16::from_le_bytes([bytes[0], bytes[1]]).to_f32()
+}
+
+#[inline(always)]
+pub(crate) fn i2s<B: Blocks>(
+    b: B,
+    m: &Matrix<'_>,
+    rows: Range<usize>,
+    x: &Encoded<'_>,
+    tokens: Range<usize>,
+    out: &mut [f32],
+) {
+    each(rows, tokens, out, |row, token| {
+        let sum = b.i2s(m.row(row), x.q(token)) - x.sums(token)[0];
+        sum as f32 / x.scales(token)[0] * m.scale
+    });
+}
+
+/// `integer(block, activations)` for each block of 256, `d` at byte `at` of the block.
+#[inline(always)]
+fn blocks_of_256<const BYTES: usize>(
+    row: &[u8],
+    x: &Encoded<'_>,
+    token: usize,
+    at: usize,
+    mut integer: impl FnMut(&[u8; BYTES], &[i8; 256], i32) -> i32,
+) -> f32 {
+    let mut sum = 0.0_f32;
+    let blocks = row
+        .as_chunks::<BYTES>()
+        .0
+        .iter()
+        .zip(x.q(token).as_chunks::<256>().0);
+    for ((block, q), (d, total)) in blocks.zip(x.scales(token).iter().zip(x.sums(token))) {
+        sum = (f16(&block[at..]) * d).mul_add(integer(block, q, *total) as f32, sum);
+    }
+    sum
+}
+
+#[inline(always)]
+pub(crate) fn tq2_0<B: Blocks>(
+    b: B,
+    m: &Matrix<'_>,
+    rows: Range<usize>,
+    x: &Encoded<'_>,
+    tokens: Range<usize>,
+    out: &mut [f32],
+) {
+    each(rows, tokens, out, |row, token| {
+        blocks_of_256::<66>(m.row(row), x, token, 64, |block, q, total| {
+            let (codes, _) = block
+                .split_first_chunk::<64>()
+                .expect("a block has 66 bytes");
+            b.tq2_0(codes, q) - total
+        })
+    });
+}
+
+#[inline(always)]
+pub(crate) fn tq1_0<B: Blocks>(
+    b: B,
+    m: &Matrix<'_>,
+    rows: Range<usize>,
+    x: &Encoded<'_>,
+    tokens: Range<usize>,
+    out: &mut [f32],
+) {
+    each(rows, tokens, out, |row, token| {
+        blocks_of_256::<54>(m.row(row), x, token, 52, |block, q, total| {
+            b.tq1_0(block, q) - total
+        })
+    });
+}
+
+#[inline(always)]
+pub(crate) fn q6_k<B: Blocks>(
+    b: B,
+    m: &Matrix<'_>,
+    rows: Range<usize>,
+    x: &Encoded<'_>,
+    tokens: Range<usize>,
+    out: &mut [f32],
+) {
+    each(rows, tokens, out, |row, token| {
+        blocks_of_256::<210>(m.row(row), x, token, 208, |block, q, _| b.q6_k(block, q))
+    });
+}
+
+#[inline(always)]
+pub(crate) fn q8_0<B: Blocks>(
+    b: B,
+    m: &Matrix<'_>,
+    rows: Range<usize>,
+    x: &Encoded<'_>,
+    tokens: Range<usize>,
+    out: &mut [f32],
+) {
+    each(rows, tokens, out, |row, token| {
+        let mut lanes = [0.0_f32; LANES];
+        let blocks = m
+            .row(row)
+            .as_chunks::<34>()
+            .0
+            .iter()
+            .zip(x.q(token).as_chunks::<32>().0);
+        for (i, ((block, q), d)) in blocks.zip(x.scales(token)).enumerate() {
+            let weights = block.last_chunk::<32>().expect("a block has 34 bytes");
+            let d = f16(block) * d;
+            let half = &mut lanes[i % 2 * 8..i % 2 * 8 + 8];
+            for (lane, sum) in half.iter_mut().zip(b.q8_0(weights, q)) {
+                *lane = d.mul_add(sum as f32, *lane);
+            }
+        }
+        fold(lanes)
+    });
+}
+
+/// Rows at a time, so that their chains of additions overlap.
+const ROWS: usize = 4;
+
+#[inline(always)]
+pub(crate) fn float<L: Lanes, W: Weights<L>>(
+    l: L,
+    m: &Matrix<'_>,
+    rows: Range<usize>,
+    x: &Encoded<'_>,
+    tokens: Range<usize>,
+    out: &mut [f32],
+) {
+    let width = rows.len();
+    for first in (0..width).step_by(ROWS) {
+        let bytes = &m.bytes[(rows.start + first) * m.stride..];
+        for (t, token) in tokens.clone().enumerate() {
+            let out = &mut out[t * width + first..(t + 1) * width];
+            if out.len() >= ROWS {
+                let sums = float_rows::<L, W, ROWS>(l, bytes, m.stride, x.values(token));
+                out[..ROWS].copy_from_slice(&sums);
+            } else {
+                for (r, out) in out.iter_mut().enumerate() {
+                    [*out] =
+                        float_rows::<L, W, 1>(l, &bytes[r * m.stride..], m.stride, x.values(token));
+                }
+            }
+        }
+    }
+}

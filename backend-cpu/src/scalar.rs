@@ -1,0 +1,93 @@
+//! The lanes in plain Rust: runs everywhere, and is what the others are compared with.
+
+use bitnet_kernels::order::LANES;
+
+use crate::blocks::Blocks;
+use crate::isa::Isa;
+use crate::lanes::Lanes;
+use crate::table::{Kernels, kernels};
+
+/// Needs nothing of the CPU.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scalar;
+
+#[inline(always)]
+fn map(f: impl Fn(usize) -> f32) -> [f32; LANES] {
+    std::array::from_fn(f)
+}
+
+impl Lanes for Scalar {
+    type F = [f32; LANES];
+    type D = [f64; LANES];
+
+    fn splat(self, x: f32) -> Self::F {
+        [x; LANES]
+    }
+    fn load(self, x: &[f32; LANES]) -> Self::F {
+        *x
+    }
+    fn store(self, x: Self::F, out: &mut [f32; LANES]) {
+        *out = x;
+    }
+    fn load_f16(self, x: &[u16; LANES]) -> Self::F {
+        map(|i| half::f16::from_bits(x[i]).to_f32())
+    }
+    fn store_f16(self, x: Self::F, out: &mut [u16; LANES]) {
+        *out = x.map(|x| half::f16::from_f32(x).to_bits());
+    }
+    fn load_bf16(self, x: &[u16; LANES]) -> Self::F {
+        map(|i| half::bf16::from_bits(x[i]).to_f32())
+    }
+    fn store_i8(self, x: Self::F, out: &mut [i8; LANES]) {
+        *out = x.map(|x| x.round_ties_even() as i8);
+    }
+    fn add(self, a: Self::F, b: Self::F) -> Self::F {
+        map(|i| a[i] + b[i])
+    }
+    fn sub(self, a: Self::F, b: Self::F) -> Self::F {
+        map(|i| a[i] - b[i])
+    }
+    fn mul(self, a: Self::F, b: Self::F) -> Self::F {
+        map(|i| a[i] * b[i])
+    }
+    fn div(self, a: Self::F, b: Self::F) -> Self::F {
+        map(|i| a[i] / b[i])
+    }
+    fn fma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F {
+        map(|i| a[i].mul_add(b[i], c[i]))
+    }
+    fn min(self, a: Self::F, b: Self::F) -> Self::F {
+        map(|i| if a[i] < b[i] { a[i] } else { b[i] })
+    }
+    fn max(self, a: Self::F, b: Self::F) -> Self::F {
+        map(|i| if a[i] > b[i] { a[i] } else { b[i] })
+    }
+    fn abs(self, x: Self::F) -> Self::F {
+        x.map(f32::abs)
+    }
+    fn round(self, x: Self::F) -> Self::F {
+        x.map(f32::round_ties_even)
+    }
+    fn exp2_integral(self, n: Self::F) -> Self::F {
+        n.map(|n| f32::from_bits(((n as i32 + 127) as u32) << 23))
+    }
+    fn zero_f64(self) -> Self::D {
+        [0.0; LANES]
+    }
+    fn add_f64(self, acc: Self::D, x: Self::F) -> Self::D {
+        std::array::from_fn(|i| acc[i] + f64::from(x[i]))
+    }
+    fn store_f64(self, acc: Self::D) -> [f64; LANES] {
+        acc
+    }
+}
+
+impl Blocks for Scalar {}
+
+impl Scalar {
+    /// The kernels in plain Rust.
+    pub(crate) fn kernels(self) -> &'static Kernels {
+        static KERNELS: Kernels = kernels!(Isa::Scalar, "scalar", Scalar,);
+        &KERNELS
+    }
+}

@@ -1,0 +1,94 @@
+//! The table of kernels of an instruction set.
+
+use bitnet_kernels::Format;
+use bitnet_kernels::program::Activation;
+
+use crate::generic::attention::Visible;
+use crate::isa::Isa;
+use crate::matrix::TileKernel;
+
+/// Everything the executor calls, for one instruction set. An instruction set's module holds one and hands
+/// it out only against its token, so the functions are safe to call: whoever has the table has the proof.
+pub(crate) struct Kernels {
+    pub(crate) isa: Isa,
+    /// `(x, gain, eps, out)`.
+    pub(crate) norm: fn(&[f32], &[f32], f32, &mut [f32]),
+    /// `(x, q) -> scale`.
+    pub(crate) encode_i8: fn(&[f32], &mut [i8]) -> f32,
+    /// `(x, q, scales)`.
+    pub(crate) encode_q8k: fn(&[f32], &mut [i8], &mut [f32]),
+    /// `(x, q, scales)`.
+    pub(crate) encode_q8_0: fn(&[f32], &mut [i8], &mut [f32]),
+    /// `(activation, gate, up, out)`.
+    pub(crate) gate: fn(Activation, &[f32], &[f32], &mut [f32]),
+    pub(crate) attend_f16: AttendFn<u16>,
+    pub(crate) attend_f32: AttendFn<f32>,
+    /// The kernel for a format and a number of tokens.
+    pub(crate) tile: fn(Format, usize) -> TileKernel,
+}
+
+/// `(q, scale, round_weights, visible, weights, out)`; see `generic::attention::attend`.
+pub(crate) type AttendFn<E> = fn(&[f32], f32, bool, Visible<'_, E>, &mut [f32], &mut [f32]);
+
+/// Makes the `Kernels` of an instruction set: each kernel of `generic`, compiled with the set's features.
+macro_rules! kernels {
+    ($isa:expr, $prefix:literal, $token:expr, $(#[$features:meta])?) => {
+        $crate::table::Kernels {
+            isa: $isa,
+            norm: $crate::table::wrap!($token, $(#[$features])? math::norm(x: &[f32], gain: &[f32], eps: f32, out: &mut [f32])),
+            encode_i8: $crate::table::wrap!($token, $(#[$features])? encode::encode_i8(x: &[f32], q: &mut [i8]) -> f32),
+            encode_q8k: $crate::table::wrap!($token, $(#[$features])? encode::encode_q8k(x: &[f32], q: &mut [i8], d: &mut [f32])),
+            encode_q8_0: $crate::table::wrap!($token, $(#[$features])? encode::encode_q8_0(x: &[f32], q: &mut [i8], d: &mut [f32])),
+            gate: $crate::table::wrap!($token, $(#[$features])? math::gate(
+                activation: bitnet_kernels::program::Activation, gate: &[f32], up: &[f32], out: &mut [f32])),
+            attend_f16: $crate::table::wrap!($token, $(#[$features])? attention::attend(
+                q: &[f32], scale: f32, round_weights: bool,
+                visible: $crate::generic::attention::Visible<'_, u16>, weights: &mut [f32], out: &mut [f32])),
+            attend_f32: $crate::table::wrap!($token, $(#[$features])? attention::attend(
+                q: &[f32], scale: f32, round_weights: bool,
+                visible: $crate::generic::attention::Visible<'_, f32>, weights: &mut [f32], out: &mut [f32])),
+            tile: |format, _tokens| {
+                use bitnet_kernels::Format;
+                use $crate::generic::product;
+                match format {
+                    Format::I2S => $crate::table::tile!($prefix, "i2s_i8", $token, $(#[$features])? tile::i2s),
+                    Format::TQ2_0 => $crate::table::tile!($prefix, "tq2_0_q8k", $token, $(#[$features])? tile::tq2_0),
+                    Format::TQ1_0 => $crate::table::tile!($prefix, "tq1_0_q8k", $token, $(#[$features])? tile::tq1_0),
+                    Format::Q6K => $crate::table::tile!($prefix, "q6_k_q8k", $token, $(#[$features])? tile::q6_k),
+                    Format::Q8_0 => $crate::table::tile!($prefix, "q8_0_q8_0", $token, $(#[$features])? tile::q8_0),
+                    Format::F16 => $crate::table::tile!($prefix, "f16_f32", $token, $(#[$features])? tile::float::<_, product::F16>),
+                    Format::BF16 => $crate::table::tile!($prefix, "bf16_f32", $token, $(#[$features])? tile::float::<_, product::BF16>),
+                    Format::F32 => $crate::table::tile!($prefix, "f32_f32", $token, $(#[$features])? tile::float::<_, product::F32>),
+                }
+            },
+        }
+    };
+}
+
+/// A function of `generic` compiled with features.
+macro_rules! wrap {
+    ($token:expr, $(#[$features:meta])? $module:ident::$function:ident $(::<$($generic:ty),+>)? ($($arg:ident: $type:ty),+) $(-> $result:ty)?) => {{
+        $(#[$features])?
+        unsafe fn with_features($($arg: $type),+) $(-> $result)? {
+            $crate::generic::$module::$function $(::<$($generic),+>)? ($token, $($arg),+)
+        }
+        |$($arg),+| {
+            // SAFETY: the table that holds this is handed out only against the token, which checked the CPU.
+            unsafe { with_features($($arg),+) }
+        }
+    }};
+}
+
+/// A [`TileKernel`](crate::matrix::TileKernel) of `generic::tile`.
+macro_rules! tile {
+    ($prefix:literal, $name:literal, $token:expr, $(#[$features:meta])? $module:ident::$function:ident $(::<$($generic:ty),+>)?) => {
+        $crate::matrix::TileKernel {
+            name: concat!($prefix, "_", $name),
+            run: $crate::table::wrap!($token, $(#[$features])? $module::$function $(::<$($generic),+>)? (
+                m: &$crate::matrix::Matrix<'_>, rows: std::ops::Range<usize>, x: &$crate::matrix::Encoded<'_>,
+                tokens: std::ops::Range<usize>, out: &mut [f32])),
+        }
+    };
+}
+
+pub(crate) use {kernels, tile, wrap};

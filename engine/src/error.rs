@@ -1,0 +1,148 @@
+//! What can go wrong between a file and its text.
+
+use std::fmt;
+
+use bitnet_kernels::{BackendError, Format};
+
+/// Why a model could not be loaded or run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The file is sound, but this engine cannot run what it holds.
+    #[error("this model cannot run here:{}", lines(problems))]
+    Incompatible {
+        /// Everything that stands in the way.
+        problems: Vec<Problem>,
+    },
+    /// The device cannot be had.
+    #[error("{0}")]
+    Device(String),
+    /// The instruction set asked for cannot be used.
+    #[error("BITNET_ISA: {0}")]
+    Isa(#[from] bitnet_backend_cpu::IsaError),
+    /// More tokens than the sequence has room for.
+    #[error("{need} tokens do not fit the context of {have}; shorten the prompt")]
+    ContextFull {
+        /// Positions that would be needed.
+        need: usize,
+        /// Positions there are.
+        have: usize,
+    },
+    /// There is nothing to predict from.
+    #[error("the prompt has no tokens; give at least one")]
+    EmptyPrompt,
+    /// A logit is not a number: the weights or the computation are broken.
+    #[error("the model gave no usable logits (all are NaN); the file is probably damaged")]
+    NoLogits,
+    /// The device failed.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+}
+
+/// One thing that stops a file from running.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Problem {
+    /// Metadata that is absent, of another type, or out of range; in words.
+    Metadata(String),
+    /// An architecture that has no graph here.
+    Architecture(String),
+    /// A value that the graph cannot use.
+    Shape(String),
+    /// A tensor that the architecture needs.
+    MissingTensor {
+        /// Its name.
+        name: String,
+    },
+    /// A tensor in an encoding that is not computed with.
+    TensorType {
+        /// Its name.
+        name: String,
+        /// ggml's id of the type.
+        id: u32,
+        /// The names that the id goes by.
+        type_name: String,
+    },
+    /// A tensor of another shape than the metadata asks for.
+    TensorShape {
+        /// Its name.
+        name: String,
+        /// Dimensions in the file, fastest first.
+        found: Vec<u64>,
+        /// Dimensions needed, fastest first.
+        wanted: Vec<u64>,
+    },
+    /// Rows that do not hold whole blocks.
+    PartialBlock {
+        /// The tensor's name.
+        name: String,
+        /// Its dimensions, fastest first.
+        shape: Vec<u64>,
+        /// Its format.
+        format: Format,
+    },
+    /// A tensor whose effect would be lost.
+    UnusedTensor {
+        /// Its name.
+        name: String,
+    },
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Problem::Metadata(text) | Problem::Shape(text) => f.write_str(text),
+            Problem::Architecture(name) => {
+                let known = crate::Architecture::NAMES.join(", ");
+                write!(
+                    f,
+                    "architecture `{name}` is not supported; supported are {known}"
+                )
+            }
+            Problem::MissingTensor { name } => write!(f, "tensor `{name}` is missing"),
+            Problem::TensorType {
+                name,
+                id,
+                type_name,
+            } => {
+                let known = Format::ALL.map(Format::name).join(", ");
+                write!(
+                    f,
+                    "tensor `{name}` has type {id} ({type_name}); supported are {known}"
+                )
+            }
+            Problem::TensorShape {
+                name,
+                found,
+                wanted,
+            } => {
+                write!(
+                    f,
+                    "tensor `{name}` has shape {found:?}, the metadata asks for {wanted:?}"
+                )
+            }
+            Problem::PartialBlock {
+                name,
+                shape,
+                format,
+            } => write!(
+                f,
+                "tensor `{name}` of shape {shape:?} and type {format} has rows that are no multiple of {}",
+                format.block_len()
+            ),
+            Problem::UnusedTensor { name } => {
+                write!(
+                    f,
+                    "tensor `{name}` has no place in this architecture; its effect would be lost"
+                )
+            }
+        }
+    }
+}
+
+fn lines(problems: &[Problem]) -> String {
+    problems
+        .iter()
+        .map(|problem| format!("\n  - {problem}"))
+        .collect()
+}

@@ -1,0 +1,80 @@
+//! Stop strings in streamed text.
+
+/// Passes text on until a stop string appears, and holds back what might become one.
+#[derive(Clone, Debug)]
+pub(crate) struct StopStrings {
+    stops: Vec<String>,
+    held: String,
+}
+
+impl StopStrings {
+    /// Empty stop strings are left out.
+    pub(crate) fn new(stops: &[String]) -> StopStrings {
+        let stops = stops
+            .iter()
+            .filter(|stop| !stop.is_empty())
+            .cloned()
+            .collect();
+        StopStrings {
+            stops,
+            held: String::new(),
+        }
+    }
+
+    /// Takes more text. Returns what may be shown now, and whether a stop string was found behind it.
+    pub(crate) fn push(&mut self, text: &str) -> (String, bool) {
+        self.held.push_str(text);
+        if let Some(at) = self
+            .stops
+            .iter()
+            .filter_map(|stop| self.held.find(stop))
+            .min()
+        {
+            self.held.truncate(at);
+            return (std::mem::take(&mut self.held), true);
+        }
+        let keep = self
+            .stops
+            .iter()
+            .map(|stop| self.overlap(stop))
+            .max()
+            .unwrap_or(0);
+        let rest = self.held.split_off(self.held.len() - keep);
+        (std::mem::replace(&mut self.held, rest), false)
+    }
+
+    /// What was held back, once no more text comes.
+    pub(crate) fn finish(self) -> String {
+        self.held
+    }
+
+    /// Bytes at the end of the text that begin `stop`.
+    fn overlap(&self, stop: &str) -> usize {
+        let ends = stop.char_indices().map(|(at, _)| at).rev();
+        ends.into_iter()
+            .find(|at| self.held.ends_with(&stop[..*at]))
+            .unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stop_string_is_found_across_pieces_and_never_shown() {
+        let mut stops = StopStrings::new(&["END.".to_owned(), String::new(), "stop".to_owned()]);
+        assert_eq!(stops.push("so E"), ("so ".to_owned(), false));
+        assert_eq!(stops.push("Nx st"), ("ENx ".to_owned(), false));
+        assert_eq!(stops.push("o"), (String::new(), false));
+        assert_eq!(stops.push("E"), ("sto".to_owned(), false));
+        assert_eq!(stops.push("ND. more"), (String::new(), true));
+    }
+
+    #[test]
+    fn what_was_held_back_comes_out_in_the_end() {
+        let mut stops = StopStrings::new(&["étoile".to_owned()]);
+        assert_eq!(stops.push("une é"), ("une ".to_owned(), false));
+        assert_eq!(stops.finish(), "é");
+    }
+}

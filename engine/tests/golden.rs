@@ -1,0 +1,213 @@
+//! The engine against logits that independent implementations gave.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bitnet_engine::gguf::Gguf;
+use bitnet_engine::{CacheType, Device, LoadOptions, Model, Output, Want};
+
+const PROMPT: [u32; 24] = [
+    1, 5, 17, 200, 33, 7, 450, 99, 12, 401, 3, 88, 256, 300, 42, 42, 42, 9, 310, 77, 128, 64, 500,
+    2,
+];
+const GREEDY: usize = 16;
+
+/// Distances of logits, position by position.
+struct Distance {
+    mean_mse: f64,
+    lowest_cosine: f64,
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the crate lies in the workspace")
+        .to_owned()
+}
+
+fn read_f32(path: &Path) -> Vec<f32> {
+    let bytes = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    bytes
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .map(|bytes| f32::from_le_bytes(*bytes))
+        .collect()
+}
+
+fn argmax(logits: &[f32]) -> u32 {
+    bitnet_engine::kernels::oracle::argmax(logits)
+}
+
+fn distance(ours: &[f32], theirs: &[f32], vocabulary: usize) -> Distance {
+    assert_eq!(ours.len(), theirs.len());
+    let rows = ours.chunks(vocabulary).zip(theirs.chunks(vocabulary));
+    let (mut mse, mut lowest_cosine, count) = (0.0, 1.0_f64, rows.len() as f64);
+    for (a, b) in rows {
+        let pairs = || a.iter().zip(b).map(|(a, b)| (f64::from(*a), f64::from(*b)));
+        let dot: f64 = pairs().map(|(a, b)| a * b).sum();
+        let (aa, bb): (f64, f64) = (
+            pairs().map(|(a, _)| a * a).sum(),
+            pairs().map(|(_, b)| b * b).sum(),
+        );
+        lowest_cosine = lowest_cosine.min(dot / (aa * bb).sqrt());
+        mse += pairs().map(|(a, b)| (a - b).powi(2)).sum::<f64>() / vocabulary as f64;
+    }
+    Distance {
+        mean_mse: mse / count,
+        lowest_cosine,
+    }
+}
+
+/// Logits after each token of the prompt and after each of the reference's greedy tokens.
+fn logits(
+    model: &Path,
+    prompt: &[u32],
+    theirs: &[f32],
+    cache_type: CacheType,
+) -> (Vec<f32>, usize) {
+    let gguf = Arc::new(Gguf::open(model).expect("a golden model opens"));
+    let options = LoadOptions {
+        device: Device::Cpu,
+        cache_type,
+        ..LoadOptions::default()
+    };
+    let mut model = Model::load(gguf, &options).expect("a golden model loads");
+    let vocabulary = model.config().vocabulary;
+    let mut session = model
+        .session(prompt.len() + GREEDY)
+        .expect("a session starts");
+    let mut ours = Vec::new();
+    model
+        .feed_all(&mut session, prompt, |_, row| ours.extend_from_slice(row))
+        .expect("the prompt is read");
+    let mut out = Output::default();
+    for step in 0..GREEDY {
+        let row = prompt.len() - 1 + step;
+        let token = argmax(&theirs[row * vocabulary..(row + 1) * vocabulary]);
+        model
+            .feed(&mut session, &[token], Want::Logits, &mut out)
+            .expect("a token is read");
+        ours.extend_from_slice(&out.logits);
+    }
+    (ours, vocabulary)
+}
+
+fn check(
+    name: &str,
+    reference: &str,
+    cache_type: CacheType,
+    mse: f64,
+    cosine: f64,
+) -> (Vec<f32>, Vec<f32>) {
+    let folder = root().join("fixtures/golden");
+    let theirs = read_f32(&folder.join(format!("{name}.{reference}.logits.f32")));
+    let (ours, vocabulary) = logits(
+        &folder.join(format!("{name}.gguf")),
+        &PROMPT,
+        &theirs,
+        cache_type,
+    );
+    let distance = distance(&ours, &theirs, vocabulary);
+    println!(
+        "{name} against {reference}: mean MSE {:.2e}, lowest cosine {:.6}",
+        distance.mean_mse, distance.lowest_cosine
+    );
+    assert!(
+        distance.mean_mse <= mse,
+        "mean MSE {:e} of {name}",
+        distance.mean_mse
+    );
+    assert!(
+        distance.lowest_cosine >= cosine,
+        "lowest cosine {} of {name}",
+        distance.lowest_cosine
+    );
+    (ours, theirs)
+}
+
+/// The references' distance to themselves on these models (`fixtures/golden/README.md`).
+const NOISE_MSE: f64 = 7e-5;
+const COSINE: f64 = 0.999;
+
+#[test]
+fn b158_i2_s_is_the_transformers_implementation() {
+    let (ours, theirs) = check("b158-i2_s", "hf", CacheType::F32, 2e-5, COSINE);
+    for (ours, theirs) in ours
+        .chunks(512)
+        .zip(theirs.chunks(512))
+        .skip(PROMPT.len() - 1)
+    {
+        assert_eq!(argmax(ours), argmax(theirs));
+    }
+}
+
+#[test]
+fn llama_i2_s_is_within_the_noise_of_bitnet_cpp() {
+    check(
+        "llama-i2_s",
+        "bitnet-cpp",
+        CacheType::F16,
+        NOISE_MSE,
+        COSINE,
+    );
+}
+
+#[test]
+fn bitnet_i2_s_is_within_the_noise_of_bitnet_cpp() {
+    check(
+        "bitnet-i2_s",
+        "bitnet-cpp",
+        CacheType::F16,
+        NOISE_MSE,
+        COSINE,
+    );
+}
+
+#[test]
+fn tq1_0_and_tq2_0_are_within_the_noise_of_llama_cpp_and_give_the_same_bits() {
+    for model in ["llama", "bitnet"] {
+        let one = check(
+            &format!("{model}-tq1_0"),
+            "llama-cpp",
+            CacheType::F16,
+            NOISE_MSE,
+            COSINE,
+        );
+        let two = check(
+            &format!("{model}-tq2_0"),
+            "llama-cpp",
+            CacheType::F16,
+            NOISE_MSE,
+            COSINE,
+        );
+        assert!(one.0 == two.0, "TQ1_0 and TQ2_0 of {model} differ");
+    }
+}
+
+#[test]
+fn the_demo_model_is_the_transformers_implementation() {
+    let theirs = read_f32(&root().join("demo/demo.hf.logits.f32"));
+    let prompt = [859, 26, 199, 462, 360, 349];
+    let (ours, vocabulary) = logits(
+        &root().join("demo/demo.gguf"),
+        &prompt,
+        &theirs,
+        CacheType::F32,
+    );
+    let distance = distance(&ours, &theirs, vocabulary);
+    println!("demo against hf: mean MSE {:.2e}", distance.mean_mse);
+    // The logits' variance is 27.
+    assert!(
+        distance.mean_mse <= 1e-3,
+        "mean MSE {:e}",
+        distance.mean_mse
+    );
+    for (ours, theirs) in ours
+        .chunks(vocabulary)
+        .zip(theirs.chunks(vocabulary))
+        .skip(prompt.len() - 1)
+    {
+        assert_eq!(argmax(ours), argmax(theirs));
+    }
+}
