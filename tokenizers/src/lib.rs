@@ -1,1 +1,3 @@
 //! Tokenizer loading, discovery and token accounting.
+
+pub mod discovery;

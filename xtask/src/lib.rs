@@ -4,6 +4,7 @@
 //! This crate drives the others. It holds no numerics, no kernels and no model code.
 
 pub mod commands;
+pub mod download;
 mod exit;
 
 pub use exit::Exit;

@@ -1,0 +1,156 @@
+//! Everything that can stop a download, worded for the person who waits for it.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use indicatif::HumanBytes;
+
+use super::{LockError, Sha256Hex};
+
+/// Why the file did not arrive.
+#[derive(Debug, thiserror::Error)]
+pub enum DownloadError {
+    /// Checked before the transfer, or before starting over.
+    #[error(
+        "not enough disk space in {folder}\n\n  \
+         still to download: {remaining}\n  kept free:         50 MB\n  available:         {available}\n\n\
+         Solution: free some space (cargo xtask clean-cache shows what this project holds) or choose another folder",
+        folder = folder.display(), remaining = HumanBytes(*remaining), available = HumanBytes(*available)
+    )]
+    NoSpace {
+        /// The folder written to.
+        folder: PathBuf,
+        /// Bytes still to come.
+        remaining: u64,
+        /// Bytes free there.
+        available: u64,
+    },
+    /// The disk filled up during the transfer.
+    #[error(
+        "the disk is full: {part} holds {held}\n\n\
+         Solution: free some space and run the same command again; it continues from there",
+        part = part.display(), held = HumanBytes(*held)
+    )]
+    DiskFull {
+        /// What has arrived.
+        part: PathBuf,
+        /// Bytes in it.
+        held: u64,
+    },
+    /// HTTP 401 or 403.
+    #[error("{source_name}: access denied (HTTP {status}{token})", token = if *had_token { "; HF_TOKEN was sent" } else { "; no token was sent" })]
+    Auth {
+        /// Where from.
+        source_name: String,
+        /// 401 or 403.
+        status: u16,
+        /// Whether a token went with the request.
+        had_token: bool,
+    },
+    /// HTTP 429 to the end.
+    #[error(
+        "{source_name}: too many requests (HTTP 429), tried {tries} times{pause}\n\n\
+         Solution: wait and run the same command again, raise --retries or --max-wait, or set HF_TOKEN",
+        pause = asked_pause(*retry_after)
+    )]
+    RateLimited {
+        /// Where from.
+        source_name: String,
+        /// Tries made.
+        tries: u32,
+        /// The pause the server last asked for.
+        retry_after: Option<Duration>,
+    },
+    /// The bytes are not the ones asked for.
+    #[error(
+        "hash mismatch for {file}\n\n  expected SHA256: {expected}\n  found SHA256:    {found}\n\n\
+         The file was removed. Solution: check the expected hash and run the command again",
+        file = file.display()
+    )]
+    HashMismatch {
+        /// The final path.
+        file: PathBuf,
+        /// What was asked for.
+        expected: Sha256Hex,
+        /// What came.
+        found: Sha256Hex,
+    },
+    /// The server's file cannot be the one asked for.
+    #[error(
+        "{source_name}: the file has {found} bytes, expected {expected}; it cannot have the expected hash\n\n\
+         Solution: check the address and the expected size"
+    )]
+    SizeMismatch {
+        /// Where from.
+        source_name: String,
+        /// What was asked for.
+        expected: u64,
+        /// What the server offers.
+        found: u64,
+    },
+    /// No such file there.
+    #[error(
+        "{source_name}: not found (HTTP {status})\n\nSolution: check the repository, the revision and the file name"
+    )]
+    NotFound {
+        /// Where from.
+        source_name: String,
+        /// 404 or 410.
+        status: u16,
+    },
+    /// Everything else between here and there.
+    #[error("{source_name}: {cause} (attempt {attempt}/{attempts})")]
+    Network {
+        /// Where from.
+        source_name: String,
+        /// The last thing that went wrong.
+        cause: String,
+        /// The attempt that failed last.
+        attempt: u32,
+        /// Attempts allowed in a row.
+        attempts: u32,
+    },
+    /// The caller's check of the finished file failed; the file was removed.
+    #[error("{0}")]
+    Rejected(String),
+    /// Ctrl-C.
+    #[error("interrupted{}", kept(part.as_ref()))]
+    Interrupted {
+        /// What has arrived, if anything, for the next run to continue.
+        part: Option<PathBuf>,
+    },
+    /// The lock could not be taken.
+    #[error(transparent)]
+    Lock(LockError),
+    /// The file system refused.
+    #[error(
+        "cannot {action} {path}: {source}\n\n\
+         Solution: check that the folder exists and may be written to, or choose another",
+        path = path.display()
+    )]
+    Io {
+        /// What was being done.
+        action: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+fn asked_pause(pause: Option<Duration>) -> String {
+    pause
+        .map(|pause| format!("; the server asks to wait {} s", pause.as_secs()))
+        .unwrap_or_default()
+}
+
+fn kept(part: Option<&PathBuf>) -> String {
+    part.map(|part| {
+        format!(
+            "; {} is kept, run the same command again to continue",
+            part.display()
+        )
+    })
+    .unwrap_or_default()
+}

@@ -1,0 +1,159 @@
+//! The partial file: appended to, hashed as it grows, and at the end renamed to its final name.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write as _};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+
+use super::Interrupt;
+use super::sha::Sha256Hex;
+
+const BLOCK: usize = 1 << 18;
+
+/// What has arrived so far. The file exists once [`begin`](Self::begin) was called, or if an earlier run left it.
+pub(super) struct Part {
+    path: PathBuf,
+    file: Option<File>,
+    hasher: Sha256,
+    len: u64,
+    last: Option<u8>,
+}
+
+impl Part {
+    /// The part at `path`, with what an earlier run left there; that is read once to continue its hash.
+    pub(super) fn open(path: &Path, interrupt: &Interrupt) -> io::Result<Self> {
+        let mut part = Self {
+            path: path.to_owned(),
+            file: None,
+            hasher: Sha256::new(),
+            len: 0,
+            last: None,
+        };
+        match OpenOptions::new().read(true).write(true).open(path) {
+            Ok(mut file) => {
+                hash_into(&mut file, interrupt, |block| part.count(block))?;
+                part.file = Some(file);
+                Ok(part)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(part),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether there is a file, be it empty.
+    pub(super) fn exists(&self) -> bool {
+        self.file.is_some()
+    }
+
+    /// Bytes held.
+    pub(super) fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// The last byte held.
+    pub(super) fn last(&self) -> Option<u8> {
+        self.last
+    }
+
+    /// SHA256 of the bytes held.
+    pub(super) fn sha256(&self) -> Sha256Hex {
+        Sha256Hex::new(self.hasher.clone().finalize().into())
+    }
+
+    /// Begin at nothing, creating the file if need be.
+    pub(super) fn begin(&mut self) -> io::Result<()> {
+        self.file = Some(File::create(&self.path)?);
+        self.hasher = Sha256::new();
+        self.len = 0;
+        self.last = None;
+        Ok(())
+    }
+
+    /// Add `bytes` at the end.
+    pub(super) fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let Some(file) = &mut self.file else {
+            return Err(io::Error::other("the part was not begun"));
+        };
+        if let Err(error) = file.write_all(bytes) {
+            // Some of them may be in the file: cut it back to what was counted.
+            let _ = file.set_len(self.len);
+            return Err(error);
+        }
+        self.count(bytes);
+        Ok(())
+    }
+
+    /// Make the bytes durable.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.file.as_ref().map_or(Ok(()), File::sync_all)
+    }
+
+    /// Give the part its final name, and make that durable too.
+    pub(super) fn rename_to(&mut self, file: &Path, folder: &Path) -> io::Result<()> {
+        // Windows does not rename an open file.
+        self.file = None;
+        fs::rename(&self.path, file)?;
+        sync_folder(folder)
+    }
+
+    /// Remove the file; the part is then as new.
+    pub(super) fn remove(&mut self) -> io::Result<()> {
+        self.hasher = Sha256::new();
+        self.len = 0;
+        self.last = None;
+        if self.file.take().is_some() {
+            fs::remove_file(&self.path)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn count(&mut self, bytes: &[u8]) {
+        self.hasher.update(bytes);
+        self.len += bytes.len() as u64;
+        self.last = bytes.last().copied().or(self.last);
+    }
+}
+
+/// The SHA256 of a file.
+///
+/// # Errors
+/// It cannot be read, or `interrupt` was raised ([`io::ErrorKind::Interrupted`]).
+pub fn hash_file(path: &Path, interrupt: &Interrupt) -> io::Result<Sha256Hex> {
+    let mut hasher = Sha256::new();
+    hash_into(&mut File::open(path)?, interrupt, |block| {
+        hasher.update(block)
+    })?;
+    Ok(Sha256Hex::new(hasher.finalize().into()))
+}
+
+fn hash_into(
+    file: &mut File,
+    interrupt: &Interrupt,
+    mut take: impl FnMut(&[u8]),
+) -> io::Result<()> {
+    let mut block = vec![0; BLOCK];
+    loop {
+        if interrupt.is_raised() {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        match file.read(&mut block) {
+            Ok(0) => return Ok(()),
+            Ok(n) => take(&block[..n]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+#[cfg(unix)]
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// Other systems have no handle to a folder's entries; the rename itself is as durable as they make it.
+#[cfg(not(unix))]
+fn sync_folder(_folder: &Path) -> io::Result<()> {
+    Ok(())
+}

@@ -1,0 +1,642 @@
+//! The download itself: one file, from the first request to the final name.
+//!
+//! The order of steps matters to anyone who kills us in between. `.etag` and `.lastmod` belong to the part as soon as a
+//! part exists, so a new transfer creates the part first, then stores the validators, then appends bytes; and whatever
+//! discards a part forgets the validators before it removes the file.
+
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::answer::{Answer, Ask, AskError, Body};
+use super::http::Web;
+use super::part::{Part, hash_file};
+use super::progress::Progress;
+use super::retry::{MIN_RATE, RetryPolicy, Tries};
+use super::validators::Validators;
+use super::{
+    DownloadError, Interrupt, Lock, LockError, Place, Sha256Hex, Source, Token, folder, space,
+};
+
+const BLOCK: usize = 1 << 18;
+
+/// A check of the finished file, run before it gets its final name; an `Err` says why it will not do.
+pub type Check<'a> = &'a dyn Fn(&Path) -> Result<(), String>;
+
+/// One file to bring.
+pub struct Job<'a> {
+    /// Where from.
+    pub source: Source,
+    /// Where to.
+    pub place: Place,
+    /// The SHA256 it must have.
+    pub sha256: Option<Sha256Hex>,
+    /// The length it must have, in bytes.
+    pub size: Option<u64>,
+    /// Sent to a web server over https, and to this machine.
+    pub token: Option<Token>,
+    /// Download even if the file is there, from the first byte.
+    pub force: bool,
+    /// Keep `.etag` and `.lastmod` beside the file, to ask only for changes the next time.
+    pub keep_validators: bool,
+    /// What else the file must pass.
+    pub check: Option<Check<'a>>,
+}
+
+/// How a job ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The file was already there and is the one asked for.
+    UpToDate {
+        /// Its hash, if one was asked for.
+        sha256: Option<Sha256Hex>,
+    },
+    /// It is new.
+    Downloaded {
+        /// Length in bytes.
+        bytes: u64,
+        /// Computed while it arrived.
+        sha256: Sha256Hex,
+    },
+}
+
+/// Runs jobs.
+#[derive(Debug, Clone)]
+pub struct Downloader {
+    /// Limits on patience.
+    pub retry: RetryPolicy,
+    /// Stops a job from outside.
+    pub interrupt: Interrupt,
+    /// What to show.
+    pub progress: Progress,
+}
+
+impl Downloader {
+    /// Bring the file. The folder is created if need be; another process at the same file is waited for.
+    ///
+    /// # Errors
+    /// See [`DownloadError`]. The final file is then what it was before, or absent if it was found not to be the one
+    /// asked for.
+    pub fn fetch(&self, job: &Job<'_>) -> Result<Outcome, DownloadError> {
+        let folder = job.place.folder();
+        std::fs::create_dir_all(folder).map_err(|e| io_error("create", folder, e))?;
+        let lock_path = job.place.lock();
+        let waiting = |owner: &str| {
+            self.progress.note(&format!(
+                "Waiting for another download of {} to end ({owner})",
+                job.place.name()
+            ));
+        };
+        let _lock =
+            Lock::acquire(&lock_path, &self.interrupt, waiting).map_err(|error| match error {
+                LockError::Interrupted => DownloadError::Interrupted { part: None },
+                LockError::Io { path, source } => io_error("create", &path, source),
+            })?;
+        Transfer::new(self, job)?.run()
+    }
+}
+
+/// One job under its lock.
+struct Transfer<'a> {
+    downloader: &'a Downloader,
+    job: &'a Job<'a>,
+    remote: Remote,
+    part: Part,
+    /// Of the part, if there is one, else of the file.
+    validators: Validators,
+    /// The hash of the file, if it is there and does not have the one asked for.
+    wrong_file: Option<Sha256Hex>,
+    /// Some bytes of the part came with an earlier answer, and might be of another version.
+    spliced: bool,
+    /// The last pause the server asked for, and whether it said 429.
+    limited: Option<Option<Duration>>,
+}
+
+/// The other side.
+enum Remote {
+    Web(Web),
+    File(PathBuf),
+}
+
+/// How one try ended.
+enum Try {
+    /// Nothing was received: the file is current.
+    Current,
+    /// Every byte is in the part.
+    Complete,
+    /// Begin again from the first byte, at once.
+    Restart(String),
+    /// Perhaps the next time.
+    Failed {
+        cause: String,
+        pause: Option<Duration>,
+    },
+}
+
+impl<'a> Transfer<'a> {
+    fn new(downloader: &'a Downloader, job: &'a Job<'a>) -> Result<Self, DownloadError> {
+        let remote = match &job.source {
+            Source::Web(url) => Remote::Web(
+                Web::new(
+                    url,
+                    job.token.as_ref(),
+                    downloader.retry.stall,
+                    &downloader.interrupt,
+                )
+                .map_err(|error| network(&job.source, error, 1, 1))?,
+            ),
+            Source::File(path) => Remote::File(path.clone()),
+        };
+        let part =
+            Part::open(job.place.part(), &downloader.interrupt).map_err(|error| {
+                match error.kind() {
+                    io::ErrorKind::Interrupted => DownloadError::Interrupted {
+                        part: Some(job.place.part().to_owned()),
+                    },
+                    _ => io_error("read", job.place.part(), error),
+                }
+            })?;
+        let validators = Validators::load(&job.place);
+        let spliced = part.len() > 0;
+        Ok(Self {
+            downloader,
+            job,
+            remote,
+            part,
+            validators,
+            wrong_file: None,
+            spliced,
+            limited: None,
+        })
+    }
+
+    fn run(mut self) -> Result<Outcome, DownloadError> {
+        let outcome = self.bring();
+        // An interrupt shows itself as whatever it broke: a read, a connection, a wait.
+        let stopped = self.downloader.interrupt.is_raised() && outcome.is_err();
+        if outcome.is_err() && self.part.exists() && self.part.len() == 0 {
+            self.discard()?;
+        }
+        if stopped {
+            let part = self.part.exists().then(|| self.job.place.part().to_owned());
+            return Err(DownloadError::Interrupted { part });
+        }
+        outcome
+    }
+
+    fn bring(&mut self) -> Result<Outcome, DownloadError> {
+        if let Some(outcome) = self.already_here()? {
+            return Ok(outcome);
+        }
+        let mut tries = Tries::new(&self.downloader.retry, self.part.len());
+        loop {
+            let cause = match self.attempt()? {
+                Try::Current => match self.wrong_file {
+                    Some(found) => return Err(self.remove_wrong(found)?),
+                    None => return Ok(Outcome::UpToDate { sha256: None }),
+                },
+                Try::Restart(reason) => {
+                    self.note(&format!("{reason}; starting again from the first byte"));
+                    self.discard()?;
+                    continue;
+                }
+                Try::Complete if self.hash_fits() => return self.finish(),
+                Try::Complete if !self.spliced => {
+                    return Err(self.remove_wrong(self.part.sha256())?);
+                }
+                Try::Complete => {
+                    self.discard()?;
+                    Try::Failed {
+                        cause: "the continued file does not have the expected SHA256".into(),
+                        pause: None,
+                    }
+                }
+                failed @ Try::Failed { .. } => failed,
+            };
+            let Try::Failed { cause, pause } = cause else {
+                continue;
+            };
+            let failed = tries.number();
+            let Some(wait) = tries.after_failure(self.part.len(), pause) else {
+                return Err(match self.limited {
+                    Some(retry_after) => DownloadError::RateLimited {
+                        source_name: self.job.source.to_string(),
+                        tries: failed,
+                        retry_after,
+                    },
+                    None => network(
+                        &self.job.source,
+                        AskError::Transient(cause),
+                        failed,
+                        tries.limit(),
+                    ),
+                });
+            };
+            if self.downloader.interrupt.is_raised() {
+                return Err(self.interrupted());
+            }
+            self.note(&format!(
+                "{}: {cause}; attempt {} of {} in {:.1} s",
+                self.job.place.name(),
+                tries.number(),
+                tries.limit(),
+                wait.as_secs_f64()
+            ));
+            if self.downloader.interrupt.sleep(wait) {
+                return Err(self.interrupted());
+            }
+        }
+    }
+
+    /// What can be known without asking anyone: the file or the part already has the hash asked for.
+    fn already_here(&mut self) -> Result<Option<Outcome>, DownloadError> {
+        if self.job.force {
+            self.discard()?;
+            return Ok(None);
+        }
+        let file = self.job.place.file();
+        if let Some(expected) = self.job.sha256 {
+            if file.is_file() {
+                let found = self.hash(file)?;
+                if found == expected {
+                    if self.part.exists() {
+                        self.discard()?;
+                    }
+                    return Ok(Some(Outcome::UpToDate {
+                        sha256: Some(found),
+                    }));
+                }
+                self.wrong_file = Some(found);
+            }
+            if self.part.len() > 0 && self.part.sha256() == expected {
+                return self.finish().map(Some);
+            }
+        }
+        // Bytes that can neither be matched with a version nor with a hash are of no use.
+        if self.part.exists()
+            && (self.part.len() == 0 || (self.validators.is_empty() && self.job.sha256.is_none()))
+        {
+            self.discard()?;
+        }
+        Ok(None)
+    }
+
+    /// Ask once, and take what comes.
+    fn attempt(&mut self) -> Result<Try, DownloadError> {
+        self.limited = None;
+        let held = self.part.len();
+        let known = std::mem::take(&mut self.validators);
+        let ask = if held > 0 {
+            // One byte is asked for again: a finished part then gets an answer with a body rather than a 416, and the
+            // byte must agree.
+            Ask::From {
+                start: held - 1,
+                version: &known,
+            }
+        } else if !self.part.exists()
+            && !self.job.force
+            && !known.is_empty()
+            && self.job.place.file().is_file()
+        {
+            Ask::IfChanged(&known)
+        } else {
+            Ask::Whole
+        };
+        self.detail(|| format!("asking {} for {ask:?}", self.job.source));
+        let answer = match &self.remote {
+            Remote::Web(web) => web.ask(ask),
+            Remote::File(path) => folder::ask(path, ask),
+        };
+        self.validators = known;
+        match answer {
+            Err(AskError::Transient(cause)) => Ok(Try::Failed { cause, pause: None }),
+            Err(error @ AskError::Permanent(_)) => Err(network(&self.job.source, error, 1, 1)),
+            Ok(Answer::NotModified) => Ok(Try::Current),
+            Ok(Answer::RangeRefused) => Ok(Try::Restart(
+                "the server has no such range (HTTP 416)".into(),
+            )),
+            Ok(Answer::Misaligned(what)) => Ok(Try::Restart(what)),
+            Ok(Answer::Status { code, retry_after }) => self.refused(code, retry_after),
+            Ok(Answer::Body(body)) => self.receive(body),
+        }
+    }
+
+    fn refused(&mut self, code: u16, retry_after: Option<Duration>) -> Result<Try, DownloadError> {
+        let source_name = self.job.source.to_string();
+        match code {
+            401 | 403 => Err(DownloadError::Auth {
+                source_name,
+                status: code,
+                had_token: self.job.token.is_some(),
+            }),
+            404 | 410 => Err(DownloadError::NotFound {
+                source_name,
+                status: code,
+            }),
+            429 => {
+                self.limited = Some(retry_after);
+                Ok(Try::Failed {
+                    cause: "too many requests (HTTP 429)".into(),
+                    pause: retry_after,
+                })
+            }
+            408 | 500..=599 => Ok(Try::Failed {
+                cause: format!("HTTP {code}"),
+                pause: retry_after,
+            }),
+            _ => Err(network(
+                &self.job.source,
+                AskError::Permanent(format!("HTTP {code}")),
+                1,
+                1,
+            )),
+        }
+    }
+
+    /// Take a body into the part.
+    fn receive(&mut self, mut body: Body) -> Result<Try, DownloadError> {
+        if let (Some(expected), Some(found)) = (self.job.size, body.total)
+            && expected != found
+        {
+            return Err(DownloadError::SizeMismatch {
+                source_name: self.job.source.to_string(),
+                expected,
+                found,
+            });
+        }
+        if !body.end_is_marked && self.job.sha256.is_none() && self.job.size.is_none() {
+            let cause = "the server does not say how long the file is, so a cut connection would go unnoticed; \
+                         give its hash with --sha256";
+            return Err(network(
+                &self.job.source,
+                AskError::Permanent(cause.into()),
+                1,
+                1,
+            ));
+        }
+        if body.start > 0 {
+            if !self.validators.agree_with(&body.validators) {
+                return Ok(Try::Restart("the file on the server has changed".into()));
+            }
+            let mut again = [0];
+            if body.reader.read_exact(&mut again).is_err() {
+                return Ok(Try::Failed {
+                    cause: "the connection was cut".into(),
+                    pause: None,
+                });
+            }
+            if Some(again[0]) != self.part.last() {
+                return Ok(Try::Restart(
+                    "the file on the server has other bytes".into(),
+                ));
+            }
+            self.spliced = true;
+        } else {
+            if self.part.len() > 0 {
+                self.detail(|| "the server sent the whole file instead of the rest".into());
+            }
+            self.begin(&body.validators)?;
+        }
+        self.check_space(body.total)?;
+        self.pour(body)
+    }
+
+    /// A fresh part for a version with these validators.
+    fn begin(&mut self, validators: &Validators) -> Result<(), DownloadError> {
+        let place = &self.job.place;
+        self.part.begin().map_err(|error| self.write_error(error))?;
+        validators
+            .store(place)
+            .map_err(|error| self.write_error(error))?;
+        self.validators = validators.clone();
+        self.spliced = false;
+        Ok(())
+    }
+
+    fn check_space(&self, total: Option<u64>) -> Result<(), DownloadError> {
+        let folder = self.job.place.folder();
+        let remaining = total
+            .or(self.job.size)
+            .unwrap_or(0)
+            .saturating_sub(self.part.len());
+        match space::lacks(folder, remaining) {
+            Ok(None) => Ok(()),
+            Ok(Some(available)) => Err(DownloadError::NoSpace {
+                folder: folder.to_owned(),
+                remaining,
+                available,
+            }),
+            Err(error) => Err(io_error("ask for the free space of", folder, error)),
+        }
+    }
+
+    fn pour(&mut self, mut body: Body) -> Result<Try, DownloadError> {
+        let total = body.total.or(self.job.size);
+        let mut meter =
+            self.downloader
+                .progress
+                .follow(&self.job.place.name(), self.part.len(), total);
+        let mut pace = Pace::new(self.downloader.retry.stall);
+        let mut block = vec![0; BLOCK];
+        loop {
+            if self.downloader.interrupt.is_raised() {
+                return Err(self.interrupted());
+            }
+            let read = match body.reader.read(&mut block) {
+                Ok(read) => read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => {
+                    return Ok(Try::Failed {
+                        cause: format!("the connection was cut: {error}"),
+                        pause: None,
+                    });
+                }
+            };
+            if read == 0 {
+                break;
+            }
+            let found = self.part.len() + read as u64;
+            match total {
+                Some(total) if found > total && body.start > 0 => {
+                    return Ok(Try::Restart(
+                        "the server sent more bytes than it said".into(),
+                    ));
+                }
+                Some(expected) if found > expected => {
+                    self.discard()?;
+                    return Err(DownloadError::SizeMismatch {
+                        source_name: self.job.source.to_string(),
+                        expected,
+                        found,
+                    });
+                }
+                _ => {}
+            }
+            self.part
+                .append(&block[..read])
+                .map_err(|error| self.write_error(error))?;
+            meter.add(read as u64);
+            if !pace.keeps_up(read as u64) {
+                return Ok(Try::Failed {
+                    cause: "the transfer stalled".into(),
+                    pause: None,
+                });
+            }
+        }
+        match total {
+            Some(total) if self.part.len() < total => {
+                let cause = format!(
+                    "the connection was cut at {} of {total} bytes",
+                    self.part.len()
+                );
+                Ok(Try::Failed { cause, pause: None })
+            }
+            _ => Ok(Try::Complete),
+        }
+    }
+
+    fn hash_fits(&self) -> bool {
+        self.job
+            .sha256
+            .is_none_or(|expected| expected == self.part.sha256())
+    }
+
+    /// Check the part, make it durable and give it its name.
+    fn finish(&mut self) -> Result<Outcome, DownloadError> {
+        let place = &self.job.place;
+        let (bytes, sha256) = (self.part.len(), self.part.sha256());
+        self.part.sync().map_err(|error| self.write_error(error))?;
+        if let Some(check) = self.job.check
+            && let Err(reason) = check(place.part())
+        {
+            self.discard()?;
+            return Err(DownloadError::Rejected(reason));
+        }
+        if !self.job.keep_validators {
+            Validators::forget(place).map_err(|error| self.write_error(error))?;
+        }
+        let renamed = self.part.rename_to(place.file(), place.folder());
+        renamed
+            .map_err(|error| io_error("rename the finished download to", place.file(), error))?;
+        Ok(Outcome::Downloaded { bytes, sha256 })
+    }
+
+    /// What was asked for is not to be had: nothing that claims to be it may stay.
+    fn remove_wrong(&mut self, found: Sha256Hex) -> Result<DownloadError, DownloadError> {
+        self.discard()?;
+        let file = self.job.place.file();
+        match std::fs::remove_file(file) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(io_error("remove", file, error));
+            }
+            _ => {}
+        }
+        let expected = self.job.sha256.unwrap_or(found);
+        Ok(DownloadError::HashMismatch {
+            file: file.to_owned(),
+            expected,
+            found,
+        })
+    }
+
+    /// Drop the part and what is known of its version.
+    fn discard(&mut self) -> Result<(), DownloadError> {
+        Validators::forget(&self.job.place)
+            .map_err(|error| io_error("remove", &self.job.place.etag(), error))?;
+        self.validators = Validators::default();
+        self.spliced = false;
+        self.part
+            .remove()
+            .map_err(|error| io_error("remove", self.job.place.part(), error))
+    }
+
+    fn hash(&self, file: &Path) -> Result<Sha256Hex, DownloadError> {
+        hash_file(file, &self.downloader.interrupt).map_err(|error| match error.kind() {
+            io::ErrorKind::Interrupted => self.interrupted(),
+            _ => io_error("read", file, error),
+        })
+    }
+
+    fn interrupted(&self) -> DownloadError {
+        let part = (self.part.len() > 0).then(|| self.job.place.part().to_owned());
+        DownloadError::Interrupted { part }
+    }
+
+    fn write_error(&self, error: io::Error) -> DownloadError {
+        let part = self.job.place.part();
+        if is_full(&error) {
+            return DownloadError::DiskFull {
+                part: part.to_owned(),
+                held: self.part.len(),
+            };
+        }
+        io_error("write", part, error)
+    }
+
+    fn note(&self, text: &str) {
+        self.downloader.progress.note(text);
+    }
+
+    fn detail(&self, text: impl FnOnce() -> String) {
+        self.downloader.progress.detail(text);
+    }
+}
+
+/// Whether a transfer moves at all: a server that sends a byte now and then keeps every read short of its time limit.
+struct Pace {
+    window: Duration,
+    since: Instant,
+    bytes: u64,
+}
+
+impl Pace {
+    fn new(window: Duration) -> Self {
+        Self {
+            window,
+            since: Instant::now(),
+            bytes: 0,
+        }
+    }
+
+    fn keeps_up(&mut self, bytes: u64) -> bool {
+        self.bytes += bytes;
+        let elapsed = self.since.elapsed();
+        if elapsed < self.window {
+            return true;
+        }
+        let enough = self.bytes as f64 >= MIN_RATE as f64 * elapsed.as_secs_f64();
+        *self = Self::new(self.window);
+        enough
+    }
+}
+
+fn network(source: &Source, error: AskError, attempt: u32, attempts: u32) -> DownloadError {
+    let (AskError::Transient(cause) | AskError::Permanent(cause)) = error;
+    DownloadError::Network {
+        source_name: source.to_string(),
+        cause,
+        attempt,
+        attempts,
+    }
+}
+
+fn io_error(action: &'static str, path: &Path, source: io::Error) -> DownloadError {
+    match is_full(&source) {
+        true => DownloadError::DiskFull {
+            part: path.to_owned(),
+            held: 0,
+        },
+        false => DownloadError::Io {
+            action,
+            path: path.to_owned(),
+            source,
+        },
+    }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
+}
