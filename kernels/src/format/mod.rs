@@ -3,7 +3,17 @@
 //! Each format has a file of its own that draws its block and packs and unpacks it, plainly. Speed is the
 //! backends' business.
 
+pub mod i2_s;
+pub mod matrix;
+pub mod plain;
+pub mod q6_k;
+pub mod q8_0;
+pub mod tq1_0;
+pub mod tq2_0;
+
 use std::fmt;
+
+pub use matrix::{InvalidCode, Matrix, MatrixError};
 
 /// A tensor encoding that this project computes with. The numbers are ggml's type ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

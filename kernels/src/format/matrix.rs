@@ -1,0 +1,281 @@
+//! A matrix of any format: rows of packed weights, read one at a time.
+//!
+//! This is how the oracle, tests and checks read weights. It allocates nothing and is not fast.
+
+use super::{Format, i2_s, plain, q6_k, q8_0, tq1_0, tq2_0};
+
+/// A matrix of packed weights, `rows` by `cols`, in bytes that belong to somebody else.
+#[derive(Clone, Copy, Debug)]
+pub struct Matrix<'a> {
+    format: Format,
+    rows: usize,
+    cols: usize,
+    /// The rows, without what may follow them.
+    packed: &'a [u8],
+    /// The scale of an `I2_S` tensor; 1 for any other.
+    scale: f32,
+}
+
+/// Why bytes are not the matrix they are said to be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MatrixError {
+    /// Rows do not hold whole blocks.
+    #[error("rows of {cols} weights are no multiple of the {} in a block of {format}", format.block_len())]
+    PartialBlock {
+        /// The format.
+        format: Format,
+        /// Weights in a row.
+        cols: usize,
+    },
+    /// More or fewer bytes than the shape takes.
+    #[error("{rows} x {cols} weights of {format} take {wanted} bytes, not {found}")]
+    Size {
+        /// The format.
+        format: Format,
+        /// Rows.
+        rows: usize,
+        /// Weights in a row.
+        cols: usize,
+        /// Bytes that the shape takes.
+        wanted: usize,
+        /// Bytes given.
+        found: usize,
+    },
+}
+
+/// A weight whose code its format does not define.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InvalidCode {
+    /// Its row.
+    pub row: usize,
+    /// Its place in the row.
+    pub col: usize,
+}
+
+impl<'a> Matrix<'a> {
+    /// Looks at `bytes` as a matrix. For a tensor, `cols` is its first dimension and `rows` its second.
+    ///
+    /// # Errors
+    /// When the shape is not possible for the format or takes another number of bytes.
+    pub fn new(
+        format: Format,
+        rows: usize,
+        cols: usize,
+        bytes: &'a [u8],
+    ) -> Result<Self, MatrixError> {
+        let wanted = match format.row_bytes(cols) {
+            None => return Err(MatrixError::PartialBlock { format, cols }),
+            Some(_) => format.matrix_bytes(rows, cols).unwrap_or(usize::MAX),
+        };
+        if bytes.len() != wanted {
+            return Err(MatrixError::Size {
+                format,
+                rows,
+                cols,
+                wanted,
+                found: bytes.len(),
+            });
+        }
+        let (packed, scale) = match format {
+            Format::I2S => i2_s::split(bytes).unwrap_or((bytes, 1.0)),
+            _ => (bytes, 1.0),
+        };
+        Ok(Self {
+            format,
+            rows,
+            cols,
+            packed,
+            scale,
+        })
+    }
+
+    /// The format.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Weights in a row.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// The scale of the whole tensor: that of `I2_S`, 1 for formats that keep theirs in each block.
+    pub fn scale(&self) -> f32 {
+        self.scale
+    }
+
+    /// The packed bytes of a row.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub fn row(&self, row: usize) -> &'a [u8] {
+        assert!(row < self.rows, "row {row} of {}", self.rows);
+        let len = self.packed.len() / self.rows;
+        &self.packed[row * len..][..len]
+    }
+
+    /// Reads a row as f32.
+    ///
+    /// # Panics
+    /// If there is no such row, or `out` has not one place per weight.
+    pub fn dequantize_row(&self, row: usize, out: &mut [f32]) {
+        let bytes = self.row(row);
+        match self.format {
+            Format::F32 => plain::dequantize_f32(bytes, out),
+            Format::F16 => plain::dequantize_f16(bytes, out),
+            Format::BF16 => plain::dequantize_bf16(bytes, out),
+            Format::Q8_0 => q8_0::dequantize_row(bytes, out),
+            Format::Q6K => q6_k::dequantize_row(bytes, out),
+            Format::TQ1_0 => {
+                let blocks = tq1_0::blocks(bytes).iter();
+                scale_blocks(blocks.map(|block| (block.unpack(), block.scale())), out);
+            }
+            Format::TQ2_0 => {
+                let blocks = tq2_0::blocks(bytes).iter();
+                scale_blocks(blocks.map(|block| (block.unpack(), block.scale())), out);
+            }
+            Format::I2S => {
+                let groups = bytes.chunks(i2_s::GROUP_BYTES).map(|group| {
+                    let mut trits = [0; i2_s::GROUP];
+                    i2_s::unpack_groups(group, &mut trits);
+                    (trits, self.scale)
+                });
+                scale_blocks(groups, out);
+            }
+        }
+    }
+
+    /// Reads a row of ternary weights as -1, 0 and 1.
+    ///
+    /// # Panics
+    /// If the format is not ternary, there is no such row, or `out` has not one place per weight.
+    pub fn unpack_row(&self, row: usize, out: &mut [i8]) {
+        let bytes = self.row(row);
+        match self.format {
+            Format::I2S => i2_s::unpack_groups(bytes, out),
+            Format::TQ1_0 => tq1_0::unpack_codes(bytes, out),
+            Format::TQ2_0 => tq2_0::unpack_codes(bytes, out),
+            other => panic!("{other} is not ternary"),
+        }
+    }
+
+    /// The first weight whose code its format does not define: damage, or an order of codes that this project
+    /// does not read. Reads every byte of a format that has such codes.
+    pub fn find_invalid_code(&self) -> Option<InvalidCode> {
+        let weight = match self.format {
+            Format::I2S => i2_s::find_invalid_code(self.packed)?,
+            Format::TQ2_0 => tq2_0::find_invalid_code(self.packed)?,
+            _ => return None,
+        };
+        Some(InvalidCode {
+            row: weight / self.cols,
+            col: weight % self.cols,
+        })
+    }
+}
+
+/// Writes trits times their block's scale.
+fn scale_blocks<const N: usize>(blocks: impl Iterator<Item = ([i8; N], f32)>, out: &mut [f32]) {
+    let mut rest = out;
+    for (trits, scale) in blocks {
+        let (now, later) = rest.split_at_mut(N);
+        for (out, trit) in now.iter_mut().zip(trits) {
+            *out = scale * f32::from(trit);
+        }
+        rest = later;
+    }
+    assert!(rest.is_empty(), "{} weights too few", rest.len());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trits(len: usize) -> Vec<i8> {
+        (0..len).map(|i| ((i * i + i / 7) % 3) as i8 - 1).collect()
+    }
+
+    /// 3 rows of 256 ternary weights with scale 0.5.
+    fn packed(format: Format) -> Vec<u8> {
+        let (weights, mut bytes) = (trits(3 * 256), Vec::new());
+        match format {
+            Format::I2S => {
+                i2_s::pack_groups(&weights, &mut bytes);
+                i2_s::pack_trailer(0.5, &mut bytes);
+            }
+            Format::TQ1_0 => tq1_0::pack(&weights, 0.5, &mut bytes),
+            Format::TQ2_0 => tq2_0::pack(&weights, 0.5, &mut bytes),
+            _ => {
+                let floats: Vec<f32> = weights.iter().map(|w| 0.5 * f32::from(*w)).collect();
+                match format {
+                    Format::F32 => plain::pack_f32(&floats, &mut bytes),
+                    Format::F16 => plain::pack_f16(&floats, &mut bytes),
+                    Format::BF16 => plain::pack_bf16(&floats, &mut bytes),
+                    Format::Q8_0 => q8_0::pack(&floats, &mut bytes),
+                    _ => q6_k::pack(&floats, &mut bytes),
+                }
+            }
+        }
+        bytes
+    }
+
+    #[test]
+    fn every_format_reads_each_row_back() {
+        for format in Format::ALL {
+            let bytes = packed(format);
+            let matrix = Matrix::new(format, 3, 256, &bytes).unwrap();
+            for row in 0..3 {
+                let mut out = [f32::NAN; 256];
+                matrix.dequantize_row(row, &mut out);
+                for (out, trit) in out.iter().zip(&trits(3 * 256)[row * 256..]) {
+                    let weight = 0.5 * f32::from(*trit);
+                    // Q8_0 and Q6_K round their scales to f16 and, Q6_K, to 8 bits.
+                    let tolerance = match format {
+                        Format::Q8_0 => 0.0005,
+                        Format::Q6K => 0.01,
+                        _ => 0.0,
+                    };
+                    assert!((out - weight).abs() <= tolerance, "{format}: {out}");
+                }
+                if format.is_ternary() {
+                    let mut codes = [9; 256];
+                    matrix.unpack_row(row, &mut codes);
+                    assert_eq!(codes, trits(3 * 256)[row * 256..][..256]);
+                }
+            }
+            assert_eq!(matrix.find_invalid_code(), None);
+        }
+    }
+
+    #[test]
+    fn an_invalid_code_is_placed_by_row_and_column() {
+        let mut bytes = packed(Format::I2S);
+        bytes[64 + 32 + 5] |= 3 << 4;
+        let matrix = Matrix::new(Format::I2S, 3, 256, &bytes).unwrap();
+        let found = Some(InvalidCode {
+            row: 1,
+            col: 128 + 32 + 5,
+        });
+        assert_eq!(matrix.find_invalid_code(), found);
+    }
+
+    #[test]
+    fn a_wrong_size_is_an_error() {
+        let bytes = [0; 100];
+        let error = Matrix::new(Format::I2S, 3, 256, &bytes).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "3 x 256 weights of I2_S take 224 bytes, not 100"
+        );
+        let error = Matrix::new(Format::TQ2_0, 1, 100, &bytes).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "rows of 100 weights are no multiple of the 256 in a block of TQ2_0"
+        );
+    }
+}
