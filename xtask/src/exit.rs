@@ -2,6 +2,9 @@
 
 use std::process::ExitCode;
 
+use crate::commands::tokenizer::TokenizerError;
+use crate::download::{DownloadError, HubFileError, TokenFormatError};
+
 /// Why `xtask` ended. A command with codes of its own returns them as an [`ExitCode`] instead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -10,8 +13,20 @@ pub enum Exit {
     Success = 0,
     /// Anything without a code of its own: a folder that cannot be written, a malformed lockfile, a failed check.
     Failure = 1,
-    /// The command line was not understood (clap's own code).
+    /// The command line was not understood (clap's own code), or names what cannot be a file or a repository.
     Usage = 2,
+    /// The disk is full, or would be.
+    NoSpace = 10,
+    /// 401, 403, or no usable `HF_TOKEN` where one is needed.
+    Auth = 11,
+    /// 429 to the end.
+    RateLimited = 12,
+    /// The bytes are not the ones asked for.
+    HashMismatch = 13,
+    /// Connections, timeouts, 404.
+    Network = 14,
+    /// Ctrl-C.
+    Interrupted = 130,
 }
 
 impl Exit {
@@ -23,12 +38,59 @@ impl Exit {
             "Failure",
             "A failed check, an unwritable folder, a malformed file",
         ),
-        (Self::Usage, "Usage", "Unknown flag or missing argument"),
+        (
+            Self::Usage,
+            "Usage",
+            "Unknown flag, missing argument, a file name with `..`",
+        ),
+        (Self::NoSpace, "No space", "Disk full, insufficient space"),
+        (Self::Auth, "Auth error", "401/403, invalid HF_TOKEN"),
+        (Self::RateLimited, "Rate limited", "429, too many requests"),
+        (
+            Self::HashMismatch,
+            "Hash mismatch",
+            "SHA256 verification failed",
+        ),
+        (
+            Self::Network,
+            "Network error",
+            "Connection issues, 404, timeouts",
+        ),
+        (Self::Interrupted, "Interrupted", "Ctrl-C during operation"),
     ];
 
-    /// The code that stands for `error`.
-    pub fn of(_error: &anyhow::Error) -> Self {
-        Self::Failure
+    /// The code that stands for `error`: that of the first cause that has one.
+    pub fn of(error: &anyhow::Error) -> Self {
+        error
+            .chain()
+            .find_map(Self::of_cause)
+            .unwrap_or(Self::Failure)
+    }
+
+    fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Self> {
+        if let Some(error) = cause.downcast_ref::<DownloadError>() {
+            return Some(match error {
+                DownloadError::NoSpace { .. } | DownloadError::DiskFull { .. } => Self::NoSpace,
+                DownloadError::Auth { .. } => Self::Auth,
+                DownloadError::RateLimited { .. } => Self::RateLimited,
+                DownloadError::HashMismatch { .. } | DownloadError::SizeMismatch { .. } => {
+                    Self::HashMismatch
+                }
+                DownloadError::NotFound { .. } | DownloadError::Network { .. } => Self::Network,
+                DownloadError::Interrupted { .. } => Self::Interrupted,
+                DownloadError::Rejected(_) | DownloadError::Io { .. } => Self::Failure,
+            });
+        }
+        if let Some(error) = cause.downcast_ref::<HubFileError>() {
+            return Some(match error {
+                HubFileError::NotInFolder { .. } => Self::Network,
+                _ => Self::Usage,
+            });
+        }
+        if cause.is::<TokenFormatError>() {
+            return Some(Self::Auth);
+        }
+        matches!(cause.downcast_ref(), Some(TokenizerError::Auth { .. })).then_some(Self::Auth)
     }
 }
 

@@ -8,7 +8,7 @@ fn main() -> ExitCode {
     match xtask::Cli::parse().command.run() {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("Error: {error:#}");
+            eprintln!("Error: {}", xtask::describe(&error));
             xtask::Exit::of(&error).into()
         }
     }

@@ -1,13 +1,28 @@
 //! One file per subcommand. Each has an `Args` (its flags, documented for `--help`) and a `run` that does the work by
 //! calling the library; `Ok(code)` is the exit code, an `Err` is printed and mapped by [`Exit::of`](crate::Exit::of).
 
+pub mod clean_cache;
 pub mod docs;
+pub mod download_model;
+pub mod fetch_models;
+pub mod tokenizer;
+mod transfer_args;
 
 use std::process::ExitCode;
+
+pub use transfer_args::TransferArgs;
 
 /// Every subcommand, in the order of `--help`.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
+    /// Download a GGUF model from the Hugging Face hub, a mirror or a folder
+    DownloadModel(download_model::Args),
+    /// Download the LLaMA-3 tokenizer.json
+    Tokenizer(tokenizer::Args),
+    /// Bring the models of the lockfile into the cache, verified by hash
+    FetchModels(fetch_models::Args),
+    /// Remove build output, caches and models, after asking
+    CleanCache(clean_cache::Args),
     /// Write the reference page of this program from its command line, or check that it is in step
     Docs(docs::Args),
 }
@@ -19,6 +34,10 @@ impl Command {
     /// Whatever stopped the command; [`Exit::of`](crate::Exit::of) gives its exit code.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         match self {
+            Self::DownloadModel(args) => download_model::run(&args),
+            Self::Tokenizer(args) => tokenizer::run(&args),
+            Self::FetchModels(args) => fetch_models::run(&args),
+            Self::CleanCache(args) => clean_cache::run(&args),
             Self::Docs(args) => docs::run(&args),
         }
     }

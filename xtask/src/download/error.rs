@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use indicatif::HumanBytes;
 
-use super::{LockError, Sha256Hex};
+use super::Sha256Hex;
 
 /// Why the file did not arrive.
 #[derive(Debug, thiserror::Error)]
@@ -120,9 +120,6 @@ pub enum DownloadError {
         /// What has arrived, if anything, for the next run to continue.
         part: Option<PathBuf>,
     },
-    /// The lock could not be taken.
-    #[error(transparent)]
-    Lock(LockError),
     /// The file system refused.
     #[error(
         "cannot {action} {path}: {source}\n\n\
@@ -137,6 +134,31 @@ pub enum DownloadError {
         /// What the system said.
         source: io::Error,
     },
+}
+
+impl DownloadError {
+    /// What to do about an error whose own message is one line, so that a command may put it in its own words.
+    pub fn advice(&self) -> Option<&'static str> {
+        match self {
+            Self::Network { .. } => Some(
+                "Troubleshooting:\n\
+                 1. Check internet connectivity\n\
+                 2. Verify proxy settings (HTTP_PROXY, HTTPS_PROXY, NO_PROXY)\n\
+                 3. Run the same command again: it continues where it stopped\n\
+                 4. Try a mirror or a folder: --base-url <URL|DIR> (docs/how-to/offline.md)",
+            ),
+            Self::NotFound { .. } => Some(
+                "Solution: check the repository, the revision and the file name, and --base-url if it is set",
+            ),
+            Self::Auth { .. } => Some(
+                "Setup instructions:\n\
+                 1. If the repository is gated, accept its license on its page on https://huggingface.co\n\
+                 2. Generate token: https://huggingface.co/settings/tokens\n\
+                 3. Export token: export HF_TOKEN=<your-token>",
+            ),
+            _ => None,
+        }
+    }
 }
 
 fn asked_pause(pause: Option<Duration>) -> String {

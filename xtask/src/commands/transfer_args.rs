@@ -1,0 +1,66 @@
+//! The flags that every command with a download has.
+
+use std::time::Duration;
+
+use crate::download::{DEFAULT_BASE_URL, Downloader, Interrupt, Origin, Progress, RetryPolicy};
+
+/// How to behave towards the network and the terminal.
+#[derive(Debug, clap::Args)]
+pub struct TransferArgs {
+    /// A mirror of the hub, or a folder on this machine that holds the files
+    #[arg(long, value_name = "URL|DIR", env = "HF_ENDPOINT", hide_env_values = true, default_value = DEFAULT_BASE_URL)]
+    pub base_url: Origin,
+
+    /// Tries after the first that may fail in a row
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub retries: u32,
+
+    /// Pause before the first retry, in seconds; doubles with each further one
+    #[arg(long, value_name = "SECONDS", default_value = "0.2", value_parser = seconds)]
+    pub backoff: Duration,
+
+    /// Longest silence from the server before the connection counts as lost, in seconds
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+    pub stall_timeout: Duration,
+
+    /// Longest Retry-After of the server that is waited for, in seconds
+    #[arg(long, value_name = "SECONDS", default_value = "300", value_parser = seconds)]
+    pub max_wait: Duration,
+
+    /// Hide the progress bar (or, where there is no terminal, the line for each 10 %)
+    #[arg(long)]
+    pub no_progress: bool,
+
+    /// Also print what is asked and answered
+    #[arg(short, long)]
+    pub verbose: bool,
+}
+
+impl TransferArgs {
+    /// A downloader with this behaviour, stopped by Ctrl-C.
+    ///
+    /// # Errors
+    /// Ctrl-C cannot be handled.
+    pub fn downloader(&self) -> anyhow::Result<Downloader> {
+        Ok(Downloader {
+            retry: RetryPolicy {
+                retries: self.retries,
+                backoff: self.backoff,
+                stall: self.stall_timeout,
+                max_wait: self.max_wait,
+            },
+            interrupt: Interrupt::from_signals()?,
+            progress: Progress {
+                shown: !self.no_progress,
+                verbose: self.verbose,
+            },
+        })
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text
+        .parse()
+        .map_err(|_| "expected a number of seconds, such as 2.5".to_owned())?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
