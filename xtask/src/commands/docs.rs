@@ -133,6 +133,9 @@ fn purpose(argument: &clap::Arg) -> String {
     if argument.get_action().takes_values() && !values.is_empty() {
         let _ = write!(text, " (one of {})", values.join(", "));
     }
+    if let Some(variable) = argument.get_env() {
+        let _ = write!(text, " (or set `{}`)", variable.to_string_lossy());
+    }
     text
 }
 

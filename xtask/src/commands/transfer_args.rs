@@ -8,7 +8,7 @@ use crate::download::{DEFAULT_BASE_URL, Downloader, Interrupt, Origin, Progress,
 #[derive(Debug, clap::Args)]
 pub struct TransferArgs {
     /// A mirror of the hub, or a folder on this machine that holds the files
-    #[arg(long, value_name = "URL|DIR", env = "HF_ENDPOINT", hide_env_values = true, default_value = DEFAULT_BASE_URL)]
+    #[arg(long, value_name = "URL_OR_DIR", env = "HF_ENDPOINT", hide_env_values = true, default_value = DEFAULT_BASE_URL)]
     pub base_url: Origin,
 
     /// Tries after the first that may fail in a row

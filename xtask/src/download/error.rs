@@ -90,9 +90,7 @@ pub enum DownloadError {
         found: u64,
     },
     /// No such file there.
-    #[error(
-        "{source_name}: not found (HTTP {status})\n\nSolution: check the repository, the revision and the file name"
-    )]
+    #[error("{source_name}: not found (HTTP {status})")]
     NotFound {
         /// Where from.
         source_name: String,
@@ -145,7 +143,7 @@ impl DownloadError {
                  1. Check internet connectivity\n\
                  2. Verify proxy settings (HTTP_PROXY, HTTPS_PROXY, NO_PROXY)\n\
                  3. Run the same command again: it continues where it stopped\n\
-                 4. Try a mirror or a folder: --base-url <URL|DIR> (docs/how-to/offline.md)",
+                 4. Try a mirror or a folder: --base-url <URL_OR_DIR> (docs/how-to/offline.md)",
             ),
             Self::NotFound { .. } => Some(
                 "Solution: check the repository, the revision and the file name, and --base-url if it is set",
