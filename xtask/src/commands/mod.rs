@@ -5,6 +5,7 @@ pub mod clean_cache;
 pub mod docs;
 pub mod download_model;
 pub mod fetch_models;
+pub mod gen_fixtures;
 pub mod tokenizer;
 mod transfer_args;
 
@@ -21,6 +22,8 @@ pub enum Command {
     Tokenizer(tokenizer::Args),
     /// Bring the models of the lockfile into the cache, verified by hash
     FetchModels(fetch_models::Args),
+    /// Write a synthetic model with random ternary weights
+    GenFixtures(gen_fixtures::Args),
     /// Remove build output, caches and models, after asking
     CleanCache(clean_cache::Args),
     /// Write the reference page of this program from its command line, or check that it is in step
@@ -37,6 +40,7 @@ impl Command {
             Self::DownloadModel(args) => download_model::run(&args),
             Self::Tokenizer(args) => tokenizer::run(&args),
             Self::FetchModels(args) => fetch_models::run(&args),
+            Self::GenFixtures(args) => gen_fixtures::run(&args),
             Self::CleanCache(args) => clean_cache::run(&args),
             Self::Docs(args) => docs::run(&args),
         }

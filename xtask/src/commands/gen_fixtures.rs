@@ -1,0 +1,307 @@
+//! `xtask gen-fixtures`: a synthetic model as a GGUF file, with a JSON file beside it that describes it.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::Context as _;
+use bitnet_fixtures::{Arch, Recipe, Shape, Tokenizer};
+use bitnet_kernels::Format;
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+
+use crate::Exit;
+
+/// Flags of `xtask gen-fixtures`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// How large; `2b` is the exact shape of bitnet-b1.58-2B-4T, 1.2 GB with an F16 head
+    #[arg(long, default_value = "tiny", value_parser = one_of(&Shape::NAMED))]
+    pub size: Shape,
+
+    /// The architecture
+    #[arg(long, default_value = "bitnet-b1.58", value_parser = one_of(&ARCHES))]
+    pub arch: Arch,
+
+    /// The format of the ternary linears
+    #[arg(long = "type", default_value = "i2_s", value_parser = one_of(&TERNARY))]
+    pub linears: Format,
+
+    /// The format of the embedding, which serves as output head too
+    #[arg(long, default_value = "f16", value_parser = one_of(&HEADS))]
+    pub head: Format,
+
+    /// The vocabulary: `bytes` reads and writes any text, `none` leaves ids only
+    #[arg(long, default_value = "bytes", value_parser = one_of(&TOKENIZERS))]
+    pub tokenizer: Tokenizer,
+
+    /// Chooses the weights; the same seed gives the same file everywhere
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+
+    /// A file that ends in `.gguf`, or a folder for files named after their flags
+    #[arg(long, value_name = "PATH", default_value = "target/fixtures")]
+    pub output: PathBuf,
+}
+
+const ARCHES: [(&str, Arch); 3] = [
+    (Arch::Llama.name(), Arch::Llama),
+    (Arch::Bitnet.name(), Arch::Bitnet),
+    (Arch::BitnetB158.name(), Arch::BitnetB158),
+];
+const TERNARY: [(&str, Format); 3] = [
+    ("i2_s", Format::I2S),
+    ("tq1_0", Format::TQ1_0),
+    ("tq2_0", Format::TQ2_0),
+];
+const HEADS: [(&str, Format); 3] = [
+    ("f16", Format::F16),
+    ("q8_0", Format::Q8_0),
+    ("q6_k", Format::Q6K),
+];
+const TOKENIZERS: [(&str, Tokenizer); 2] = [("bytes", Tokenizer::Bytes), ("none", Tokenizer::None)];
+
+/// A parser of the names in a table, which gives the values beside them.
+fn one_of<T: Clone + Send + Sync + 'static>(
+    table: &'static [(&'static str, T)],
+) -> impl clap::builder::TypedValueParser<Value = T> {
+    PossibleValuesParser::new(table.iter().map(|(name, _)| *name)).try_map(|given| {
+        let found = table.iter().find(|(name, _)| *name == given);
+        found.map(|(_, value)| value.clone()).ok_or("not a choice")
+    })
+}
+
+/// The name of a value in a table that has it.
+fn name_of<T: PartialEq>(table: &[(&'static str, T)], value: &T) -> &'static str {
+    let found = table.iter().find(|(_, known)| known == value);
+    found.map_or("", |(name, _)| name)
+}
+
+/// What stands in the JSON file.
+#[derive(Debug, Serialize)]
+struct Description<'a> {
+    /// The GGUF file beside it.
+    file: &'a str,
+    size: &'a str,
+    architecture: &'a str,
+    #[serde(rename = "type")]
+    linears: &'a str,
+    head: &'a str,
+    tokenizer: &'a str,
+    seed: u64,
+    layers: usize,
+    hidden: usize,
+    ffn: usize,
+    heads: usize,
+    kv_heads: usize,
+    head_size: usize,
+    vocabulary: usize,
+    context: usize,
+    rope_base: f32,
+    bytes: u64,
+    sha256: String,
+}
+
+/// Write the model and its description, each under its final name only when it is complete.
+///
+/// # Errors
+/// The files cannot be written.
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let started = Instant::now();
+    let recipe = Recipe {
+        arch: args.arch,
+        shape: args.size,
+        linears: args.linears,
+        head: args.head,
+        tokenizer: args.tokenizer,
+        seed: args.seed,
+    };
+    let path = model_path(args);
+    let folder = path.parent().unwrap_or(Path::new(""));
+    fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    let written = write_model(&recipe, &path)?;
+    let description = describe(args, &path, &written);
+    write_description(&description, &path)?;
+    println!(
+        "{}: {:.1} MB in {:.1} s, sha256 {}",
+        path.display(),
+        written.bytes as f64 / 1e6,
+        started.elapsed().as_secs_f64(),
+        written.sha256
+    );
+    Ok(Exit::Success.into())
+}
+
+/// Where the model goes: `--output` if that names a GGUF file, else a file in it named after the flags.
+fn model_path(args: &Args) -> PathBuf {
+    if args.output.extension().is_some_and(|end| end == "gguf") {
+        return args.output.clone();
+    }
+    let mut name = format!(
+        "{}-{}-{}",
+        name_of(&Shape::NAMED, &args.size),
+        args.arch.name(),
+        name_of(&TERNARY, &args.linears)
+    );
+    if args.head != Format::F16 {
+        name += &format!("-head-{}", name_of(&HEADS, &args.head));
+    }
+    if args.tokenizer == Tokenizer::None {
+        name += "-no-vocab";
+    }
+    if args.seed != 0 {
+        name += &format!("-seed-{}", args.seed);
+    }
+    args.output.join(name + ".gguf")
+}
+
+struct Written {
+    bytes: u64,
+    sha256: String,
+}
+
+fn write_model(recipe: &Recipe, path: &Path) -> anyhow::Result<Written> {
+    let part = path.with_extension("gguf.part");
+    let failed = || format!("cannot write {}", part.display());
+    let file = File::create(&part).with_context(failed)?;
+    let sink = BufWriter::with_capacity(1 << 20, Hashed::new(file));
+    let hashed = recipe
+        .write(sink)
+        .with_context(failed)?
+        .into_inner()
+        .map_err(io::IntoInnerError::into_error)
+        .with_context(failed)?;
+    fs::rename(&part, path).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(hashed.finish())
+}
+
+fn describe<'a>(args: &'a Args, path: &'a Path, written: &Written) -> Description<'a> {
+    let shape = &args.size;
+    Description {
+        file: path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or(""),
+        size: name_of(&Shape::NAMED, &args.size),
+        architecture: args.arch.name(),
+        linears: args.linears.name(),
+        head: args.head.name(),
+        tokenizer: name_of(&TOKENIZERS, &args.tokenizer),
+        seed: args.seed,
+        layers: shape.layers,
+        hidden: shape.hidden,
+        ffn: shape.ffn,
+        heads: shape.heads,
+        kv_heads: shape.kv_heads,
+        head_size: shape.head_size(),
+        vocabulary: shape.vocabulary,
+        context: shape.context,
+        rope_base: shape.rope_base,
+        bytes: written.bytes,
+        sha256: written.sha256.clone(),
+    }
+}
+
+fn write_description(description: &Description<'_>, model: &Path) -> anyhow::Result<()> {
+    let path = model.with_extension("gguf.json");
+    let part = model.with_extension("gguf.json.part");
+    let json = serde_json::to_string_pretty(description)? + "\n";
+    fs::write(&part, json)
+        .and_then(|()| fs::rename(&part, &path))
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// A sink that hashes and counts what passes through.
+struct Hashed<W> {
+    sink: W,
+    hash: Sha256,
+    bytes: u64,
+}
+
+impl<W> Hashed<W> {
+    fn new(sink: W) -> Self {
+        Self {
+            sink,
+            hash: Sha256::new(),
+            bytes: 0,
+        }
+    }
+
+    fn finish(self) -> Written {
+        let digest = self.hash.finalize();
+        Written {
+            bytes: self.bytes,
+            sha256: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+        }
+    }
+}
+
+impl<W: Write> Write for Hashed<W> {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        let written = self.sink.write(data)?;
+        self.hash.update(&data[..written]);
+        self.bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.sink.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::commands::Command;
+
+    fn args(line: &[&str]) -> Args {
+        let line = ["xtask", "gen-fixtures"].iter().chain(line);
+        match crate::Cli::parse_from(line).command {
+            Command::GenFixtures(args) => args,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn files_in_a_folder_are_named_after_the_flags_that_matter() {
+        let path = |line: &[&str]| model_path(&args(line)).display().to_string();
+        assert_eq!(path(&[]), "target/fixtures/tiny-bitnet-b1.58-i2_s.gguf");
+        assert_eq!(
+            path(&[
+                "--arch", "llama", "--type", "tq1_0", "--head", "q6_k", "--seed", "7"
+            ]),
+            "target/fixtures/tiny-llama-tq1_0-head-q6_k-seed-7.gguf"
+        );
+        assert_eq!(path(&["--output", "a/b.gguf"]), "a/b.gguf");
+    }
+
+    #[test]
+    fn the_description_matches_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let output = folder.path().display().to_string();
+        let args = args(&["--output", &output, "--tokenizer", "none", "--seed", "3"]);
+        run(&args).unwrap();
+        let path = model_path(&args);
+        let model = fs::read(&path).unwrap();
+        let json = fs::read(path.with_extension("gguf.json")).unwrap();
+        let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+        assert_eq!(json["bytes"], model.len());
+        assert_eq!(json["seed"], 3);
+        assert_eq!(json["type"], "I2_S");
+        let digest = Sha256::digest(&model);
+        let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(json["sha256"], digest);
+        let mut found: Vec<_> = fs::read_dir(folder.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        found.sort();
+        let name = "tiny-bitnet-b1.58-i2_s-no-vocab-seed-3.gguf";
+        assert_eq!(found, [name.to_owned(), format!("{name}.json")]);
+    }
+}
