@@ -2,7 +2,7 @@
 //!
 //! This is how the oracle, tests and checks read weights. It allocates nothing and is not fast.
 
-use super::{Format, i2_s, plain, q6_k, q8_0, tq1_0, tq2_0};
+use super::{Format, i2_s, tq2_0};
 
 /// A matrix of packed weights, `rows` by `cols`, in bytes that belong to somebody else.
 #[derive(Clone, Copy, Debug)]
@@ -124,29 +124,10 @@ impl<'a> Matrix<'a> {
     /// # Panics
     /// If there is no such row, or `out` has not one place per weight.
     pub fn dequantize_row(&self, row: usize, out: &mut [f32]) {
-        let bytes = self.row(row);
-        match self.format {
-            Format::F32 => plain::dequantize_f32(bytes, out),
-            Format::F16 => plain::dequantize_f16(bytes, out),
-            Format::BF16 => plain::dequantize_bf16(bytes, out),
-            Format::Q8_0 => q8_0::dequantize_row(bytes, out),
-            Format::Q6K => q6_k::dequantize_row(bytes, out),
-            Format::TQ1_0 => {
-                let blocks = tq1_0::blocks(bytes).iter();
-                scale_blocks(blocks.map(|block| (block.unpack(), block.scale())), out);
-            }
-            Format::TQ2_0 => {
-                let blocks = tq2_0::blocks(bytes).iter();
-                scale_blocks(blocks.map(|block| (block.unpack(), block.scale())), out);
-            }
-            Format::I2S => {
-                let groups = bytes.chunks(i2_s::GROUP_BYTES).map(|group| {
-                    let mut trits = [0; i2_s::GROUP];
-                    i2_s::unpack_groups(group, &mut trits);
-                    (trits, self.scale)
-                });
-                scale_blocks(groups, out);
-            }
+        assert_eq!(out.len(), self.cols);
+        super::dequantize_row(self.format, self.row(row), out);
+        if self.format == Format::I2S {
+            out.iter_mut().for_each(|weight| *weight *= self.scale);
         }
     }
 
@@ -155,13 +136,8 @@ impl<'a> Matrix<'a> {
     /// # Panics
     /// If the format is not ternary, there is no such row, or `out` has not one place per weight.
     pub fn unpack_row(&self, row: usize, out: &mut [i8]) {
-        let bytes = self.row(row);
-        match self.format {
-            Format::I2S => i2_s::unpack_groups(bytes, out),
-            Format::TQ1_0 => tq1_0::unpack_codes(bytes, out),
-            Format::TQ2_0 => tq2_0::unpack_codes(bytes, out),
-            other => panic!("{other} is not ternary"),
-        }
+        assert_eq!(out.len(), self.cols);
+        super::unpack_row(self.format, self.row(row), out);
     }
 
     /// The first weight whose code its format does not define: damage, or an order of codes that this project
@@ -179,21 +155,9 @@ impl<'a> Matrix<'a> {
     }
 }
 
-/// Writes trits times their block's scale.
-fn scale_blocks<const N: usize>(blocks: impl Iterator<Item = ([i8; N], f32)>, out: &mut [f32]) {
-    let mut rest = out;
-    for (trits, scale) in blocks {
-        let (now, later) = rest.split_at_mut(N);
-        for (out, trit) in now.iter_mut().zip(trits) {
-            *out = scale * f32::from(trit);
-        }
-        rest = later;
-    }
-    assert!(rest.is_empty(), "{} weights too few", rest.len());
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::{plain, q6_k, q8_0, tq1_0};
     use super::*;
 
     fn trits(len: usize) -> Vec<i8> {

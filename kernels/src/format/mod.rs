@@ -8,12 +8,14 @@ pub mod matrix;
 pub mod plain;
 pub mod q6_k;
 pub mod q8_0;
+mod row;
 pub mod tq1_0;
 pub mod tq2_0;
 
 use std::fmt;
 
 pub use matrix::{InvalidCode, Matrix, MatrixError};
+pub use row::{dequantize_row, unpack_row};
 
 /// A tensor encoding that this project computes with. The numbers are ggml's type ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -159,29 +161,5 @@ impl Encoding {
             Encoding::Q8K => Some(256),
             Encoding::Q8_0 => Some(32),
         }
-    }
-}
-
-/// Decodes a row of weights, without the tensor's scale where the format keeps one (`I2_S`).
-///
-/// `bytes` holds at least the row, `out.len()` is its length.
-pub fn dequantize_row(format: Format, bytes: &[u8], out: &mut [f32]) {
-    match format {
-        Format::F32 => {
-            for (out, bytes) in out.iter_mut().zip(bytes.as_chunks::<4>().0) {
-                *out = f32::from_le_bytes(*bytes);
-            }
-        }
-        Format::F16 => {
-            for (out, bytes) in out.iter_mut().zip(bytes.as_chunks::<2>().0) {
-                *out = half::f16::from_le_bytes(*bytes).to_f32();
-            }
-        }
-        Format::BF16 => {
-            for (out, bytes) in out.iter_mut().zip(bytes.as_chunks::<2>().0) {
-                *out = half::bf16::from_le_bytes(*bytes).to_f32();
-            }
-        }
-        other => unimplemented!("rows of {other}"),
     }
 }
