@@ -1,6 +1,6 @@
 //! The vocabulary of compute.
 //!
-//! What a model computes is written down here once: the weight [`format`]s, the fused operations of a
+//! What a model computes is written down here once: the weight [formats](mod@format), the fused operations of a
 //! forward pass ([`program`]), the [`backend::Backend`] trait that runs them, the order of every float
 //! reduction ([`order`]) and a plain scalar implementation of each operation, the [`oracle`] that judges
 //! all others. No instruction set, no shader and no model is named in this crate.
