@@ -1,4 +1,4 @@
-//! What a device must offer to run a [`Program`](crate::Program).
+//! What a device must offer to run a [`Program`].
 //!
 //! A backend is made from a program and its weights by its own crate, then used through this trait. It owns
 //! all its buffers and caches; nothing leaves it but what is asked for.
