@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use crate::download::{DEFAULT_BASE_URL, Downloader, Interrupt, Origin, Progress, RetryPolicy};
+use crate::download::{
+    DEFAULT_BASE_URL, Downloader, HubFileError, Interrupt, Origin, Progress, RetryPolicy,
+};
 
 /// How to behave towards the network and the terminal.
 #[derive(Debug, clap::Args)]
 pub struct TransferArgs {
     /// A mirror of the hub, or a folder on this machine that holds the files
-    #[arg(long, value_name = "URL_OR_DIR", env = "HF_ENDPOINT", hide_env_values = true, default_value = DEFAULT_BASE_URL)]
+    #[arg(long, value_name = "URL_OR_DIR", env = "HF_ENDPOINT", hide_env_values = true, default_value = DEFAULT_BASE_URL, value_parser = origin)]
     pub base_url: Origin,
 
     /// Tries after the first that may fail in a row
@@ -56,6 +58,16 @@ impl TransferArgs {
             },
         })
     }
+}
+
+/// An empty variable is an unset one.
+fn origin(text: &str) -> Result<Origin, HubFileError> {
+    if text.is_empty() {
+        DEFAULT_BASE_URL
+    } else {
+        text
+    }
+    .parse()
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

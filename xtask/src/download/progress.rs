@@ -97,6 +97,7 @@ impl Drop for Meter {
         if let Display::Bar(bar) = &self.display {
             // Left on the screen as it stands: an interrupted transfer shows where it stopped.
             bar.abandon();
+            eprintln!();
         }
     }
 }
