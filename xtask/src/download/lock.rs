@@ -108,7 +108,7 @@ fn still_named(file: &File, path: &Path) -> bool {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use super::{Interrupt, Lock, LockError};
+    use super::{Interrupt, Lock, LockError, still_named};
 
     #[test]
     fn at_most_one_owner_at_a_time_and_no_file_remains() {
@@ -129,6 +129,18 @@ mod tests {
             }
         });
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_file_that_lost_its_name_to_another_is_not_the_lock() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("x.lock");
+        let file = std::fs::File::create(&path).expect("created");
+        assert!(still_named(&file, &path));
+        std::fs::remove_file(&path).expect("removed");
+        assert!(!still_named(&file, &path));
+        std::fs::write(&path, "").expect("another");
+        assert!(!still_named(&file, &path));
     }
 
     #[test]

@@ -75,11 +75,9 @@ impl Part {
         let Some(file) = &mut self.file else {
             return Err(io::Error::other("the part was not begun"));
         };
-        if let Err(error) = file.write_all(bytes) {
-            // Some of them may be in the file: cut it back to what was counted.
-            let _ = file.set_len(self.len);
-            return Err(error);
-        }
+        // A write that fails half-way leaves bytes beyond those counted. They are the right ones, and the next run counts
+        // what it finds.
+        file.write_all(bytes)?;
         self.count(bytes);
         Ok(())
     }

@@ -15,7 +15,13 @@ fn a_good_server_gives_the_file_and_its_validators() {
         .says(&sha256(&remote.bytes));
     bench.holds(&remote);
     assert!(bench.names().contains("m.gguf.etag") && bench.names().contains("m.gguf.lastmod"));
-    assert_eq!(server.requests()[0].target, "/org/repo/resolve/main/m.gguf");
+    let request = &server.requests()[0];
+    assert_eq!(request.target, "/org/repo/resolve/main/m.gguf");
+    assert_eq!(
+        request.header("accept-encoding"),
+        Some("identity"),
+        "lengths must be those of the file"
+    );
 }
 
 #[test]
@@ -214,11 +220,8 @@ fn silence_and_slow_loris_are_given_up() {
     let silent_head = Reply::new(200).cut_at(10).hang();
     let silent_body = remote.whole().cut_body_at(500).hang();
     let dripping_head = remote.whole().drip(1, slow);
-    let dripping_body = remote
-        .whole()
-        .drip(remote.whole().head_len(), Duration::ZERO);
-    // After the head, two bytes at a time: far below the slowest pace that counts as a transfer.
-    let dripping_body = dripping_body.drip(2, slow);
+    // Two bytes at a time: far below the slowest pace that counts as a transfer.
+    let dripping_body = remote.whole().drip_body(2, slow);
     for (name, reply) in [
         ("head", silent_head),
         ("body", silent_body),

@@ -61,6 +61,7 @@ pub(crate) struct Reply {
     body: Vec<u8>,
     cut_at: Option<usize>,
     drip: Option<(usize, Duration)>,
+    at_once: usize,
     hang: bool,
 }
 
@@ -72,6 +73,7 @@ impl Reply {
             body: Vec::new(),
             cut_at: None,
             drip: None,
+            at_once: 0,
             hang: false,
         }
     }
@@ -123,6 +125,12 @@ impl Reply {
         self
     }
 
+    /// The same, but the head at once.
+    pub(crate) fn drip_body(mut self, bytes: usize, pause: Duration) -> Self {
+        self.at_once = self.head_len();
+        self.drip(bytes, pause)
+    }
+
     /// Having sent everything, keep the connection open and silent.
     pub(crate) fn hang(mut self) -> Self {
         self.hang = true;
@@ -138,6 +146,8 @@ impl Reply {
         bytes.extend(&self.body);
         bytes.truncate(self.cut_at.unwrap_or(usize::MAX));
         let (step, pause) = self.drip.unwrap_or((1 << 16, Duration::ZERO));
+        let (head, bytes) = bytes.split_at(self.at_once.min(bytes.len()));
+        stream.write_all(head)?;
         for piece in bytes.chunks(step.max(1)) {
             stream.write_all(piece)?;
             sent.fetch_add(piece.len() as u64, Ordering::SeqCst);
