@@ -181,6 +181,23 @@ fn an_interrupted_update_does_not_pass_the_old_file_off_as_the_new() {
 }
 
 #[test]
+fn an_update_cut_before_its_first_byte_does_not_either() {
+    let (bench, old) = (Workbench::new(), Remote::noise(50_000));
+    bench.download(&Server::of(old), &[]).exits(0);
+    let new = Remote {
+        etag: "\"v2\"".into(),
+        ..Remote::new(noise(60_000, 9))
+    };
+    let file = new.clone();
+    let server = Server::start(move |n, request| match n {
+        0 => file.reply(request).cut_body_at(0),
+        _ => file.reply(request),
+    });
+    bench.download(&server, &[]).exits(0);
+    bench.holds(&new);
+}
+
+#[test]
 fn an_empty_part_left_between_two_steps_does_not_pass_the_old_file_off_as_the_new() {
     let (bench, old) = (Workbench::new(), Remote::noise(50_000));
     bench.download(&Server::of(old), &[]).exits(0);
