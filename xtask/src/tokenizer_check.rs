@@ -1,52 +1,122 @@
-//! Whether a file is the LLaMA-3 tokenizer.
+//! Whether a file is the LLaMA-3 `tokenizer.json`: its structure and its vocabulary.
 
 use std::collections::HashMap;
 use std::path::Path;
 
+use serde::de::IgnoredAny;
+
 /// Tokens of the LLaMA-3 vocabulary, special ones included.
 pub const LLAMA3_TOKENS: usize = 128_256;
 
+/// The parts of a `tokenizer.json` that a byte-level BPE tokenizer cannot do without.
 #[derive(serde::Deserialize)]
-struct File {
+struct TokenizerFile {
     model: Model,
-    #[serde(default)]
-    added_tokens: Vec<Added>,
+    added_tokens: Vec<AddedToken>,
+    #[serde(rename = "pre_tokenizer")]
+    _pre_tokenizer: IgnoredAny,
 }
+
 #[derive(serde::Deserialize)]
 struct Model {
     vocab: HashMap<String, u32>,
-    #[expect(dead_code, reason = "must be there")]
-    merges: Vec<serde::de::IgnoredAny>,
+    #[serde(rename = "merges")]
+    _merges: Vec<IgnoredAny>,
 }
+
 #[derive(serde::Deserialize)]
-struct Added {
+struct AddedToken {
     id: u32,
 }
 
-/// The number of tokens.
+/// Read the file and count its tokens.
 ///
 /// # Errors
-/// What is wrong.
+/// In words: it cannot be read, where its JSON ends to make sense, which field is missing, or how many tokens it has
+/// instead of [`LLAMA3_TOKENS`].
 pub fn check(path: &Path) -> Result<usize, String> {
     let text =
         std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-    let file: File =
-        serde_json::from_slice(&text).map_err(|error| format!("{}: {error}", path.display()))?;
-    let mut ids: Vec<u32> = file
-        .model
-        .vocab
-        .into_values()
-        .chain(file.added_tokens.iter().map(|t| t.id))
-        .collect();
+    check_bytes(&text).map_err(|reason| format!("{}: {reason}", path.display()))
+}
+
+fn check_bytes(text: &[u8]) -> Result<usize, String> {
+    let file: TokenizerFile = serde_json::from_slice(text).map_err(|error| {
+        let expected = "expected model.vocab, model.merges, added_tokens and pre_tokenizer";
+        if error.is_data() {
+            format!("{error} ({expected})")
+        } else {
+            format!("not JSON: {error}")
+        }
+    })?;
+    let mut ids: Vec<u32> = file.model.vocab.into_values().collect();
+    ids.extend(file.added_tokens.iter().map(|token| token.id));
     ids.sort_unstable();
     ids.dedup();
-    if ids.len() == LLAMA3_TOKENS {
-        Ok(ids.len())
-    } else {
-        Err(format!(
-            "{}: expected {LLAMA3_TOKENS} tokens, found {}",
-            path.display(),
-            ids.len()
-        ))
+    let without_gaps = ids.iter().zip(0..).all(|(id, place)| *id == place);
+    match ids.len() {
+        LLAMA3_TOKENS if without_gaps => Ok(LLAMA3_TOKENS),
+        LLAMA3_TOKENS => Err(format!(
+            "the token ids do not run from 0 to {}",
+            LLAMA3_TOKENS - 1
+        )),
+        found => Err(format!(
+            "expected {LLAMA3_TOKENS} tokens (LLaMA-3), found {found}"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LLAMA3_TOKENS, check_bytes};
+
+    fn file(vocab: usize, added: &[usize]) -> Vec<u8> {
+        let vocab: serde_json::Map<_, _> =
+            (0..vocab).map(|id| (format!("t{id}"), id.into())).collect();
+        let added: Vec<_> = added
+            .iter()
+            .map(|id| serde_json::json!({"id": id, "content": format!("t{id}")}))
+            .collect();
+        let all = serde_json::json!({
+            "added_tokens": added, "pre_tokenizer": null, "model": {"vocab": vocab, "merges": []},
+        });
+        serde_json::to_vec(&all).expect("json")
+    }
+
+    #[test]
+    fn added_tokens_count_once_whether_or_not_they_are_in_the_vocabulary() {
+        let specials: Vec<_> = (128_000..LLAMA3_TOKENS).collect();
+        assert_eq!(check_bytes(&file(128_000, &specials)), Ok(LLAMA3_TOKENS));
+        assert_eq!(
+            check_bytes(&file(LLAMA3_TOKENS, &specials)),
+            Ok(LLAMA3_TOKENS)
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_numbers_names_and_places() {
+        for (bytes, said) in [
+            (file(10, &[]), "expected 128256 tokens (LLaMA-3), found 10"),
+            (
+                file(LLAMA3_TOKENS - 1, &[200_000]),
+                "do not run from 0 to 128255",
+            ),
+            (b"{\n\"model\": {".to_vec(), "line 2"),
+            (
+                br#"{"model":{"vocab":{}},"added_tokens":[],"pre_tokenizer":null}"#.to_vec(),
+                "missing field `merges`",
+            ),
+            (
+                br#"{"model":{"merges":[]}}"#.to_vec(),
+                "missing field `vocab`",
+            ),
+            (
+                br#"{"model":{"vocab":{"a":-1},"merges":[]}}"#.to_vec(),
+                "invalid value",
+            ),
+        ] {
+            let reason = check_bytes(&bytes).expect_err(said);
+            assert!(reason.contains(said), "{reason}");
+        }
     }
 }
