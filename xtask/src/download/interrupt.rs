@@ -20,14 +20,20 @@ struct State {
 }
 
 impl Interrupt {
-    /// An interrupt raised by Ctrl-C and by the termination signals. Once per process.
+    /// An interrupt raised by Ctrl-C and by the termination signals. Once per process. A second Ctrl-C ends the process on
+    /// the spot, for whoever will not wait for a slow disk; what a `kill -9` leaves is good to continue from as well.
     ///
     /// # Errors
     /// A handler is already installed, or the system refuses one.
     pub fn from_signals() -> Result<Self, ctrlc::Error> {
         let interrupt = Self::default();
         let raised_by_handler = interrupt.clone();
-        ctrlc::set_handler(move || raised_by_handler.raise())?;
+        ctrlc::set_handler(move || {
+            if raised_by_handler.is_raised() {
+                std::process::exit(crate::Exit::Interrupted as i32);
+            }
+            raised_by_handler.raise();
+        })?;
         Ok(interrupt)
     }
 

@@ -21,11 +21,14 @@ fn wait_for(child: &mut Child, mut happened: impl FnMut() -> bool) {
 }
 
 fn interrupt(child: &Child) {
-    let sent = Command::new("kill")
-        .args(["-INT", &child.id().to_string()])
-        .status()
-        .expect("kill runs");
-    assert!(sent.success());
+    let command = format!("kill -INT {}", child.id());
+    assert!(
+        Command::new("sh")
+            .args(["-c", &command])
+            .status()
+            .expect("a shell")
+            .success()
+    );
 }
 
 #[test]
