@@ -28,7 +28,7 @@ impl<'a> Mount<'a> {
                 test.name().unwrap_or_default()
             );
         }
-        mounted.then_some(Self(at))
+        mounted.then(|| Self(at))
     }
 }
 

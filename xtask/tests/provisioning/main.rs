@@ -4,6 +4,7 @@
 //! but what the guide lists. Nothing here measures time; what an environment does not allow (mounting, signals) is
 //! printed as skipped.
 
+mod chaos;
 mod clean_cache;
 mod connections;
 mod disk;
