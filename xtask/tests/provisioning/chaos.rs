@@ -35,7 +35,7 @@ impl Dice {
 fn misbehave(dice: &Dice, remote: &Remote, request: &Request, may_lie: bool) -> Reply {
     let (good, len) = (remote.reply(request), remote.bytes.len());
     let start = request.range_start();
-    match dice.roll(14) {
+    match dice.roll(18) {
         0 => good.clone().cut_at(dice.roll(good.head_len())),
         1 | 2 => good.cut_body_at(dice.roll(len)),
         3 => Reply::new([500, 502, 503, 429, 408][dice.roll(5)]).body(b"trouble"),
@@ -53,7 +53,21 @@ fn misbehave(dice: &Dice, remote: &Remote, request: &Request, may_lie: bool) -> 
         11 => Reply::new(302)
             .header("Location", &request.target)
             .body(b""),
-        12 if may_lie => match start {
+        // A range, whatever version was meant; a piece of one; not one byte of the body.
+        12 => remote.rest(start.unwrap_or(0)),
+        13 => match start {
+            Some(start) if start + 2 < len => {
+                let end = start + 1 + dice.roll(len - start - 1);
+                let range = format!("bytes {start}-{}/{len}", end - 1);
+                let reply = Reply::new(206)
+                    .header("ETag", &remote.etag)
+                    .header("Content-Range", &range);
+                reply.body(&remote.bytes[start..end])
+            }
+            _ => good,
+        },
+        14 => good.cut_body_at(0),
+        15 if may_lie => match start {
             Some(start) => {
                 let range = format!("bytes {start}-{}/{len}", len - 1);
                 Reply::new(206)
@@ -90,10 +104,15 @@ fn whatever_the_order_of_faults_the_file_is_right_or_absent() {
     for seed in 0..SEEDS {
         let dice = Dice(AtomicU64::new(seed));
         let first = Remote::new(noise(1 + dice.roll(100_000), seed));
+        // The next version differs in its first byte and its length, so that only its tag tells it from the first.
+        let mut bytes = first.bytes.to_vec();
+        bytes[0] ^= 1;
+        bytes.extend(noise(dice.roll(1000), !seed));
         let second = Remote {
             etag: "\"v2\"".into(),
-            ..Remote::new(noise(1 + dice.roll(100_000), !seed))
+            ..Remote::new(bytes)
         };
+        let change = 1 + dice.roll(12);
         let pinned = seed % 2 == 0;
         let (is_good, folder) = (
             std::sync::Arc::new(AtomicBool::new(false)),
@@ -103,7 +122,11 @@ fn whatever_the_order_of_faults_the_file_is_right_or_absent() {
             let (first, second, is_good) = (first.clone(), second.clone(), is_good.clone());
             Server::start(move |n, request| {
                 // The file changes on the server at some point, unless it is pinned by its hash.
-                let remote = if !pinned && n >= 3 { &second } else { &first };
+                let remote = if !pinned && n >= change {
+                    &second
+                } else {
+                    &first
+                };
                 if is_good.load(Ordering::SeqCst) {
                     remote.reply(request)
                 } else {
@@ -138,8 +161,8 @@ fn whatever_the_order_of_faults_the_file_is_right_or_absent() {
             }
         }
         is_good.store(true, Ordering::SeqCst);
-        // Three more requests at most, after which the server has its last version.
-        for _ in 0..3 {
+        // As many requests as it takes for the server to have its last version.
+        for _ in 0..=change {
             downloader
                 .fetch(&job)
                 .unwrap_or_else(|error| panic!("seed {seed}: a good server, and yet: {error}"));
