@@ -272,18 +272,23 @@ impl<'a> Transfer<'a> {
                 return self.finish().map(Some);
             }
         }
-        // Bytes that can neither be matched with a version nor with a hash are of no use.
-        if self.part.exists()
-            && (self.part.len() == 0 || (self.validators.is_empty() && self.job.sha256.is_none()))
-        {
+        if self.part.exists() && (self.part.len() == 0 || !self.can_continue()) {
             self.discard()?;
         }
         Ok(None)
     }
 
+    /// Bytes that can neither be matched with a version nor with a hash are of no use.
+    fn can_continue(&self) -> bool {
+        !self.validators.is_empty() || self.job.sha256.is_some()
+    }
+
     /// Ask once, and take what comes.
     fn attempt(&mut self) -> Result<Try, DownloadError> {
         self.limited = None;
+        if self.part.len() > 0 && !self.can_continue() {
+            self.discard()?;
+        }
         let held = self.part.len();
         let known = std::mem::take(&mut self.validators);
         let ask = if held > 0 {

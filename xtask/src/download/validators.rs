@@ -24,12 +24,13 @@ impl Validators {
         strong.or(self.last_modified.as_deref())
     }
 
-    /// Whether `other` can be the same version: nothing that both state differs.
+    /// Whether a 206 with the validators `other` is of this version. One that was guarded by a tag must repeat the tag
+    /// (RFC 9110, 15.3.7); a date may be left out.
     pub(super) fn agree_with(&self, other: &Self) -> bool {
-        let agree = |a: &Option<String>, b: &Option<String>| a.is_none() || b.is_none() || a == b;
-        match (&self.etag, &other.etag) {
-            (Some(a), Some(b)) => a == b,
-            _ => agree(&self.last_modified, &other.last_modified),
+        match (&self.etag, &self.last_modified, &other.last_modified) {
+            (Some(_), ..) => self.etag == other.etag,
+            (None, Some(known), Some(stated)) => known == stated,
+            _ => true,
         }
     }
 
@@ -129,6 +130,12 @@ mod tests {
         assert_eq!(tag("\"a\"").for_range(), Some("\"a\""));
         assert!(!tag("\"a\"").agree_with(&tag("\"b\"")));
         assert!(tag("\"a\"").agree_with(&tag("\"a\"")));
-        assert!(tag("\"a\"").agree_with(&Validators::default()));
+        assert!(!tag("\"a\"").agree_with(&Validators::default()));
+        let dated = |date: &str| Validators {
+            etag: None,
+            last_modified: Some(date.into()),
+        };
+        assert!(dated("a").agree_with(&Validators::default()));
+        assert!(!dated("a").agree_with(&dated("b")));
     }
 }

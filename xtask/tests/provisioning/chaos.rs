@@ -168,7 +168,7 @@ fn whatever_the_order_of_faults_the_file_is_right_or_absent() {
                 .unwrap_or_else(|error| panic!("seed {seed}: a good server, and yet: {error}"));
         }
         let bytes = std::fs::read(job.place.file()).expect("the file");
-        let last = if pinned || server.requests().len() < 4 {
+        let last = if pinned || server.requests().len() <= change {
             &first
         } else {
             &second
