@@ -31,13 +31,12 @@ impl TokenizerSource {
         }
     }
 
-    /// One word for it, as receipts and logs have it.
+    /// The word for it in receipts (`TokenizerAuthority::source`).
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Explicit(_) => "explicit",
-            Self::Embedded => "embedded",
-            Self::Sibling(_) => "sibling",
-            Self::Parent(_) => "parent",
+            Self::Explicit(_) => "external",
+            Self::Embedded => "gguf_embedded",
+            Self::Sibling(_) | Self::Parent(_) => "auto_discovered",
         }
     }
 }
