@@ -19,7 +19,9 @@ mod folder;
 mod http;
 mod hub;
 mod interrupt;
+mod job;
 mod lock;
+mod pace;
 mod part;
 mod place;
 mod progress;
@@ -33,6 +35,7 @@ mod validators;
 pub use error::DownloadError;
 pub use hub::{DEFAULT_BASE_URL, HubFile, HubFileError, Origin, RepoId};
 pub use interrupt::Interrupt;
+pub use job::{Check, Downloader, Job, Outcome};
 pub use lock::{Lock, LockError};
 pub use part::hash_file;
 pub use place::Place;
@@ -40,7 +43,6 @@ pub use progress::Progress;
 pub use retry::RetryPolicy;
 pub use sha::{Sha256Hex, Sha256HexError};
 pub use token::{Token, TokenFormatError};
-pub use transfer::{Check, Downloader, Job, Outcome};
 
 /// Where a file comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]

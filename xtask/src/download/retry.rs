@@ -9,14 +9,11 @@ pub struct RetryPolicy {
     pub retries: u32,
     /// The wait before the first retry; doubles with each further one.
     pub backoff: Duration,
-    /// Longest silence from the server, and the window over which it must send at least `MIN_RATE` bytes a second.
+    /// Longest silence from the server, and the window over which it must send at least 256 bytes a second.
     pub stall: Duration,
     /// Longest `Retry-After` that is waited for.
     pub max_wait: Duration,
 }
-
-/// Bytes a second under which a transfer counts as stalled.
-pub(super) const MIN_RATE: u64 = 256;
 
 /// New bytes after which the count of failed tries starts over, so that a long download over a poor line ends well.
 const FRESH_START: u64 = 1 << 20;

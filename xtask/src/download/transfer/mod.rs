@@ -4,100 +4,22 @@
 //! part exists, so a new transfer creates the part first, then stores the validators, then appends bytes; and whatever
 //! discards a part forgets the validators before it removes the file.
 
-use std::io::{self, Read as _};
+mod receive;
+
+use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::answer::{Answer, Ask, AskError, Body};
+use super::answer::{Answer, Ask, AskError};
 use super::http::Web;
+use super::job::{Downloader, Job, Outcome};
 use super::part::{Part, hash_file};
-use super::progress::Progress;
-use super::retry::{MIN_RATE, RetryPolicy, Tries};
+use super::retry::Tries;
 use super::validators::Validators;
-use super::{
-    DownloadError, Interrupt, Lock, LockError, Place, Sha256Hex, Source, Token, folder, space,
-};
-
-const BLOCK: usize = 1 << 18;
-
-/// A check of the finished file, run before it gets its final name; an `Err` says why it will not do.
-pub type Check<'a> = &'a dyn Fn(&Path) -> Result<(), String>;
-
-/// One file to bring.
-pub struct Job<'a> {
-    /// Where from.
-    pub source: Source,
-    /// Where to.
-    pub place: Place,
-    /// The SHA256 it must have.
-    pub sha256: Option<Sha256Hex>,
-    /// The length it must have, in bytes.
-    pub size: Option<u64>,
-    /// Sent to a web server over https, and to this machine.
-    pub token: Option<Token>,
-    /// Download even if the file is there, from the first byte.
-    pub force: bool,
-    /// Keep `.etag` and `.lastmod` beside the file, to ask only for changes the next time.
-    pub keep_validators: bool,
-    /// What else the file must pass.
-    pub check: Option<Check<'a>>,
-}
-
-/// How a job ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// The file was already there and is the one asked for.
-    UpToDate {
-        /// Its hash, if one was asked for.
-        sha256: Option<Sha256Hex>,
-    },
-    /// It is new.
-    Downloaded {
-        /// Length in bytes.
-        bytes: u64,
-        /// Computed while it arrived.
-        sha256: Sha256Hex,
-    },
-}
-
-/// Runs jobs.
-#[derive(Debug, Clone)]
-pub struct Downloader {
-    /// Limits on patience.
-    pub retry: RetryPolicy,
-    /// Stops a job from outside.
-    pub interrupt: Interrupt,
-    /// What to show.
-    pub progress: Progress,
-}
-
-impl Downloader {
-    /// Bring the file. The folder is created if need be; another process at the same file is waited for.
-    ///
-    /// # Errors
-    /// See [`DownloadError`]. The final file is then what it was before, or absent if it was found not to be the one
-    /// asked for.
-    pub fn fetch(&self, job: &Job<'_>) -> Result<Outcome, DownloadError> {
-        let folder = job.place.folder();
-        std::fs::create_dir_all(folder).map_err(|e| io_error("create", folder, e))?;
-        let lock_path = job.place.lock();
-        let waiting = |owner: &str| {
-            self.progress.note(&format!(
-                "Waiting for another download of {} to end ({owner})",
-                job.place.name()
-            ));
-        };
-        let _lock =
-            Lock::acquire(&lock_path, &self.interrupt, waiting).map_err(|error| match error {
-                LockError::Interrupted => DownloadError::Interrupted { part: None },
-                LockError::Io { path, source } => io_error("create", &path, source),
-            })?;
-        Transfer::new(self, job)?.run()
-    }
-}
+use super::{DownloadError, Sha256Hex, Source, folder};
 
 /// One job under its lock.
-struct Transfer<'a> {
+pub(super) struct Transfer<'a> {
     downloader: &'a Downloader,
     job: &'a Job<'a>,
     remote: Remote,
@@ -134,7 +56,7 @@ enum Try {
 }
 
 impl<'a> Transfer<'a> {
-    fn new(downloader: &'a Downloader, job: &'a Job<'a>) -> Result<Self, DownloadError> {
+    pub(super) fn new(downloader: &'a Downloader, job: &'a Job<'a>) -> Result<Self, DownloadError> {
         let remote = match &job.source {
             Source::Web(url) => Remote::Web(
                 Web::new(
@@ -170,7 +92,8 @@ impl<'a> Transfer<'a> {
         })
     }
 
-    fn run(mut self) -> Result<Outcome, DownloadError> {
+    /// Bring the file, and leave the folder as promised.
+    pub(super) fn run(mut self) -> Result<Outcome, DownloadError> {
         let outcome = self.bring();
         // An interrupt shows itself as whatever it broke: a read, a connection, a wait.
         let stopped = self.downloader.interrupt.is_raised() && outcome.is_err();
@@ -358,148 +281,6 @@ impl<'a> Transfer<'a> {
         }
     }
 
-    /// Take a body into the part.
-    fn receive(&mut self, mut body: Body) -> Result<Try, DownloadError> {
-        if let (Some(expected), Some(found)) = (self.job.size, body.total)
-            && expected != found
-        {
-            return Err(DownloadError::SizeMismatch {
-                source_name: self.job.source.to_string(),
-                expected,
-                found,
-            });
-        }
-        if !body.end_is_marked && self.job.sha256.is_none() && self.job.size.is_none() {
-            let cause = "the server does not say how long the file is, so a cut connection would go unnoticed; \
-                         give its hash with --sha256";
-            return Err(network(
-                &self.job.source,
-                AskError::Permanent(cause.into()),
-                1,
-                1,
-            ));
-        }
-        if body.start > 0 {
-            if !self.validators.agree_with(&body.validators) {
-                return Ok(Try::Restart("the file on the server has changed".into()));
-            }
-            let mut again = [0];
-            if body.reader.read_exact(&mut again).is_err() {
-                return Ok(Try::Failed {
-                    cause: "the connection was cut".into(),
-                    pause: None,
-                });
-            }
-            if Some(again[0]) != self.part.last() {
-                return Ok(Try::Restart(
-                    "the file on the server has other bytes".into(),
-                ));
-            }
-            self.spliced = true;
-        } else {
-            if self.part.len() > 0 {
-                self.detail(|| "the server sent the whole file instead of the rest".into());
-            }
-            self.begin(&body.validators)?;
-        }
-        self.check_space(body.total)?;
-        self.pour(body)
-    }
-
-    /// A fresh part for a version with these validators.
-    fn begin(&mut self, validators: &Validators) -> Result<(), DownloadError> {
-        let place = &self.job.place;
-        self.part.begin().map_err(|error| self.write_error(error))?;
-        validators
-            .store(place)
-            .map_err(|error| self.write_error(error))?;
-        self.validators = validators.clone();
-        self.spliced = false;
-        Ok(())
-    }
-
-    fn check_space(&self, total: Option<u64>) -> Result<(), DownloadError> {
-        let folder = self.job.place.folder();
-        let remaining = total
-            .or(self.job.size)
-            .unwrap_or(0)
-            .saturating_sub(self.part.len());
-        match space::lacks(folder, remaining) {
-            Ok(None) => Ok(()),
-            Ok(Some(available)) => Err(DownloadError::NoSpace {
-                folder: folder.to_owned(),
-                remaining,
-                available,
-            }),
-            Err(error) => Err(io_error("ask for the free space of", folder, error)),
-        }
-    }
-
-    fn pour(&mut self, mut body: Body) -> Result<Try, DownloadError> {
-        let total = body.total.or(self.job.size);
-        let mut meter =
-            self.downloader
-                .progress
-                .follow(&self.job.place.name(), self.part.len(), total);
-        let mut pace = Pace::new(self.downloader.retry.stall);
-        let mut block = vec![0; BLOCK];
-        loop {
-            if self.downloader.interrupt.is_raised() {
-                return Err(self.interrupted());
-            }
-            let read = match body.reader.read(&mut block) {
-                Ok(read) => read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => {
-                    return Ok(Try::Failed {
-                        cause: format!("the connection was cut: {error}"),
-                        pause: None,
-                    });
-                }
-            };
-            if read == 0 {
-                break;
-            }
-            let found = self.part.len() + read as u64;
-            match total {
-                Some(total) if found > total && body.start > 0 => {
-                    return Ok(Try::Restart(
-                        "the server sent more bytes than it said".into(),
-                    ));
-                }
-                Some(expected) if found > expected => {
-                    self.discard()?;
-                    return Err(DownloadError::SizeMismatch {
-                        source_name: self.job.source.to_string(),
-                        expected,
-                        found,
-                    });
-                }
-                _ => {}
-            }
-            self.part
-                .append(&block[..read])
-                .map_err(|error| self.write_error(error))?;
-            meter.add(read as u64);
-            if !pace.keeps_up(read as u64) {
-                return Ok(Try::Failed {
-                    cause: "the transfer stalled".into(),
-                    pause: None,
-                });
-            }
-        }
-        match total {
-            Some(total) if self.part.len() < total => {
-                let cause = format!(
-                    "the connection was cut at {} of {total} bytes",
-                    self.part.len()
-                );
-                Ok(Try::Failed { cause, pause: None })
-            }
-            _ => Ok(Try::Complete),
-        }
-    }
-
     fn hash_fits(&self) -> bool {
         self.job
             .sha256
@@ -587,34 +368,6 @@ impl<'a> Transfer<'a> {
     }
 }
 
-/// Whether a transfer moves at all: a server that sends a byte now and then keeps every read short of its time limit.
-struct Pace {
-    window: Duration,
-    since: Instant,
-    bytes: u64,
-}
-
-impl Pace {
-    fn new(window: Duration) -> Self {
-        Self {
-            window,
-            since: Instant::now(),
-            bytes: 0,
-        }
-    }
-
-    fn keeps_up(&mut self, bytes: u64) -> bool {
-        self.bytes += bytes;
-        let elapsed = self.since.elapsed();
-        if elapsed < self.window {
-            return true;
-        }
-        let enough = self.bytes as f64 >= MIN_RATE as f64 * elapsed.as_secs_f64();
-        *self = Self::new(self.window);
-        enough
-    }
-}
-
 fn network(source: &Source, error: AskError, attempt: u32, attempts: u32) -> DownloadError {
     let (AskError::Transient(cause) | AskError::Permanent(cause)) = error;
     DownloadError::Network {
@@ -625,7 +378,7 @@ fn network(source: &Source, error: AskError, attempt: u32, attempts: u32) -> Dow
     }
 }
 
-fn io_error(action: &'static str, path: &Path, source: io::Error) -> DownloadError {
+pub(super) fn io_error(action: &'static str, path: &Path, source: io::Error) -> DownloadError {
     match is_full(&source) {
         true => DownloadError::DiskFull {
             part: path.to_owned(),
