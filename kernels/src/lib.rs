@@ -11,6 +11,8 @@ pub mod oracle;
 pub mod order;
 pub mod program;
 pub mod recorder;
+#[cfg(feature = "wgsl")]
+pub mod wgsl;
 
 pub use backend::{
     Backend, BackendError, Batch, CacheId, Candidate, Output, Segment, Want, WeightSource,

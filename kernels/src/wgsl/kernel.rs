@@ -1,0 +1,301 @@
+//! Which kernels there are, and how each fills the holes of its source.
+
+use std::collections::BTreeMap;
+
+use crate::format::{Encoding, Format};
+use crate::program::{Activation, CacheType, Pairing};
+
+/// The longest row of weights with a scale per 256 that a matrix-vector product takes.
+pub const MAX_BLOCK_COLS: usize = 30_720;
+
+/// The longest head that attention takes.
+pub const MAX_HEAD_DIM: usize = 256;
+
+/// What a product does with its results.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Store {
+    /// Overwrites the output.
+    Set,
+    /// Adds to the output.
+    Add,
+    /// Rows of a gate and its factor alternate; the output gets `activation(gate) * factor`.
+    Gated(Activation),
+}
+
+/// A kernel, but for the sizes that are pipeline constants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kernel {
+    /// Rows of the embedding.
+    Embed(Format),
+    /// Rows stored in an encoding, after an RMS norm or as they are.
+    Encode {
+        /// Whether the norm comes first.
+        norm: bool,
+        /// How rows are stored.
+        encoding: Encoding,
+        /// Vectors of four values that a thread keeps: at least `width / (4 * threads)`.
+        vectors: u32,
+    },
+    /// A matrix product, token by token.
+    Gemv(Format, Store),
+    /// A matrix product over tiles of tokens; ternary formats only.
+    Gemm(Format, Store),
+    /// Rotation, and the write to the cache.
+    RopeStore(CacheType, Pairing),
+    /// Attention over one span of keys.
+    AttentionSpan(CacheType),
+    /// Spans merged.
+    AttentionMerge,
+    /// Selected rows.
+    Select,
+    /// The best few of each chunk of logits.
+    TopChunk,
+    /// The best few of all chunks.
+    TopMerge,
+}
+
+/// What the device has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Target {
+    /// The size of every subgroup, where the device has subgroups of one size, a power of two.
+    pub subgroup: Option<u32>,
+    /// Threads of the widest workgroup: 256 or 1024.
+    pub threads: u32,
+}
+
+impl Target {
+    /// What every device has.
+    pub const PORTABLE: Target = Target {
+        subgroup: None,
+        threads: 256,
+    };
+}
+
+impl Kernel {
+    /// The kernel's name: that of its source, as the recorder counts it.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Kernel::Embed(_) => "wgsl_embed",
+            Kernel::Encode { norm: true, .. } => "wgsl_norm_encode",
+            Kernel::Encode { .. } => "wgsl_encode",
+            Kernel::Gemv(Format::I2S, _) => "wgsl_ternary_gemv",
+            Kernel::Gemv(Format::TQ1_0 | Format::TQ2_0, _) => "wgsl_ternary_block_gemv",
+            Kernel::Gemv(Format::Q8_0, _) => "wgsl_q8_0_gemv",
+            Kernel::Gemv(Format::Q6K, _) => "wgsl_q6_k_gemv",
+            Kernel::Gemv(..) => "wgsl_float_gemv",
+            Kernel::Gemm(..) => "wgsl_ternary_gemm",
+            Kernel::RopeStore(..) => "wgsl_rope_store",
+            Kernel::AttentionSpan(_) => "wgsl_attention_span",
+            Kernel::AttentionMerge => "wgsl_attention_merge",
+            Kernel::Select => "wgsl_select",
+            Kernel::TopChunk => "wgsl_top_chunk",
+            Kernel::TopMerge => "wgsl_top_merge",
+        }
+    }
+
+    /// The source below `shaders/`.
+    pub(super) const fn source(&self) -> &'static str {
+        match self {
+            Kernel::Embed(_) => "embed.wgsl",
+            Kernel::Encode { .. } => "encode.wgsl",
+            Kernel::Gemv(Format::I2S, _) => "ternary_gemv.wgsl",
+            Kernel::Gemv(Format::TQ1_0 | Format::TQ2_0, _) => "ternary_block_gemv.wgsl",
+            Kernel::Gemv(Format::Q8_0, _) => "q8_0_gemv.wgsl",
+            Kernel::Gemv(Format::Q6K, _) => "q6_k_gemv.wgsl",
+            Kernel::Gemv(..) => "float_gemv.wgsl",
+            Kernel::Gemm(..) => "ternary_gemm.wgsl",
+            Kernel::RopeStore(..) => "rope_store.wgsl",
+            Kernel::AttentionSpan(_) => "attention_span.wgsl",
+            Kernel::AttentionMerge => "attention_merge.wgsl",
+            Kernel::Select => "select.wgsl",
+            Kernel::TopChunk => "top_chunk.wgsl",
+            Kernel::TopMerge => "top_merge.wgsl",
+        }
+    }
+
+    /// Rows of a matrix that a workgroup of this product computes, or `None` if it is no product.
+    pub const fn rows_per_workgroup(&self, target: Target) -> Option<u32> {
+        match self {
+            Kernel::Gemv(Format::TQ1_0 | Format::TQ2_0, _) => Some(4),
+            Kernel::Gemv(..) => Some(256 / lanes(target)),
+            Kernel::Gemm(..) => Some(64),
+            _ => None,
+        }
+    }
+
+    /// What fills the holes of the source.
+    pub(super) fn holes(&self, target: Target) -> BTreeMap<&'static str, String> {
+        let mut holes = BTreeMap::new();
+        let mut set = |name, value: &dyn ToString| {
+            holes.insert(name, value.to_string());
+        };
+        let threads = match self {
+            Kernel::Encode { .. } => target.threads,
+            _ => 256,
+        };
+        set("THREADS", &threads);
+        set("LANES", &lanes(target));
+        if target.subgroup.is_some() {
+            set("SUBGROUPS", &"");
+        }
+        match *self {
+            Kernel::Embed(format) => {
+                set("FORMAT", &format);
+                set(flag(format), &"");
+                if matches!(format, Format::F16 | Format::BF16) {
+                    set("HALF", &"");
+                }
+            }
+            Kernel::Encode {
+                norm,
+                encoding,
+                vectors,
+            } => {
+                set("VECTORS", &vectors);
+                set("NORMED", &if norm { "after an" } else { "without" });
+                if norm {
+                    set("NORM", &"");
+                }
+                let (name, block) = match encoding {
+                    Encoding::F32 => ("F32", None),
+                    Encoding::I8 => ("I8", None),
+                    Encoding::Q8K => ("Q8K", Some(64)),
+                    Encoding::Q8_0 => ("Q8_0", Some(8)),
+                };
+                set("ENCODING", &name);
+                set(name, &"");
+                if matches!(encoding, Encoding::I8 | Encoding::Q8K) {
+                    set("PERMUTED", &"");
+                }
+                if let Some(threads) = block {
+                    set("BLOCKS", &"");
+                    set("BLOCK_THREADS", &threads);
+                }
+            }
+            Kernel::Gemv(format, store) | Kernel::Gemm(format, store) => {
+                set("FORMAT", &format);
+                set("TYPE", &if format == Format::I2S { "i32" } else { "f32" });
+                set("MAX_COLS", &MAX_BLOCK_COLS);
+                set("PARTIALS", &(MAX_BLOCK_COLS / 32 * 4));
+                set(flag(format), &"");
+                if matches!(format, Format::F16 | Format::BF16) {
+                    set("HALF", &"");
+                }
+                if matches!(format, Format::TQ1_0 | Format::TQ2_0) {
+                    set("BLOCK_SCALES", &"");
+                }
+                match store {
+                    Store::Set => {}
+                    Store::Add => set("ACCUMULATE", &""),
+                    Store::Gated(activation) => {
+                        set("GATED", &"");
+                        if activation == Activation::Silu {
+                            set("SILU", &"");
+                        }
+                    }
+                }
+            }
+            Kernel::RopeStore(cache, pairing) => {
+                set_cache(&mut set, cache);
+                if pairing == Pairing::Halves {
+                    set("HALVES", &"");
+                }
+            }
+            Kernel::AttentionSpan(cache) => set_cache(&mut set, cache),
+            Kernel::AttentionMerge | Kernel::Select | Kernel::TopChunk | Kernel::TopMerge => {}
+        }
+        holes
+    }
+}
+
+/// Threads that share a row of a matrix.
+const fn lanes(target: Target) -> u32 {
+    match target.subgroup {
+        Some(size) => size,
+        None => 32,
+    }
+}
+
+fn set_cache(set: &mut dyn FnMut(&'static str, &dyn ToString), cache: CacheType) {
+    match cache {
+        CacheType::F16 => {
+            set("F16", &"");
+            set("CACHE", &"two of binary16");
+        }
+        CacheType::F32 => set("CACHE", &"one of binary32"),
+    }
+}
+
+const fn flag(format: Format) -> &'static str {
+    match format {
+        Format::F32 => "F32",
+        Format::F16 => "F16",
+        Format::BF16 => "BF16",
+        Format::Q8_0 => "Q8_0",
+        Format::Q6K => "Q6_K",
+        Format::TQ1_0 => "TQ1_0",
+        Format::TQ2_0 => "TQ2_0",
+        Format::I2S => "I2_S",
+    }
+}
+
+/// Every kernel for every kind of target: what tests validate and snapshots show.
+pub fn permutations() -> Vec<(Kernel, Target)> {
+    let stores = [
+        Store::Set,
+        Store::Add,
+        Store::Gated(Activation::Silu),
+        Store::Gated(Activation::Relu2),
+    ];
+    let mut kernels = vec![
+        Kernel::AttentionMerge,
+        Kernel::Select,
+        Kernel::TopChunk,
+        Kernel::TopMerge,
+    ];
+    for format in Format::ALL {
+        if !format.is_ternary() {
+            kernels.push(Kernel::Embed(format));
+        }
+        for store in stores {
+            kernels.push(Kernel::Gemv(format, store));
+            if format.is_ternary() {
+                kernels.push(Kernel::Gemm(format, store));
+            }
+        }
+    }
+    for encoding in [Encoding::F32, Encoding::I8, Encoding::Q8K, Encoding::Q8_0] {
+        for (norm, vectors) in [(false, 1), (false, 7), (true, 1), (true, 7)] {
+            kernels.push(Kernel::Encode {
+                norm,
+                encoding,
+                vectors,
+            });
+        }
+    }
+    for cache in [CacheType::F16, CacheType::F32] {
+        kernels.push(Kernel::AttentionSpan(cache));
+        for pairing in [Pairing::Adjacent, Pairing::Halves] {
+            kernels.push(Kernel::RopeStore(cache, pairing));
+        }
+    }
+    let targets = [
+        Target::PORTABLE,
+        Target {
+            subgroup: Some(8),
+            threads: 256,
+        },
+        Target {
+            subgroup: Some(32),
+            threads: 1024,
+        },
+        Target {
+            subgroup: Some(64),
+            threads: 1024,
+        },
+    ];
+    targets
+        .into_iter()
+        .flat_map(|target| kernels.iter().map(move |kernel| (*kernel, target)))
+        .collect()
+}

@@ -1,0 +1,172 @@
+//! A generated shader and what naga reads in it.
+
+use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
+
+use super::kernel::{Kernel, Target};
+use super::template::{TemplateError, expand};
+
+/// How a shader reaches a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Access {
+    /// A small block of constants.
+    Uniform,
+    /// Read only.
+    Read,
+    /// Read and written.
+    ReadWrite,
+}
+
+/// A buffer that a shader wants at an index of its bind group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Binding {
+    /// The index.
+    pub index: u32,
+    /// The variable's name.
+    pub name: String,
+    /// How it is used.
+    pub access: Access,
+}
+
+/// A shader ready for a device.
+#[derive(Debug)]
+pub struct Shader {
+    /// The kernel that it computes.
+    pub kernel: Kernel,
+    /// The text.
+    pub source: String,
+    /// Its buffers, by index.
+    pub bindings: Vec<Binding>,
+    /// Threads of a workgroup.
+    pub workgroup_size: [u32; 3],
+    /// The pipeline constants that it needs.
+    pub constants: Vec<String>,
+    pub(super) module: naga::Module,
+    pub(super) info: ModuleInfo,
+}
+
+/// Why a kernel is no valid shader. None of these can happen to a kernel of [`super::permutations`].
+#[derive(Debug, thiserror::Error)]
+pub enum ShaderError {
+    /// The source has a hole that nothing fills.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    /// The text is no WGSL.
+    #[error("{kernel}: {problem}")]
+    Parse {
+        /// The kernel.
+        kernel: &'static str,
+        /// What naga says.
+        problem: String,
+    },
+    /// The text is WGSL but not valid.
+    #[error("{kernel}: {problem}")]
+    Invalid {
+        /// The kernel.
+        kernel: &'static str,
+        /// What naga says.
+        problem: String,
+    },
+    /// A back end of naga refused it.
+    #[error("{kernel} does not translate: {problem}")]
+    Translate {
+        /// The kernel.
+        kernel: &'static str,
+        /// What naga says.
+        problem: String,
+    },
+}
+
+/// Fills the kernel's source for a target, parses and validates it with the capabilities that the target has.
+///
+/// # Errors
+/// See [`ShaderError`].
+pub fn generate(kernel: Kernel, target: Target) -> Result<Shader, ShaderError> {
+    let source = expand(kernel.source(), &kernel.holes(target))?;
+    let module = naga::front::wgsl::parse_str(&source).map_err(|error| ShaderError::Parse {
+        kernel: kernel.name(),
+        problem: error.emit_to_string(&source),
+    })?;
+    // unpack2x16float and pack2x16float are part of WGSL, whatever the device's f16 arithmetic.
+    let mut capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
+    if target.subgroup.is_some() {
+        capabilities |= Capabilities::SUBGROUP;
+    }
+    let info = Validator::new(ValidationFlags::all(), capabilities)
+        .subgroup_stages(naga::valid::ShaderStages::COMPUTE)
+        .subgroup_operations(naga::valid::SubgroupOperationSet::all())
+        .validate(&module)
+        .map_err(|error| ShaderError::Invalid {
+            kernel: kernel.name(),
+            problem: error.emit_to_string(&source),
+        })?;
+    Ok(Shader {
+        bindings: bindings(&module),
+        workgroup_size: module.entry_points[0].workgroup_size,
+        constants: module
+            .overrides
+            .iter()
+            .filter_map(|(_, constant)| constant.name.clone())
+            .collect(),
+        kernel,
+        source,
+        module,
+        info,
+    })
+}
+
+fn bindings(module: &naga::Module) -> Vec<Binding> {
+    let mut bindings: Vec<Binding> = module
+        .global_variables
+        .iter()
+        .filter_map(|(_, variable)| {
+            let access = match variable.space {
+                naga::AddressSpace::Uniform => Access::Uniform,
+                naga::AddressSpace::Storage { access }
+                    if access.contains(naga::StorageAccess::STORE) =>
+                {
+                    Access::ReadWrite
+                }
+                naga::AddressSpace::Storage { .. } => Access::Read,
+                _ => return None,
+            };
+            Some(Binding {
+                index: variable.binding?.binding,
+                name: variable.name.clone()?,
+                access,
+            })
+        })
+        .collect();
+    bindings.sort_by_key(|binding| binding.index);
+    bindings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Language, permutations, translate};
+    use super::*;
+
+    #[test]
+    fn every_permutation_is_valid_and_translates_to_every_language() {
+        for (kernel, target) in permutations() {
+            let shader = generate(kernel, target)
+                .unwrap_or_else(|error| panic!("{kernel:?} for {target:?}: {error}"));
+            for language in Language::ALL {
+                let text = translate(&shader, language).unwrap_or_else(|error| {
+                    panic!("{kernel:?} for {target:?} to {language:?}: {error}")
+                });
+                assert!(!text.is_empty());
+            }
+        }
+    }
+
+    #[test]
+    fn bindings_and_workgroup_sizes_come_from_the_text() {
+        let shader = generate(Kernel::AttentionMerge, Target::PORTABLE).unwrap();
+        assert_eq!(shader.workgroup_size, [64, 1, 1]);
+        let names: Vec<_> = shader.bindings.iter().map(|b| b.name.as_str()).collect();
+        assert_eq!(names, ["work", "spans", "results"]);
+        assert_eq!(shader.bindings[1].access, Access::Read);
+        assert_eq!(shader.bindings[2].access, Access::ReadWrite);
+        assert_eq!(shader.constants, ["HEADS", "HEAD_DIM"]);
+    }
+}

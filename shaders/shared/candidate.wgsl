@@ -1,0 +1,34 @@
+// Candidates in order: the larger logit first, the lower id among equals, NaN last. As a pair of words of which the
+// larger, compared from the first on, is the better.
+fn candidate(logit: f32, id: u32) -> vec2<u32> {
+    // -0 and 0 are equal.
+    var bits = bitcast<u32>(logit);
+    if ((bits & 0x7fffffffu) == 0u) {
+        bits = 0u;
+    }
+    if ((bits & 0x7fffffffu) > 0x7f800000u) {
+        bits = 0xff800000u;
+    }
+    let key = select(bits | 0x80000000u, ~bits, (bits & 0x80000000u) != 0u);
+    return vec2<u32>(key, ~id);
+}
+
+fn better(a: vec2<u32>, b: vec2<u32>) -> bool {
+    return a.x > b.x || (a.x == b.x && a.y > b.y);
+}
+
+var<workgroup> candidates: array<vec2<u32>, 256>;
+
+// The best of a workgroup's candidates.
+fn workgroup_best(value: vec2<u32>, thread: u32) -> vec2<u32> {
+    workgroupBarrier();
+    candidates[thread] = value;
+    for (var half = 128u; half > 0u; half /= 2u) {
+        workgroupBarrier();
+        if (thread < half && better(candidates[thread + half], candidates[thread])) {
+            candidates[thread] = candidates[thread + half];
+        }
+    }
+    workgroupBarrier();
+    return candidates[0];
+}

@@ -1,0 +1,63 @@
+// Reductions over a workgroup of ${THREADS} threads; every thread gets the result.
+#if SUBGROUPS
+const PARTS: u32 = ${THREADS}u / ${LANES}u;
+var<workgroup> parts: array<f32, PARTS>;
+
+fn workgroup_sum(value: f32, thread: u32) -> f32 {
+    let part = subgroupAdd(value);
+    let lane = thread % ${LANES}u;
+    workgroupBarrier();
+    if (lane == 0u) {
+        parts[thread / ${LANES}u] = part;
+    }
+    workgroupBarrier();
+    var total = 0.0;
+    for (var i = lane; i < PARTS; i += ${LANES}u) {
+        total += parts[i];
+    }
+    return subgroupAdd(total);
+}
+
+fn workgroup_max(value: f32, thread: u32) -> f32 {
+    let part = subgroupMax(value);
+    let lane = thread % ${LANES}u;
+    workgroupBarrier();
+    if (lane == 0u) {
+        parts[thread / ${LANES}u] = part;
+    }
+    workgroupBarrier();
+    var largest = parts[0];
+    for (var i = lane; i < PARTS; i += ${LANES}u) {
+        largest = max(largest, parts[i]);
+    }
+    return subgroupMax(largest);
+}
+#else
+var<workgroup> parts: array<f32, ${THREADS}>;
+
+fn workgroup_sum(value: f32, thread: u32) -> f32 {
+    workgroupBarrier();
+    parts[thread] = value;
+    for (var half = ${THREADS}u / 2u; half > 0u; half /= 2u) {
+        workgroupBarrier();
+        if (thread < half) {
+            parts[thread] += parts[thread + half];
+        }
+    }
+    workgroupBarrier();
+    return parts[0];
+}
+
+fn workgroup_max(value: f32, thread: u32) -> f32 {
+    workgroupBarrier();
+    parts[thread] = value;
+    for (var half = ${THREADS}u / 2u; half > 0u; half /= 2u) {
+        workgroupBarrier();
+        if (thread < half) {
+            parts[thread] = max(parts[thread], parts[thread + half]);
+        }
+    }
+    workgroupBarrier();
+    return parts[0];
+}
+#endif

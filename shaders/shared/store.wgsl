@@ -1,0 +1,29 @@
+@group(0) @binding(2) var<storage, read_write> results: array<f32>;
+// Values in a row of the output.
+override WIDTH: u32;
+
+#if GATED
+fn activate(x: f32) -> f32 {
+#if SILU
+    return x / (1.0 + exp_f32(-x));
+#else
+    let positive = max(x, 0.0);
+    return positive * positive;
+#endif
+}
+
+// Rows of gate and factor alternate; one pair gives one output.
+fn store_pair(token: u32, row: u32, gate: f32, up: f32) {
+    results[token * WIDTH + (piece.first_row + row) / 2u] =
+        activate(gate * piece.factors.x) * (up * piece.factors.y);
+}
+#else
+fn store(token: u32, row: u32, value: f32) {
+    let at = token * WIDTH + piece.first_row + row;
+#if ACCUMULATE
+    results[at] += value * piece.factors.x;
+#else
+    results[at] = value * piece.factors.x;
+#endif
+}
+#endif

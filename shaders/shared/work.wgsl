@@ -1,0 +1,12 @@
+// What one dispatch of a pass covers. Rewritten before each pass.
+struct Work {
+    // Rows of activations: tokens, or selected tokens.
+    rows: u32,
+    // The first row of a segment in the batch.
+    first_row: u32,
+    // The position of that row in its sequence.
+    start: u32,
+    // Spans of keys that the longest row of the dispatch sees; candidates wanted, for top.
+    spans: u32,
+}
+@group(0) @binding(0) var<uniform> work: Work;

@@ -1,0 +1,38 @@
+// Ternary weights with one scale against i8 activations with one scale per token. ${LANES} threads share a row.
+#include shared/work.wgsl
+#include shared/piece.wgsl
+#include shared/exact.wgsl
+#include shared/dot.wgsl
+#include shared/store.wgsl
+#include shared/row_sum.wgsl
+@group(0) @binding(3) var<storage, read> codes: array<vec2<u32>>;
+@group(0) @binding(4) var<storage, read> x: array<vec4<u32>>;
+// Scale and sum of each token's values.
+@group(0) @binding(5) var<storage, read> x_scales: array<vec2<u32>>;
+override COLS: u32;
+
+const ROWS: u32 = ${THREADS}u / ${LANES}u;
+#if GATED
+var<workgroup> row_values: array<f32, ROWS>;
+#endif
+
+@compute @workgroup_size(${THREADS})
+fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) group: vec3<u32>) {
+    let lane = thread % ${LANES}u;
+    let slot = thread / ${LANES}u;
+    let row = group.x * ROWS + slot;
+    let token = group.y;
+    let words = COLS / 32u;
+    let weights = min(row, piece.rows - 1u) * words;
+    let values = token * words;
+    var sum = 0;
+    for (var i = lane; i < words; i += ${LANES}u) {
+        let word = codes[weights + i];
+        sum += dot16(unpack_codes(word.x), x[(values + i) * 2u]) + dot16(unpack_codes(word.y), x[(values + i) * 2u + 1u]);
+    }
+    let total = row_sum_i32(sum, thread);
+    let encoding = x_scales[token];
+    let scale = select(piece.scales.x, piece.scales.y, row % 2u == 1u);
+    let value = divide(f32(total - bitcast<i32>(encoding.y)), bitcast<f32>(encoding.x)) * scale;
+#include shared/finish_gemv.wgsl
+}
