@@ -17,6 +17,13 @@ fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) gro
     let count = (work.start + token + 256u) / 256u;
     let first = (token * HEADS + head) * work.spans * (HEAD_DIM + 2u);
     var value = spans[first + element];
+#if ROUNDED
+    // Weights were final.
+    for (var i = 1u; i < count; i += 1u) {
+        value += spans[first + i * (HEAD_DIM + 2u) + element];
+    }
+    let result = value;
+#else
     var largest = spans[first + HEAD_DIM];
     var sum = spans[first + HEAD_DIM + 1u];
     for (var i = 1u; i < count; i += 1u) {
@@ -28,5 +35,7 @@ fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) gro
         sum = fma(sum, keep, spans[at + HEAD_DIM + 1u] * take);
         value = fma(value, keep, spans[at + element] * take);
     }
-    results[((work.first_row + token) * HEADS + head) * HEAD_DIM + element] = divide(value, sum);
+    let result = divide(value, sum);
+#endif
+    results[((work.first_row + token) * HEADS + head) * HEAD_DIM + element] = result;
 }

@@ -87,6 +87,11 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
 #endif
     }
     if (is_query) {
+#if F16
+        // Queries meet keys as binary16.
+        low = unpack2x16float(pack2x16float(low));
+        high = unpack2x16float(pack2x16float(high));
+#endif
         q[from_row + a] = low.x;
         q[from_row + a + 1u] = low.y;
         q[from_row + b] = high.x;

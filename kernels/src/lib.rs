@@ -6,6 +6,7 @@
 //! all others. No instruction set, no shader and no model is named in this crate.
 
 pub mod backend;
+pub mod compare;
 pub mod format;
 pub mod oracle;
 pub mod order;

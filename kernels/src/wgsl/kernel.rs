@@ -8,6 +8,9 @@ use crate::program::{Activation, CacheType, Pairing};
 /// The longest row of weights with a scale per 256 that a matrix-vector product takes.
 pub const MAX_BLOCK_COLS: usize = 30_720;
 
+/// Keys that share a softmax maximum, counted from position 0.
+pub const SPAN: usize = 256;
+
 /// The longest head that attention takes.
 pub const MAX_HEAD_DIM: usize = 256;
 
@@ -20,6 +23,17 @@ pub enum Store {
     Add,
     /// Rows of a gate and its factor alternate; the output gets `activation(gate) * factor`.
     Gated(Activation),
+}
+
+/// What attention over a span computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Softmax {
+    /// Everything at once, relative to the span's maximum.
+    Online,
+    /// Maximum and sum of weights only.
+    Totals,
+    /// Values weighted with weights that are rounded to binary16, by the totals of all spans.
+    Rounded,
 }
 
 /// A kernel, but for the sizes that are pipeline constants.
@@ -43,9 +57,9 @@ pub enum Kernel {
     /// Rotation, and the write to the cache.
     RopeStore(CacheType, Pairing),
     /// Attention over one span of keys.
-    AttentionSpan(CacheType),
-    /// Spans merged.
-    AttentionMerge,
+    AttentionSpan(CacheType, Softmax),
+    /// Spans merged; or added, where their weights were rounded.
+    AttentionMerge(Softmax),
     /// Selected rows.
     Select,
     /// The best few of each chunk of logits.
@@ -85,8 +99,8 @@ impl Kernel {
             Kernel::Gemv(..) => "wgsl_float_gemv",
             Kernel::Gemm(..) => "wgsl_ternary_gemm",
             Kernel::RopeStore(..) => "wgsl_rope_store",
-            Kernel::AttentionSpan(_) => "wgsl_attention_span",
-            Kernel::AttentionMerge => "wgsl_attention_merge",
+            Kernel::AttentionSpan(..) => "wgsl_attention_span",
+            Kernel::AttentionMerge(_) => "wgsl_attention_merge",
             Kernel::Select => "wgsl_select",
             Kernel::TopChunk => "wgsl_top_chunk",
             Kernel::TopMerge => "wgsl_top_merge",
@@ -105,8 +119,8 @@ impl Kernel {
             Kernel::Gemv(..) => "float_gemv.wgsl",
             Kernel::Gemm(..) => "ternary_gemm.wgsl",
             Kernel::RopeStore(..) => "rope_store.wgsl",
-            Kernel::AttentionSpan(_) => "attention_span.wgsl",
-            Kernel::AttentionMerge => "attention_merge.wgsl",
+            Kernel::AttentionSpan(..) => "attention_span.wgsl",
+            Kernel::AttentionMerge(_) => "attention_merge.wgsl",
             Kernel::Select => "select.wgsl",
             Kernel::TopChunk => "top_chunk.wgsl",
             Kernel::TopMerge => "top_merge.wgsl",
@@ -201,8 +215,12 @@ impl Kernel {
                     set("HALVES", &"");
                 }
             }
-            Kernel::AttentionSpan(cache) => set_cache(&mut set, cache),
-            Kernel::AttentionMerge | Kernel::Select | Kernel::TopChunk | Kernel::TopMerge => {}
+            Kernel::AttentionSpan(cache, softmax) => {
+                set_cache(&mut set, cache);
+                set_softmax(&mut set, softmax);
+            }
+            Kernel::AttentionMerge(softmax) => set_softmax(&mut set, softmax),
+            Kernel::Select | Kernel::TopChunk | Kernel::TopMerge => {}
         }
         holes
     }
@@ -213,6 +231,14 @@ const fn lanes(target: Target) -> u32 {
     match target.subgroup {
         Some(size) => size,
         None => 32,
+    }
+}
+
+fn set_softmax(set: &mut dyn FnMut(&'static str, &dyn ToString), softmax: Softmax) {
+    match softmax {
+        Softmax::Online => {}
+        Softmax::Totals => set("TOTALS", &""),
+        Softmax::Rounded => set("ROUNDED", &""),
     }
 }
 
@@ -248,7 +274,8 @@ pub fn permutations() -> Vec<(Kernel, Target)> {
         Store::Gated(Activation::Relu2),
     ];
     let mut kernels = vec![
-        Kernel::AttentionMerge,
+        Kernel::AttentionMerge(Softmax::Online),
+        Kernel::AttentionMerge(Softmax::Rounded),
         Kernel::Select,
         Kernel::TopChunk,
         Kernel::TopMerge,
@@ -274,7 +301,9 @@ pub fn permutations() -> Vec<(Kernel, Target)> {
         }
     }
     for cache in [CacheType::F16, CacheType::F32] {
-        kernels.push(Kernel::AttentionSpan(cache));
+        for softmax in [Softmax::Online, Softmax::Totals, Softmax::Rounded] {
+            kernels.push(Kernel::AttentionSpan(cache, softmax));
+        }
         for pairing in [Pairing::Adjacent, Pairing::Halves] {
             kernels.push(Kernel::RopeStore(cache, pairing));
         }

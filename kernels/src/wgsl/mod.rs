@@ -10,7 +10,9 @@ mod shader;
 mod template;
 mod translate;
 
-pub use kernel::{Kernel, MAX_BLOCK_COLS, MAX_HEAD_DIM, Store, Target, permutations};
+pub use kernel::{
+    Kernel, MAX_BLOCK_COLS, MAX_HEAD_DIM, SPAN, Softmax, Store, Target, permutations,
+};
 pub use shader::{Access, Binding, Shader, ShaderError, generate};
 pub use template::{TemplateError, expand};
 pub use translate::{Language, translate};

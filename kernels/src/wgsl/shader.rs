@@ -142,7 +142,7 @@ fn bindings(module: &naga::Module) -> Vec<Binding> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Language, permutations, translate};
+    use super::super::{Language, Softmax, permutations, translate};
     use super::*;
 
     #[test]
@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn bindings_and_workgroup_sizes_come_from_the_text() {
-        let shader = generate(Kernel::AttentionMerge, Target::PORTABLE).unwrap();
+        let shader = generate(Kernel::AttentionMerge(Softmax::Online), Target::PORTABLE).unwrap();
         assert_eq!(shader.workgroup_size, [64, 1, 1]);
         let names: Vec<_> = shader.bindings.iter().map(|b| b.name.as_str()).collect();
         assert_eq!(names, ["work", "spans", "results"]);

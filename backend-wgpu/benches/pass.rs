@@ -1,0 +1,153 @@
+//! Time of a forward pass of the 2B-4T shape, with weights of noise: `cargo bench -p bitnet-backend-wgpu`.
+//!
+//! Prints decode and prefill rates, then where the time of a pass goes, with the share of weights read.
+
+#[path = "../tests/common/mod.rs"]
+mod common;
+
+use std::time::Instant;
+
+use bitnet_backend_wgpu::{WgpuBackend, WgpuOptions, adapters};
+use bitnet_kernels::backend::SharedWeights;
+use bitnet_kernels::format::Format;
+use bitnet_kernels::program::{Activation, CacheType, Op, Pairing, Program};
+use bitnet_kernels::{Backend, Batch, CacheId, Output, Segment, Want};
+use common::{Noise, Shape, model};
+
+const SHAPE: Shape = Shape {
+    layers: 30,
+    hidden: 2560,
+    ffn: 6912,
+    heads: 20,
+    kv_heads: 5,
+    head_dim: 128,
+    vocabulary: 128_256,
+    linear: Format::I2S,
+    embedding: Format::F16,
+    activation: Activation::Relu2,
+    pairing: Pairing::Halves,
+    cache_type: CacheType::F16,
+    round_weights: false,
+};
+
+fn main() {
+    for adapter in adapters() {
+        println!(
+            "gpu:{} {} {} {} {:?} auto={}",
+            adapter.index,
+            adapter.name,
+            adapter.backend,
+            adapter.kind,
+            adapter.features,
+            adapter.auto
+        );
+    }
+    let layers = std::env::var("BENCH_LAYERS")
+        .ok()
+        .and_then(|text| text.parse().ok());
+    let (program, weights): (Program, SharedWeights) = model(Shape {
+        layers: layers.unwrap_or(SHAPE.layers),
+        ..SHAPE
+    });
+    let started = Instant::now();
+    let mut backend = match WgpuBackend::load(program.clone(), weights, WgpuOptions::default()) {
+        Ok(backend) => backend,
+        Err(error) => return println!("not run: {error}"),
+    };
+    println!("{}, loaded in {:.2?}", backend.device(), started.elapsed());
+    let cache = backend.create_cache(4096).expect("a cache");
+    for depth in [0, 512, 2048] {
+        fill(&mut backend, cache, depth);
+        let seconds = median(30, || step(&mut backend, cache, depth, 1));
+        println!(
+            "decode at depth {depth}: {:.1} tok/s ({:.3} ms)",
+            1.0 / seconds,
+            seconds * 1e3
+        );
+        profile(&mut backend, &program, cache, depth, 1);
+    }
+    for tokens in [16, 128, 512] {
+        let seconds = median(5, || step(&mut backend, cache, 0, tokens));
+        println!(
+            "prefill {tokens}: {:.0} tok/s ({:.2} ms)",
+            tokens as f64 / seconds,
+            seconds * 1e3
+        );
+        profile(&mut backend, &program, cache, 0, tokens);
+    }
+}
+
+fn fill(backend: &mut WgpuBackend, cache: CacheId, depth: usize) {
+    for start in (0..depth).step_by(512) {
+        step(backend, cache, start, 512.min(depth - start));
+    }
+}
+
+fn ids(count: usize) -> Vec<u32> {
+    let mut noise = Noise(count as u64);
+    (0..count).map(|_| noise.next() % 128_256).collect()
+}
+
+fn step(backend: &mut WgpuBackend, cache: CacheId, start: usize, len: usize) {
+    let batch = Batch {
+        tokens: &ids(len),
+        segments: &[Segment { cache, start, len }],
+        selected: &[len as u32 - 1],
+    };
+    let mut out = Output::default();
+    backend
+        .forward(&batch, Want::Top(1), &mut out)
+        .expect("it runs");
+    assert_eq!(out.top.len(), 1);
+}
+
+fn median(runs: usize, mut run: impl FnMut()) -> f64 {
+    run();
+    let mut times: Vec<f64> = (0..runs)
+        .map(|_| {
+            let started = Instant::now();
+            run();
+            started.elapsed().as_secs_f64()
+        })
+        .collect();
+    times.sort_by(f64::total_cmp);
+    times[runs / 2]
+}
+
+/// Bytes of weights that an operation of this kind reads in one pass.
+fn bytes_of(program: &Program, name: &str) -> usize {
+    let read = |op: &Op| match op {
+        Op::Linear { products, .. } => products.iter().map(|(p, _)| p.weight).collect(),
+        Op::GatedLinear { gate, up, .. } => vec![gate.weight, up.weight],
+        Op::Head { product, .. } => vec![product.weight],
+        _ => Vec::new(),
+    };
+    let ops = program.ops.iter().filter(|op| op.name() == name);
+    ops.flat_map(read)
+        .filter_map(|id| {
+            let w = program.weight(id);
+            w.format.matrix_bytes(w.rows, w.cols)
+        })
+        .sum()
+}
+
+fn profile(backend: &mut WgpuBackend, program: &Program, cache: CacheId, start: usize, len: usize) {
+    let batch = Batch {
+        tokens: &ids(len),
+        segments: &[Segment { cache, start, len }],
+        selected: &[len as u32 - 1],
+    };
+    let Ok(Some(times)) = backend.profile(&batch) else {
+        return println!("  this device keeps no time");
+    };
+    for time in times {
+        let seconds = time.time.as_secs_f64();
+        println!(
+            "  {:13} x{:3} {:9.1} us {:8.1} GB/s of weights",
+            time.op,
+            time.count,
+            seconds * 1e6,
+            bytes_of(program, time.op) as f64 / seconds / 1e9
+        );
+    }
+}

@@ -1,0 +1,165 @@
+//! The numbers of a pass: token ids, selected rows, and one slot per kind of dispatch, written before it starts.
+
+use bitnet_kernels::program::Rows;
+use bitnet_kernels::wgsl::SPAN;
+use bitnet_kernels::{BackendError, Batch, CacheId, Program};
+use wgpu::{Buffer, BufferUsages};
+
+use crate::device::Gpu;
+
+/// What a shader sees of a slot.
+pub(crate) const SLOT_BYTES: u64 = 16;
+
+/// Slots lie as far apart as any device asks for.
+const SLOT_STRIDE: usize = 256;
+
+const MAX_SLOTS: usize = 4096;
+
+/// Room for the attention of a stretch of tokens before it is merged.
+const SPANS_BYTES: usize = 64 << 20;
+
+/// One slot, as `shaders/shared/work.wgsl` has it.
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+struct Work {
+    rows: u32,
+    first_row: u32,
+    start: u32,
+    spans: u32,
+}
+
+/// A run of tokens of one sequence.
+pub(crate) struct Stretch {
+    pub(crate) cache: CacheId,
+    pub(crate) slot: u32,
+    pub(crate) rows: u32,
+    /// Spans that its last token sees.
+    pub(crate) spans: u32,
+}
+
+/// What a pass covers.
+#[derive(Default)]
+pub(crate) struct Pass {
+    pub(crate) tokens: u32,
+    pub(crate) selected: u32,
+    /// One per segment, for the write to the cache.
+    pub(crate) segments: Vec<Stretch>,
+    /// Segments, cut so that their spans fit the room for them.
+    pub(crate) attention: Vec<Stretch>,
+}
+
+impl Pass {
+    /// The rows of a kind of buffer.
+    pub(crate) fn rows(&self, rows: Rows) -> u32 {
+        match rows {
+            Rows::Batch => self.tokens,
+            Rows::Selected => self.selected,
+        }
+    }
+}
+
+/// Offsets of the slots that do not belong to a segment.
+pub(crate) const fn slot_of(rows: Rows) -> u32 {
+    match rows {
+        Rows::Batch => 0,
+        Rows::Selected => SLOT_STRIDE as u32,
+    }
+}
+
+/// The buffers that a pass writes.
+pub(crate) struct PassBuffers {
+    pub(crate) work: Buffer,
+    pub(crate) spans: Buffer,
+    scratch: Vec<u8>,
+    tokens_per_spans: usize,
+}
+
+impl PassBuffers {
+    pub(crate) fn new(gpu: &Gpu, program: &Program) -> Result<PassBuffers, BackendError> {
+        let shape = &program.attention;
+        let span_bytes = shape.heads * (shape.head_dim + 2) * 4;
+        let usage = BufferUsages::UNIFORM | BufferUsages::COPY_DST;
+        Ok(PassBuffers {
+            work: gpu.buffer("the numbers of a pass", MAX_SLOTS * SLOT_STRIDE, usage)?,
+            spans: gpu.storage("partial attention", SPANS_BYTES.max(span_bytes))?,
+            scratch: Vec::new(),
+            tokens_per_spans: (SPANS_BYTES / span_bytes).max(1),
+        })
+    }
+
+    /// Writes the slots of a pass. `top` is how many candidates each selected row gives.
+    pub(crate) fn prepare(
+        &mut self,
+        gpu: &Gpu,
+        batch: &Batch<'_>,
+        top: usize,
+    ) -> Result<Pass, BackendError> {
+        let mut pass = Pass {
+            tokens: batch.tokens.len() as u32,
+            selected: batch.selected.len() as u32,
+            ..Pass::default()
+        };
+        self.scratch.clear();
+        self.slot(Work {
+            rows: pass.tokens,
+            first_row: 0,
+            start: 0,
+            spans: 0,
+        });
+        self.slot(Work {
+            rows: pass.selected,
+            first_row: 0,
+            start: 0,
+            spans: top as u32,
+        });
+        let mut row = 0;
+        for segment in batch.segments.iter().filter(|segment| segment.len > 0) {
+            let spans_of = |len: usize| (segment.start + len).div_ceil(SPAN).max(1);
+            let slot = self.slot(Work {
+                rows: segment.len as u32,
+                first_row: row as u32,
+                start: segment.start as u32,
+                spans: 0,
+            });
+            pass.segments.push(Stretch {
+                cache: segment.cache,
+                slot,
+                rows: segment.len as u32,
+                spans: 0,
+            });
+            let room = (self.tokens_per_spans / spans_of(segment.len)).max(1);
+            for first in (0..segment.len).step_by(room) {
+                let rows = room.min(segment.len - first);
+                let part = Work {
+                    rows: rows as u32,
+                    first_row: (row + first) as u32,
+                    start: (segment.start + first) as u32,
+                    spans: spans_of(first + rows) as u32,
+                };
+                let slot = self.slot(part);
+                pass.attention.push(Stretch {
+                    cache: segment.cache,
+                    slot,
+                    rows: part.rows,
+                    spans: part.spans,
+                });
+            }
+            row += segment.len;
+        }
+        if self.scratch.len() > MAX_SLOTS * SLOT_STRIDE {
+            return Err(BackendError::Batch(format!(
+                "{} segments of {row} tokens are more than one pass takes; split the batch",
+                batch.segments.len()
+            )));
+        }
+        gpu.queue.write_buffer(&self.work, 0, &self.scratch);
+        Ok(pass)
+    }
+
+    fn slot(&mut self, work: Work) -> u32 {
+        let at = self.scratch.len();
+        self.scratch.extend_from_slice(bytemuck::bytes_of(&work));
+        self.scratch.resize(at + SLOT_STRIDE, 0);
+        at as u32
+    }
+}

@@ -1,0 +1,284 @@
+//! Small models made of noise: a program with weights in memory.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bitnet_kernels::backend::{SharedWeights, WeightSource};
+use bitnet_kernels::format::{Encoding, Format, i2_s, plain, q6_k, q8_0, tq1_0, tq2_0};
+use bitnet_kernels::program::{
+    Activation, AttentionShape, BufferDesc, BufferId, CacheType, Op, Pairing, Product, Program,
+    Rope, Rows, WeightDesc, WeightId,
+};
+
+/// The shape of a model.
+#[derive(Clone, Copy)]
+pub(crate) struct Shape {
+    pub(crate) layers: usize,
+    pub(crate) hidden: usize,
+    pub(crate) ffn: usize,
+    pub(crate) heads: usize,
+    pub(crate) kv_heads: usize,
+    pub(crate) head_dim: usize,
+    pub(crate) vocabulary: usize,
+    pub(crate) linear: Format,
+    pub(crate) embedding: Format,
+    pub(crate) activation: Activation,
+    pub(crate) pairing: Pairing,
+    pub(crate) cache_type: CacheType,
+    pub(crate) round_weights: bool,
+}
+
+struct Memory {
+    bytes: Vec<u8>,
+    parts: HashMap<String, Range<usize>>,
+}
+
+impl WeightSource for Memory {
+    fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    fn find(&self, name: &str) -> Option<Range<usize>> {
+        self.parts.get(name).cloned()
+    }
+}
+
+/// Numbers without a pattern, the same each time.
+pub(crate) struct Noise(pub(crate) u64);
+
+impl Noise {
+    pub(crate) fn next(&mut self) -> u32 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as u32
+    }
+
+    /// Between -1 and 1.
+    pub(crate) fn float(&mut self) -> f32 {
+        self.next() as f32 / (1u64 << 30) as f32 - 1.0
+    }
+}
+
+struct Builder {
+    noise: Noise,
+    memory: Memory,
+    buffers: Vec<BufferDesc>,
+    weights: Vec<WeightDesc>,
+}
+
+impl Builder {
+    fn buffer(
+        &mut self,
+        name: &'static str,
+        width: usize,
+        encoding: Encoding,
+        rows: Rows,
+    ) -> BufferId {
+        self.buffers.push(BufferDesc {
+            name,
+            width,
+            encoding,
+            rows,
+        });
+        BufferId(self.buffers.len() as u32 - 1)
+    }
+
+    fn weight(&mut self, name: String, format: Format, rows: usize, cols: usize) -> WeightId {
+        let start = self.memory.bytes.len();
+        let out = &mut self.memory.bytes;
+        let noise = &mut self.noise;
+        let size = 1.0 / (cols as f32).sqrt();
+        for _ in 0..rows {
+            if format.is_ternary() {
+                let trits: Vec<i8> = (0..cols).map(|_| (noise.next() % 3) as i8 - 1).collect();
+                match format {
+                    Format::I2S => i2_s::pack_groups(&trits, out),
+                    Format::TQ1_0 => tq1_0::pack(&trits, size, out),
+                    _ => tq2_0::pack(&trits, size, out),
+                }
+            } else {
+                let values: Vec<f32> = (0..cols)
+                    .map(|_| {
+                        if rows == 1 {
+                            1.0 + 0.3 * noise.float()
+                        } else {
+                            noise.float() * size
+                        }
+                    })
+                    .collect();
+                match format {
+                    Format::F32 => plain::pack_f32(&values, out),
+                    Format::F16 => plain::pack_f16(&values, out),
+                    Format::BF16 => plain::pack_bf16(&values, out),
+                    Format::Q8_0 => q8_0::pack(&values, out),
+                    _ => q6_k::pack(&values, out),
+                }
+            }
+        }
+        if format == Format::I2S {
+            i2_s::pack_trailer(size, out);
+        }
+        let end = out.len();
+        self.memory.parts.insert(name.clone(), start..end);
+        self.weights.push(WeightDesc {
+            name,
+            format,
+            rows,
+            cols,
+        });
+        WeightId(self.weights.len() as u32 - 1)
+    }
+}
+
+/// A model of this shape, with sub-norms, as BitNet b1.58 has them.
+pub(crate) fn model(shape: Shape) -> (Program, SharedWeights) {
+    let mut b = Builder {
+        noise: Noise(7),
+        memory: Memory {
+            bytes: Vec::new(),
+            parts: HashMap::new(),
+        },
+        buffers: Vec::new(),
+        weights: Vec::new(),
+    };
+    let (linear, encoding) = (shape.linear, shape.linear.encoding());
+    let width = shape.heads * shape.head_dim;
+    let kv = shape.kv_heads * shape.head_dim;
+    let f32_buffer = Encoding::F32;
+    let h = b.buffer("h", shape.hidden, f32_buffer, Rows::Batch);
+    let x = b.buffer("x", shape.hidden, encoding, Rows::Batch);
+    let q = b.buffer("q", width, f32_buffer, Rows::Batch);
+    let k = b.buffer("k", kv, f32_buffer, Rows::Batch);
+    let v = b.buffer("v", kv, f32_buffer, Rows::Batch);
+    let attended = b.buffer("attended", width, f32_buffer, Rows::Batch);
+    let attended_x = b.buffer("attended_x", width, encoding, Rows::Batch);
+    let u = b.buffer("u", shape.ffn, f32_buffer, Rows::Batch);
+    let u_x = b.buffer("u_x", shape.ffn, encoding, Rows::Batch);
+    let last = b.buffer("last", shape.hidden, f32_buffer, Rows::Selected);
+    let last_x = b.buffer(
+        "last_x",
+        shape.hidden,
+        shape.embedding.encoding(),
+        Rows::Selected,
+    );
+    let logits = b.buffer("logits", shape.vocabulary, f32_buffer, Rows::Selected);
+    let table = b.weight(
+        "token_embd".into(),
+        shape.embedding,
+        shape.vocabulary,
+        shape.hidden,
+    );
+    let mut ops = vec![Op::Embed { table, out: h }];
+    let eps = 1e-5;
+    let product = |x, weight| Product {
+        x,
+        weight,
+        scale: 1.0,
+    };
+    for layer in 0..shape.layers {
+        let gain = |b: &mut Builder, name: &str, cols| {
+            b.weight(format!("blk.{layer}.{name}"), Format::F32, 1, cols)
+        };
+        let attn_norm = gain(&mut b, "attn_norm", shape.hidden);
+        let sub_norm = gain(&mut b, "attn_sub_norm", width);
+        let ffn_norm = gain(&mut b, "ffn_norm", shape.hidden);
+        let matrix = |b: &mut Builder, name: &str, rows, cols| {
+            b.weight(format!("blk.{layer}.{name}"), linear, rows, cols)
+        };
+        let wq = matrix(&mut b, "attn_q", width, shape.hidden);
+        let wk = matrix(&mut b, "attn_k", kv, shape.hidden);
+        let wv = matrix(&mut b, "attn_v", kv, shape.hidden);
+        let wo = matrix(&mut b, "attn_output", shape.hidden, width);
+        let gate = matrix(&mut b, "ffn_gate", shape.ffn, shape.hidden);
+        let up = matrix(&mut b, "ffn_up", shape.ffn, shape.hidden);
+        let down = matrix(&mut b, "ffn_down", shape.hidden, shape.ffn);
+        ops.extend([
+            Op::Norm {
+                x: h,
+                gain: attn_norm,
+                eps,
+                out: x,
+            },
+            Op::Linear {
+                products: vec![
+                    (product(x, wq), q),
+                    (product(x, wk), k),
+                    (product(x, wv), v),
+                ],
+                accumulate: false,
+            },
+            Op::RopeStore { q, k, v, layer },
+            Op::Attention {
+                q,
+                layer,
+                out: attended,
+            },
+            Op::Norm {
+                x: attended,
+                gain: sub_norm,
+                eps,
+                out: attended_x,
+            },
+            Op::Linear {
+                products: vec![(product(attended_x, wo), h)],
+                accumulate: true,
+            },
+            Op::Norm {
+                x: h,
+                gain: ffn_norm,
+                eps,
+                out: x,
+            },
+            Op::GatedLinear {
+                gate: product(x, gate),
+                up: product(x, up),
+                activation: shape.activation,
+                out: u,
+            },
+            Op::Encode { x: u, out: u_x },
+            Op::Linear {
+                products: vec![(product(u_x, down), h)],
+                accumulate: true,
+            },
+        ]);
+    }
+    let output_norm = b.weight("output_norm".into(), Format::F32, 1, shape.hidden);
+    ops.extend([
+        Op::Select { x: h, out: last },
+        Op::Norm {
+            x: last,
+            gain: output_norm,
+            eps,
+            out: last_x,
+        },
+        Op::Head {
+            product: product(last_x, table),
+            logits,
+        },
+    ]);
+    let program = Program {
+        buffers: b.buffers,
+        weights: b.weights,
+        ops,
+        attention: AttentionShape {
+            heads: shape.heads,
+            kv_heads: shape.kv_heads,
+            head_dim: shape.head_dim,
+            scale: 1.0 / (shape.head_dim as f32).sqrt(),
+            round_weights: shape.round_weights,
+            rope: Rope {
+                dims: shape.head_dim,
+                base: 500_000.0,
+                pairing: shape.pairing,
+                factors: Vec::new(),
+            },
+        },
+        layers: shape.layers,
+        cache_type: shape.cache_type,
+        vocabulary: shape.vocabulary,
+    };
+    (program, Arc::new(b.memory))
+}

@@ -1,0 +1,243 @@
+//! Every operation on a GPU against its CPU twin, and the GPU against itself.
+
+mod common;
+
+use bitnet_backend_cpu::{CpuBackend, CpuOptions};
+use bitnet_backend_wgpu::{WgpuBackend, WgpuOptions, adapters};
+use bitnet_kernels::backend::SharedWeights;
+use bitnet_kernels::compare::{OpDifference, compare_ops};
+use bitnet_kernels::format::{Encoding, Format};
+use bitnet_kernels::program::{Activation, CacheType, Pairing, Program};
+use bitnet_kernels::{Backend, Batch, Candidate, Output, Segment, Want};
+use common::{Noise, Shape, model};
+
+/// Float results: reductions in another order, and GPU division and square root, which may be 2.5 ULP off.
+const FLOAT_ERROR: f32 = 2e-5;
+
+/// A product after a norm: a value that lies on the edge between two integers may be rounded to either, once in
+/// some thousand, and changes a result by one part in 127 of one of its terms.
+const ROUNDING_ERROR: f32 = 4e-3;
+
+/// A softmax weight that lies on the edge between two halves may be rounded to either: one part in 2048 of it.
+const HALF_ERROR: f32 = 2.5e-4;
+
+const BASE: Shape = Shape {
+    layers: 2,
+    hidden: 256,
+    ffn: 768,
+    heads: 4,
+    kv_heads: 2,
+    head_dim: 64,
+    vocabulary: 1500,
+    linear: Format::I2S,
+    embedding: Format::F16,
+    activation: Activation::Relu2,
+    pairing: Pairing::Halves,
+    cache_type: CacheType::F16,
+    round_weights: false,
+};
+
+/// Whether there is a GPU to test on; says so when there is none.
+fn available() -> bool {
+    let found = !adapters().is_empty();
+    if !found {
+        eprintln!("NOT RUN: no adapter; install libvulkan1 and mesa-vulkan-drivers");
+    }
+    found
+}
+
+fn gpu(shape: Shape) -> WgpuBackend {
+    let (program, weights) = model(shape);
+    WgpuBackend::load(program, weights, WgpuOptions::default()).expect("the program loads")
+}
+
+fn cpu((program, weights): (Program, SharedWeights)) -> CpuBackend {
+    CpuBackend::load(program, weights, CpuOptions::default()).expect("the program loads")
+}
+
+fn tokens(count: usize) -> Vec<u32> {
+    let mut noise = Noise(3);
+    (0..count).map(|_| noise.next() % 1500).collect()
+}
+
+fn check(shape: Shape, count: usize) -> Vec<OpDifference> {
+    let selected = [0, count as u32 - 1];
+    let selected = &selected[..count.min(2)];
+    let differences = compare_ops(
+        &mut cpu(model(shape)),
+        &mut gpu(shape),
+        &tokens(count),
+        selected,
+    )
+    .expect("both run");
+    for d in &differences {
+        let limit = match (d.op, d.encoding) {
+            // One step of 127, at the most.
+            (_, Encoding::I8 | Encoding::Q8K | Encoding::Q8_0) => 1.01 / 127.0,
+            ("linear" | "gated_linear" | "head", _) => ROUNDING_ERROR,
+            ("attention", _) if shape.round_weights => HALF_ERROR,
+            // Keys and queries are stored as binary16.
+            ("rope_store", _) if shape.cache_type == CacheType::F16 => 2.0 * HALF_ERROR,
+            _ => FLOAT_ERROR,
+        };
+        assert!(d.error <= limit, "{} tokens: {d:?}", count);
+        if d.op == "encode" {
+            assert_eq!(d.apart, 0, "integers of the same floats: {d:?}");
+        }
+        if matches!(d.encoding, Encoding::I8 | Encoding::Q8K | Encoding::Q8_0) {
+            assert!(d.apart * 500 <= d.values + 500, "roundings: {d:?}");
+        }
+    }
+    differences
+}
+
+#[test]
+fn every_linear_format_meets_its_twin() {
+    if !available() {
+        return;
+    }
+    for linear in Format::ALL {
+        for count in [1, 9] {
+            check(Shape { linear, ..BASE }, count);
+        }
+    }
+}
+
+#[test]
+fn every_embedding_format_meets_its_twin() {
+    if !available() {
+        return;
+    }
+    for embedding in Format::ALL.into_iter().filter(|f| !f.is_ternary()) {
+        check(Shape { embedding, ..BASE }, 3);
+    }
+}
+
+#[test]
+fn activations_pairings_and_caches_meet_their_twins() {
+    if !available() {
+        return;
+    }
+    for (activation, pairing, cache_type, round_weights) in [
+        (Activation::Silu, Pairing::Adjacent, CacheType::F32, false),
+        (Activation::Silu, Pairing::Halves, CacheType::F32, true),
+        (Activation::Relu2, Pairing::Adjacent, CacheType::F16, true),
+    ] {
+        let shape = Shape {
+            activation,
+            pairing,
+            cache_type,
+            round_weights,
+            ..BASE
+        };
+        check(shape, 5);
+        check(shape, 300);
+    }
+}
+
+#[test]
+fn prompts_around_the_edges_of_tiles_and_spans_meet_their_twin() {
+    if !available() {
+        return;
+    }
+    for count in [1, 2, 63, 64, 65, 300] {
+        check(BASE, count);
+    }
+}
+
+/// Logits of the last token, and the best five, after a prompt cut at `cuts`.
+fn last(backend: &mut WgpuBackend, prompt: &[u32], cuts: &[usize]) -> (Vec<u32>, Vec<Candidate>) {
+    let cache = backend.create_cache(prompt.len()).expect("a cache");
+    let mut out = Output::default();
+    let mut start = 0;
+    let mut forward = |backend: &mut WgpuBackend, start: usize, end: usize, want| {
+        let batch = Batch {
+            tokens: &prompt[start..end],
+            segments: &[Segment {
+                cache,
+                start,
+                len: end - start,
+            }],
+            selected: &[(end - start) as u32 - 1],
+        };
+        backend.forward(&batch, want, &mut out).expect("it runs");
+        out.clone()
+    };
+    for cut in cuts {
+        forward(backend, start, *cut, Want::Nothing);
+        start = *cut;
+    }
+    let logits = forward(backend, start, prompt.len(), Want::Logits).logits;
+    let top = forward(backend, start, prompt.len(), Want::Top(5)).top;
+    backend.drop_cache(cache);
+    (logits.iter().map(|x| x.to_bits()).collect(), top)
+}
+
+#[test]
+fn results_are_the_same_bits_for_every_split_of_a_prompt() {
+    if !available() {
+        return;
+    }
+    for linear in [Format::I2S, Format::TQ2_0, Format::F16] {
+        for round_weights in [false, true] {
+            let mut backend = gpu(Shape {
+                linear,
+                round_weights,
+                ..BASE
+            });
+            let prompt = tokens(290);
+            let whole = last(&mut backend, &prompt, &[]);
+            assert!(whole.0.iter().any(|bits| *bits != whole.0[0]));
+            for cuts in [&[289][..], &[1, 65, 128], &[256], &[7, 14, 260, 285]] {
+                assert!(
+                    last(&mut backend, &prompt, cuts) == whole,
+                    "{linear}, cut at {cuts:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn the_best_few_are_those_of_the_logits() {
+    if !available() {
+        return;
+    }
+    let mut backend = gpu(BASE);
+    let (logits, top) = last(&mut backend, &tokens(12), &[]);
+    let logits: Vec<f32> = logits.into_iter().map(f32::from_bits).collect();
+    assert_eq!(top, bitnet_kernels::oracle::top(&logits, 5));
+}
+
+#[test]
+fn sequences_of_one_batch_do_not_touch_each_other() {
+    if !available() {
+        return;
+    }
+    let mut backend = gpu(BASE);
+    let prompt = tokens(20);
+    let alone = last(&mut backend, &prompt[..12], &[]).0;
+    let caches = [12, 8].map(|len| backend.create_cache(len).expect("a cache"));
+    let batch = Batch {
+        tokens: &[&prompt[12..], &prompt[..12]].concat(),
+        segments: &[
+            Segment {
+                cache: caches[1],
+                start: 0,
+                len: 8,
+            },
+            Segment {
+                cache: caches[0],
+                start: 0,
+                len: 12,
+            },
+        ],
+        selected: &[19],
+    };
+    let mut out = Output::default();
+    backend
+        .forward(&batch, Want::Logits, &mut out)
+        .expect("it runs");
+    let together: Vec<u32> = out.logits.iter().map(|x| x.to_bits()).collect();
+    assert_eq!(alone, together);
+}

@@ -1,0 +1,150 @@
+//! Two backends, operation by operation, on the same inputs: where they first part, and by how much.
+//!
+//! Before each operation the other backend gets the reference's f32 buffers and caches, so that each difference is
+//! that of one operation (and of the encoding just before it, which each does for itself).
+
+use crate::format::Encoding;
+use crate::program::Rows;
+use crate::{Backend, BackendError, Batch, Op, Program, Segment};
+
+/// Part of the largest value within which encoded values stand for the same integer: far below one step of 127,
+/// far above what another rounding of the scale makes.
+pub const APART: f32 = 1e-4;
+
+/// How far an operation's result lies from the reference's.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OpDifference {
+    /// The operation's place in the program.
+    pub index: usize,
+    /// Its name.
+    pub op: &'static str,
+    /// The buffer that it wrote.
+    pub buffer: &'static str,
+    /// How that buffer is stored.
+    pub encoding: Encoding,
+    /// Values compared.
+    pub values: usize,
+    /// Values that are not the same bits.
+    pub differing: usize,
+    /// Values farther apart than [`APART`] of the largest: for encoded rows, other integers.
+    pub apart: usize,
+    /// The largest difference, over the largest value of the reference. NaN on one side counts as infinite.
+    pub error: f32,
+}
+
+/// Runs `tokens`, from position 0 of a new cache, on both backends, and compares what each operation writes.
+///
+/// # Errors
+/// Those of the backends.
+pub fn compare_ops(
+    reference: &mut dyn Backend,
+    other: &mut dyn Backend,
+    tokens: &[u32],
+    selected: &[u32],
+) -> Result<Vec<OpDifference>, BackendError> {
+    let program = reference.program().clone();
+    let caches = [
+        reference.create_cache(tokens.len())?,
+        other.create_cache(tokens.len())?,
+    ];
+    let segments = caches.map(|cache| {
+        [Segment {
+            cache,
+            start: 0,
+            len: tokens.len(),
+        }]
+    });
+    let [a, b] = segments.each_ref().map(|segments| Batch {
+        tokens,
+        segments,
+        selected,
+    });
+    let rows = |rows: Rows| match rows {
+        Rows::Batch => tokens.len(),
+        Rows::Selected => selected.len(),
+    };
+    let mut differences = Vec::new();
+    // Makes room for every buffer.
+    reference.run(&a, 0..0)?;
+    other.run(&b, 0..0)?;
+    for (index, op) in program.ops.iter().enumerate() {
+        copy_buffers(&program, reference, other, &rows)?;
+        reference.run(&a, index..index + 1)?;
+        other.run(&b, index..index + 1)?;
+        for id in op.outputs() {
+            let desc = program.buffer(id);
+            let count = rows(desc.rows);
+            let (wanted, found) = (reference.read(id, count)?, other.read(id, count)?);
+            differences.push(difference(
+                index,
+                op,
+                (desc.name, desc.encoding),
+                &wanted,
+                &found,
+            ));
+        }
+        if let Op::RopeStore { layer, .. } = op {
+            let (keys, values) = reference.read_cache(caches[0], *layer, tokens.len())?;
+            let (other_keys, other_values) = other.read_cache(caches[1], *layer, tokens.len())?;
+            for (buffer, wanted, found) in [
+                ("keys", &keys, &other_keys),
+                ("values", &values, &other_values),
+            ] {
+                differences.push(difference(
+                    index,
+                    op,
+                    (buffer, Encoding::F32),
+                    wanted,
+                    found,
+                ));
+            }
+            other.write_cache(caches[1], *layer, &keys, &values)?;
+        }
+    }
+    reference.drop_cache(caches[0]);
+    other.drop_cache(caches[1]);
+    Ok(differences)
+}
+
+fn copy_buffers(
+    program: &Program,
+    from: &mut dyn Backend,
+    to: &mut dyn Backend,
+    rows: &dyn Fn(Rows) -> usize,
+) -> Result<(), BackendError> {
+    for (id, desc) in program.buffers.iter().enumerate() {
+        if desc.encoding == Encoding::F32 && rows(desc.rows) > 0 {
+            let id = crate::BufferId(id as u32);
+            let values = from.read(id, rows(desc.rows))?;
+            to.write(id, &values)?;
+        }
+    }
+    Ok(())
+}
+
+fn difference(
+    index: usize,
+    op: &Op,
+    (buffer, encoding): (&'static str, Encoding),
+    wanted: &[f32],
+    found: &[f32],
+) -> OpDifference {
+    let largest = wanted.iter().fold(0.0_f32, |max, x| max.max(x.abs()));
+    let errors = || {
+        wanted.iter().zip(found).map(|(a, b)| match (a - b).abs() {
+            same if same == 0.0 || a.to_bits() == b.to_bits() => 0.0,
+            error if error.is_nan() => f32::INFINITY,
+            error => error / largest,
+        })
+    };
+    OpDifference {
+        index,
+        op: op.name(),
+        buffer,
+        encoding,
+        values: wanted.len(),
+        differing: errors().filter(|error| *error > 0.0).count(),
+        apart: errors().filter(|error| *error > APART).count(),
+        error: errors().fold(0.0, f32::max),
+    }
+}
