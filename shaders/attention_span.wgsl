@@ -95,7 +95,7 @@ fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) gro
         largest = next;
     }
     let exact = exp_f32(score - largest) * divide(1.0, total);
-    let weight = select(0.0, unpack2x16float(pack2x16float(vec2<f32>(exact, 0.0))).x, thread < size);
+    let weight = select(0.0, round_f16(exact), thread < size);
 #else
     let largest = workgroup_max(score, thread);
     let weight = select(0.0, exp_f32(score - largest), thread < size);

@@ -130,7 +130,7 @@ fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) gro
         if (i < words) {
             results[row * words + i] = pack4xI8(q);
             if (leader) {
-                scales[row * blocks + i / ${BLOCK_THREADS}u] = unpack2x16float(pack2x16float(vec2<f32>(d, 0.0))).x;
+                scales[row * blocks + i / ${BLOCK_THREADS}u] = round_f16(d);
             }
         }
 #else

@@ -1,6 +1,7 @@
 // Rotates queries in place and writes rotated keys and plain values to the cache. A thread has four values of a head:
 // two neighbouring pairs, or four that pass through.
 #include shared/work.wgsl
+#include shared/exact.wgsl
 #include shared/cache.wgsl
 @group(0) @binding(2) var<storage, read_write> q: array<f32>;
 @group(0) @binding(3) var<storage, read> k: array<f32>;
@@ -89,8 +90,8 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     if (is_query) {
 #if F16
         // Queries meet keys as binary16.
-        low = unpack2x16float(pack2x16float(low));
-        high = unpack2x16float(pack2x16float(high));
+        low = vec2<f32>(round_f16(low.x), round_f16(low.y));
+        high = vec2<f32>(round_f16(high.x), round_f16(high.y));
 #endif
         q[from_row + a] = low.x;
         q[from_row + a + 1u] = low.y;

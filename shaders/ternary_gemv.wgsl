@@ -26,9 +26,21 @@ fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) gro
     let weights = min(row, piece.rows - 1u) * words;
     let values = token * words;
     var sum = 0;
-    for (var i = lane; i < words; i += ${LANES}u) {
-        let word = codes[weights + i];
-        sum += dot16(unpack_codes(word.x), x[(values + i) * 2u]) + dot16(unpack_codes(word.y), x[(values + i) * 2u + 1u]);
+    // Four words at a time, so that their loads overlap. Codes past the end are 0 and add nothing.
+    for (var i = lane; i < words; i += 4u * ${LANES}u) {
+        var word: array<vec2<u32>, 4>;
+        var low: array<vec4<u32>, 4>;
+        var high: array<vec4<u32>, 4>;
+        for (var j = 0u; j < 4u; j += 1u) {
+            let at = min(i + j * ${LANES}u, words - 1u);
+            word[j] = codes[weights + at];
+            low[j] = x[(values + at) * 2u];
+            high[j] = x[(values + at) * 2u + 1u];
+        }
+        for (var j = 0u; j < 4u; j += 1u) {
+            let own = select(vec2<u32>(), word[j], i + j * ${LANES}u < words);
+            sum += dot16(unpack_codes(own.x), low[j]) + dot16(unpack_codes(own.y), high[j]);
+        }
     }
     let total = row_sum_i32(sum, thread);
     let encoding = x_scales[token];

@@ -20,6 +20,9 @@ use crate::steps::{Builder, Dispatch, Grid, Shared, Step};
 use crate::top::{MAX_TOP, Top, decode};
 use crate::work::{Pass, PassBuffers, Stretch, slot_of};
 
+/// Passes of up to so many tokens are recorded ahead.
+const AHEAD_TOKENS: u32 = 8;
+
 /// How to run on a GPU.
 #[derive(Default)]
 pub struct WgpuOptions {
@@ -54,6 +57,17 @@ pub struct WgpuBackend {
     rotations: Buffer,
     rotated_positions: usize,
     recorder: KernelRecorder,
+    /// The next pass, recorded while the device was busy with the last, in the hope that it is the same again: a
+    /// decode step follows a decode step.
+    ahead: Option<Recorded>,
+}
+
+/// A recorded pass.
+struct Recorded {
+    pass: Pass,
+    want: Want,
+    kernels: Vec<&'static str>,
+    commands: wgpu::CommandBuffer,
 }
 
 /// What depends on the number of rows that fit.
@@ -117,6 +131,7 @@ impl WgpuBackend {
             rotations,
             rotated_positions: 0,
             recorder: KernelRecorder::default(),
+            ahead: None,
         };
         backend.gpu.check()?;
         backend.reserve(64, 1)?;
@@ -152,7 +167,7 @@ impl WgpuBackend {
                     end_of_pass_write_index: Some(op as u32 * 2 + 1),
                 }),
             });
-            self.record(&mut recording, &pass, op..op + 1);
+            self.record(&mut recording, &mut Vec::new(), &pass, op..op + 1);
         }
         encoder.resolve_query_set(&queries, 0..count, &resolved, 0);
         let index = self.gpu.queue.submit([encoder.finish()]);
@@ -199,6 +214,7 @@ impl WgpuBackend {
             rows.max(self.sized.rows).next_multiple_of(64),
             selected.max(self.sized.selected_rows),
         );
+        self.ahead = None;
         self.sized = Sized::new(
             &self.gpu,
             &self.program,
@@ -309,11 +325,16 @@ impl WgpuBackend {
     }
 
     /// Records operations of a prepared pass.
-    fn record(&mut self, recording: &mut ComputePass<'_>, pass: &Pass, ops: Range<usize>) {
+    fn record(
+        &self,
+        recording: &mut ComputePass<'_>,
+        kernels: &mut Vec<&'static str>,
+        pass: &Pass,
+        ops: Range<usize>,
+    ) {
         let Self {
             sized,
             steps,
-            recorder,
             program,
             ..
         } = self;
@@ -331,7 +352,7 @@ impl WgpuBackend {
                 let slot = slot_of(dispatch.rows);
                 start(
                     recording,
-                    recorder,
+                    kernels,
                     &dispatch.pipeline,
                     &dispatch.bind,
                     slot,
@@ -347,7 +368,7 @@ impl WgpuBackend {
                         for stretch in &pass.segments {
                             let grid = (threads.div_ceil(64) as u32, stretch.rows, 1);
                             let bind = &groups(stretch)[0];
-                            start(recording, recorder, pipeline, bind, stretch.slot, grid);
+                            start(recording, kernels, pipeline, bind, stretch.slot, grid);
                         }
                     }
                     Step::Attention { spans, merge, .. } => {
@@ -357,10 +378,10 @@ impl WgpuBackend {
                             let binds = groups(stretch);
                             for (span, bind) in spans.iter().zip(binds) {
                                 let grid = (heads, stretch.spans, rows);
-                                start(recording, recorder, span, bind, slot, grid);
+                                start(recording, kernels, span, bind, slot, grid);
                             }
                             let grid = (heads, rows, shape.head_dim.div_ceil(64) as u32);
-                            start(recording, recorder, merge, &binds[spans.len()], slot, grid);
+                            start(recording, kernels, merge, &binds[spans.len()], slot, grid);
                         }
                     }
                     _ => {}
@@ -369,7 +390,46 @@ impl WgpuBackend {
         }
     }
 
-    /// The buffer of logits, and how many bytes of it a row takes.
+    /// Records a whole pass, up to the copy of what is wanted.
+    fn record_forward(&self, pass: Pass, want: Want) -> Recorded {
+        let mut kernels = Vec::new();
+        let mut encoder = self.encoder();
+        {
+            let mut recording = encoder.begin_compute_pass(&Default::default());
+            self.record(&mut recording, &mut kernels, &pass, 0..self.steps.len());
+            let wanted = on_device(pass.top as usize) && pass.selected > 0;
+            if let (true, Some(top)) = (wanted, &self.sized.top) {
+                let (slot, rows) = (slot_of(Rows::Selected), pass.selected);
+                let kernels = &mut kernels;
+                let (pipeline, bind) = &top.chunk;
+                let grid = (top.chunks, rows, 1);
+                start(&mut recording, kernels, pipeline, bind, slot, grid);
+                let (pipeline, bind) = &top.merge;
+                start(&mut recording, kernels, pipeline, bind, slot, (rows, 1, 1));
+            }
+        }
+        if let (Some(from), bytes @ 1..) = self.answer(&pass, want) {
+            encoder.copy_buffer_to_buffer(from, 0, &self.sized.staging, 0, bytes as u64);
+        }
+        Recorded {
+            pass,
+            want,
+            kernels,
+            commands: encoder.finish(),
+        }
+    }
+
+    /// Where the answer of a pass lies, and its bytes.
+    fn answer(&self, pass: &Pass, want: Want) -> (Option<&Buffer>, usize) {
+        let (rows, top) = (pass.selected as usize, pass.top as usize);
+        match (want, &self.sized.top) {
+            (Want::Nothing, _) => (None, 0),
+            (_, Some(candidates)) if on_device(top) => (Some(&candidates.best), rows * top * 8),
+            _ => (self.logits(), rows * self.program.vocabulary * 4),
+        }
+    }
+
+    /// The buffer of logits.
     fn logits(&self) -> Option<&Buffer> {
         self.program.ops.iter().find_map(|op| match op {
             Op::Head { logits, .. } => Some(&self.sized.activations[logits.0 as usize].values),
@@ -378,16 +438,21 @@ impl WgpuBackend {
     }
 }
 
+/// Whether so many candidates are found on the device.
+const fn on_device(top: usize) -> bool {
+    top > 0 && top <= MAX_TOP
+}
+
 /// Records one dispatch.
 fn start(
     recording: &mut ComputePass<'_>,
-    recorder: &mut KernelRecorder,
+    kernels: &mut Vec<&'static str>,
     pipeline: &Arc<Pipeline>,
     bind: &BindGroup,
     slot: u32,
     (x, y, z): (u32, u32, u32),
 ) {
-    recorder.note(pipeline.kernel.name());
+    kernels.push(pipeline.kernel.name());
     recording.set_pipeline(&pipeline.pipeline);
     let offsets: &[u32] = if pipeline.takes_work { &[slot] } else { &[] };
     recording.set_bind_group(0, bind, offsets);
@@ -486,6 +551,7 @@ impl Backend for WgpuBackend {
             self.rotated_positions = positions;
             // They hold the old rotations.
             self.sized.on_cache.clear();
+            self.ahead = None;
         }
         let id = CacheId(self.next_cache);
         self.next_cache += 1;
@@ -495,6 +561,7 @@ impl Backend for WgpuBackend {
     }
 
     fn drop_cache(&mut self, cache: CacheId) {
+        self.ahead = None;
         self.caches.remove(&cache);
         self.sized.on_cache.retain(|(_, _, id), _| *id != cache);
     }
@@ -521,44 +588,31 @@ impl Backend for WgpuBackend {
             Want::Logits => (batch, 0),
             Want::Top(k) => (batch, k.min(vocabulary)),
         };
-        let rows = batch.selected.len();
-        let on_device = top > 0 && top <= MAX_TOP;
         let pass = self.prepare(batch, top)?;
-        let mut encoder = self.encoder();
-        {
-            let mut recording = encoder.begin_compute_pass(&Default::default());
-            self.record(&mut recording, &pass, 0..self.steps.len());
-            if let (true, Some(top)) = (on_device && rows > 0, &self.sized.top) {
-                let slot = slot_of(Rows::Selected);
-                let (recorder, rows) = (&mut self.recorder, rows as u32);
-                let (pipeline, bind) = &top.chunk;
-                let grid = (top.chunks, rows, 1);
-                start(&mut recording, recorder, pipeline, bind, slot, grid);
-                let (pipeline, bind) = &top.merge;
-                start(&mut recording, recorder, pipeline, bind, slot, (rows, 1, 1));
-            }
-        }
-        let (from, bytes) = match (&self.sized.top, self.logits()) {
-            (Some(top_buffers), _) if on_device => (Some(&top_buffers.best), rows * top * 8),
-            (_, logits) => (logits, rows * vocabulary * 4),
+        let recorded = match self.ahead.take() {
+            Some(ahead) if ahead.pass == pass && ahead.want == want => ahead,
+            _ => self.record_forward(pass.clone(), want),
         };
-        let bytes = if want == Want::Nothing { 0 } else { bytes };
-        if let (Some(from), true) = (from, bytes > 0) {
-            encoder.copy_buffer_to_buffer(from, 0, &self.sized.staging, 0, bytes as u64);
+        for kernel in &recorded.kernels {
+            self.recorder.note(kernel);
         }
-        let index = self.gpu.queue.submit([encoder.finish()]);
+        let index = self.gpu.queue.submit([recorded.commands]);
+        if pass.tokens <= AHEAD_TOKENS {
+            self.ahead = Some(self.record_forward(pass.clone(), want));
+        }
+        let (_, bytes) = self.answer(&pass, want);
         if bytes == 0 {
             return self.gpu.wait(index);
         }
         self.gpu
             .read_mapped(&self.sized.staging, bytes, index, |view| {
-                if on_device {
+                if on_device(top) {
                     decode(view, &mut out.top);
                 } else {
                     out.logits.extend(floats(view));
                 }
             })?;
-        if !on_device && top > 0 {
+        if !on_device(top) && top > 0 {
             for row in out.logits.chunks(vocabulary) {
                 out.top.extend(oracle::top(row, top));
             }
@@ -569,10 +623,14 @@ impl Backend for WgpuBackend {
 
     fn run(&mut self, batch: &Batch<'_>, ops: Range<usize>) -> Result<(), BackendError> {
         let pass = self.prepare(batch, 0)?;
+        let mut kernels = Vec::new();
         let mut encoder = self.encoder();
         {
             let mut recording = encoder.begin_compute_pass(&Default::default());
-            self.record(&mut recording, &pass, ops);
+            self.record(&mut recording, &mut kernels, &pass, ops);
+        }
+        for kernel in kernels {
+            self.recorder.note(kernel);
         }
         let index = self.gpu.queue.submit([encoder.finish()]);
         self.gpu.wait(index)

@@ -16,7 +16,7 @@ use crate::matrix::{self, DeviceMatrix, Progress};
 use crate::pipeline::{Pipeline, Pipelines};
 
 /// From this many rows on, a product runs over tiles. Either way gives the same bits.
-const GEMM_ROWS: u32 = 8;
+const GEMM_ROWS: u32 = 20;
 
 /// Workgroups of a dispatch, where `n` is the number of rows of the pass.
 #[derive(Clone, Copy)]

@@ -29,6 +29,7 @@ struct Work {
 }
 
 /// A run of tokens of one sequence.
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Stretch {
     pub(crate) cache: CacheId,
     pub(crate) slot: u32,
@@ -37,13 +38,15 @@ pub(crate) struct Stretch {
     pub(crate) spans: u32,
 }
 
-/// What a pass covers.
-#[derive(Default)]
+/// What a pass covers. Passes that are equal have the same dispatches.
+#[derive(Clone, Default, PartialEq, Eq)]
 pub(crate) struct Pass {
     pub(crate) tokens: u32,
     pub(crate) selected: u32,
     /// One per segment, for the write to the cache.
     pub(crate) segments: Vec<Stretch>,
+    /// Candidates wanted for each selected row.
+    pub(crate) top: u32,
     /// Segments, cut so that their spans fit the room for them.
     pub(crate) attention: Vec<Stretch>,
 }
@@ -97,6 +100,7 @@ impl PassBuffers {
         let mut pass = Pass {
             tokens: batch.tokens.len() as u32,
             selected: batch.selected.len() as u32,
+            top: top as u32,
             ..Pass::default()
         };
         self.scratch.clear();

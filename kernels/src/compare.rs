@@ -7,9 +7,9 @@ use crate::format::Encoding;
 use crate::program::Rows;
 use crate::{Backend, BackendError, Batch, Op, Program, Segment};
 
-/// Part of the largest value within which encoded values stand for the same integer: far below one step of 127,
-/// far above what another rounding of the scale makes.
-pub const APART: f32 = 1e-4;
+/// Part of the largest value within which encoded values stand for the same integer: below one step of 127, above
+/// what another rounding of a scale to binary16 makes.
+pub const APART: f32 = 2e-3;
 
 /// How far an operation's result lies from the reference's.
 #[derive(Clone, Debug, PartialEq)]

@@ -22,3 +22,13 @@ fn exp_f32(value: f32) -> f32 {
     p = fma(p, r * r, r) + 1.0;
     return p * bitcast<f32>(u32(i32(n) + 127) << 23u);
 }
+
+// x rounded to binary16, ties to even, for magnitudes below 65520. Some drivers take a round trip through
+// pack2x16float for nothing.
+fn round_f16(x: f32) -> f32 {
+    let bits = bitcast<u32>(x);
+    let normal = bitcast<f32>((bits + 0xfffu + ((bits >> 13u) & 1u)) & 0xffffe000u);
+    // Below 2^-14 the step is 2^-24, that of f32 between 0.5 and 1.
+    let small = bitcast<f32>(bitcast<u32>((abs(x) + 0.5) - 0.5) | (bits & 0x80000000u));
+    return select(normal, small, abs(x) < 6.103515625e-5);
+}
