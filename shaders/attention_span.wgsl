@@ -12,6 +12,7 @@
 @group(0) @binding(4) var<storage, read> values: array<u32>;
 // Per token, head and span: weighted values, maximum, sum.
 @group(0) @binding(5) var<storage, read_write> spans: array<f32>;
+@group(0) @binding(6) var<storage, read_write> results: array<f32>;
 override SCALE: f32;
 
 // Heads of up to 256 elements.
@@ -138,11 +139,28 @@ fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) gro
         for (var i = 1u; i < parts; i += 1u) {
             sum += partial[i * words + thread];
         }
-#if F16
-        spans[at + thread * 2u] = sum.x;
-        spans[at + thread * 2u + 1u] = sum.y;
+        // One span is all there is: no merge follows.
+        let alone = work.spans == 1u;
+#if ROUNDED
+        let result = sum;
 #else
-        spans[at + thread] = sum.x;
+        let result = vec2<f32>(divide(sum.x, total), divide(sum.y, total));
+#endif
+        let to = ((work.first_row + token) * HEADS + head) * HEAD_DIM;
+#if F16
+        if (alone) {
+            results[to + thread * 2u] = result.x;
+            results[to + thread * 2u + 1u] = result.y;
+        } else {
+            spans[at + thread * 2u] = sum.x;
+            spans[at + thread * 2u + 1u] = sum.y;
+        }
+#else
+        if (alone) {
+            results[to + thread] = result.x;
+        } else {
+            spans[at + thread] = sum.x;
+        }
 #endif
     }
 #endif

@@ -301,6 +301,7 @@ impl WgpuBackend {
                                 ("keys", &layer.keys),
                                 ("values", &layer.values),
                                 ("spans", &buffers.spans),
+                                ("results", values(out)),
                             ];
                             span.bind(gpu, &buffers)
                         };
@@ -380,8 +381,11 @@ impl WgpuBackend {
                                 let grid = (heads, stretch.spans, rows);
                                 start(recording, kernels, span, bind, slot, grid);
                             }
-                            let grid = (heads, rows, shape.head_dim.div_ceil(64) as u32);
-                            start(recording, kernels, merge, &binds[spans.len()], slot, grid);
+                            if stretch.spans > 1 {
+                                let grid = (heads, rows, shape.head_dim.div_ceil(64) as u32);
+                                let bind = &binds[spans.len()];
+                                start(recording, kernels, merge, bind, slot, grid);
+                            }
                         }
                     }
                     _ => {}

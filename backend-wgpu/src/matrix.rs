@@ -67,7 +67,7 @@ pub(crate) fn place(
             descs[0].name, descs[1].name
         )));
     }
-    if row_bytes(format, cols).0 % 16 != 0 {
+    if !row_bytes(format, cols).0.is_multiple_of(16) {
         return Err(gpu.unsupported(format!(
             "{}: rows of {cols} weights of {format} are not whole vectors of 16 bytes",
             descs[0].name

@@ -51,10 +51,13 @@ impl Pipeline {
     }
 }
 
+/// Names and bits of pipeline constants.
+type Constants = Vec<(&'static str, u64)>;
+
 /// Pipelines made so far.
 #[derive(Default)]
 pub(crate) struct Pipelines {
-    made: HashMap<(Kernel, Vec<(&'static str, u64)>), Arc<Pipeline>>,
+    made: HashMap<(Kernel, Constants), Arc<Pipeline>>,
 }
 
 impl Pipelines {

@@ -119,7 +119,10 @@ impl<'a> Builder<'a> {
     /// The steps of each operation.
     pub(crate) fn build(&mut self) -> Result<Vec<Vec<Step>>, BackendError> {
         let shape = &self.program.attention;
-        if shape.head_dim > MAX_HEAD_DIM || shape.head_dim % 8 != 0 || shape.rope.dims % 4 != 0 {
+        if shape.head_dim > MAX_HEAD_DIM
+            || !shape.head_dim.is_multiple_of(8)
+            || !shape.rope.dims.is_multiple_of(4)
+        {
             return Err(self.gpu.unsupported(format!(
                 "attention heads of {} elements, {} of them rotated: multiples of 8, and of 4, up to {MAX_HEAD_DIM} are known",
                 shape.head_dim, shape.rope.dims

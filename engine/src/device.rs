@@ -17,8 +17,8 @@ pub enum Device {
     Auto,
     /// The CPU.
     Cpu,
-    /// A GPU.
-    Gpu,
+    /// A GPU: the one at this index of [`gpus`], or the best.
+    Gpu(Option<usize>),
 }
 
 /// The variable that forces an instruction set.
@@ -31,19 +31,26 @@ impl FromStr for Device {
         match text {
             "auto" => Ok(Device::Auto),
             "cpu" => Ok(Device::Cpu),
-            "gpu" => Ok(Device::Gpu),
-            _ => Err(format!("unknown device `{text}`; known are auto, cpu, gpu")),
+            "gpu" => Ok(Device::Gpu(None)),
+            _ => text
+                .strip_prefix("gpu:")
+                .and_then(|index| index.parse().ok())
+                .map(|index| Device::Gpu(Some(index)))
+                .ok_or_else(|| {
+                    format!("unknown device `{text}`; known are auto, cpu, gpu and gpu:INDEX")
+                }),
         }
     }
 }
 
 impl fmt::Display for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Device::Auto => "auto",
-            Device::Cpu => "cpu",
-            Device::Gpu => "gpu",
-        })
+        match self {
+            Device::Auto => f.write_str("auto"),
+            Device::Cpu => f.write_str("cpu"),
+            Device::Gpu(None) => f.write_str("gpu"),
+            Device::Gpu(Some(index)) => write!(f, "gpu:{index}"),
+        }
     }
 }
 
@@ -55,19 +62,66 @@ pub(crate) fn open(
     weights: SharedWeights,
 ) -> Result<Box<dyn Backend>, Error> {
     match device {
-        Device::Auto | Device::Cpu => {
-            let isa = match std::env::var(ISA_VARIABLE) {
-                Ok(name) if !name.is_empty() => Some(Isa::named(&name)?),
-                _ => None,
-            };
-            Ok(Box::new(CpuBackend::load(
-                program,
-                weights,
-                CpuOptions { threads, isa },
-            )?))
-        }
-        Device::Gpu => Err(Error::Device(
-            "no GPU backend is built into this program; use --device cpu".to_owned(),
-        )),
+        Device::Auto => match auto_gpu() {
+            Some(index) => open_gpu(Some(index), program, weights),
+            None => open_cpu(threads, program, weights),
+        },
+        Device::Cpu => open_cpu(threads, program, weights),
+        Device::Gpu(index) => open_gpu(index, program, weights),
     }
+}
+
+fn open_cpu(
+    threads: Option<usize>,
+    program: Program,
+    weights: SharedWeights,
+) -> Result<Box<dyn Backend>, Error> {
+    let isa = match std::env::var(ISA_VARIABLE) {
+        Ok(name) if !name.is_empty() => Some(Isa::named(&name)?),
+        _ => None,
+    };
+    let options = CpuOptions { threads, isa };
+    Ok(Box::new(CpuBackend::load(program, weights, options)?))
+}
+
+/// The GPUs of this machine, in the order of their indices.
+#[cfg(feature = "gpu")]
+pub fn gpus() -> Vec<bitnet_backend_wgpu::AdapterReport> {
+    bitnet_backend_wgpu::adapters()
+}
+
+#[cfg(feature = "gpu")]
+fn auto_gpu() -> Option<usize> {
+    gpus().into_iter().find(|gpu| gpu.auto).map(|gpu| gpu.index)
+}
+
+#[cfg(not(feature = "gpu"))]
+fn auto_gpu() -> Option<usize> {
+    None
+}
+
+#[cfg(feature = "gpu")]
+fn open_gpu(
+    adapter: Option<usize>,
+    program: Program,
+    weights: SharedWeights,
+) -> Result<Box<dyn Backend>, Error> {
+    use bitnet_backend_wgpu::{WgpuBackend, WgpuOptions};
+    let options = WgpuOptions {
+        adapter,
+        ..WgpuOptions::default()
+    };
+    Ok(Box::new(WgpuBackend::load(program, weights, options)?))
+}
+
+#[cfg(not(feature = "gpu"))]
+fn open_gpu(
+    _adapter: Option<usize>,
+    _program: Program,
+    _weights: SharedWeights,
+) -> Result<Box<dyn Backend>, Error> {
+    Err(Error::Device(
+        "this program was built without GPU support; build it with --features gpu, or use --device cpu"
+            .to_owned(),
+    ))
 }

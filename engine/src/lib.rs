@@ -14,6 +14,8 @@ pub mod sample;
 // mod stop;
 
 pub use bitnet_backend_cpu as cpu;
+#[cfg(feature = "gpu")]
+pub use bitnet_backend_wgpu as gpu;
 pub use bitnet_gguf as gguf;
 pub use bitnet_kernels as kernels;
 pub use bitnet_tokenizers as tokenizers;

@@ -1,0 +1,187 @@
+//! The engine on a GPU: against the references' logits, against the CPU, and against itself.
+#![cfg(feature = "gpu")]
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bitnet_engine::gguf::Gguf;
+use bitnet_engine::kernels::oracle::argmax;
+use bitnet_engine::{CacheType, Device, LoadOptions, Model, Output, Want, device};
+
+const PROMPT: [u32; 24] = [
+    1, 5, 17, 200, 33, 7, 450, 99, 12, 401, 3, 88, 256, 300, 42, 42, 42, 9, 310, 77, 128, 64, 500,
+    2,
+];
+
+/// The references' distance to themselves on these models (`fixtures/golden/README.md`): our CPU's distance to them
+/// is held to it, and so are the GPU's, to them and to our CPU.
+const NOISE_MSE: f64 = 7e-5;
+
+/// Two logits this near may change places by one rounding of an activation.
+const NEAR_TIE: f32 = 0.05;
+
+/// The same for the demo model, whose logits have a variance of 27.
+const DEMO_NEAR_TIE: f32 = 0.5;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Whether there is a GPU to test on; says so when there is none.
+fn available() -> bool {
+    let found = !device::gpus().is_empty();
+    if !found {
+        eprintln!("NOT RUN: no adapter; install libvulkan1 and mesa-vulkan-drivers");
+    }
+    found
+}
+
+/// Logits after each of `tokens`, read `batch` at a time.
+fn logits(
+    path: &Path,
+    tokens: &[u32],
+    device: Device,
+    cache_type: CacheType,
+    batch: usize,
+) -> (Vec<f32>, usize) {
+    let gguf = Arc::new(Gguf::open(path).expect("the model opens"));
+    let options = LoadOptions {
+        device,
+        cache_type,
+        batch,
+        ..LoadOptions::default()
+    };
+    let mut model = Model::load(gguf, &options).expect("the model loads");
+    let mut session = model.session(tokens.len()).expect("a session starts");
+    let mut all = Vec::new();
+    model
+        .feed_all(&mut session, tokens, |_, row| all.extend_from_slice(row))
+        .expect("the tokens are read");
+    (all, model.config().vocabulary)
+}
+
+fn mean_mse(a: &[f32], b: &[f32]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    let squares = a.iter().zip(b).map(|(a, b)| f64::from(a - b).powi(2));
+    squares.sum::<f64>() / a.len() as f64
+}
+
+fn read_f32(path: &Path) -> Vec<f32> {
+    let bytes = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    bytes
+        .as_chunks()
+        .0
+        .iter()
+        .map(|bytes| f32::from_le_bytes(*bytes))
+        .collect()
+}
+
+#[test]
+fn golden_models_stay_within_the_noise_of_their_references_and_of_our_cpu() {
+    if !available() {
+        return;
+    }
+    for (model, reference, cache_type) in [
+        ("b158-i2_s", "hf", CacheType::F32),
+        ("llama-i2_s", "bitnet-cpp", CacheType::F16),
+        ("bitnet-i2_s", "bitnet-cpp", CacheType::F16),
+        ("llama-tq1_0", "llama-cpp", CacheType::F16),
+        ("llama-tq2_0", "llama-cpp", CacheType::F16),
+        ("bitnet-tq1_0", "llama-cpp", CacheType::F16),
+        ("bitnet-tq2_0", "llama-cpp", CacheType::F16),
+    ] {
+        let folder = root().join("fixtures/golden");
+        let path = folder.join(format!("{model}.gguf"));
+        let (gpu, vocabulary) = logits(&path, &PROMPT, Device::Gpu(None), cache_type, 512);
+        let (cpu, _) = logits(&path, &PROMPT, Device::Cpu, cache_type, 512);
+        let theirs = read_f32(&folder.join(format!("{model}.{reference}.logits.f32")));
+        let theirs = &theirs[..gpu.len()];
+        let (to_them, to_cpu) = (mean_mse(&gpu, theirs), mean_mse(&gpu, &cpu));
+        println!("{model}: mean MSE {to_them:.2e} to {reference}, {to_cpu:.2e} to our CPU");
+        assert!(to_them <= NOISE_MSE && to_cpu <= NOISE_MSE, "{model}");
+        for (row, (gpu, cpu)) in gpu
+            .chunks(vocabulary)
+            .zip(cpu.chunks(vocabulary))
+            .enumerate()
+        {
+            let (a, b) = (argmax(gpu) as usize, argmax(cpu) as usize);
+            assert!(
+                a == b || cpu[b] - cpu[a] <= NEAR_TIE,
+                "{model}, row {row}: {a} on the GPU, {b} on the CPU, {} apart",
+                cpu[b] - cpu[a]
+            );
+        }
+    }
+}
+
+#[test]
+fn the_demo_model_gives_the_same_bits_for_every_batch_split_and_run() {
+    if !available() {
+        return;
+    }
+    let path = root().join("demo/demo.gguf");
+    let tokens: Vec<u32> = (0..300).map(|i| (i * i + 7 * i) % 1000).collect();
+    for count in [1, 2, 63, 64, 65, 300] {
+        let run = |batch| {
+            logits(
+                &path,
+                &tokens[..count],
+                Device::Gpu(None),
+                CacheType::F16,
+                batch,
+            )
+        };
+        let (whole, vocabulary) = run(512);
+        for batch in [512, 1, 7, 64] {
+            assert!(run(batch).0 == whole, "{count} tokens, {batch} at a time");
+        }
+        let (cpu, _) = logits(&path, &tokens[..count], Device::Cpu, CacheType::F16, 512);
+        let last = count * vocabulary - vocabulary;
+        let (gpu, cpu) = (&whole[last..], &cpu[last..]);
+        let (a, b) = (argmax(gpu) as usize, argmax(cpu) as usize);
+        assert!(
+            a == b || cpu[b] - cpu[a] <= DEMO_NEAR_TIE,
+            "{count} tokens: {a} on the GPU, {b} on the CPU"
+        );
+    }
+}
+
+#[test]
+fn a_decode_step_reads_back_the_best_ids() {
+    if !available() {
+        return;
+    }
+    let gguf = Arc::new(Gguf::open(root().join("demo/demo.gguf")).expect("the demo opens"));
+    let options = LoadOptions {
+        device: Device::Gpu(None),
+        ..LoadOptions::default()
+    };
+    let mut model = Model::load(gguf, &options).expect("the demo loads");
+    let mut session = model.session(16).expect("a session starts");
+    let mut out = Output::default();
+    model
+        .feed(&mut session, &[859, 26, 199], Want::Top(1), &mut out)
+        .expect("the prompt is read");
+    assert_eq!(out.top.len(), 1);
+    assert!(out.logits.is_empty());
+    let names: Vec<_> = model
+        .backend()
+        .recorder()
+        .counts()
+        .map(|(n, _)| n)
+        .collect();
+    assert!(names.contains(&"wgsl_top_merge"), "{names:?}");
+}
+
+#[test]
+fn an_adapter_that_is_not_there_is_an_error_that_says_what_to_run() {
+    let gguf = Arc::new(Gguf::open(root().join("demo/demo.gguf")).expect("the demo opens"));
+    let options = LoadOptions {
+        device: Device::Gpu(Some(99)),
+        ..LoadOptions::default()
+    };
+    let Err(error) = Model::load(gguf, &options) else {
+        panic!("there is no adapter 99");
+    };
+    assert!(error.to_string().contains("bitnet devices"), "{error}");
+}
