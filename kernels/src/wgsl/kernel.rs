@@ -1,6 +1,7 @@
 //! Which kernels there are, and how each fills the holes of its source.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use crate::format::{Encoding, Format};
 use crate::program::{Activation, CacheType, Pairing};
@@ -223,6 +224,38 @@ impl Kernel {
             Kernel::Select | Kernel::TopChunk | Kernel::TopMerge => {}
         }
         holes
+    }
+}
+
+/// The permutation in words that make a file name: `ternary_gemv-i2_s-add`.
+impl fmt::Display for Kernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.name().trim_start_matches("wgsl_");
+        let words = match self {
+            Kernel::Embed(format) => format!("-{format}"),
+            Kernel::Encode {
+                encoding, vectors, ..
+            } => format!("-{encoding:?}-{vectors}"),
+            Kernel::Gemv(format, store) | Kernel::Gemm(format, store) => match store {
+                Store::Gated(activation) => format!("-{format}-gated-{activation:?}"),
+                store => format!("-{format}-{store:?}"),
+            },
+            Kernel::RopeStore(cache, pairing) => format!("-{cache:?}-{pairing:?}"),
+            Kernel::AttentionSpan(cache, softmax) => format!("-{cache:?}-{softmax:?}"),
+            Kernel::AttentionMerge(softmax) => format!("-{softmax:?}"),
+            Kernel::Select | Kernel::TopChunk | Kernel::TopMerge => String::new(),
+        };
+        write!(f, "{name}{}", words.to_lowercase())
+    }
+}
+
+/// The target in words that make a file name: `portable`, `subgroup32-1024`.
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.subgroup {
+            None => f.write_str("portable"),
+            Some(size) => write!(f, "subgroup{size}-{}", self.threads),
+        }
     }
 }
 

@@ -6,6 +6,7 @@ pub mod docs;
 pub mod download_model;
 pub mod fetch_models;
 pub mod gen_fixtures;
+pub mod shaders;
 pub mod tokenizer;
 mod transfer_args;
 
@@ -24,6 +25,8 @@ pub enum Command {
     FetchModels(fetch_models::Args),
     /// Write a synthetic model with random ternary weights
     GenFixtures(gen_fixtures::Args),
+    /// Write the generated GPU kernels, or check that the committed ones are in step with their sources
+    Shaders(shaders::Args),
     /// Remove build output, caches and models, after asking
     CleanCache(clean_cache::Args),
     /// Write the reference page of this program from its command line, or check that it is in step
@@ -41,6 +44,7 @@ impl Command {
             Self::Tokenizer(args) => tokenizer::run(&args),
             Self::FetchModels(args) => fetch_models::run(&args),
             Self::GenFixtures(args) => gen_fixtures::run(&args),
+            Self::Shaders(args) => shaders::run(&args),
             Self::CleanCache(args) => clean_cache::run(&args),
             Self::Docs(args) => docs::run(&args),
         }

@@ -1,0 +1,77 @@
+// Merges the spans of a query head in order. A thread has one element of the head.
+// What one dispatch of a pass covers. Rewritten before each pass.
+struct Work {
+    // Rows of activations: tokens, or selected tokens.
+    rows: u32,
+    // The first row of a segment in the batch.
+    first_row: u32,
+    // The position of that row in its sequence.
+    start: u32,
+    // Spans of keys that the longest row of the dispatch sees; candidates wanted, for top.
+    spans: u32,
+}
+@group(0) @binding(0) var<uniform> work: Work;
+// Arithmetic that must not differ from the CPU's where an integer is decided by it.
+
+// a / b, rounded correctly also where the hardware's division is only near: one step of correction.
+fn divide(a: f32, b: f32) -> f32 {
+    let q = a / b;
+    let better = fma(fma(-q, b, a), 1.0 / b, q);
+    return select(q, better, abs(better) < 3.0e38 && abs(q) > 1.0e-30);
+}
+
+// e^x as bitnet_kernels::oracle::exp: Cephes' expf with fused multiply-adds, clamped to [-87, 88].
+fn exp_f32(value: f32) -> f32 {
+    let x = clamp(value, -87.0, 88.0);
+    let n = round(x * 1.4426950408889634);
+    var r = fma(n, -0.693359375, x);
+    r = fma(n, 2.1219444e-4, r);
+    var p = 1.9875691e-4;
+    p = fma(p, r, 1.3981999e-3);
+    p = fma(p, r, 8.333452e-3);
+    p = fma(p, r, 4.1665796e-2);
+    p = fma(p, r, 1.6666665e-1);
+    p = fma(p, r, 5.0000001e-1);
+    p = fma(p, r * r, r) + 1.0;
+    return p * bitcast<f32>(u32(i32(n) + 127) << 23u);
+}
+
+// x rounded to binary16, ties to even, for magnitudes below 65520. Some drivers take a round trip through
+// pack2x16float for nothing.
+fn round_f16(x: f32) -> f32 {
+    let bits = bitcast<u32>(x);
+    let normal = bitcast<f32>((bits + 0xfffu + ((bits >> 13u) & 1u)) & 0xffffe000u);
+    // Below 2^-14 the step is 2^-24, that of f32 between 0.5 and 1.
+    let small = bitcast<f32>(bitcast<u32>((abs(x) + 0.5) - 0.5) | (bits & 0x80000000u));
+    return select(normal, small, abs(x) < 6.103515625e-5);
+}
+@group(0) @binding(2) var<storage, read> spans: array<f32>;
+@group(0) @binding(3) var<storage, read_write> results: array<f32>;
+override HEADS: u32;
+override HEAD_DIM: u32;
+
+@compute @workgroup_size(64)
+fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) group: vec3<u32>) {
+    let head = group.x;
+    let token = group.y;
+    let element = group.z * 64u + thread;
+    if (element >= HEAD_DIM) {
+        return;
+    }
+    let count = (work.start + token + 256u) / 256u;
+    let first = (token * HEADS + head) * work.spans * (HEAD_DIM + 2u);
+    var value = spans[first + element];
+    var largest = spans[first + HEAD_DIM];
+    var sum = spans[first + HEAD_DIM + 1u];
+    for (var i = 1u; i < count; i += 1u) {
+        let at = first + i * (HEAD_DIM + 2u);
+        let next = max(largest, spans[at + HEAD_DIM]);
+        let keep = exp_f32(largest - next);
+        let take = exp_f32(spans[at + HEAD_DIM] - next);
+        largest = next;
+        sum = fma(sum, keep, spans[at + HEAD_DIM + 1u] * take);
+        value = fma(value, keep, spans[at + element] * take);
+    }
+    let result = divide(value, sum);
+    results[((work.first_row + token) * HEADS + head) * HEAD_DIM + element] = result;
+}

@@ -1,0 +1,206 @@
+// One span of 256 keys of one query head: maximum, sum of weights, weighted values. Spans are counted from position
+// 0, so that a result does not depend on how a prompt was cut.
+//
+// Where weights are rounded to binary16 they must be known whole first: one dispatch (TOTALS) leaves maxima and sums,
+// the next (ROUNDED) weights the values.
+// What one dispatch of a pass covers. Rewritten before each pass.
+struct Work {
+    // Rows of activations: tokens, or selected tokens.
+    rows: u32,
+    // The first row of a segment in the batch.
+    first_row: u32,
+    // The position of that row in its sequence.
+    start: u32,
+    // Spans of keys that the longest row of the dispatch sees; candidates wanted, for top.
+    spans: u32,
+}
+@group(0) @binding(0) var<uniform> work: Work;
+// Arithmetic that must not differ from the CPU's where an integer is decided by it.
+
+// a / b, rounded correctly also where the hardware's division is only near: one step of correction.
+fn divide(a: f32, b: f32) -> f32 {
+    let q = a / b;
+    let better = fma(fma(-q, b, a), 1.0 / b, q);
+    return select(q, better, abs(better) < 3.0e38 && abs(q) > 1.0e-30);
+}
+
+// e^x as bitnet_kernels::oracle::exp: Cephes' expf with fused multiply-adds, clamped to [-87, 88].
+fn exp_f32(value: f32) -> f32 {
+    let x = clamp(value, -87.0, 88.0);
+    let n = round(x * 1.4426950408889634);
+    var r = fma(n, -0.693359375, x);
+    r = fma(n, 2.1219444e-4, r);
+    var p = 1.9875691e-4;
+    p = fma(p, r, 1.3981999e-3);
+    p = fma(p, r, 8.333452e-3);
+    p = fma(p, r, 4.1665796e-2);
+    p = fma(p, r, 1.6666665e-1);
+    p = fma(p, r, 5.0000001e-1);
+    p = fma(p, r * r, r) + 1.0;
+    return p * bitcast<f32>(u32(i32(n) + 127) << 23u);
+}
+
+// x rounded to binary16, ties to even, for magnitudes below 65520. Some drivers take a round trip through
+// pack2x16float for nothing.
+fn round_f16(x: f32) -> f32 {
+    let bits = bitcast<u32>(x);
+    let normal = bitcast<f32>((bits + 0xfffu + ((bits >> 13u) & 1u)) & 0xffffe000u);
+    // Below 2^-14 the step is 2^-24, that of f32 between 0.5 and 1.
+    let small = bitcast<f32>(bitcast<u32>((abs(x) + 0.5) - 0.5) | (bits & 0x80000000u));
+    return select(normal, small, abs(x) < 6.103515625e-5);
+}
+// Keys or values of a cache row, two of binary16 to a word.
+const PER_WORD: u32 = 2u;
+override HEADS: u32;
+override KV_HEADS: u32;
+override HEAD_DIM: u32;
+// Reductions over a workgroup of 256 threads; every thread gets the result.
+var<workgroup> parts: array<f32, 256>;
+
+fn workgroup_sum(value: f32, thread: u32) -> f32 {
+    workgroupBarrier();
+    parts[thread] = value;
+    for (var half = 256u / 2u; half > 0u; half /= 2u) {
+        workgroupBarrier();
+        if (thread < half) {
+            parts[thread] += parts[thread + half];
+        }
+    }
+    workgroupBarrier();
+    return parts[0];
+}
+
+fn workgroup_max(value: f32, thread: u32) -> f32 {
+    workgroupBarrier();
+    parts[thread] = value;
+    for (var half = 256u / 2u; half > 0u; half /= 2u) {
+        workgroupBarrier();
+        if (thread < half) {
+            parts[thread] = max(parts[thread], parts[thread + half]);
+        }
+    }
+    workgroupBarrier();
+    return parts[0];
+}
+@group(0) @binding(2) var<storage, read> q: array<f32>;
+@group(0) @binding(3) var<storage, read> keys: array<vec4<u32>>;
+@group(0) @binding(4) var<storage, read> values: array<u32>;
+// Per token, head and span: weighted values, maximum, sum.
+@group(0) @binding(5) var<storage, read_write> spans: array<f32>;
+@group(0) @binding(6) var<storage, read_write> results: array<f32>;
+override SCALE: f32;
+
+// Heads of up to 256 elements.
+var<workgroup> query: array<f32, 256>;
+var<workgroup> weights: array<f32, 256>;
+var<workgroup> partial: array<vec2<f32>, 256>;
+
+// The chain of one vector of a key.
+fn add_vector(start: f32, key: vec4<u32>, vector: u32) -> f32 {
+    var sum = start;
+    let at = vector * 4u * PER_WORD;
+    for (var i = 0u; i < 4u; i += 1u) {
+        let pair = unpack2x16float(key[i]);
+        sum = fma(query[at + i * 2u], pair.x, sum);
+        sum = fma(query[at + i * 2u + 1u], pair.y, sum);
+    }
+    return sum;
+}
+
+fn add_value(sum: vec2<f32>, weight: f32, packed: u32) -> vec2<f32> {
+    return fma(vec2<f32>(weight), unpack2x16float(packed), sum);
+}
+
+@compute @workgroup_size(256)
+fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) group: vec3<u32>) {
+    let head = group.x;
+    let span = group.y;
+    let token = group.z;
+    let count = work.start + token + 1u;
+    if (span * 256u >= count) {
+        return;
+    }
+    let kv_head = head / (HEADS / KV_HEADS);
+    let first = span * 256u;
+    let size = min(256u, count - first);
+    if (thread < HEAD_DIM) {
+        query[thread] = q[((work.first_row + token) * HEADS + head) * HEAD_DIM + thread];
+    }
+    workgroupBarrier();
+    var score = -3.0e38;
+    if (thread < size) {
+        let words = HEAD_DIM / (4u * PER_WORD);
+        let row = ((first + thread) * KV_HEADS + kv_head) * words;
+        var sum = 0.0;
+        // Four vectors at a time, so that their loads overlap.
+        for (var i = 0u; i < words; i += 4u) {
+            let a = keys[row + i];
+            let b = keys[row + min(i + 1u, words - 1u)];
+            let c = keys[row + min(i + 2u, words - 1u)];
+            let d = keys[row + min(i + 3u, words - 1u)];
+            sum = add_vector(sum, a, i);
+            if (i + 1u < words) {
+                sum = add_vector(sum, b, i + 1u);
+            }
+            if (i + 2u < words) {
+                sum = add_vector(sum, c, i + 2u);
+            }
+            if (i + 3u < words) {
+                sum = add_vector(sum, d, i + 3u);
+            }
+        }
+        score = sum * SCALE;
+    }
+    let spans_at = (token * HEADS + head) * work.spans * (HEAD_DIM + 2u);
+    let at = spans_at + span * (HEAD_DIM + 2u);
+    let largest = workgroup_max(score, thread);
+    let weight = select(0.0, exp_f32(score - largest), thread < size);
+    let total = workgroup_sum(weight, thread);
+    if (thread == 0u) {
+        spans[at + HEAD_DIM] = largest;
+        spans[at + HEAD_DIM + 1u] = total;
+    }
+    weights[thread] = weight;
+    workgroupBarrier();
+    // Threads share the keys: part p takes keys p, p + parts, ...; parts are added in order.
+    let words = HEAD_DIM / PER_WORD;
+    let parts = 256u / words;
+    let part = thread / words;
+    let word = thread % words;
+    var sum = vec2<f32>();
+    if (part < parts) {
+        let column = kv_head * words + word;
+        let stride = KV_HEADS * words;
+        // Eight keys at a time, so that their loads overlap. Keys past the end weigh nothing.
+        for (var i = part; i < size; i += 8u * parts) {
+            var packed: array<u32, 8>;
+            for (var j = 0u; j < 8u; j += 1u) {
+                packed[j] = values[(first + min(i + j * parts, size - 1u)) * stride + column];
+            }
+            for (var j = 0u; j < 8u; j += 1u) {
+                let key = i + j * parts;
+                if (key < size) {
+                    sum = add_value(sum, weights[key], packed[j]);
+                }
+            }
+        }
+    }
+    partial[thread] = sum;
+    workgroupBarrier();
+    if (thread < words) {
+        for (var i = 1u; i < parts; i += 1u) {
+            sum += partial[i * words + thread];
+        }
+        // One span is all there is: no merge follows.
+        let alone = work.spans == 1u;
+        let result = vec2<f32>(divide(sum.x, total), divide(sum.y, total));
+        let to = ((work.first_row + token) * HEADS + head) * HEAD_DIM;
+        if (alone) {
+            results[to + thread * 2u] = result.x;
+            results[to + thread * 2u + 1u] = result.y;
+        } else {
+            spans[at + thread * 2u] = sum.x;
+            spans[at + thread * 2u + 1u] = sum.y;
+        }
+    }
+}

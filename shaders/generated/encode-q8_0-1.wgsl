@@ -1,0 +1,136 @@
+// Rows of f32, without RMS norm, stored as Q8_0. One workgroup has one row; a thread keeps its values in
+// registers: vectors thread, thread + 256, ... of four.
+// What one dispatch of a pass covers. Rewritten before each pass.
+struct Work {
+    // Rows of activations: tokens, or selected tokens.
+    rows: u32,
+    // The first row of a segment in the batch.
+    first_row: u32,
+    // The position of that row in its sequence.
+    start: u32,
+    // Spans of keys that the longest row of the dispatch sees; candidates wanted, for top.
+    spans: u32,
+}
+@group(0) @binding(0) var<uniform> work: Work;
+// Arithmetic that must not differ from the CPU's where an integer is decided by it.
+
+// a / b, rounded correctly also where the hardware's division is only near: one step of correction.
+fn divide(a: f32, b: f32) -> f32 {
+    let q = a / b;
+    let better = fma(fma(-q, b, a), 1.0 / b, q);
+    return select(q, better, abs(better) < 3.0e38 && abs(q) > 1.0e-30);
+}
+
+// e^x as bitnet_kernels::oracle::exp: Cephes' expf with fused multiply-adds, clamped to [-87, 88].
+fn exp_f32(value: f32) -> f32 {
+    let x = clamp(value, -87.0, 88.0);
+    let n = round(x * 1.4426950408889634);
+    var r = fma(n, -0.693359375, x);
+    r = fma(n, 2.1219444e-4, r);
+    var p = 1.9875691e-4;
+    p = fma(p, r, 1.3981999e-3);
+    p = fma(p, r, 8.333452e-3);
+    p = fma(p, r, 4.1665796e-2);
+    p = fma(p, r, 1.6666665e-1);
+    p = fma(p, r, 5.0000001e-1);
+    p = fma(p, r * r, r) + 1.0;
+    return p * bitcast<f32>(u32(i32(n) + 127) << 23u);
+}
+
+// x rounded to binary16, ties to even, for magnitudes below 65520. Some drivers take a round trip through
+// pack2x16float for nothing.
+fn round_f16(x: f32) -> f32 {
+    let bits = bitcast<u32>(x);
+    let normal = bitcast<f32>((bits + 0xfffu + ((bits >> 13u) & 1u)) & 0xffffe000u);
+    // Below 2^-14 the step is 2^-24, that of f32 between 0.5 and 1.
+    let small = bitcast<f32>(bitcast<u32>((abs(x) + 0.5) - 0.5) | (bits & 0x80000000u));
+    return select(normal, small, abs(x) < 6.103515625e-5);
+}
+// Reductions over a workgroup of 256 threads; every thread gets the result.
+var<workgroup> parts: array<f32, 256>;
+
+fn workgroup_sum(value: f32, thread: u32) -> f32 {
+    workgroupBarrier();
+    parts[thread] = value;
+    for (var half = 256u / 2u; half > 0u; half /= 2u) {
+        workgroupBarrier();
+        if (thread < half) {
+            parts[thread] += parts[thread + half];
+        }
+    }
+    workgroupBarrier();
+    return parts[0];
+}
+
+fn workgroup_max(value: f32, thread: u32) -> f32 {
+    workgroupBarrier();
+    parts[thread] = value;
+    for (var half = 256u / 2u; half > 0u; half /= 2u) {
+        workgroupBarrier();
+        if (thread < half) {
+            parts[thread] = max(parts[thread], parts[thread + half]);
+        }
+    }
+    workgroupBarrier();
+    return parts[0];
+}
+@group(0) @binding(2) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read_write> results: array<u32>;
+@group(0) @binding(5) var<storage, read_write> scales: array<f32>;
+override COLS: u32;
+
+var<workgroup> largest: array<f32, 256>;
+var<workgroup> sums: array<atomic<i32>, 256>;
+
+// The value of largest magnitude in the 8 threads of a block, the first among equals.
+fn block_extreme(value: vec4<f32>, thread: u32) -> f32 {
+    var best = value.x;
+    for (var i = 1u; i < 4u; i += 1u) {
+        if (abs(value[i]) > abs(best)) {
+            best = value[i];
+        }
+    }
+    workgroupBarrier();
+    largest[thread] = best;
+    for (var step = 1u; step < 8u; step *= 2u) {
+        workgroupBarrier();
+        if (thread % (2u * step) == 0u && abs(largest[thread + step]) > abs(largest[thread])) {
+            largest[thread] = largest[thread + step];
+        }
+    }
+    workgroupBarrier();
+    return largest[thread - thread % 8u];
+}
+
+
+@compute @workgroup_size(256)
+fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) group: vec3<u32>) {
+    let row = group.x;
+    let words = COLS / 4u;
+    var values: array<vec4<f32>, 1>;
+    for (var k = 0u; k < 1u; k += 1u) {
+        let i = thread + k * 256u;
+        values[k] = vec4<f32>();
+        if (i < words) {
+            values[k] = x[row * words + i];
+        }
+    }
+    let blocks = COLS / (8u * 4u);
+    for (var k = 0u; k < 1u; k += 1u) {
+        let i = thread + k * 256u;
+        let extreme = block_extreme(values[k], thread);
+        let leader = thread % 8u == 0u;
+        let d = divide(abs(extreme), 127.0);
+        var inverse = 0.0;
+        if (d != 0.0) {
+            inverse = divide(1.0, d);
+        }
+        let q = vec4<i32>(clamp(round(values[k] * inverse), vec4<f32>(-128.0), vec4<f32>(127.0)));
+        if (i < words) {
+            results[row * words + i] = pack4xI8(q);
+            if (leader) {
+                scales[row * blocks + i / 8u] = round_f16(d);
+            }
+        }
+    }
+}

@@ -1,0 +1,133 @@
+// Rotates queries in place and writes rotated keys and plain values to the cache. A thread has four values of a head:
+// two neighbouring pairs, or four that pass through.
+// What one dispatch of a pass covers. Rewritten before each pass.
+struct Work {
+    // Rows of activations: tokens, or selected tokens.
+    rows: u32,
+    // The first row of a segment in the batch.
+    first_row: u32,
+    // The position of that row in its sequence.
+    start: u32,
+    // Spans of keys that the longest row of the dispatch sees; candidates wanted, for top.
+    spans: u32,
+}
+@group(0) @binding(0) var<uniform> work: Work;
+// Arithmetic that must not differ from the CPU's where an integer is decided by it.
+
+// a / b, rounded correctly also where the hardware's division is only near: one step of correction.
+fn divide(a: f32, b: f32) -> f32 {
+    let q = a / b;
+    let better = fma(fma(-q, b, a), 1.0 / b, q);
+    return select(q, better, abs(better) < 3.0e38 && abs(q) > 1.0e-30);
+}
+
+// e^x as bitnet_kernels::oracle::exp: Cephes' expf with fused multiply-adds, clamped to [-87, 88].
+fn exp_f32(value: f32) -> f32 {
+    let x = clamp(value, -87.0, 88.0);
+    let n = round(x * 1.4426950408889634);
+    var r = fma(n, -0.693359375, x);
+    r = fma(n, 2.1219444e-4, r);
+    var p = 1.9875691e-4;
+    p = fma(p, r, 1.3981999e-3);
+    p = fma(p, r, 8.333452e-3);
+    p = fma(p, r, 4.1665796e-2);
+    p = fma(p, r, 1.6666665e-1);
+    p = fma(p, r, 5.0000001e-1);
+    p = fma(p, r * r, r) + 1.0;
+    return p * bitcast<f32>(u32(i32(n) + 127) << 23u);
+}
+
+// x rounded to binary16, ties to even, for magnitudes below 65520. Some drivers take a round trip through
+// pack2x16float for nothing.
+fn round_f16(x: f32) -> f32 {
+    let bits = bitcast<u32>(x);
+    let normal = bitcast<f32>((bits + 0xfffu + ((bits >> 13u) & 1u)) & 0xffffe000u);
+    // Below 2^-14 the step is 2^-24, that of f32 between 0.5 and 1.
+    let small = bitcast<f32>(bitcast<u32>((abs(x) + 0.5) - 0.5) | (bits & 0x80000000u));
+    return select(normal, small, abs(x) < 6.103515625e-5);
+}
+// Keys or values of a cache row, two of binary16 to a word.
+const PER_WORD: u32 = 2u;
+override HEADS: u32;
+override KV_HEADS: u32;
+override HEAD_DIM: u32;
+@group(0) @binding(2) var<storage, read_write> q: array<f32>;
+@group(0) @binding(3) var<storage, read> k: array<f32>;
+@group(0) @binding(4) var<storage, read> v: array<f32>;
+// Cosine and sine of each pair at each position.
+@group(0) @binding(5) var<storage, read> rotations: array<vec2<f32>>;
+@group(0) @binding(6) var<storage, read_write> keys: array<u32>;
+@group(0) @binding(7) var<storage, read_write> values: array<u32>;
+override DIMS: u32;
+
+fn rotate(pair: vec2<f32>, turn: vec2<f32>) -> vec2<f32> {
+    return vec2<f32>(fma(pair.x, turn.x, -(pair.y * turn.y)), fma(pair.y, turn.x, pair.x * turn.y));
+}
+
+fn store_key(at: u32, value: vec2<f32>) {
+    keys[at / 2u] = pack2x16float(value);
+}
+
+fn store_value(at: u32, value: vec2<f32>) {
+    values[at / 2u] = pack2x16float(value);
+}
+
+@compute @workgroup_size(64)
+fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+    let per_head = HEAD_DIM / 4u;
+    let head = id.x / per_head;
+    let part = id.x % per_head;
+    if (head >= HEADS + 2u * KV_HEADS) {
+        return;
+    }
+    let token = work.first_row + id.y;
+    let position = work.start + id.y;
+    let row = position * KV_HEADS * HEAD_DIM;
+    if (head >= HEADS + KV_HEADS) {
+        let at = (head - HEADS - KV_HEADS) * HEAD_DIM + part * 4u;
+        let from_row = token * KV_HEADS * HEAD_DIM + at;
+        store_value(row + at, vec2<f32>(v[from_row], v[from_row + 1u]));
+        store_value(row + at + 2u, vec2<f32>(v[from_row + 2u], v[from_row + 3u]));
+        return;
+    }
+    // Elements a, a + 1 and b, b + 1 of the head.
+    var a = part * 4u;
+    var b = a + 2u;
+    let rotated = part < DIMS / 4u;
+    if (rotated) {
+        a = part * 2u;
+        b = a + DIMS / 2u;
+    }
+    let is_query = head < HEADS;
+    let kv_head = select(head - HEADS, 0u, is_query);
+    let from_row = select(token * KV_HEADS * HEAD_DIM + kv_head * HEAD_DIM, (token * HEADS + head) * HEAD_DIM, is_query);
+    var low: vec2<f32>;
+    var high: vec2<f32>;
+    if (is_query) {
+        low = vec2<f32>(q[from_row + a], q[from_row + a + 1u]);
+        high = vec2<f32>(q[from_row + b], q[from_row + b + 1u]);
+    } else {
+        low = vec2<f32>(k[from_row + a], k[from_row + a + 1u]);
+        high = vec2<f32>(k[from_row + b], k[from_row + b + 1u]);
+    }
+    if (rotated) {
+        let first = rotations[position * (DIMS / 2u) + part * 2u];
+        let second = rotations[position * (DIMS / 2u) + part * 2u + 1u];
+        let one = rotate(vec2<f32>(low.x, high.x), first);
+        let two = rotate(vec2<f32>(low.y, high.y), second);
+        low = vec2<f32>(one.x, two.x);
+        high = vec2<f32>(one.y, two.y);
+    }
+    if (is_query) {
+        // Queries meet keys as binary16.
+        low = vec2<f32>(round_f16(low.x), round_f16(low.y));
+        high = vec2<f32>(round_f16(high.x), round_f16(high.y));
+        q[from_row + a] = low.x;
+        q[from_row + a + 1u] = low.y;
+        q[from_row + b] = high.x;
+        q[from_row + b + 1u] = high.y;
+    } else {
+        store_key(row + kv_head * HEAD_DIM + a, low);
+        store_key(row + kv_head * HEAD_DIM + b, high);
+    }
+}
