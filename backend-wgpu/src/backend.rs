@@ -28,6 +28,8 @@ const AHEAD_TOKENS: u32 = 8;
 pub struct WgpuOptions {
     /// The adapter's index, as [`crate::adapters`] lists them; the best when absent.
     pub adapter: Option<usize>,
+    /// Bytes that one buffer of weights may hold, if less than the adapter allows.
+    pub max_binding: Option<u64>,
     /// Called while weights are uploaded, with the bytes done so far and the bytes in all.
     pub progress: Option<Box<dyn FnMut(u64, u64)>>,
 }
@@ -94,7 +96,10 @@ impl WgpuBackend {
         source: SharedWeights,
         options: WgpuOptions,
     ) -> Result<WgpuBackend, BackendError> {
-        let gpu = Gpu::open(options.adapter)?;
+        let mut gpu = Gpu::open(options.adapter)?;
+        if let Some(limit) = options.max_binding {
+            gpu.max_weights = gpu.max_weights.min(limit);
+        }
         let total = program
             .weights
             .iter()

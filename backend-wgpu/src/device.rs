@@ -21,6 +21,8 @@ pub(crate) struct Gpu {
     pub(crate) name: String,
     pub(crate) target: Target,
     pub(crate) max_binding: u64,
+    /// The same for weights, which can be split.
+    pub(crate) max_weights: u64,
     pub(crate) timestamps: bool,
     failure: Arc<Mutex<Option<String>>>,
 }
@@ -83,6 +85,7 @@ impl Gpu {
             name,
             target,
             max_binding,
+            max_weights: max_binding,
             timestamps,
             failure,
         })

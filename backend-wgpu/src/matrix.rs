@@ -77,7 +77,7 @@ pub(crate) fn place(
     let (weight_bytes, scale_bytes) = row_bytes(format, cols);
     let widest = weight_bytes.max(scale_bytes).max(1);
     // Whole pairs, so that a gate never parts from its factor.
-    let room = (gpu.max_binding as usize / widest).max(1) & !1;
+    let room = (gpu.max_weights as usize / widest).max(1) & !1;
     let mut pieces = Vec::new();
     for first_row in (0..rows).step_by(room.max(2)) {
         let count = room.max(2).min(rows - first_row);

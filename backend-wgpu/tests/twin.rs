@@ -241,3 +241,50 @@ fn sequences_of_one_batch_do_not_touch_each_other() {
     let together: Vec<u32> = out.logits.iter().map(|x| x.to_bits()).collect();
     assert_eq!(alone, together);
 }
+
+#[test]
+fn matrices_split_over_several_buffers_give_the_same_bits() {
+    if !available() {
+        return;
+    }
+    for (linear, embedding) in [
+        (Format::I2S, Format::F16),
+        (Format::TQ1_0, Format::Q6K),
+        (Format::Q8_0, Format::Q8_0),
+    ] {
+        let shape = Shape {
+            linear,
+            embedding,
+            ..BASE
+        };
+        let whole = last(&mut gpu(shape), &tokens(30), &[]);
+        let (program, weights) = model(shape);
+        let options = WgpuOptions {
+            // Some forty rows of the embedding, some hundred of a ternary matrix.
+            max_binding: Some(20_000),
+            ..WgpuOptions::default()
+        };
+        let mut split = WgpuBackend::load(program, weights, options).expect("the program loads");
+        assert!(
+            last(&mut split, &tokens(30), &[]) == whole,
+            "{linear}, {embedding}"
+        );
+    }
+}
+
+#[test]
+fn progress_ends_at_the_whole() {
+    if !available() {
+        return;
+    }
+    let (program, weights) = model(BASE);
+    let seen = std::rc::Rc::new(std::cell::Cell::new((0, 0)));
+    let note = std::rc::Rc::clone(&seen);
+    let options = WgpuOptions {
+        progress: Some(Box::new(move |done, total| note.set((done, total)))),
+        ..WgpuOptions::default()
+    };
+    WgpuBackend::load(program, weights, options).expect("the program loads");
+    let (done, total) = seen.get();
+    assert!(total > 0 && done * 10 >= total * 9, "{done} of {total}");
+}
