@@ -1,1 +1,17 @@
-//! Receipts, metrics and reference lanes.
+//! Parity with the C++ references: lanes, measures, verdicts, receipts.
+//!
+//! The references run in processes of their own ([`lane`]); what they and the
+//! engine answer to the same tokens is a [`trajectory`]; [`metrics`] says how
+//! far two are apart, [`layers`] where they part, [`verdict`] whether that is
+//! parity, and [`receipt`] writes it down. [`transcode`] gives a reference the
+//! same weights in an encoding that it reads. Nothing here builds C++ code:
+//! that is `xtask`'s.
+
+pub mod digest;
+pub mod lane;
+pub mod layers;
+pub mod metrics;
+pub mod receipt;
+pub mod trajectory;
+pub mod transcode;
+pub mod verdict;

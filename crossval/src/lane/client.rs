@@ -1,0 +1,385 @@
+//! A conversation with one lane's process.
+
+use std::collections::VecDeque;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use bitnet_lane_protocol::message::{
+    EvaluateRequest, Evaluation, Hello, LaneError, LoadRequest, ModelInfo, Reply, Request,
+    Response, TokenizeRequest,
+};
+use bitnet_lane_protocol::{PROTOCOL_VERSION, frame};
+
+use super::Lane;
+
+/// How many of its last words are shown when a lane dies.
+const LAST_WORDS: usize = 12;
+
+/// How long a lane may take to answer.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// For the greeting.
+    pub hello: Duration,
+    /// For everything else.
+    pub call: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            hello: Duration::from_secs(20),
+            call: Duration::from_secs(600),
+        }
+    }
+}
+
+/// What can go wrong with a lane. Every case names the lane and leaves the other alone.
+#[derive(Debug, thiserror::Error)]
+pub enum LaneFailure {
+    /// The program could not be started.
+    #[error("{lane} lane: cannot start {}: {source}. Run: cargo xtask setup-cpp-auto", program.display())]
+    Start {
+        /// The lane's name.
+        lane: &'static str,
+        /// What was started.
+        program: PathBuf,
+        /// Why it did not start.
+        source: std::io::Error,
+    },
+    /// The process ended in the middle of the conversation.
+    #[error(
+        "{lane} lane: the process ended ({status}) while it answered `{call}`. Its last words:\n{last_words}"
+    )]
+    Crash {
+        /// The lane's name.
+        lane: &'static str,
+        /// How it ended.
+        status: String,
+        /// What it was asked.
+        call: &'static str,
+        /// The end of its standard error.
+        last_words: String,
+    },
+    /// No answer in time; the process was ended.
+    #[error(
+        "{lane} lane: no answer to `{call}` within {seconds} s, so it was ended. Its last words:\n{last_words}"
+    )]
+    Hang {
+        /// The lane's name.
+        lane: &'static str,
+        /// What it was asked.
+        call: &'static str,
+        /// How long it was waited for.
+        seconds: u64,
+        /// The end of its standard error.
+        last_words: String,
+    },
+    /// It speaks, but not as expected.
+    #[error("{lane} lane: {problem}. Run: cargo xtask setup-cpp-auto")]
+    Version {
+        /// The lane's name.
+        lane: &'static str,
+        /// What was expected and what was found.
+        problem: String,
+    },
+    /// What came over the wire made no sense.
+    #[error("{lane} lane: unreadable answer to `{call}`: {problem}")]
+    Garbled {
+        /// The lane's name.
+        lane: &'static str,
+        /// What it was asked.
+        call: &'static str,
+        /// What was wrong with the answer.
+        problem: String,
+    },
+    /// The reference itself refused.
+    #[error("{lane} lane: {source}")]
+    Refused {
+        /// The lane's name.
+        lane: &'static str,
+        /// Its reason.
+        source: LaneError,
+    },
+}
+
+type Incoming = std::io::Result<Option<(Response, Vec<f32>)>>;
+
+/// A running lane that has said hello. Dropping it ends the process.
+#[derive(Debug)]
+pub struct Client {
+    lane: Lane,
+    child: Child,
+    requests: Option<ChildStdin>,
+    responses: Receiver<Incoming>,
+    stderr: Arc<Mutex<VecDeque<String>>>,
+    limits: Limits,
+    hello: Hello,
+}
+
+impl Client {
+    /// Starts a lane's program and checks who answers.
+    ///
+    /// # Errors
+    /// When it does not start, does not answer, or is not this lane in this version.
+    pub fn start(lane: Lane, program: &Path, limits: Limits) -> Result<Self, LaneFailure> {
+        let mut child = Command::new(program)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|source| LaneFailure::Start {
+                lane: lane.name(),
+                program: program.to_owned(),
+                source,
+            })?;
+        let requests = child.stdin.take();
+        let responses = read_responses(&mut child);
+        let stderr = read_last_words(&mut child);
+        let hello = Hello {
+            protocol: 0,
+            lane: String::new(),
+            reference: String::new(),
+            fingerprint: String::new(),
+            system: String::new(),
+            flash_attention: false,
+        };
+        let mut client = Self {
+            lane,
+            child,
+            requests,
+            responses,
+            stderr,
+            limits,
+            hello,
+        };
+        client.greet()?;
+        Ok(client)
+    }
+
+    /// What the lane said about itself.
+    pub fn hello(&self) -> &Hello {
+        &self.hello
+    }
+
+    /// Opens a model in place of the one that is open.
+    ///
+    /// # Errors
+    /// When the reference cannot read the file, or the lane fails.
+    pub fn load(&mut self, request: LoadRequest) -> Result<ModelInfo, LaneFailure> {
+        match self.call(Request::Load(request), "load", self.limits.call)? {
+            (Reply::Loaded(info), _) => Ok(info),
+            (other, _) => Err(self.unexpected("load", &other)),
+        }
+    }
+
+    /// Tokenizes as the reference does.
+    ///
+    /// # Errors
+    /// When the model has no tokenizer, or the lane fails.
+    pub fn tokenize(&mut self, request: TokenizeRequest) -> Result<Vec<i32>, LaneFailure> {
+        match self.call(Request::Tokenize(request), "tokenize", self.limits.call)? {
+            (Reply::Tokens { tokens }, _) => Ok(tokens),
+            (other, _) => Err(self.unexpected("tokenize", &other)),
+        }
+    }
+
+    /// Runs tokens through the model; the floats are as [`Evaluation`] says.
+    ///
+    /// # Errors
+    /// When the reference or the lane fails, or the floats do not have the announced shape.
+    pub fn evaluate(
+        &mut self,
+        request: EvaluateRequest,
+    ) -> Result<(Evaluation, Vec<f32>), LaneFailure> {
+        match self.call(Request::Evaluate(request), "evaluate", self.limits.call)? {
+            (Reply::Evaluated(e), floats) => {
+                let wanted = e.rows * (e.vocabulary + e.layers * e.hidden);
+                if floats.len() == wanted {
+                    return Ok((e, floats));
+                }
+                Err(LaneFailure::Garbled {
+                    lane: self.lane.name(),
+                    call: "evaluate",
+                    problem: format!("{} floats came, {wanted} were announced", floats.len()),
+                })
+            }
+            (other, _) => Err(self.unexpected("evaluate", &other)),
+        }
+    }
+
+    /// Closes the open model.
+    ///
+    /// # Errors
+    /// When the lane fails.
+    pub fn unload(&mut self) -> Result<(), LaneFailure> {
+        self.call(Request::Unload, "unload", self.limits.call)
+            .map(|_| ())
+    }
+
+    fn greet(&mut self) -> Result<(), LaneFailure> {
+        let hello = match self.call(Request::Hello, "hello", self.limits.hello)? {
+            (Reply::Hello(hello), _) => hello,
+            (other, _) => return Err(self.unexpected("hello", &other)),
+        };
+        let problem = if hello.protocol != PROTOCOL_VERSION {
+            format!(
+                "speaks protocol {}, wanted {PROTOCOL_VERSION}",
+                hello.protocol
+            )
+        } else if hello.lane != self.lane.name() {
+            format!("the program calls itself `{}`", hello.lane)
+        } else {
+            self.hello = hello;
+            return Ok(());
+        };
+        Err(LaneFailure::Version {
+            lane: self.lane.name(),
+            problem,
+        })
+    }
+
+    fn call(
+        &mut self,
+        request: Request,
+        call: &'static str,
+        limit: Duration,
+    ) -> Result<(Reply, Vec<f32>), LaneFailure> {
+        // A process that is gone is noticed below, with its exit status.
+        if let Some(stdin) = &mut self.requests {
+            let _ = frame::write_line(stdin, &request);
+        }
+        match self.responses.recv_timeout(limit) {
+            Ok(Ok(Some((response, floats)))) => match response.result {
+                Ok(reply) => Ok((reply, floats)),
+                Err(source) => Err(LaneFailure::Refused {
+                    lane: self.lane.name(),
+                    source,
+                }),
+            },
+            Ok(Ok(None)) | Err(RecvTimeoutError::Disconnected) => Err(self.crashed(call)),
+            Ok(Err(error)) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+                Err(self.crashed(call))
+            }
+            Ok(Err(error)) => Err(LaneFailure::Garbled {
+                lane: self.lane.name(),
+                call,
+                problem: error.to_string(),
+            }),
+            Err(RecvTimeoutError::Timeout) => {
+                let _ = self.child.kill();
+                let _ = self.child.wait();
+                Err(LaneFailure::Hang {
+                    lane: self.lane.name(),
+                    call,
+                    seconds: limit.as_secs(),
+                    last_words: self.last_words(),
+                })
+            }
+        }
+    }
+
+    fn crashed(&mut self, call: &'static str) -> LaneFailure {
+        self.requests = None;
+        let status = self.child.wait().map_or_else(|e| e.to_string(), describe);
+        LaneFailure::Crash {
+            lane: self.lane.name(),
+            status,
+            call,
+            last_words: self.last_words(),
+        }
+    }
+
+    fn unexpected(&self, call: &'static str, reply: &Reply) -> LaneFailure {
+        LaneFailure::Garbled {
+            lane: self.lane.name(),
+            call,
+            problem: format!("it answered {reply:?}"),
+        }
+    }
+
+    fn last_words(&self) -> String {
+        let lines = self
+            .stderr
+            .lock()
+            .unwrap_or_else(|poison| poison.into_inner());
+        if lines.is_empty() {
+            return "  (none)".to_owned();
+        }
+        lines
+            .iter()
+            .map(|line| format!("  {line}"))
+            .collect::<Vec<_>>()
+            .join("\n")
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        // The end of its input ends a healthy lane; a sick one is ended.
+        self.requests = None;
+        for _ in 0..50 {
+            if matches!(self.child.try_wait(), Ok(Some(_)) | Err(_)) {
+                return;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A thread that reads answers, so that waiting for one can have a limit.
+fn read_responses(child: &mut Child) -> Receiver<Incoming> {
+    let (sender, receiver) = channel();
+    if let Some(stdout) = child.stdout.take() {
+        thread::spawn(move || {
+            let mut stdout = BufReader::new(stdout);
+            loop {
+                let incoming = frame::read_response(&mut stdout);
+                let over = !matches!(incoming, Ok(Some(_)));
+                if sender.send(incoming).is_err() || over {
+                    return;
+                }
+            }
+        });
+    }
+    receiver
+}
+
+/// A thread that keeps the end of the lane's standard error.
+fn read_last_words(child: &mut Child) -> Arc<Mutex<VecDeque<String>>> {
+    let kept = Arc::new(Mutex::new(VecDeque::new()));
+    if let Some(stderr) = child.stderr.take() {
+        let kept = Arc::clone(&kept);
+        thread::spawn(move || {
+            for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
+                let mut kept = kept.lock().unwrap_or_else(|poison| poison.into_inner());
+                if kept.len() == LAST_WORDS {
+                    kept.pop_front();
+                }
+                kept.push_back(String::from_utf8_lossy(&line).into_owned());
+            }
+        });
+    }
+    kept
+}
+
+#[cfg(unix)]
+fn describe(status: ExitStatus) -> String {
+    use std::os::unix::process::ExitStatusExt;
+    match status.signal() {
+        Some(4) => "signal 4, illegal instruction: it was built for another CPU".to_owned(),
+        Some(signal) => format!("signal {signal}"),
+        None => status.to_string(),
+    }
+}
+
+#[cfg(not(unix))]
+fn describe(status: ExitStatus) -> String {
+    status.to_string()
+}

@@ -1,0 +1,120 @@
+//! Where built lanes lie, and whether what lies there is what is wanted.
+//!
+//! One folder per lane and source in the cache: `LANE-KEY/lane.json` beside the
+//! program. The folder is made by `cargo xtask setup-cpp-auto`; this module
+//! only reads it.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Client, Lane, LaneFailure, Limits};
+
+/// Overrides where built references and lanes are kept.
+pub const CACHE_VARIABLE: &str = "BITNET_CPP_CACHE";
+
+/// The folder that holds built references and lanes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Home(PathBuf);
+
+/// What a finished build says about itself, in `lane.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The lane's name.
+    pub lane: String,
+    /// Digest of everything that the build depends on.
+    pub fingerprint: String,
+    /// The reference and its version.
+    pub reference: String,
+    /// The program, relative to the manifest's folder.
+    pub program: PathBuf,
+    /// Seconds that the build took.
+    pub seconds: f64,
+}
+
+/// A lane that is built and answers.
+#[derive(Debug)]
+pub struct Installed {
+    /// Its manifest.
+    pub manifest: Manifest,
+    /// Its program.
+    pub program: PathBuf,
+}
+
+impl Home {
+    /// `BITNET_CPP_CACHE`, else `bitnet_cpp` in the user's cache folder.
+    pub fn from_environment() -> Option<Self> {
+        let set = |name| {
+            std::env::var_os(name)
+                .filter(|v| !v.is_empty())
+                .map(PathBuf::from)
+        };
+        set(CACHE_VARIABLE)
+            .or_else(|| Some(set("XDG_CACHE_HOME")?.join("bitnet_cpp")))
+            .or_else(|| Some(set("HOME")?.join(".cache/bitnet_cpp")))
+            .or_else(|| Some(set("LOCALAPPDATA")?.join("bitnet_cpp")))
+            .map(Self)
+    }
+
+    /// A folder given by hand.
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        Self(path.into())
+    }
+
+    /// The folder itself.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The folder of one lane. An installation that the user names has a folder of its own, so that
+    /// switching to and fro builds nothing again.
+    pub fn lane(&self, lane: Lane, installation: Option<&Path>) -> PathBuf {
+        match installation {
+            None => self.0.join(lane.name()),
+            Some(path) => {
+                let key = crate::digest::of_bytes(path.as_os_str().as_encoded_bytes());
+                self.0.join(format!("{}-{}", lane.name(), &key[..12]))
+            }
+        }
+    }
+
+    /// The installation that the environment names for a lane.
+    pub fn installation(lane: Lane) -> Option<PathBuf> {
+        std::env::var_os(lane.directory_variable())
+            .filter(|v| !v.is_empty())
+            .map(PathBuf::from)
+    }
+
+    /// The built lane, if its manifest and program are there. Nothing is run.
+    pub fn find(&self, lane: Lane) -> Option<Installed> {
+        let folder = self.lane(lane, Self::installation(lane).as_deref());
+        let text = std::fs::read_to_string(folder.join("lane.json")).ok()?;
+        let manifest: Manifest = serde_json::from_str(&text).ok()?;
+        let program = folder.join(&manifest.program);
+        program.is_file().then_some(Installed { manifest, program })
+    }
+
+    /// Starts the built lane.
+    ///
+    /// # Errors
+    /// When it is missing, does not answer, or is not what its manifest says.
+    pub fn start(&self, lane: Lane, limits: Limits) -> Result<Client, LaneFailure> {
+        let installed = self.find(lane).ok_or_else(|| LaneFailure::Version {
+            lane: lane.name(),
+            problem: format!(
+                "{} is not built below {}",
+                lane.reference(),
+                self.0.display()
+            ),
+        })?;
+        let client = Client::start(lane, &installed.program, limits)?;
+        let (said, wanted) = (&client.hello().fingerprint, &installed.manifest.fingerprint);
+        if said != wanted {
+            return Err(LaneFailure::Version {
+                lane: lane.name(),
+                problem: format!("the program was built from {said}, its manifest says {wanted}"),
+            });
+        }
+        Ok(client)
+    }
+}

@@ -1,0 +1,303 @@
+//! From distances to a verdict.
+//!
+//! The references do not agree with themselves to the bit: fed one token at a
+//! time they give other logits than fed a batch. So the measure of parity is the
+//! reference's own distance to itself, taken in the same run, or thresholds
+//! where those are wider. A run passes when, position by position and on the
+//! average, ours is no further from the reference than that.
+
+use serde::{Deserialize, Serialize};
+
+use crate::layers::LayerFinding;
+use crate::metrics::LogitsDistance;
+use crate::trajectory::Trajectory;
+
+/// Distances that pass whatever the reference does to itself.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Thresholds {
+    /// Largest mean squared error of a row, and of the mean over rows.
+    pub mse: f64,
+    /// Largest Kullback-Leibler divergence of a row, in nats.
+    pub kl: f64,
+    /// Smallest share of the five best tokens in common.
+    pub topk: f64,
+    /// Smallest cosine. Absent in receipts of schema v1.
+    #[serde(default = "Thresholds::default_cosine")]
+    pub cosine: f64,
+}
+
+impl Thresholds {
+    const fn default_cosine() -> f64 {
+        0.999
+    }
+}
+
+impl Default for Thresholds {
+    fn default() -> Self {
+        Self {
+            mse: 1e-4,
+            kl: 0.1,
+            topk: 0.8,
+            cosine: Self::default_cosine(),
+        }
+    }
+}
+
+/// The distance between two runs, summed up.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Spread {
+    /// Mean over rows of the mean squared error.
+    pub mean_mse: f64,
+    /// The largest mean squared error of a row.
+    pub max_mse: f64,
+    /// Mean over rows of the MSE over the variance of the reference.
+    pub mean_nmse: f64,
+    /// The smallest cosine.
+    pub min_cosine: f64,
+    /// Mean over rows of the divergence.
+    pub mean_kl: f64,
+    /// The largest divergence.
+    pub max_kl: f64,
+    /// The smallest share of common best tokens.
+    pub min_top5: f64,
+}
+
+impl Spread {
+    /// No distance at all.
+    pub const ZERO: Self = Self {
+        mean_mse: 0.0,
+        max_mse: 0.0,
+        mean_nmse: 0.0,
+        min_cosine: 1.0,
+        mean_kl: 0.0,
+        max_kl: 0.0,
+        min_top5: 1.0,
+    };
+
+    /// Sums up rows.
+    pub fn of(rows: &[LogitsDistance]) -> Self {
+        let count = rows.len().max(1) as f64;
+        rows.iter().fold(Self::ZERO, |sum, row| Self {
+            mean_mse: sum.mean_mse + row.mse / count,
+            max_mse: sum.max_mse.max(row.mse),
+            mean_nmse: sum.mean_nmse + row.nmse / count,
+            min_cosine: sum.min_cosine.min(row.cosine),
+            mean_kl: sum.mean_kl + row.kl / count,
+            max_kl: sum.max_kl.max(row.kl),
+            min_top5: sum.min_top5.min(row.top5),
+        })
+    }
+
+    /// The wider of two, measure by measure.
+    pub fn wider(self, other: Self) -> Self {
+        Self {
+            mean_mse: self.mean_mse.max(other.mean_mse),
+            max_mse: self.max_mse.max(other.max_mse),
+            mean_nmse: self.mean_nmse.max(other.mean_nmse),
+            min_cosine: self.min_cosine.min(other.min_cosine),
+            mean_kl: self.mean_kl.max(other.mean_kl),
+            max_kl: self.max_kl.max(other.max_kl),
+            min_top5: self.min_top5.min(other.min_top5),
+        }
+    }
+}
+
+/// The distance of each row of `ours` from that of `theirs`, over the rows that both have.
+pub fn distances(ours: &Trajectory, theirs: &Trajectory) -> Vec<LogitsDistance> {
+    (0..ours.rows().min(theirs.rows()))
+        .map(|row| LogitsDistance::between(ours.logits(row), theirs.logits(row)))
+        .collect()
+}
+
+/// What was found about one run against one reference.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Verdict {
+    /// Per row, whether it is within bounds.
+    pub rows: Vec<bool>,
+    /// Per row, whether a differing choice was a near tie.
+    pub near_ties: Vec<bool>,
+    /// The first row out of bounds.
+    pub first_divergence: Option<usize>,
+    /// What failed, in words; empty for a pass.
+    pub reasons: Vec<String>,
+}
+
+impl Verdict {
+    /// Whether nothing failed.
+    pub fn passed(&self) -> bool {
+        self.reasons.is_empty()
+    }
+
+    /// Judges `rows` by the `thresholds` or by the reference's `own` distance, whichever is wider, and by
+    /// what the layers showed.
+    pub fn of(
+        rows: &[LogitsDistance],
+        own: Spread,
+        thresholds: Thresholds,
+        layers: Option<&LayerFinding>,
+    ) -> Self {
+        let bound = own.wider(Spread {
+            mean_mse: thresholds.mse,
+            max_mse: thresholds.mse,
+            mean_nmse: 0.0,
+            min_cosine: thresholds.cosine,
+            mean_kl: thresholds.kl,
+            max_kl: thresholds.kl,
+            min_top5: thresholds.topk,
+        });
+        let tie = near_tie_gap(bound.mean_mse);
+        let near = |row: &LogitsDistance| !row.same_choice() && row.argmax_gap <= tie;
+        let mut reasons = Vec::new();
+        let mut within = Vec::with_capacity(rows.len());
+        for (position, row) in rows.iter().enumerate() {
+            let failed = complaints(row, &bound, near(row));
+            within.push(failed.is_empty());
+            if !failed.is_empty() && within.iter().filter(|ok| !**ok).count() == 1 {
+                reasons.push(format!("position {position}: {}", failed.join(", ")));
+            }
+        }
+        let mean = Spread::of(rows).mean_mse;
+        if mean > bound.mean_mse {
+            let bound = bound.mean_mse;
+            reasons.push(format!("mean MSE {mean:.2e} is above {bound:.2e}"));
+        }
+        reasons.extend(layers.map(ToString::to_string));
+        Self {
+            first_divergence: within.iter().position(|ok| !ok),
+            near_ties: rows.iter().map(near).collect(),
+            rows: within,
+            reasons,
+        }
+    }
+}
+
+#[expect(
+    clippy::neg_cmp_op_on_partial_ord,
+    reason = "a value that is not a number must fail, and only the negated comparison does that"
+)]
+fn complaints(row: &LogitsDistance, bound: &Spread, near_tie: bool) -> Vec<String> {
+    let mut failed = Vec::new();
+    if !(row.mse <= bound.max_mse) {
+        failed.push(format!(
+            "MSE {:.2e} is above {:.2e}",
+            row.mse, bound.max_mse
+        ));
+    }
+    if !(row.cosine >= bound.min_cosine) {
+        failed.push(format!(
+            "cosine {:.6} is below {:.6}",
+            row.cosine, bound.min_cosine
+        ));
+    }
+    if !(row.kl <= bound.max_kl) {
+        failed.push(format!("KL {:.2e} is above {:.2e}", row.kl, bound.max_kl));
+    }
+    if !(row.top5 >= bound.min_top5) {
+        failed.push(format!(
+            "top-5 agreement {:.1} is below {:.1}",
+            row.top5, bound.min_top5
+        ));
+    }
+    if !row.same_choice() && !near_tie {
+        failed.push(format!(
+            "another best token, and no near tie (the reference prefers its own by {:.3})",
+            row.argmax_gap
+        ));
+    }
+    failed
+}
+
+/// The gap between two logits below which errors of this mean square may well swap them: each of the two
+/// moves by `sqrt(mse)`, their difference by `sqrt(2)` of that, and three times as much is still common
+/// among hundreds of positions.
+fn near_tie_gap(mse: f64) -> f64 {
+    3.0 * (2.0 * mse).sqrt()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(noise: f32) -> LogitsDistance {
+        let theirs: Vec<f32> = (0..64).map(|i| (i as f32 * 0.7).sin()).collect();
+        let ours: Vec<f32> = theirs
+            .iter()
+            .enumerate()
+            .map(|(i, v)| v + noise * (i as f32 * 1.3).cos())
+            .collect();
+        LogitsDistance::between(&ours, &theirs)
+    }
+
+    #[test]
+    fn within_the_thresholds_passes() {
+        let verdict = Verdict::of(
+            &[row(0.0), row(0.005)],
+            Spread::ZERO,
+            Thresholds::default(),
+            None,
+        );
+        assert!(verdict.passed(), "{:?}", verdict.reasons);
+        assert_eq!(verdict.first_divergence, None);
+    }
+
+    #[test]
+    fn beyond_them_fails_and_names_the_first_position() {
+        let verdict = Verdict::of(
+            &[row(0.0), row(0.2), row(0.3)],
+            Spread::ZERO,
+            Thresholds::default(),
+            None,
+        );
+        assert!(!verdict.passed());
+        assert_eq!(verdict.first_divergence, Some(1));
+        assert!(
+            verdict.reasons[0].starts_with("position 1: MSE"),
+            "{:?}",
+            verdict.reasons
+        );
+    }
+
+    #[test]
+    fn the_reference_itself_sets_the_bound_where_it_is_further_off() {
+        let rows = [row(0.03), row(0.03)];
+        let none = Verdict::of(&rows, Spread::ZERO, Thresholds::default(), None);
+        assert!(!none.passed());
+        let own = Spread::of(&[row(0.04), row(0.04)]);
+        assert!(Verdict::of(&rows, own, Thresholds::default(), None).passed());
+    }
+
+    #[test]
+    fn not_a_number_never_passes() {
+        let bad = LogitsDistance::between(&[f32::NAN, 0.0], &[1.0, 0.0]);
+        let wide = Thresholds {
+            mse: 1e9,
+            kl: 1e9,
+            topk: 0.0,
+            cosine: -1.0,
+        };
+        assert!(!Verdict::of(&[bad], Spread::ZERO, wide, None).passed());
+    }
+
+    #[test]
+    fn a_near_tie_excuses_another_choice_but_a_clear_preference_does_not() {
+        let mut theirs = vec![0.0f32; 64];
+        (theirs[3], theirs[4]) = (1.0, 0.999);
+        let mut ours = theirs.clone();
+        (ours[3], ours[4]) = (0.999, 1.0);
+        let near = LogitsDistance::between(&ours, &theirs);
+        let verdict = Verdict::of(&[near], Spread::ZERO, Thresholds::default(), None);
+        assert!(
+            verdict.passed() && verdict.near_ties[0],
+            "{:?}",
+            verdict.reasons
+        );
+        (theirs[3], theirs[4]) = (1.0, 0.95);
+        let clear = LogitsDistance::between(&ours, &theirs);
+        let verdict = Verdict::of(&[clear], Spread::ZERO, Thresholds::default(), None);
+        assert!(
+            verdict.reasons[0].contains("no near tie"),
+            "{:?}",
+            verdict.reasons
+        );
+    }
+}
