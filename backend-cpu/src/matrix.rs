@@ -8,7 +8,6 @@ use bitnet_kernels::Format;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Matrix<'a> {
     pub(crate) format: Format,
-    pub(crate) cols: usize,
     /// Rows, one after another.
     pub(crate) bytes: &'a [u8],
     /// Bytes of a row.

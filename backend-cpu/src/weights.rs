@@ -88,7 +88,6 @@ impl Weights {
         let weight = self.get(id);
         Matrix {
             format: weight.format,
-            cols: weight.cols,
             bytes: &self.source.bytes()[weight.part.clone()],
             stride: weight.cols / weight.format.block_len() * weight.format.block_bytes(),
             scale: weight.scale,

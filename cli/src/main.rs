@@ -1,3 +1,50 @@
-//! The bitnet command.
+//! The `bitnet` command.
+//!
+//! Arguments are read here and in `commands`, one file per subcommand; what they mean is the engine's business.
+//! Results go to standard output, everything else to standard error.
 
-fn main() {}
+mod commands;
+mod exit;
+mod interrupt;
+mod source;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Ternary (1.58-bit) language models on any CPU, right to the bit.
+#[derive(Parser)]
+#[command(name = "bitnet", version, about, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Generate text from a prompt
+    Run(commands::run::Args),
+    /// Show what a GGUF file holds
+    Inspect(commands::inspect::Args),
+    /// Say what would stop a GGUF file from running
+    CompatCheck(commands::compat_check::Args),
+    /// Write the logits for given tokens to a file
+    Logits(commands::logits::Args),
+    /// Measure speed and memory
+    Bench(commands::bench::Args),
+    /// List the devices that models can run on
+    Devices(commands::devices::Args),
+}
+
+fn main() -> ExitCode {
+    interrupt::install();
+    let result = match Cli::parse().command {
+        Command::Run(args) => commands::run::run(args),
+        Command::Inspect(args) => commands::inspect::run(&args),
+        Command::CompatCheck(args) => commands::compat_check::run(&args),
+        Command::Logits(args) => commands::logits::run(&args),
+        Command::Bench(args) => commands::bench::run(&args),
+        Command::Devices(args) => commands::devices::run(&args),
+    };
+    exit::code(result)
+}

@@ -84,6 +84,9 @@ fn open_cpu(
     Ok(Box::new(CpuBackend::load(program, weights, options)?))
 }
 
+#[cfg(feature = "gpu")]
+pub use bitnet_backend_wgpu::AdapterReport;
+
 /// The GPUs of this machine, in the order of their indices.
 #[cfg(feature = "gpu")]
 pub fn gpus() -> Vec<bitnet_backend_wgpu::AdapterReport> {

@@ -88,7 +88,11 @@ pub fn generate(
     let mut tokens = Vec::new();
     let mut emit = |piece: &str, text: &mut String| {
         text.push_str(piece);
-        if piece.is_empty() { ControlFlow::Continue(()) } else { show(piece) }
+        if piece.is_empty() {
+            ControlFlow::Continue(())
+        } else {
+            show(piece)
+        }
     };
 
     let start = Instant::now();
@@ -127,5 +131,11 @@ pub fn generate(
         // Nothing follows, so it no longer matters whether the receiver wants more.
         let _ = emit(&rest, &mut text);
     }
-    Ok(Generation { text, tokens, stop, prefill, decode: start.elapsed() })
+    Ok(Generation {
+        text,
+        tokens,
+        stop,
+        prefill,
+        decode: start.elapsed(),
+    })
 }

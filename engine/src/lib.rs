@@ -7,11 +7,11 @@
 pub mod config;
 pub mod device;
 mod error;
-// mod generate;
+mod generate;
 mod model;
 pub mod plan;
 pub mod sample;
-// mod stop;
+mod stop;
 
 pub use bitnet_backend_cpu as cpu;
 #[cfg(feature = "gpu")]
@@ -25,6 +25,6 @@ pub use bitnet_kernels::{Candidate, KernelRecorder, Output, Want};
 pub use config::{Architecture, Config};
 pub use device::Device;
 pub use error::{Error, Problem};
-// pub use generate::{generate, Generation, GenerateOptions, StopReason};
+pub use generate::{GenerateOptions, Generation, StopReason, generate};
 pub use model::{LoadOptions, Model, Session};
 pub use sample::{Sampler, Sampling};

@@ -1,3 +1,21 @@
 //! Tokenizer loading, discovery and token accounting.
+//!
+//! A [`Tokenizer`] comes out of a GGUF file, a `tokenizer.json`, or a LLaMA-3 `tokenizer.model`; [`discovery`] finds
+//! the one that belongs to a model. Nothing here knows what a model computes.
 
+mod bpe;
+mod bytes;
 pub mod discovery;
+mod error;
+mod gguf;
+mod huggingface;
+mod pre_tokenizer;
+mod sentencepiece;
+mod special;
+mod stream;
+mod tiktoken;
+mod tokenizer;
+
+pub use error::Error;
+pub use stream::StreamDecoder;
+pub use tokenizer::{Encode, Special, Tokenizer};

@@ -1,0 +1,182 @@
+//! `bitnet inspect`: what a GGUF file holds.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use bitnet_engine::gguf::{Gguf, TensorInfo, Value};
+use bitnet_engine::tokenizers::Tokenizer;
+use serde_json::json;
+
+use crate::source;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// GGUF file; without it, the one that `run` would take
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// The same as FILE
+    #[arg(long, value_name = "FILE", conflicts_with = "file")]
+    model: Option<PathBuf>,
+    /// Print JSON, arrays in full
+    #[arg(long)]
+    json: bool,
+}
+
+/// Elements of an array that the table shows.
+const SHOWN: usize = 5;
+/// Characters of a string that the table shows.
+const WIDTH: usize = 96;
+
+pub(crate) fn run(args: &Args) -> Result<u8> {
+    let opened = source::open(args.file.as_deref().or(args.model.as_deref()))?;
+    let gguf = &opened.gguf;
+    let tokenizer = Tokenizer::from_gguf(gguf).map(|tokenizer| tokenizer.kind().to_owned());
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    if args.json {
+        let metadata: serde_json::Map<String, serde_json::Value> = gguf
+            .metadata()
+            .iter()
+            .map(|(key, value)| Ok((key.to_owned(), to_json(value)?)))
+            .collect::<Result<_>>()?;
+        let tensors: Vec<_> = gguf.tensors().iter().map(tensor_json).collect();
+        let value = json!({
+            "file": opened.name(),
+            "version": gguf.version(),
+            "alignment": gguf.alignment(),
+            "file_bytes": gguf.file_len(),
+            "metadata": metadata,
+            "tensors": tensors,
+            "tokenizer": tokenizer.as_ref().ok(),
+            "tokenizer_error": tokenizer.as_ref().err().map(ToString::to_string),
+        });
+        serde_json::to_writer_pretty(&mut out, &value)
+            .map_err(io::Error::from)
+            .context("standard output")?;
+        writeln!(out).context("standard output")?;
+    } else {
+        table(
+            &mut out,
+            &opened.name(),
+            gguf,
+            &tokenizer.unwrap_or_else(|error| error.to_string()),
+        )?;
+    }
+    out.flush().context("standard output")?;
+    Ok(0)
+}
+
+fn table(out: &mut impl Write, name: &str, gguf: &Gguf, tokenizer: &str) -> Result<()> {
+    let place = "standard output";
+    let tensors = gguf.tensors();
+    writeln!(
+        out,
+        "{name}: GGUF v{}, {:.1} MB, {} tensors, aligned to {} bytes",
+        gguf.version(),
+        gguf.file_len() as f64 / 1e6,
+        tensors.len(),
+        gguf.alignment()
+    )
+    .context(place)?;
+    writeln!(out, "tokenizer: {tokenizer}\n\nmetadata").context(place)?;
+    for (key, value) in gguf.metadata().iter() {
+        writeln!(out, "  {key} = {}", brief(value)).context(place)?;
+    }
+    let widest = tensors
+        .iter()
+        .map(|tensor| tensor.name.chars().count())
+        .max()
+        .unwrap_or(0);
+    writeln!(out, "\ntensors").context(place)?;
+    let mut totals: BTreeMap<&str, (usize, u64)> = BTreeMap::new();
+    for tensor in tensors {
+        let bytes = tensor.bytes.map_or_else(
+            || "size unknown".to_owned(),
+            |bytes| format!("{bytes} bytes"),
+        );
+        let shape = tensor
+            .shape
+            .iter()
+            .map(u64::to_string)
+            .collect::<Vec<_>>()
+            .join(" x ");
+        let name = &tensor.name;
+        writeln!(
+            out,
+            "  {name:widest$}  {:8} {shape:>16}  {bytes}",
+            tensor.type_name()
+        )
+        .context(place)?;
+        let total = totals.entry(tensor.type_name()).or_default();
+        total.0 += 1;
+        total.1 += tensor.bytes.unwrap_or(0);
+    }
+    writeln!(out, "\ntotals").context(place)?;
+    for (name, (count, bytes)) in totals {
+        writeln!(
+            out,
+            "  {name:8} {count:5} tensors  {:10.1} MB",
+            bytes as f64 / 1e6
+        )
+        .context(place)?;
+    }
+    Ok(())
+}
+
+fn brief(value: &Value) -> String {
+    if let Some(text) = value.as_str() {
+        let shown: String = text.chars().take(WIDTH).collect();
+        let more = if shown.len() < text.len() { " ..." } else { "" };
+        return format!("{shown:?}{more}");
+    }
+    if let Some(array) = value.as_array() {
+        let shown: Vec<String> = array
+            .iter()
+            .take(SHOWN)
+            .map(|item| item.map_or_else(|error| error.to_string(), |item| brief(&item)))
+            .collect();
+        let more = if array.len() > SHOWN { ", ..." } else { "" };
+        return format!(
+            "[{}{more}] ({} of {})",
+            shown.join(", "),
+            array.len(),
+            array.element()
+        );
+    }
+    scalar(value).to_string()
+}
+
+fn scalar(value: &Value) -> serde_json::Value {
+    if let Some(integer) = value.as_integer() {
+        return i64::try_from(integer).map_or_else(|_| (integer as u64).into(), Into::into);
+    }
+    if let Some(flag) = value.as_bool() {
+        return flag.into();
+    }
+    // JSON has no NaN; the words for it are better than null.
+    value.as_float().map_or(serde_json::Value::Null, |float| {
+        serde_json::Number::from_f64(float).map_or_else(|| float.to_string().into(), Into::into)
+    })
+}
+
+fn to_json(value: &Value) -> Result<serde_json::Value> {
+    if let Some(text) = value.as_str() {
+        return Ok(text.into());
+    }
+    match value.as_array() {
+        Some(array) => array.iter().map(|item| to_json(&item?)).collect(),
+        None => Ok(scalar(value)),
+    }
+}
+
+fn tensor_json(tensor: &TensorInfo) -> serde_json::Value {
+    json!({
+        "name": tensor.name,
+        "type": tensor.type_name(),
+        "type_id": tensor.type_id,
+        "shape": tensor.shape,
+        "offset": tensor.offset,
+        "bytes": tensor.bytes,
+    })
+}

@@ -1,0 +1,8 @@
+//! Subcommands, one file each: an `Args` and a function that runs it and returns the exit code.
+
+pub(crate) mod bench;
+pub(crate) mod compat_check;
+pub(crate) mod devices;
+pub(crate) mod inspect;
+pub(crate) mod logits;
+pub(crate) mod run;

@@ -1,0 +1,209 @@
+//! `bitnet run`: text from a prompt.
+
+use std::io::{self, IsTerminal, Read, Write};
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use bitnet_engine::tokenizers::{Encode, Special};
+use bitnet_engine::{GenerateOptions, Generation, Sampling, StopReason, generate};
+use serde_json::json;
+
+use crate::source::{ModelArgs, check_vocabulary};
+use crate::{exit, interrupt};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Tokenizer file; without it: inside the model, beside it, in the folder above
+    #[arg(long, value_name = "FILE")]
+    tokenizer: Option<PathBuf>,
+    /// What to continue; without it and --prompt-file, standard input
+    #[arg(long, value_name = "TEXT", conflicts_with = "prompt_file")]
+    prompt: Option<String>,
+    /// File with what to continue
+    #[arg(long, value_name = "FILE")]
+    prompt_file: Option<PathBuf>,
+    /// Read special tokens in the prompt as such, not as text
+    #[arg(long)]
+    special: bool,
+    /// Most tokens to generate
+    #[arg(long, default_value_t = 128, value_name = "N")]
+    max_tokens: usize,
+    /// Randomness of the choice; 0 always takes the best token
+    #[arg(long, default_value_t = 0.0, value_name = "T")]
+    temperature: f32,
+    /// Choose among so many of the best tokens; 0 for all
+    #[arg(long, default_value_t = 40, value_name = "K")]
+    top_k: usize,
+    /// Choose among the best tokens whose probabilities reach this sum; 1 for all
+    #[arg(long, default_value_t = 0.95, value_name = "P")]
+    top_p: f32,
+    /// Choose among tokens at least so probable as this share of the best; 0 for all
+    #[arg(long, default_value_t = 0.05, value_name = "P")]
+    min_p: f32,
+    /// Make tokens of the last 64 less likely; 1 changes nothing
+    #[arg(long, default_value_t = 1.0, value_name = "R")]
+    repeat_penalty: f32,
+    /// Start of the random sequence; the same seed gives the same text
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    seed: u64,
+    /// Stop at this text, which is not printed; may be given several times
+    #[arg(long, value_name = "TEXT")]
+    stop: Vec<String>,
+    /// Print one JSON object at the end instead of streaming text
+    #[arg(long)]
+    json: bool,
+    /// Print no timings to standard error
+    #[arg(long)]
+    quiet: bool,
+}
+
+impl Args {
+    fn sampling(&self) -> Sampling {
+        Sampling {
+            repeat_penalty: self.repeat_penalty,
+            top_k: self.top_k,
+            top_p: self.top_p,
+            min_p: self.min_p,
+            temperature: self.temperature,
+            seed: self.seed,
+        }
+    }
+
+    fn prompt(&self) -> Result<String> {
+        if let Some(prompt) = &self.prompt {
+            return Ok(prompt.clone());
+        }
+        if let Some(path) = &self.prompt_file {
+            return std::fs::read_to_string(path)
+                .with_context(|| format!("prompt file {}", path.display()));
+        }
+        if io::stdin().is_terminal() {
+            bail!(
+                "there is nothing to continue; give --prompt TEXT or --prompt-file FILE, or pipe a text in"
+            );
+        }
+        let mut prompt = String::new();
+        io::stdin()
+            .read_to_string(&mut prompt)
+            .context("prompt from standard input")?;
+        Ok(prompt)
+    }
+}
+
+pub(crate) fn run(args: Args) -> Result<u8> {
+    let sampling = args.sampling();
+    sampling.check().map_err(anyhow::Error::msg)?;
+    let prompt = args.prompt()?;
+    let opened = args.model.open()?;
+    let tokenizer = opened.tokenizer(args.tokenizer.as_deref())?;
+    let mut model = opened.load(&args.model)?;
+    check_vocabulary(&tokenizer, model.config())?;
+
+    let special = if args.special {
+        Special::Parse
+    } else {
+        Special::AsText
+    };
+    let ids = tokenizer.encode(
+        &prompt,
+        Encode {
+            bos: tokenizer.add_bos(),
+            special,
+        },
+    )?;
+    let context = model.config().context;
+    let mut session = model.session(context.min(ids.len().saturating_add(args.max_tokens)))?;
+    let options = GenerateOptions {
+        max_tokens: args.max_tokens,
+        sampling,
+        stop: args.stop.clone(),
+    };
+    let mut failed = None;
+    let mut stdout = io::stdout().lock();
+    let result = generate(
+        &mut model,
+        &tokenizer,
+        &mut session,
+        &ids,
+        &options,
+        |piece| {
+            if !args.json
+                && let Err(error) = stdout
+                    .write_all(piece.as_bytes())
+                    .and_then(|()| stdout.flush())
+            {
+                failed = Some(error);
+                return ControlFlow::Break(());
+            }
+            if interrupt::asked() {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        },
+    )?;
+    if let Some(error) = failed {
+        return Err(error).context("standard output");
+    }
+    if args.json {
+        let kernels = kernels(&mut model);
+        let value = json!({
+            "model": opened.name(),
+            "device": model.device(),
+            "tokenizer": tokenizer.kind(),
+            "prompt": prompt,
+            "prompt_tokens": ids,
+            "text": result.text,
+            "tokens": result.tokens,
+            "stop": result.stop.name(),
+            "seed": args.seed,
+            "prefill_seconds": result.prefill.as_secs_f64(),
+            "decode_seconds": result.decode.as_secs_f64(),
+            "kernels": kernels,
+        });
+        writeln!(stdout, "{value:#}").context("standard output")?;
+    } else if !result.text.is_empty() && !result.text.ends_with('\n') {
+        writeln!(stdout).context("standard output")?;
+    }
+    if !args.quiet {
+        eprintln!("{}", summary(ids.len(), &result, &model.device()));
+    }
+    Ok(if result.stop == StopReason::Cancelled {
+        exit::INTERRUPTED
+    } else {
+        0
+    })
+}
+
+/// How often each kernel ran, by name.
+fn kernels(model: &mut bitnet_engine::Model) -> serde_json::Map<String, serde_json::Value> {
+    let counts = model.backend().recorder().counts();
+    counts
+        .map(|(name, count)| (name.to_owned(), count.into()))
+        .collect()
+}
+
+fn summary(prompt: usize, result: &Generation, device: &str) -> String {
+    let rate = |tokens: usize, time: Duration| tokens as f64 / time.as_secs_f64().max(1e-9);
+    let generated = result.tokens.len();
+    let decode = match generated {
+        0 | 1 => String::new(),
+        // The first token comes out of the prompt's pass.
+        _ => format!(", {:.1} tokens/s", rate(generated - 1, result.decode)),
+    };
+    let end = match result.stop {
+        StopReason::EndOfGeneration => "the model was done",
+        StopReason::StopString => "a stop text appeared",
+        StopReason::MaxTokens => "--max-tokens",
+        StopReason::ContextFull => "the context is full",
+        StopReason::Cancelled => "interrupted",
+    };
+    format!(
+        "[{prompt} tokens read in {:.0} ms, {generated} generated{decode}; ended: {end}; {device}]",
+        result.prefill.as_secs_f64() * 1e3
+    )
+}

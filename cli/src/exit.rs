@@ -1,0 +1,31 @@
+//! Exit codes. Documented in `docs/reference/cli.md`.
+
+use std::io;
+use std::process::ExitCode;
+
+/// Something went wrong, or `compat-check` found a reason not to run. Usage errors are clap's 2.
+pub(crate) const FAILURE: u8 = 1;
+/// Ctrl-C, as a shell reports it.
+pub(crate) const INTERRUPTED: u8 = 130;
+/// Nobody reads the output any more, as a shell reports it.
+const BROKEN_PIPE: u8 = 141;
+
+/// Prints an error and turns a result into the code to exit with.
+pub(crate) fn code(result: anyhow::Result<u8>) -> ExitCode {
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(error) if is_broken_pipe(&error) => ExitCode::from(BROKEN_PIPE),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(FAILURE)
+        }
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause
+            .downcast_ref::<io::Error>()
+            .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    })
+}

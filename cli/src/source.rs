@@ -1,0 +1,134 @@
+//! Which model and tokenizer a command works on.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use bitnet_engine::gguf::Gguf;
+use bitnet_engine::tokenizers::Tokenizer;
+use bitnet_engine::tokenizers::discovery::{
+    ModelDiscovery, ModelSource, TokenizerDiscovery, TokenizerSource,
+};
+use bitnet_engine::{CacheType, Config, Device, LoadOptions, Model};
+
+/// The demo model. Its tensors are aligned within it, so it must be aligned itself.
+#[repr(C, align(64))]
+struct Aligned<T: ?Sized>(T);
+static DEMO: &Aligned<[u8]> = &Aligned(*include_bytes!("../../demo/demo.gguf"));
+
+/// Which model to run, and how.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct ModelArgs {
+    /// GGUF file; without it: models/, then the cache, then the demo model that ships inside
+    #[arg(long, value_name = "FILE")]
+    pub(crate) model: Option<PathBuf>,
+    /// Where to run: auto, cpu, gpu or gpu:INDEX
+    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    pub(crate) device: Device,
+    /// CPU threads [default: all cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: Option<u16>,
+    /// Most tokens of a prompt in one forward pass
+    #[arg(long, default_value_t = 512, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65536))]
+    pub(crate) batch: u32,
+    /// How keys and values are kept
+    #[arg(long, default_value = "f16", value_name = "TYPE")]
+    pub(crate) kv: Kv,
+}
+
+/// Types of the cache.
+#[derive(clap::ValueEnum, Clone, Copy, Debug)]
+pub(crate) enum Kv {
+    F16,
+    F32,
+}
+
+impl ModelArgs {
+    pub(crate) fn options(&self) -> LoadOptions {
+        LoadOptions {
+            device: self.device,
+            threads: self.threads.map(usize::from),
+            cache_type: match self.kv {
+                Kv::F16 => CacheType::F16,
+                Kv::F32 => CacheType::F32,
+            },
+            batch: self.batch as usize,
+        }
+    }
+
+    /// Opens the file, saying on standard error which one unless it was named.
+    pub(crate) fn open(&self) -> Result<Opened> {
+        open(self.model.as_deref())
+    }
+}
+
+/// An open model file.
+pub(crate) struct Opened {
+    pub(crate) gguf: Arc<Gguf>,
+    source: ModelSource,
+}
+
+/// Opens the model of `--model`, or the one that discovery finds.
+pub(crate) fn open(model: Option<&Path>) -> Result<Opened> {
+    // What is there but no file gets the reader's own words.
+    let source = match model {
+        Some(path) if path.exists() => ModelSource::Explicit(path.to_owned()),
+        model => ModelDiscovery::from_environment().discover(model)?,
+    };
+    let gguf = match source.path() {
+        Some(path) => Gguf::open(path).with_context(|| format!("model {}", path.display()))?,
+        None => Gguf::from_static(&DEMO.0).context("the demo model inside this program")?,
+    };
+    if !matches!(source, ModelSource::Explicit(_)) {
+        eprintln!("model: {source}");
+    }
+    Ok(Opened {
+        gguf: Arc::new(gguf),
+        source,
+    })
+}
+
+impl Opened {
+    /// The model's name in output: its path, or `demo`.
+    pub(crate) fn name(&self) -> String {
+        self.source
+            .path()
+            .map_or_else(|| "demo".to_owned(), |path| path.display().to_string())
+    }
+
+    /// Places the model on a device.
+    pub(crate) fn load(&self, args: &ModelArgs) -> Result<Model> {
+        Model::load(Arc::clone(&self.gguf), &args.options())
+            .with_context(|| format!("model {}", self.name()))
+    }
+
+    /// Finds the model's tokenizer.
+    pub(crate) fn tokenizer(&self, explicit: Option<&Path>) -> Result<Tokenizer> {
+        let model = self.source.path().unwrap_or(Path::new("demo.gguf"));
+        let source = TokenizerDiscovery::new(model).discover(explicit, &self.gguf)?;
+        match source {
+            TokenizerSource::Embedded => Tokenizer::from_gguf(&self.gguf)
+                .with_context(|| format!("tokenizer inside {}", self.name())),
+            TokenizerSource::Explicit(path)
+            | TokenizerSource::Sibling(path)
+            | TokenizerSource::Parent(path) => {
+                Tokenizer::from_file(&path).with_context(|| format!("tokenizer {}", path.display()))
+            }
+        }
+    }
+}
+
+/// Unused ids that a model's vocabulary may have behind its tokenizer's.
+const PADDING: usize = 512;
+
+/// Refuses a tokenizer that was made for another model.
+pub(crate) fn check_vocabulary(tokenizer: &Tokenizer, config: &Config) -> Result<()> {
+    let (tokens, rows) = (tokenizer.vocab_size(), config.vocabulary);
+    if tokens > rows || rows - tokens >= PADDING {
+        bail!(
+            "the tokenizer has {tokens} tokens, the model {rows}: they were not made for each other; \
+             give the model's own with --tokenizer"
+        );
+    }
+    Ok(())
+}

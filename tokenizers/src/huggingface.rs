@@ -1,0 +1,106 @@
+//! `tokenizer.json`, by way of the `tokenizers` crate.
+
+use std::sync::OnceLock;
+
+use serde_json::Value;
+use tokenizers::Tokenizer as Inner;
+
+use crate::gguf::end_of_generation;
+use crate::sentencepiece::{SPACE, byte_token};
+use crate::special::SpecialTokens;
+use crate::tokenizer::{Ids, Model, Tokenizer};
+use crate::{Error, bytes};
+
+/// A tokenizer of the `tokenizers` crate, once for each way of reading special tokens.
+pub(crate) struct HuggingFace {
+    as_text: Inner,
+    parsed: OnceLock<Inner>,
+}
+
+impl HuggingFace {
+    fn new(mut inner: Inner) -> HuggingFace {
+        inner.set_encode_special_tokens(true);
+        HuggingFace {
+            as_text: inner,
+            parsed: OnceLock::new(),
+        }
+    }
+
+    pub(crate) fn encode(&self, text: &str, parse: bool) -> Result<Vec<u32>, Error> {
+        let inner = if parse {
+            self.parsed.get_or_init(|| {
+                let mut inner = self.as_text.clone();
+                inner.set_encode_special_tokens(false);
+                inner
+            })
+        } else {
+            &self.as_text
+        };
+        let encoding = inner
+            .encode_fast(text, false)
+            .map_err(|error| Error::Encode(error.to_string()))?;
+        Ok(encoding.get_ids().to_vec())
+    }
+}
+
+/// Reads the content of a `tokenizer.json`.
+pub(crate) fn read(content: &[u8]) -> Result<Tokenizer, String> {
+    let json: Value = serde_json::from_slice(content).map_err(|error| error.to_string())?;
+    let inner = Inner::from_bytes(content).map_err(|error| error.to_string())?;
+    let size = inner
+        .get_vocab(true)
+        .values()
+        .max()
+        .map_or(0, |id| *id as usize + 1);
+    let byte_level = mentions(&json["decoder"], "ByteLevel");
+    let added = inner.get_added_tokens_decoder();
+    let mut texts = vec![String::new(); size];
+    let mut pieces = vec![Vec::new(); size];
+    for (id, (text, piece)) in texts.iter_mut().zip(&mut pieces).enumerate() {
+        let Some(token) = inner.id_to_token(id as u32) else {
+            continue;
+        };
+        *piece = match added.get(&(id as u32)) {
+            Some(added) if added.special => Vec::new(),
+            Some(added) => added.content.clone().into_bytes(),
+            None if byte_level => bytes::decode(&token),
+            None => byte_token(&token)
+                .map_or_else(|| token.replace(SPACE, " ").into_bytes(), |byte| vec![byte]),
+        };
+        *text = token;
+    }
+    // The post-processor knows what goes before a text.
+    let with_special = inner
+        .encode_fast("", true)
+        .map_err(|error| error.to_string())?;
+    let known = ["<|begin_of_text|>", "<s>", "<bos>", "<|startoftext|>"];
+    let first = with_special.get_ids().first().copied();
+    let named = known.iter().find_map(|name| inner.token_to_id(name));
+    let end = end_of_generation(&[], &texts);
+    let bos = first.filter(|id| !end.contains(id)).or(named);
+    let ids = Ids {
+        bos,
+        eos: end.first().copied(),
+        end_of_generation: end,
+        add_bos: first.is_some() && first == bos,
+    };
+    let kind = json["model"]["type"].as_str().unwrap_or("BPE").to_owned();
+    let name = format!("tokenizer.json ({kind}), {size} tokens");
+    let model = Model::HuggingFace(Box::new(HuggingFace::new(inner)));
+    Ok(Tokenizer::new(
+        model,
+        SpecialTokens::default(),
+        pieces,
+        texts,
+        ids,
+        name,
+        None,
+    ))
+}
+
+/// Whether a decoder, or one of a sequence, is of this type.
+fn mentions(decoder: &Value, kind: &str) -> bool {
+    let within = decoder["decoders"].as_array();
+    decoder["type"] == kind
+        || within.is_some_and(|all| all.iter().any(|decoder| mentions(decoder, kind)))
+}

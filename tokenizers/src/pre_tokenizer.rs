@@ -1,0 +1,239 @@
+//! Rules for cutting text into words before byte pairs are merged, by the names of `tokenizer.ggml.pre`.
+//!
+//! The expressions are those of llama.cpp (`llama-vocab.cpp`). Several are applied one after another: each cuts the
+//! pieces that the one before left, and what an expression does not match stays a piece of its own.
+
+use std::ops::Range;
+
+use fancy_regex::{Regex, RegexBuilder};
+
+use crate::Error;
+
+/// A rule: expressions to apply in order.
+#[derive(Debug)]
+pub(crate) struct PreTokenizer {
+    expressions: Vec<Regex>,
+}
+
+const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)";
+const LLAMA3: &str = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const QWEN2: &str = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const CJK: &str = "[一-龥ࠀ-一가-퟿]+";
+const DEEPSEEK_LETTERS: &str = r"\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-ώᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ίῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃]+";
+
+/// What a name stands for.
+struct Rule {
+    names: &'static [&'static str],
+    expressions: &'static [&'static str],
+    whole_words: bool,
+    add_bos: bool,
+}
+
+const RULES: &[Rule] = &[
+    Rule {
+        names: &["default"],
+        expressions: &[r"[\p{P}\$\+<=>\^~\|]+", GPT2, r"\p{N}+", "[0-9][0-9][0-9]"],
+        whole_words: false,
+        add_bos: false,
+    },
+    Rule {
+        names: &[
+            "llama-bpe",
+            "llama3",
+            "llama-v3",
+            "falcon3",
+            "falcon-h1",
+            "pixtral",
+        ],
+        expressions: &[LLAMA3],
+        whole_words: true,
+        add_bos: true,
+    },
+    Rule {
+        names: &["dbrx", "smaug-bpe"],
+        expressions: &[LLAMA3],
+        whole_words: false,
+        add_bos: false,
+    },
+    Rule {
+        names: &[
+            "gpt-2",
+            "phi-2",
+            "jina-es",
+            "jina-de",
+            "jina-v2-es",
+            "jina-v2-de",
+            "mpt",
+            "olmo",
+            "jais",
+        ],
+        expressions: &[GPT2],
+        whole_words: false,
+        add_bos: false,
+    },
+    Rule {
+        names: &[
+            "starcoder",
+            "refact",
+            "command-r",
+            "smollm",
+            "codeshell",
+            "exaone",
+        ],
+        expressions: &[r"\p{N}", GPT2],
+        whole_words: false,
+        add_bos: false,
+    },
+    Rule {
+        names: &["qwen2", "stablelm2", "deepseek-r1-qwen"],
+        expressions: &[QWEN2],
+        whole_words: false,
+        add_bos: false,
+    },
+    Rule {
+        names: &["falcon"],
+        expressions: &[r"[\p{P}\$\+<=>\^~\|`]+", GPT2, "[0-9][0-9][0-9]"],
+        whole_words: false,
+        add_bos: false,
+    },
+    Rule {
+        names: &["deepseek-llm"],
+        expressions: &[
+            "[\r\n]",
+            DEEPSEEK_LETTERS,
+            r"\s?[!-/:-~！-／：-～‘-‟　-。]+",
+            r"\s+$",
+            CJK,
+            r"\p{N}+",
+        ],
+        whole_words: false,
+        add_bos: false,
+    },
+    Rule {
+        names: &["deepseek-coder"],
+        expressions: &["[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", CJK, r"\p{N}"],
+        whole_words: false,
+        add_bos: false,
+    },
+];
+
+/// A rule with what comes with its name.
+#[derive(Debug)]
+pub(crate) struct Named {
+    pub(crate) rule: PreTokenizer,
+    /// Whether a word that is a token needs no merges.
+    pub(crate) whole_words: bool,
+    /// Whether a text begins with the BOS token where the file does not say.
+    pub(crate) add_bos: bool,
+}
+
+impl PreTokenizer {
+    /// The rule of that name.
+    pub(crate) fn named(name: &str) -> Result<Named, Error> {
+        let rule = RULES
+            .iter()
+            .find(|rule| rule.names.contains(&name))
+            .ok_or_else(|| Error::UnknownPreTokenizer {
+                found: name.to_owned(),
+                known: RULES
+                    .iter()
+                    .flat_map(|rule| rule.names)
+                    .copied()
+                    .collect::<Vec<_>>()
+                    .join(", "),
+            })?;
+        let expressions = rule
+            .expressions
+            .iter()
+            .map(|expression| compile(expression))
+            .collect::<Result<_, _>>()?;
+        let Rule {
+            whole_words,
+            add_bos,
+            ..
+        } = *rule;
+        Ok(Named {
+            rule: PreTokenizer { expressions },
+            whole_words,
+            add_bos,
+        })
+    }
+
+    /// Cuts `text` into words.
+    pub(crate) fn split(&self, text: &str) -> Result<Vec<Range<usize>>, Error> {
+        let whole = 0..text.len();
+        let mut pieces = Vec::from([whole]);
+        for expression in &self.expressions {
+            let mut cut = Vec::with_capacity(pieces.len());
+            for piece in pieces {
+                let within = &text[piece.clone()];
+                let mut end = 0;
+                for found in expression.find_iter(within) {
+                    let found = found.map_err(|error| Error::Encode(error.to_string()))?;
+                    if found.range().is_empty() {
+                        continue;
+                    }
+                    if found.start() > end {
+                        cut.push(piece.start + end..piece.start + found.start());
+                    }
+                    cut.push(piece.start + found.start()..piece.start + found.end());
+                    end = found.end();
+                }
+                if end < within.len() {
+                    cut.push(piece.start + end..piece.end);
+                }
+            }
+            pieces = cut;
+        }
+        Ok(pieces)
+    }
+}
+
+fn compile(expression: &str) -> Result<Regex, Error> {
+    // A run of a million spaces is a million steps back, and no reason to give up.
+    RegexBuilder::new(expression)
+        .backtrack_limit(usize::MAX)
+        .build()
+        .map_err(|error| Error::Vocabulary(format!("pre-tokenizer expression: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words<'a>(name: &str, text: &'a str) -> Vec<&'a str> {
+        let rule = PreTokenizer::named(name).unwrap().rule;
+        rule.split(text)
+            .unwrap()
+            .into_iter()
+            .map(|word| &text[word])
+            .collect()
+    }
+
+    #[test]
+    fn every_rule_compiles_and_loses_nothing() {
+        let text = "I'll say 12345 «étés»,\r\n\n  日本語 \u{3000}x!! \t";
+        for name in RULES.iter().flat_map(|rule| rule.names) {
+            assert_eq!(words(name, text).concat(), text, "{name}");
+        }
+    }
+
+    #[test]
+    fn words_are_those_of_the_rule() {
+        assert_eq!(words("gpt-2", "a  b's 12"), ["a", " ", " b", "'s", " 12"]);
+        assert_eq!(
+            words("llama-bpe", "x 12345\n\ny"),
+            ["x", " ", "123", "45", "\n\n", "y"]
+        );
+        assert_eq!(words("starcoder", "v12"), ["v", "1", "2"]);
+    }
+
+    #[test]
+    fn an_unknown_name_is_an_error_that_names_it() {
+        let error = PreTokenizer::named("nope").unwrap_err().to_string();
+        assert!(
+            error.contains("`nope`") && error.contains("llama-bpe"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,68 @@
+//! LLaMA-3's `tokenizer.model`: a line per token, its bytes in base64 and its rank.
+
+use std::collections::HashMap;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::bpe::{Bpe, Merges};
+
+/// Special tokens behind the ranks.
+const SPECIAL: usize = 256;
+
+/// Whether the first line looks like such a file.
+pub(crate) fn recognises(content: &[u8]) -> bool {
+    content
+        .split(|byte| *byte == b'\n')
+        .next()
+        .is_some_and(|line| parse(line).is_some())
+}
+
+fn parse(line: &[u8]) -> Option<(Vec<u8>, u32)> {
+    let line = std::str::from_utf8(line).ok()?.trim_end();
+    let (bytes, rank) = line.split_once(' ')?;
+    Some((STANDARD.decode(bytes).ok()?, rank.parse().ok()?))
+}
+
+/// The byte pairs of the file, and the texts of the special tokens with their ids.
+pub(crate) fn read(content: &[u8]) -> Result<(Bpe, Vec<(String, u32)>), String> {
+    let mut ids: HashMap<Box<[u8]>, u32> = HashMap::new();
+    let lines = content
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty());
+    for (number, line) in lines.enumerate() {
+        let (bytes, rank) =
+            parse(line).ok_or_else(|| format!("line {} is not `base64 rank`", number + 1))?;
+        if rank as usize != number || ids.insert(bytes.into(), rank).is_some() {
+            return Err(format!(
+                "line {}: rank {rank} is out of order or its token occurs twice",
+                number + 1
+            ));
+        }
+    }
+    let base = ids.len();
+    let special = special_names()
+        .enumerate()
+        .map(|(i, name)| (name, (base + i) as u32))
+        .collect();
+    Ok((Bpe::new(ids, Merges::Vocabulary, true), special))
+}
+
+/// The names that LLaMA-3 gives its special tokens, in the order of their ids.
+fn special_names() -> impl Iterator<Item = String> {
+    const NAMED: [(usize, &str); 5] = [
+        (0, "<|begin_of_text|>"),
+        (1, "<|end_of_text|>"),
+        (6, "<|start_header_id|>"),
+        (7, "<|end_header_id|>"),
+        (9, "<|eot_id|>"),
+    ];
+    let mut reserved = 0;
+    (0..SPECIAL).map(move |i| match NAMED.iter().find(|(at, _)| *at == i) {
+        Some((_, name)) => (*name).to_owned(),
+        None => {
+            reserved += 1;
+            format!("<|reserved_special_token_{}|>", reserved - 1)
+        }
+    })
+}
