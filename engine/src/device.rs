@@ -17,7 +17,7 @@ pub enum Device {
     Auto,
     /// The CPU.
     Cpu,
-    /// A GPU: the one at this index of [`gpus`], or the best.
+    /// A GPU: the one at this index of the list of GPUs, or the best.
     Gpu(Option<usize>),
 }
 

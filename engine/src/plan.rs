@@ -334,18 +334,19 @@ impl<'a> Builder<'a> {
             return Format::F32;
         };
         let ones = tensor.shape.get(shape.len()..).unwrap_or_default();
-        if !tensor.shape.starts_with(shape) || ones.iter().any(|dim| *dim != 1) {
+        let row = tensor.shape.first().map_or(1, |len| *len as usize);
+        if format.row_bytes(row).is_none() {
+            self.problems.push(Problem::PartialBlock {
+                name,
+                shape: tensor.shape.clone(),
+                format,
+            });
+        } else if !tensor.shape.starts_with(shape) || ones.iter().any(|dim| *dim != 1) {
             let (found, wanted) = (tensor.shape.clone(), shape.to_vec());
             self.problems.push(Problem::TensorShape {
                 name,
                 found,
                 wanted,
-            });
-        } else if format.row_bytes(shape[0] as usize).is_none() {
-            self.problems.push(Problem::PartialBlock {
-                name,
-                shape: tensor.shape.clone(),
-                format,
             });
         }
         format

@@ -33,7 +33,12 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 128, value_name = "N")]
     max_tokens: usize,
     /// Randomness of the choice; 0 always takes the best token
-    #[arg(long, default_value_t = 0.0, value_name = "T")]
+    #[arg(
+        long,
+        default_value_t = 0.0,
+        value_name = "T",
+        allow_negative_numbers = true
+    )]
     temperature: f32,
     /// Choose among so many of the best tokens; 0 for all
     #[arg(long, default_value_t = 40, value_name = "K")]

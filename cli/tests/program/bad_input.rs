@@ -1,0 +1,300 @@
+//! What goes wrong is said, with what to do, and the right exit code.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use crate::{bitnet, golden, output, root, stderr, stdout};
+
+/// A folder with the demo model as `model.gguf`, changed by `change`.
+fn changed(change: impl FnOnce(&mut Vec<u8>)) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut bytes = std::fs::read(root().join("demo/demo.gguf")).unwrap();
+    change(&mut bytes);
+    let file = folder.path().join("model.gguf");
+    std::fs::write(&file, bytes).unwrap();
+    (folder, file)
+}
+
+fn find(bytes: &[u8], text: &str) -> usize {
+    bytes
+        .windows(text.len())
+        .position(|window| window == text.as_bytes())
+        .expect("the text is in the file")
+}
+
+/// Runs the model and checks that it ends with code 1 and a message with all of `wanted`.
+fn refused(folder: &Path, model: &Path, wanted: &[&str]) {
+    let result = output(
+        bitnet(folder)
+            .args(["run", "--device", "cpu", "--prompt", "x", "--model"])
+            .arg(model),
+    );
+    let message = stderr(&result);
+    assert_eq!(result.status.code(), Some(1), "{message}");
+    for wanted in wanted {
+        assert!(message.contains(wanted), "{wanted:?} is not in {message}");
+    }
+    assert!(!message.contains("panicked"), "{message}");
+}
+
+#[test]
+fn files_that_are_no_models_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    refused(
+        at,
+        &at.join("none.gguf"),
+        &["none.gguf", "Model not found", "download-model"],
+    );
+    refused(at, at, &["directory"]);
+    let empty = at.join("empty.gguf");
+    std::fs::write(&empty, "").unwrap();
+    refused(at, &empty, &["empty.gguf", "empty"]);
+    let html = at.join("page.gguf");
+    std::fs::write(&html, "<!doctype html><title>404</title>").unwrap();
+    refused(at, &html, &["page.gguf", "not a GGUF file"]);
+}
+
+#[test]
+fn a_truncated_file_is_named() {
+    for len in [10, 300, 20_000, 100_000, 1_000_000] {
+        let (folder, file) = changed(|bytes| bytes.truncate(len));
+        refused(folder.path(), &file, &["model.gguf", "byte"]);
+    }
+}
+
+#[test]
+fn an_unknown_architecture_is_named() {
+    let (folder, file) = changed(|bytes| {
+        let at = find(bytes, "bitnet-b1.58");
+        bytes[at..at + 12].copy_from_slice(b"mamba-abcdef");
+    });
+    refused(folder.path(), &file, &["`mamba-abcdef`", "bitnet-b1.58"]);
+    let result = output(bitnet(folder.path()).arg("compat-check").arg(&file));
+    assert_eq!(result.status.code(), Some(1));
+    assert!(
+        stdout(&result).contains("`mamba-abcdef`"),
+        "{}",
+        stdout(&result)
+    );
+}
+
+/// Where the description of a tensor goes on behind its name: dimensions, then type.
+fn behind_name(bytes: &[u8], name: &str) -> usize {
+    find(bytes, name) + name.len()
+}
+
+#[test]
+fn an_unsupported_tensor_type_is_named_by_id_and_name() {
+    let (folder, file) = changed(|bytes| {
+        let at = behind_name(bytes, "blk.3.attn_q.weight") + 4 + 16;
+        bytes[at..at + 4].copy_from_slice(&19_u32.to_le_bytes());
+    });
+    refused(
+        folder.path(),
+        &file,
+        &["blk.3.attn_q.weight", "19", "IQ1_S"],
+    );
+}
+
+#[test]
+fn rows_that_hold_no_whole_blocks_are_named() {
+    let (folder, file) = changed(|bytes| {
+        let at = behind_name(bytes, "blk.3.attn_q.weight") + 4;
+        bytes[at..at + 8].copy_from_slice(&192_u64.to_le_bytes());
+    });
+    refused(
+        folder.path(),
+        &file,
+        &["blk.3.attn_q.weight", "I2_S", "192", "multiple of 128"],
+    );
+}
+
+#[test]
+fn a_code_that_no_ternary_weight_has_is_found() {
+    let (folder, file) = changed(|bytes| {
+        let at = bytes.len() - 2000;
+        bytes[at] = 0xff;
+    });
+    let result = output(bitnet(folder.path()).arg("compat-check").arg(&file));
+    assert_eq!(result.status.code(), Some(1), "{}", stdout(&result));
+    assert!(
+        stdout(&result).contains("code 3") && stdout(&result).contains("ffn_down"),
+        "{}",
+        stdout(&result)
+    );
+}
+
+#[test]
+fn a_tokenizer_of_another_model_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let result = output(
+        bitnet(folder.path())
+            .args(["run", "--device", "cpu", "--prompt", "x", "--model"])
+            .arg(golden("llama-i2_s.gguf"))
+            .arg("--tokenizer")
+            .arg(root().join("demo/tokenizer.json")),
+    );
+    assert_eq!(result.status.code(), Some(1));
+    assert!(
+        stderr(&result).contains("1024 tokens, the model 512"),
+        "{}",
+        stderr(&result)
+    );
+}
+
+#[test]
+fn a_model_without_a_tokenizer_says_where_one_may_be() {
+    let folder = tempfile::tempdir().unwrap();
+    refused(
+        folder.path(),
+        &golden("llama-i2_s.gguf"),
+        &["okenizer", "tokenizer.json", "--tokenizer"],
+    );
+}
+
+#[test]
+fn a_prompt_longer_than_the_context_says_both_lengths() {
+    let folder = tempfile::tempdir().unwrap();
+    let prompt = "To be, or not to be. ".repeat(100);
+    let result =
+        output(bitnet(folder.path()).args(["run", "--device", "cpu", "--prompt", &prompt]));
+    assert_eq!(result.status.code(), Some(1));
+    let message = stderr(&result);
+    assert!(
+        message.contains("context of 256") && message.contains("shorten"),
+        "{message}"
+    );
+}
+
+#[test]
+fn values_out_of_range_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    for (args, code, wanted) in [
+        (&["--temperature", "-1"][..], 1, "temperature is -1"),
+        (&["--temperature=nan"], 1, "temperature"),
+        (&["--top-p", "0"], 1, "top-p"),
+        (&["--threads", "0"], 2, "--threads"),
+        (&["--device", "tpu"], 2, "auto, cpu, gpu"),
+        (&["--prompt-file", "absent.txt"], 2, "--prompt-file"),
+    ] {
+        let result = output(
+            bitnet(folder.path())
+                .args(["run", "--prompt", "x"])
+                .args(args),
+        );
+        assert_eq!(
+            result.status.code(),
+            Some(code),
+            "{args:?}: {}",
+            stderr(&result)
+        );
+        assert!(
+            stderr(&result).contains(wanted),
+            "{args:?}: {}",
+            stderr(&result)
+        );
+    }
+    let result = output(bitnet(folder.path()).args(["run", "--prompt", ""]));
+    assert!(stderr(&result).contains("no tokens"), "{}", stderr(&result));
+    let result =
+        output(bitnet(folder.path()).args(["logits", "--tokens", "1,5000", "--out", "x.f32"]));
+    assert!(
+        stderr(&result).contains("token 5000"),
+        "{}",
+        stderr(&result)
+    );
+    let result = output(
+        bitnet(folder.path())
+            .args(["run", "--prompt", "x"])
+            .env("BITNET_ISA", "mmx"),
+    );
+    assert!(
+        stderr(&result).contains("`mmx`") && stderr(&result).contains("scalar"),
+        "{}",
+        stderr(&result)
+    );
+}
+
+#[cfg(not(feature = "gpu"))]
+#[test]
+fn a_gpu_that_is_not_built_in_is_said_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let result = output(bitnet(folder.path()).args(["run", "--prompt", "x", "--device", "gpu"]));
+    assert_eq!(result.status.code(), Some(1));
+    assert!(
+        stderr(&result).contains("--features gpu"),
+        "{}",
+        stderr(&result)
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn a_closed_pipe_ends_it_quietly() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = bitnet(folder.path())
+        .args([
+            "run",
+            "--device",
+            "cpu",
+            "--prompt",
+            "ROMEO:",
+            "--max-tokens",
+            "200",
+        ])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let result = child.wait_with_output().unwrap();
+    assert_eq!(result.status.code(), Some(141), "{}", stderr(&result));
+    assert!(!stderr(&result).contains("error"), "{}", stderr(&result));
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_ends_the_text_and_keeps_what_was_written() {
+    let folder = tempfile::tempdir().unwrap();
+    // The slowest way, so that there is time to interrupt.
+    let mut child = bitnet(folder.path())
+        .args([
+            "run",
+            "--device",
+            "cpu",
+            "--threads",
+            "1",
+            "--prompt",
+            "ROMEO:",
+            "--max-tokens",
+            "250",
+        ])
+        .env("BITNET_ISA", "scalar")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    let mut first = [0; 1];
+    stdout.read_exact(&mut first).unwrap();
+    let kill = std::process::Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(kill.success());
+    let mut rest = String::new();
+    stdout.read_to_string(&mut rest).unwrap();
+    let result = child.wait_with_output().unwrap();
+    // On a fast machine the text may have ended before the signal came.
+    match result.status.code() {
+        Some(130) => assert!(
+            stderr(&result).contains("interrupted"),
+            "{}",
+            stderr(&result)
+        ),
+        code => assert_eq!(code, Some(0), "{}", stderr(&result)),
+    }
+    assert!(rest.ends_with('\n'));
+}

@@ -1,0 +1,192 @@
+//! Text from prompts.
+
+use crate::{bitnet, golden, output, root, stderr, stdout};
+
+#[test]
+fn the_demo_model_continues_a_prompt_as_its_reference_does_and_says_that_it_is_the_demo() {
+    let folder = tempfile::tempdir().unwrap();
+    let result = output(bitnet(folder.path()).args([
+        "run",
+        "--device",
+        "cpu",
+        "--kv",
+        "f32",
+        "--prompt",
+        "ROMEO:\nWhat light",
+        "--max-tokens",
+        "16",
+        "--json",
+    ]));
+    assert!(result.status.success(), "{}", stderr(&result));
+    assert!(
+        stderr(&result).contains("demo model that ships"),
+        "{}",
+        stderr(&result)
+    );
+    let json: serde_json::Value = serde_json::from_str(&stdout(&result)).unwrap();
+    assert_eq!(
+        json["prompt_tokens"],
+        serde_json::json!([859, 26, 199, 462, 360, 349])
+    );
+    let greedy = [
+        83, 419, 363, 12, 324, 335, 7, 273, 292, 356, 841, 31, 199, 199, 34, 350,
+    ];
+    assert_eq!(json["tokens"], serde_json::json!(greedy));
+    assert_eq!(json["text"], "s are this, that e'er I have done?\n\nBEN");
+    assert_eq!(json["stop"], "max_tokens");
+    assert!(
+        json["kernels"]
+            .as_object()
+            .is_some_and(|kernels| kernels.keys().any(|name| name.contains("i2s")))
+    );
+}
+
+#[test]
+fn a_seed_fixes_the_draw() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |seed: &str| {
+        let args = [
+            "run",
+            "--device",
+            "cpu",
+            "--prompt",
+            "KING",
+            "--temperature",
+            "1",
+            "--max-tokens",
+            "24",
+            "--seed",
+            seed,
+        ];
+        stdout(&output(bitnet(folder.path()).args(args)))
+    };
+    assert_eq!(run("7"), run("7"));
+    assert_ne!(run("7"), run("8"));
+}
+
+#[test]
+fn a_stop_text_ends_the_text_before_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let result = output(bitnet(folder.path()).args([
+        "run",
+        "--device",
+        "cpu",
+        "--prompt",
+        "ROMEO:\nWhat light",
+        "--kv",
+        "f32",
+        "--stop",
+        "e'er",
+        "--quiet",
+    ]));
+    assert_eq!(stdout(&result), "s are this, that \n");
+}
+
+#[test]
+fn a_prompt_comes_from_a_file_or_a_pipe() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("prompt.txt");
+    std::fs::write(&file, "ROMEO:\nWhat light").unwrap();
+    let args = ["run", "--device", "cpu", "--max-tokens", "4", "--quiet"];
+    let from_file = output(
+        bitnet(folder.path())
+            .args(args)
+            .arg("--prompt-file")
+            .arg(&file),
+    );
+    let piped = output(
+        bitnet(folder.path())
+            .args(args)
+            .stdin(std::fs::File::open(&file).unwrap()),
+    );
+    assert_eq!(stdout(&from_file), "s are this,\n");
+    assert_eq!(stdout(&piped), stdout(&from_file));
+}
+
+#[test]
+fn no_tokens_asked_for_is_no_text_and_no_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let result = output(bitnet(folder.path()).args([
+        "run",
+        "--device",
+        "cpu",
+        "--prompt",
+        "x",
+        "--max-tokens",
+        "0",
+    ]));
+    assert!(result.status.success());
+    assert_eq!(stdout(&result), "");
+    assert!(
+        stderr(&result).contains("0 generated"),
+        "{}",
+        stderr(&result)
+    );
+}
+
+#[test]
+fn inspect_and_compat_check_know_the_golden_models() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["b158-i2_s", "bitnet-tq1_0", "llama-tq2_0"] {
+        let file = golden(&format!("{name}.gguf"));
+        let result = output(bitnet(folder.path()).arg("inspect").arg(&file));
+        assert!(
+            stdout(&result).contains("blk.2.ffn_down.weight"),
+            "{}",
+            stdout(&result)
+        );
+        let result = output(bitnet(folder.path()).args(["inspect", "--json"]).arg(&file));
+        let json: serde_json::Value = serde_json::from_str(&stdout(&result)).unwrap();
+        assert_eq!(json["metadata"]["general.name"], "synthetic");
+        let result = output(bitnet(folder.path()).arg("compat-check").arg(&file));
+        assert!(
+            result.status.success() && stdout(&result).contains("runs here"),
+            "{}",
+            stdout(&result)
+        );
+    }
+    let result = output(
+        bitnet(folder.path())
+            .arg("inspect")
+            .arg(root().join("demo/demo.gguf")),
+    );
+    assert!(
+        stdout(&result).contains("gpt2 byte-level BPE (gpt-2), 1024 tokens"),
+        "{}",
+        stdout(&result)
+    );
+}
+
+#[test]
+fn bench_measures_what_it_was_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let result = output(bitnet(folder.path()).args([
+        "bench",
+        "--device",
+        "cpu",
+        "--prompt-tokens",
+        "8",
+        "--gen-tokens",
+        "4",
+        "--depth",
+        "3",
+        "--sequences",
+        "2",
+        "--repetitions",
+        "1",
+        "--json",
+    ]));
+    assert!(result.status.success(), "{}", stderr(&result));
+    let json: serde_json::Value = serde_json::from_str(&stdout(&result)).unwrap();
+    for key in [
+        "prefill_tokens_per_second",
+        "decode_tokens_per_second",
+        "load_seconds",
+        "first_token_seconds",
+    ] {
+        assert!(
+            json[key].as_f64().is_some_and(|value| value > 0.0),
+            "{key}: {json}"
+        );
+    }
+}
