@@ -19,6 +19,9 @@ mod pool;
 mod scalar;
 mod table;
 mod weights;
+
+#[cfg(test)]
+mod judged;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 

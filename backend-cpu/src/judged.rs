@@ -1,0 +1,346 @@
+//! Every kernel of every instruction set that this CPU has, judged by the oracle, to the bit.
+//!
+//! A new entry of the table is tested by being in the table: the tests walk `Isa::available` and `Format::ALL`.
+//! Outputs are filled with NaN before each call, so that what is not written shows.
+
+use bitnet_kernels::Format;
+use bitnet_kernels::format::{self, Encoding, Matrix as Decoded};
+use bitnet_kernels::oracle;
+use bitnet_kernels::program::Activation;
+
+use crate::isa::Isa;
+use crate::matrix::{Encoded, Matrix};
+use crate::table::Kernels;
+
+/// Widths around the lanes of a vector and the blocks of activations.
+const WIDTHS: [usize; 10] = [1, 15, 16, 17, 31, 32, 33, 128, 300, 768];
+
+fn kernels() -> impl Iterator<Item = &'static Kernels> {
+    Isa::available().into_iter().filter_map(Isa::kernels)
+}
+
+/// Numbers without a pattern, in `-1 .. 1`.
+fn noise(len: usize, seed: u32) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(747_796_405).wrapping_add(2_891_336_453);
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+    };
+    (0..len).map(|_| next()).collect()
+}
+
+/// Rows that provoke rounding, saturation and zero scales.
+fn rows(width: usize) -> Vec<Vec<f32>> {
+    let mut spike = vec![1e-3; width];
+    spike[width / 2] = -3e4;
+    let halves = (0..width).map(|i| (i % 255) as f32 - 127.0 + 0.5).collect();
+    vec![
+        noise(width, 1),
+        vec![0.0; width],
+        vec![-1e-30; width],
+        spike,
+        halves,
+    ]
+}
+
+fn same(ours: &[f32], wanted: &[f32], what: &str) {
+    assert_eq!(ours.len(), wanted.len(), "{what}");
+    for (i, (ours, wanted)) in ours.iter().zip(wanted).enumerate() {
+        assert!(
+            ours.to_bits() == wanted.to_bits(),
+            "{what}, element {i}: {ours} is not {wanted}"
+        );
+    }
+}
+
+#[test]
+fn norms_and_gates_are_the_oracles() {
+    for kernels in kernels() {
+        for width in WIDTHS {
+            for x in rows(width) {
+                let other = noise(width, 2);
+                let mut out = vec![f32::NAN; width];
+                (kernels.norm)(&x, &other, 1e-5, &mut out);
+                same(
+                    &out,
+                    &oracle::norm(&x, &other, 1e-5),
+                    &format!("{} norm of {width}", kernels.isa),
+                );
+                for activation in [Activation::Silu, Activation::Relu2] {
+                    out.fill(f32::NAN);
+                    (kernels.gate)(activation, &x, &other, &mut out);
+                    let wanted: Vec<f32> = x
+                        .iter()
+                        .zip(&other)
+                        .map(|(x, up)| oracle::gated(activation, *x, *up))
+                        .collect();
+                    same(
+                        &out,
+                        &wanted,
+                        &format!("{} {activation:?} of {width}", kernels.isa),
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn encodings_are_the_oracles() {
+    for kernels in kernels() {
+        for width in WIDTHS {
+            for x in rows(width) {
+                let mut q = vec![99; width];
+                let scale = (kernels.encode_i8)(&x, &mut q);
+                let wanted = oracle::encode_i8(&x);
+                assert_eq!(
+                    (&q, scale),
+                    (&wanted.q, wanted.scale),
+                    "{} i8 of {width}",
+                    kernels.isa
+                );
+            }
+        }
+        for x in rows(768) {
+            let (mut q, mut d) = (vec![99; 768], vec![f32::NAN; 3]);
+            (kernels.encode_q8k)(&x, &mut q, &mut d);
+            let wanted = oracle::encode_q8k(&x);
+            assert_eq!((&q, &d), (&wanted.q, &wanted.d), "{} q8k", kernels.isa);
+            let mut d = vec![f32::NAN; 24];
+            (kernels.encode_q8_0)(&x, &mut q, &mut d);
+            let wanted = oracle::encode_q8_0(&x);
+            assert_eq!((&q, &d), (&wanted.q, &wanted.d), "{} q8_0", kernels.isa);
+        }
+    }
+}
+
+/// Tokens of activations in one encoding.
+struct Tokens {
+    rows: Vec<Vec<f32>>,
+    q: Vec<i8>,
+    scales: Vec<f32>,
+    sums: Vec<i32>,
+    width: usize,
+    per_token: usize,
+}
+
+impl Tokens {
+    fn new(encoding: Encoding, count: usize, width: usize) -> Tokens {
+        let adversarial = rows(width);
+        let row = |i: usize| {
+            adversarial
+                .get(i)
+                .cloned()
+                .unwrap_or_else(|| noise(width, i as u32))
+        };
+        let rows: Vec<Vec<f32>> = (0..count).map(row).collect();
+        let (mut q, mut scales) = (Vec::new(), Vec::new());
+        for row in &rows {
+            match encoding {
+                Encoding::F32 => {}
+                Encoding::I8 => {
+                    let row = oracle::encode_i8(row);
+                    q.extend(row.q);
+                    scales.push(row.scale);
+                }
+                Encoding::Q8K => {
+                    let row = oracle::encode_q8k(row);
+                    q.extend(row.q);
+                    scales.extend(row.d);
+                }
+                Encoding::Q8_0 => {
+                    let row = oracle::encode_q8_0(row);
+                    q.extend(row.q);
+                    scales.extend(row.d);
+                }
+            }
+        }
+        let per_token = scales.len() / count.max(1);
+        let block = width.checked_div(per_token).unwrap_or(1);
+        let sums = q
+            .chunks(block)
+            .map(|q| q.iter().map(|q| i32::from(*q)).sum())
+            .collect();
+        Tokens {
+            rows,
+            q,
+            scales,
+            sums,
+            width,
+            per_token,
+        }
+    }
+}
+
+/// One element of the product by the oracle.
+fn wanted(decoded: &Decoded<'_>, row: usize, x: &[f32]) -> f32 {
+    let cols = decoded.cols();
+    let mut trits = vec![0; cols];
+    let mut floats = vec![0.0; cols];
+    let format = decoded.format();
+    match format {
+        Format::F32 | Format::F16 | Format::BF16 => {
+            decoded.dequantize_row(row, &mut floats);
+            oracle::float_product(&floats, x)
+        }
+        Format::I2S => {
+            decoded.unpack_row(row, &mut trits);
+            oracle::i8_product(&trits, decoded.scale(), &oracle::encode_i8(x))
+        }
+        Format::TQ1_0 | Format::TQ2_0 => {
+            decoded.unpack_row(row, &mut trits);
+            let scales: Vec<f32> = match format {
+                Format::TQ1_0 => format::tq1_0::blocks(decoded.row(row))
+                    .iter()
+                    .map(|block| block.scale())
+                    .collect(),
+                _ => format::tq2_0::blocks(decoded.row(row))
+                    .iter()
+                    .map(|block| block.scale())
+                    .collect(),
+            };
+            oracle::ternary_q8k_product(&trits, &scales, &oracle::encode_q8k(x))
+        }
+        Format::Q6K => {
+            let blocks = format::q6_k::blocks(decoded.row(row));
+            let q: Vec<i8> = blocks.iter().flat_map(|block| block.unpack()).collect();
+            let d: Vec<f32> = blocks.iter().map(|block| block.scale()).collect();
+            let subs: Vec<i8> = blocks.iter().flat_map(|block| block.scales).collect();
+            oracle::q6k_product(&q, &subs, &d, &oracle::encode_q8k(x))
+        }
+        Format::Q8_0 => {
+            let blocks = format::q8_0::blocks(decoded.row(row));
+            let q: Vec<i8> = blocks.iter().flat_map(|block| block.q).collect();
+            let d: Vec<f32> = blocks.iter().map(|block| block.scale()).collect();
+            oracle::q8_0_product(&q, &d, &oracle::encode_q8_0(x))
+        }
+    }
+}
+
+#[test]
+fn matrix_products_are_the_oracles() {
+    for format in Format::ALL {
+        for (row_count, blocks) in [(0, 1), (1, 1), (3, 2), (4, 3), (5, 1), (66, 2)] {
+            // A tail behind the lanes where the format has no blocks.
+            let width = match format.block_len() {
+                1 => 16 * blocks + 5,
+                block => block * blocks,
+            };
+            let bytes =
+                bitnet_fixtures::weights::matrix(format, row_count.max(1), width, 5, "judged");
+            let decoded = Decoded::new(format, row_count.max(1), width, &bytes)
+                .expect("the fixture is a matrix");
+            let stride = format.row_bytes(width).expect("whole blocks");
+            let matrix = Matrix {
+                format,
+                bytes: &bytes,
+                stride,
+                scale: decoded.scale(),
+            };
+            for count in [1, 2, 3, 7] {
+                let tokens = Tokens::new(format.encoding(), count, width);
+                let values: Vec<f32> = tokens.rows.concat();
+                let x = Encoded {
+                    width: tokens.width,
+                    values: &values,
+                    q: &tokens.q,
+                    scales: &tokens.scales,
+                    sums: &tokens.sums,
+                    scales_per_token: tokens.per_token,
+                };
+                for kernels in kernels() {
+                    let kernel = (kernels.tile)(format, count);
+                    let mut out = vec![f32::NAN; count * row_count];
+                    (kernel.run)(&matrix, 0..row_count, &x, 0..count, &mut out);
+                    for (i, y) in out.iter().enumerate() {
+                        let (token, row) = (i / row_count, i % row_count);
+                        let wanted = wanted(&decoded, row, &tokens.rows[token]);
+                        assert!(
+                            y.to_bits() == wanted.to_bits(),
+                            "{} of {row_count}x{width}, row {row}, token {token}: {y} is not {wanted}",
+                            kernel.name
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Codes of 3 never occur in a valid file, but a kernel must not overflow on them either.
+#[test]
+fn the_largest_codes_and_activations_do_not_overflow() {
+    let width = 6912;
+    let bytes = vec![0xff; width / 4];
+    for kernels in kernels() {
+        for activation in [-128_i8, 127] {
+            let q = vec![activation; width];
+            let sums = [i32::from(activation) * width as i32];
+            let x = Encoded {
+                width,
+                values: &[],
+                q: &q,
+                scales: &[1.0],
+                sums: &sums,
+                scales_per_token: 1,
+            };
+            let matrix = Matrix {
+                format: Format::I2S,
+                bytes: &bytes,
+                stride: width / 4,
+                scale: 1.0,
+            };
+            let mut out = [f32::NAN];
+            ((kernels.tile)(Format::I2S, 1).run)(&matrix, 0..1, &x, 0..1, &mut out);
+            assert_eq!(
+                out[0],
+                (2 * i32::from(activation) * width as i32) as f32,
+                "{}",
+                kernels.isa
+            );
+        }
+    }
+}
+
+#[test]
+fn attention_is_the_oracles() {
+    use crate::generic::attention::Visible;
+    use bitnet_kernels::order::LANES;
+
+    for (len, dim) in [(1, 16), (2, 100), (15, 64), (16, 64), (17, 128), (300, 64)] {
+        let stride = dim_stride(dim);
+        let (q, keys, values) = (noise(dim, 1), noise(len * dim, 2), noise(len * dim, 3));
+        // As the cache lays them out: keys in tiles of 16 positions, values in padded rows.
+        let mut tiles = vec![f32::NAN; len.next_multiple_of(LANES) * dim];
+        let mut padded = vec![0.0; len * stride];
+        for i in 0..len {
+            for d in 0..dim {
+                tiles[i / LANES * dim * LANES + d * LANES + i % LANES] = keys[i * dim + d];
+                padded[i * stride + d] = values[i * dim + d];
+            }
+        }
+        let visible = Visible {
+            keys: &tiles,
+            values: &padded,
+            stride,
+            len,
+        };
+        for kernels in kernels() {
+            for round in [false, true] {
+                let mut weights = vec![f32::NAN; len.next_multiple_of(LANES)];
+                let mut out = vec![f32::NAN; stride];
+                (kernels.attend_f32)(&q, 0.125, round, visible, &mut weights, &mut out);
+                let wanted = oracle::attention(&q, &keys, &values, 0.125, round);
+                same(
+                    &out[..dim],
+                    &wanted,
+                    &format!("{} attention over {len} of {dim}", kernels.isa),
+                );
+            }
+        }
+    }
+}
+
+fn dim_stride(dim: usize) -> usize {
+    dim.next_multiple_of(bitnet_kernels::order::LANES)
+}
