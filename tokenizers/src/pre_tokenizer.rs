@@ -2,22 +2,33 @@
 //!
 //! The expressions are those of llama.cpp (`llama-vocab.cpp`). Several are applied one after another: each cuts the
 //! pieces that the one before left, and what an expression does not match stays a piece of its own.
+//!
+//! Where llama.cpp writes `\s+(?!\S)` (spaces, but the last one belongs to the word behind them), the expression here
+//! says `\s+` and [`Expression::back_off`] gives the last space back. Without the look-ahead an expression needs no backtracking,
+//! whose stack a run of a million letters or spaces overflows.
 
 use std::ops::Range;
 
-use fancy_regex::{Regex, RegexBuilder};
+use fancy_regex::Regex;
 
 use crate::Error;
 
 /// A rule: expressions to apply in order.
 #[derive(Debug)]
 pub(crate) struct PreTokenizer {
-    expressions: Vec<Regex>,
+    expressions: Vec<Expression>,
 }
 
-const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)";
-const LLAMA3: &str = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-const QWEN2: &str = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+/// An expression, and which white space at the end of a match belongs to what follows.
+#[derive(Debug)]
+struct Expression {
+    regex: Regex,
+    gives_back: fn(char) -> bool,
+}
+
+const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+";
+const LLAMA3: &str = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+";
+const QWEN2: &str = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+";
 const CJK: &str = "[一-龥ࠀ-一가-퟿]+";
 const DEEPSEEK_LETTERS: &str = r"\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-ώᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ίῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃]+";
 
@@ -145,7 +156,7 @@ impl PreTokenizer {
         let expressions = rule
             .expressions
             .iter()
-            .map(|expression| compile(expression))
+            .map(|expression| Expression::new(expression))
             .collect::<Result<_, _>>()?;
         let Rule {
             whole_words,
@@ -168,16 +179,17 @@ impl PreTokenizer {
             for piece in pieces {
                 let within = &text[piece.clone()];
                 let mut end = 0;
-                for found in expression.find_iter(within) {
-                    let found = found.map_err(|error| Error::Encode(error.to_string()))?;
-                    if found.range().is_empty() {
-                        continue;
+                while let Some(found) = expression
+                    .regex
+                    .find_from_pos(within, end)
+                    .map_err(|error| Error::Encode(error.to_string()))?
+                {
+                    let word = found.start()..expression.back_off(within, found.range());
+                    if word.start > end {
+                        cut.push(piece.start + end..piece.start + word.start);
                     }
-                    if found.start() > end {
-                        cut.push(piece.start + end..piece.start + found.start());
-                    }
-                    cut.push(piece.start + found.start()..piece.start + found.end());
-                    end = found.end();
+                    cut.push(piece.start + word.start..piece.start + word.end);
+                    end = word.end;
                 }
                 if end < within.len() {
                     cut.push(piece.start + end..piece.end);
@@ -189,12 +201,33 @@ impl PreTokenizer {
     }
 }
 
-fn compile(expression: &str) -> Result<Regex, Error> {
-    // A run of a million spaces is a million steps back, and no reason to give up.
-    RegexBuilder::new(expression)
-        .backtrack_limit(usize::MAX)
-        .build()
-        .map_err(|error| Error::Vocabulary(format!("pre-tokenizer expression: {error}")))
+impl Expression {
+    fn new(expression: &str) -> Result<Expression, Error> {
+        let regex = Regex::new(expression)
+            .map_err(|error| Error::Vocabulary(format!("pre-tokenizer expression: {error}")))?;
+        let takes_line_breaks = expression.contains(r"\s*[\r\n]+");
+        let gives_back: fn(char) -> bool = match expression.ends_with(r"|\s+") {
+            true if takes_line_breaks => |c| c.is_whitespace() && !matches!(c, '\r' | '\n'),
+            true => char::is_whitespace,
+            false => |_| false,
+        };
+        Ok(Expression { regex, gives_back })
+    }
+
+    /// The end of a match without its last space, if it has more than that one and text follows.
+    fn back_off(&self, text: &str, found: Range<usize>) -> usize {
+        let last = text[found.clone()].chars().next_back();
+        match last {
+            Some(last)
+                if (self.gives_back)(last)
+                    && found.len() > last.len_utf8()
+                    && found.end < text.len() =>
+            {
+                found.end - last.len_utf8()
+            }
+            _ => found.end,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -226,6 +259,24 @@ mod tests {
             ["x", " ", "123", "45", "\n\n", "y"]
         );
         assert_eq!(words("starcoder", "v12"), ["v", "1", "2"]);
+        assert_eq!(words("gpt-2", "a \n\nb\n"), ["a", " \n", "\n", "b", "\n"]);
+        assert_eq!(
+            words("llama-bpe", "a \n  b  "),
+            ["a", " \n", " ", " b", "  "]
+        );
+    }
+
+    #[test]
+    fn a_run_of_millions_of_bytes_is_one_word() {
+        for unit in ["a", "\u{e9}", "1", "!", " ", "\n"] {
+            let text = unit.repeat(1_200_000);
+            for name in RULES.iter().map(|rule| rule.names[0]) {
+                assert_eq!(words(name, &text).concat().len(), text.len(), "{name}");
+            }
+            if unit != "1" {
+                assert_eq!(words("llama-bpe", &text), [text.as_str()]);
+            }
+        }
     }
 
     #[test]
