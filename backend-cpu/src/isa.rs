@@ -12,6 +12,8 @@ pub enum Isa {
     Scalar,
     /// x86-64 with AVX2, FMA and F16C.
     Avx2,
+    /// x86-64 with AVX-512 (F, BW, DQ, VL) and VNNI.
+    Avx512,
 }
 
 /// An instruction set that was asked for but cannot be used.
@@ -34,13 +36,14 @@ fn names(isas: &[Isa]) -> String {
 
 impl Isa {
     /// All of them, slowest first.
-    pub const ALL: &'static [Isa] = &[Isa::Scalar, Isa::Avx2];
+    pub const ALL: &'static [Isa] = &[Isa::Scalar, Isa::Avx2, Isa::Avx512];
 
     /// The name in `BITNET_ISA`, in kernel names and in reports.
     pub const fn name(self) -> &'static str {
         match self {
             Isa::Scalar => "scalar",
             Isa::Avx2 => "avx2",
+            Isa::Avx512 => "avx512",
         }
     }
 
@@ -78,8 +81,10 @@ impl Isa {
             Isa::Scalar => Some(Scalar.kernels()),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => crate::x86_64::avx2::Avx2::new().map(|token| token.kernels()),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => crate::x86_64::avx512::Avx512::new().map(|token| token.kernels()),
             #[cfg(not(target_arch = "x86_64"))]
-            Isa::Avx2 => None,
+            Isa::Avx2 | Isa::Avx512 => None,
         }
     }
 }

@@ -18,7 +18,7 @@ pub enum Error {
     #[error("{0}")]
     Device(String),
     /// The instruction set asked for cannot be used.
-    #[error("BITNET_ISA: {0}")]
+    #[error("the instruction set in BITNET_ISA cannot be used")]
     Isa(#[from] bitnet_backend_cpu::IsaError),
     /// More tokens than the sequence has room for.
     #[error("{need} tokens do not fit the context of {have}; shorten the prompt")]

@@ -9,6 +9,9 @@ use crate::blocks::Blocks;
 use crate::lanes::Lanes;
 use crate::matrix::{Encoded, Matrix};
 
+/// Tokens that share an unpacked row of codes.
+const TOKENS: usize = 4;
+
 /// Calls `element(row, token)` for every element of the tile.
 #[inline(always)]
 fn each(
@@ -39,10 +42,32 @@ pub(crate) fn i2s<B: Blocks>(
     tokens: Range<usize>,
     out: &mut [f32],
 ) {
-    each(rows, tokens, out, |row, token| {
-        let sum = b.i2s(m.row(row), x.q(token)) - x.sums(token)[0];
-        sum as f32 / x.scales(token)[0] * m.scale
-    });
+    let value =
+        |sum: i32, token: usize| (sum - x.sums(token)[0]) as f32 / x.scales(token)[0] * m.scale;
+    if tokens.len() < TOKENS {
+        each(rows, tokens, out, |row, token| {
+            value(b.i2s(m.row(row), x.q(token)), token)
+        });
+        return;
+    }
+    // Many tokens: a row is unpacked once for all of them.
+    let width = rows.len();
+    let mut codes = vec![0; x.width];
+    for (r, row) in rows.enumerate() {
+        b.unpack_i2s(m.row(row), &mut codes);
+        let mut token = tokens.start;
+        while token + TOKENS <= tokens.end {
+            let q: [&[i8]; TOKENS] = std::array::from_fn(|i| x.q(token + i));
+            for (i, sum) in b.codes(&codes, q).into_iter().enumerate() {
+                out[(token - tokens.start + i) * width + r] = value(sum, token + i);
+            }
+            token += TOKENS;
+        }
+        for token in token..tokens.end {
+            let [sum] = b.codes(&codes, [x.q(token)]);
+            out[(token - tokens.start) * width + r] = value(sum, token);
+        }
+    }
 }
 
 /// `integer(block, activations)` for each block of 256, `d` at byte `at` of the block.

@@ -208,7 +208,7 @@ impl Avx2 {
 
     /// The four 2-bit codes of each byte, the lowest bits first.
     #[inline(always)]
-    fn codes(self, bytes: &[u8; 32]) -> [__m256i; 4] {
+    fn unpacked(self, bytes: &[u8; 32]) -> [__m256i; 4] {
         // SAFETY: `self` proves AVX2; the load covers the 32 bytes.
         unsafe {
             let bytes = _mm256_loadu_si256(bytes.as_ptr().cast());
@@ -239,6 +239,29 @@ impl Avx2 {
 
 impl Blocks for Avx2 {
     #[inline(always)]
+    fn codes<const T: usize>(self, codes: &[u8], q: [&[i8]; T]) -> [i32; T] {
+        let mut sums = [self.zero(); T];
+        let q = q.map(|q| q.as_chunks::<32>().0.as_chunks::<4>().0);
+        for (i, codes) in codes
+            .as_chunks::<32>()
+            .0
+            .as_chunks::<4>()
+            .0
+            .iter()
+            .enumerate()
+        {
+            // SAFETY: `self` proves AVX2; each load covers the 32 bytes of its array.
+            let codes = codes
+                .each_ref()
+                .map(|codes| unsafe { _mm256_loadu_si256(codes.as_ptr().cast()) });
+            for (sum, q) in sums.iter_mut().zip(q) {
+                *sum = self.codes_times(codes, q[i].each_ref(), *sum);
+            }
+        }
+        sums.map(|sum| self.total(sum))
+    }
+
+    #[inline(always)]
     fn i2s(self, row: &[u8], q: &[i8]) -> i32 {
         let mut sums = self.zero();
         for (bytes, q) in row
@@ -248,7 +271,7 @@ impl Blocks for Avx2 {
             .zip(q.as_chunks::<32>().0.as_chunks::<4>().0)
         {
             let [a, b, c, d] = q;
-            sums = self.codes_times(self.codes(bytes), [d, c, b, a], sums);
+            sums = self.codes_times(self.unpacked(bytes), [d, c, b, a], sums);
         }
         self.total(sums)
     }
@@ -263,7 +286,7 @@ impl Blocks for Avx2 {
             .zip(q.as_chunks::<32>().0.as_chunks::<4>().0)
         {
             let [a, b, c, d] = q;
-            sums = self.codes_times(self.codes(bytes), [a, b, c, d], sums);
+            sums = self.codes_times(self.unpacked(bytes), [a, b, c, d], sums);
         }
         self.total(sums)
     }

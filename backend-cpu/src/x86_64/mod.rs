@@ -1,3 +1,4 @@
 //! x86-64 instruction sets, one file each.
 
 pub(crate) mod avx2;
+pub(crate) mod avx512;
