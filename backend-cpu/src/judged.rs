@@ -237,7 +237,7 @@ fn matrix_products_are_the_oracles() {
                 stride,
                 scale: decoded.scale(),
             };
-            for count in [1, 2, 3, 7] {
+            for count in [1, 2, 3, 4, 7, 8] {
                 let tokens = Tokens::new(format.encoding(), count, width);
                 let values: Vec<f32> = tokens.rows.concat();
                 let x = Encoded {
@@ -272,32 +272,26 @@ fn matrix_products_are_the_oracles() {
 fn the_largest_codes_and_activations_do_not_overflow() {
     let width = 6912;
     let bytes = vec![0xff; width / 4];
+    let matrix = Matrix {
+        format: Format::I2S,
+        bytes: &bytes,
+        stride: width / 4,
+        scale: 1.0,
+    };
     for kernels in kernels() {
-        for activation in [-128_i8, 127] {
-            let q = vec![activation; width];
-            let sums = [i32::from(activation) * width as i32];
+        for (activation, tokens) in [(-128_i8, 1), (127, 1), (-128, 5), (127, 5)] {
+            let sum = i32::from(activation) * width as i32;
             let x = Encoded {
                 width,
                 values: &[],
-                q: &q,
-                scales: &[1.0],
-                sums: &sums,
+                q: &vec![activation; tokens * width],
+                scales: &vec![1.0; tokens],
+                sums: &vec![sum; tokens],
                 scales_per_token: 1,
             };
-            let matrix = Matrix {
-                format: Format::I2S,
-                bytes: &bytes,
-                stride: width / 4,
-                scale: 1.0,
-            };
-            let mut out = [f32::NAN];
-            ((kernels.tile)(Format::I2S, 1).run)(&matrix, 0..1, &x, 0..1, &mut out);
-            assert_eq!(
-                out[0],
-                (2 * i32::from(activation) * width as i32) as f32,
-                "{}",
-                kernels.isa
-            );
+            let mut out = vec![f32::NAN; tokens];
+            ((kernels.tile)(Format::I2S, tokens).run)(&matrix, 0..1, &x, 0..tokens, &mut out);
+            assert_eq!(out, vec![(2 * sum) as f32; tokens], "{}", kernels.isa);
         }
     }
 }
@@ -309,7 +303,14 @@ fn attention_is_the_oracles() {
 
     for (len, dim) in [(1, 16), (2, 100), (15, 64), (16, 64), (17, 128), (300, 64)] {
         let stride = dim_stride(dim);
-        let (q, keys, values) = (noise(dim, 1), noise(len * dim, 2), noise(len * dim, 3));
+        // Values that binary16 holds, so that both types of cache must give the same.
+        let halves = |len, seed| -> Vec<f32> {
+            noise(len, seed)
+                .into_iter()
+                .map(oracle::round_f16)
+                .collect()
+        };
+        let (q, keys, values) = (halves(dim, 1), halves(len * dim, 2), halves(len * dim, 3));
         // As the cache lays them out: keys in tiles of 16 positions, values in padded rows.
         let mut tiles = vec![f32::NAN; len.next_multiple_of(LANES) * dim];
         let mut padded = vec![0.0; len * stride];
@@ -319,23 +320,35 @@ fn attention_is_the_oracles() {
                 padded[i * stride + d] = values[i * dim + d];
             }
         }
-        let visible = Visible {
+        let bits = |x: &[f32]| -> Vec<u16> {
+            x.iter()
+                .map(|x| half::f16::from_f32(*x).to_bits())
+                .collect()
+        };
+        let (tiles_f16, padded_f16) = (bits(&tiles), bits(&padded));
+        let f32 = Visible {
             keys: &tiles,
             values: &padded,
             stride,
             len,
         };
+        let f16 = Visible {
+            keys: &tiles_f16,
+            values: &padded_f16,
+            stride,
+            len,
+        };
         for kernels in kernels() {
             for round in [false, true] {
+                let wanted = oracle::attention(&q, &keys, &values, 0.125, round);
+                let what = format!("{} attention over {len} of {dim}", kernels.isa);
                 let mut weights = vec![f32::NAN; len.next_multiple_of(LANES)];
                 let mut out = vec![f32::NAN; stride];
-                (kernels.attend_f32)(&q, 0.125, round, visible, &mut weights, &mut out);
-                let wanted = oracle::attention(&q, &keys, &values, 0.125, round);
-                same(
-                    &out[..dim],
-                    &wanted,
-                    &format!("{} attention over {len} of {dim}", kernels.isa),
-                );
+                (kernels.attend_f32)(&q, 0.125, round, f32, &mut weights, &mut out);
+                same(&out[..dim], &wanted, &what);
+                out.fill(f32::NAN);
+                (kernels.attend_f16)(&q, 0.125, round, f16, &mut weights, &mut out);
+                same(&out[..dim], &wanted, &what);
             }
         }
     }
