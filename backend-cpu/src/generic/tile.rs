@@ -50,21 +50,26 @@ pub(crate) fn i2s<B: Blocks>(
         });
         return;
     }
-    // Many tokens: a row is unpacked once for all of them.
+    // Many tokens: rows are unpacked once for all of them, and a group of tokens stays in the first cache while
+    // the rows pass by.
     let width = rows.len();
-    let mut codes = vec![0; x.width];
-    for (r, row) in rows.enumerate() {
-        b.unpack_i2s(m.row(row), &mut codes);
-        let mut token = tokens.start;
-        while token + TOKENS <= tokens.end {
-            let q: [&[i8]; TOKENS] = std::array::from_fn(|i| x.q(token + i));
-            for (i, sum) in b.codes(&codes, q).into_iter().enumerate() {
+    let mut codes = vec![0; width * x.width];
+    for (row, codes) in rows.zip(codes.chunks_exact_mut(x.width)) {
+        b.unpack_i2s(m.row(row), codes);
+    }
+    let mut token = tokens.start;
+    while token + TOKENS <= tokens.end {
+        let q: [&[i8]; TOKENS] = std::array::from_fn(|i| x.q(token + i));
+        for (r, codes) in codes.chunks_exact(x.width).enumerate() {
+            for (i, sum) in b.codes(codes, q).into_iter().enumerate() {
                 out[(token - tokens.start + i) * width + r] = value(sum, token + i);
             }
-            token += TOKENS;
         }
-        for token in token..tokens.end {
-            let [sum] = b.codes(&codes, [x.q(token)]);
+        token += TOKENS;
+    }
+    for token in token..tokens.end {
+        for (r, codes) in codes.chunks_exact(x.width).enumerate() {
+            let [sum] = b.codes(codes, [x.q(token)]);
             out[(token - tokens.start) * width + r] = value(sum, token);
         }
     }
