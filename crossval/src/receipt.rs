@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
+use bitnet_tokenizers::TokenizerAuthority;
 use serde::{Deserialize, Serialize};
 
 use crate::layers::LayerDistance;
@@ -12,22 +13,6 @@ use crate::verdict::{Spread, Thresholds, Verdict};
 
 /// The schema that is written.
 pub const SCHEMA_VERSION: u32 = 2;
-
-/// Which tokenizer made the tokens, so that a run can be repeated from its receipt.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TokenizerAuthority {
-    /// `gguf_embedded`, `external`, `auto_discovered`, or `token_ids` when ids were given by hand.
-    pub source: String,
-    /// The file that holds the tokenizer.
-    pub path: String,
-    /// SHA-256 of that file, when it is a file of its own.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub file_hash: Option<String>,
-    /// SHA-256 of what the tokenizer does: its vocabulary as canonical JSON.
-    pub config_hash: String,
-    /// Tokens of the prompt.
-    pub token_count: usize,
-}
 
 /// One position.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -318,24 +303,6 @@ pub fn write_json<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
     std::fs::rename(&partial, path)
 }
 
-/// Says whether two lanes used the same tokenizer in effect.
-///
-/// # Errors
-/// In words, when they did not.
-pub fn check_same_tokenizer(a: &TokenizerAuthority, b: &TokenizerAuthority) -> Result<(), String> {
-    if a.config_hash != b.config_hash {
-        let (a, b) = (&a.config_hash, &b.config_hash);
-        return Err(format!(
-            "tokenizer config mismatch: lane A hash={a}, lane B hash={b}"
-        ));
-    }
-    if a.token_count != b.token_count {
-        let (a, b) = (a.token_count, b.token_count);
-        return Err(format!("token count mismatch: lane A={a}, lane B={b}"));
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -387,29 +354,5 @@ mod tests {
         receipt.version = 3;
         receipt.write(&path).unwrap();
         assert!(ParityReceipt::read(&path).is_err());
-    }
-
-    #[test]
-    fn lanes_with_other_tokenizers_are_told_apart() {
-        let a = authority();
-        assert!(check_same_tokenizer(&a, &a).is_ok());
-        let hash = TokenizerAuthority {
-            config_hash: "other".into(),
-            ..authority()
-        };
-        assert!(
-            check_same_tokenizer(&a, &hash)
-                .unwrap_err()
-                .contains("config mismatch")
-        );
-        let count = TokenizerAuthority {
-            token_count: 4,
-            ..authority()
-        };
-        assert!(
-            check_same_tokenizer(&a, &count)
-                .unwrap_err()
-                .contains("count mismatch")
-        );
     }
 }

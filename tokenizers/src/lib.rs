@@ -1,8 +1,9 @@
 //! Tokenizer loading, discovery and token accounting.
 //!
 //! A [`Tokenizer`] comes out of a GGUF file, a `tokenizer.json`, or a LLaMA-3 `tokenizer.model`; [`discovery`] finds
-//! the one that belongs to a model. Nothing here knows what a model computes.
+//! the one that belongs to a model, and a [`TokenizerAuthority`] says which it was. Nothing here knows what a model computes.
 
+mod authority;
 mod bpe;
 mod bytes;
 pub mod discovery;
@@ -16,6 +17,7 @@ mod stream;
 mod tiktoken;
 mod tokenizer;
 
+pub use authority::{AuthorityMismatch, TokenizerAuthority};
 pub use error::Error;
 pub use stream::StreamDecoder;
 pub use tokenizer::{Encode, Special, Tokenizer};

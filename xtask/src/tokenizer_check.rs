@@ -1,8 +1,9 @@
-//! Whether a file is the LLaMA-3 `tokenizer.json`: its structure and its vocabulary.
+//! Whether a file is the LLaMA-3 `tokenizer.json`: its structure, its vocabulary, and that the engine loads it.
 
 use std::collections::HashMap;
 use std::path::Path;
 
+use bitnet_tokenizers::Tokenizer;
 use serde::de::IgnoredAny;
 
 /// Tokens of the LLaMA-3 vocabulary, special ones included.
@@ -29,18 +30,28 @@ struct AddedToken {
     id: u32,
 }
 
-/// Read the file and count its tokens.
+/// Count the tokens of the file, then load it as the engine will.
 ///
 /// # Errors
-/// In words: it cannot be read, where its JSON ends to make sense, which field is missing, or how many tokens it has
-/// instead of [`LLAMA3_TOKENS`].
+/// In words: it cannot be read, where its JSON ends to make sense, which field is missing, how many tokens it has
+/// instead of [`LLAMA3_TOKENS`], or why it does not load.
 pub fn check(path: &Path) -> Result<usize, String> {
     let text =
         std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-    check_bytes(&text).map_err(|reason| format!("{}: {reason}", path.display()))
+    let tokens = structure(&text).map_err(|reason| format!("{}: {reason}", path.display()))?;
+    match Tokenizer::from_file(path) {
+        Ok(tokenizer) if tokenizer.vocab_size() == tokens => Ok(tokens),
+        Ok(tokenizer) => Err(format!(
+            "{}: holds {tokens} tokens, but loads as {}",
+            path.display(),
+            tokenizer.vocab_size()
+        )),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
-fn check_bytes(text: &[u8]) -> Result<usize, String> {
+/// The number of tokens, if everything is there. Says what is missing, and where, in plainer words than the loader.
+fn structure(text: &[u8]) -> Result<usize, String> {
     let file: TokenizerFile = serde_json::from_slice(text).map_err(|error| {
         let expected = "expected model.vocab, model.merges, added_tokens and pre_tokenizer";
         if error.is_data() {
@@ -68,7 +79,7 @@ fn check_bytes(text: &[u8]) -> Result<usize, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{LLAMA3_TOKENS, check_bytes};
+    use super::{LLAMA3_TOKENS, structure};
 
     fn file(vocab: usize, added: &[usize]) -> Vec<u8> {
         let vocab: serde_json::Map<_, _> =
@@ -86,9 +97,9 @@ mod tests {
     #[test]
     fn added_tokens_count_once_whether_or_not_they_are_in_the_vocabulary() {
         let specials: Vec<_> = (128_000..LLAMA3_TOKENS).collect();
-        assert_eq!(check_bytes(&file(128_000, &specials)), Ok(LLAMA3_TOKENS));
+        assert_eq!(structure(&file(128_000, &specials)), Ok(LLAMA3_TOKENS));
         assert_eq!(
-            check_bytes(&file(LLAMA3_TOKENS, &specials)),
+            structure(&file(LLAMA3_TOKENS, &specials)),
             Ok(LLAMA3_TOKENS)
         );
     }
@@ -115,7 +126,7 @@ mod tests {
                 "invalid value",
             ),
         ] {
-            let reason = check_bytes(&bytes).expect_err(said);
+            let reason = structure(&bytes).expect_err(said);
             assert!(reason.contains(said), "{reason}");
         }
     }
