@@ -38,6 +38,11 @@ enum Command {
 
 fn main() -> ExitCode {
     interrupt::install();
+    // Nothing unless asked for: `RUST_LOG=debug` tells where models and tokenizers were looked for.
+    env_logger::Builder::new()
+        .filter_level(log::LevelFilter::Off)
+        .parse_default_env()
+        .init();
     let result = match Cli::parse().command {
         Command::Run(args) => commands::run::run(args),
         Command::Inspect(args) => commands::inspect::run(&args),

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use bitnet_engine::gguf::Gguf;
 use bitnet_engine::tokenizers::Tokenizer;
 use bitnet_engine::tokenizers::discovery::{
-    ModelDiscovery, ModelSource, TokenizerDiscovery, TokenizerSource,
+    ModelDiscovery, ModelSource, TokenizerDiscovery, TokenizerNotFound, TokenizerSource,
 };
 use bitnet_engine::{CacheType, Config, Device, LoadOptions, Model};
 
@@ -102,19 +102,29 @@ impl Opened {
             .with_context(|| format!("model {}", self.name()))
     }
 
-    /// Finds the model's tokenizer.
-    pub(crate) fn tokenizer(&self, explicit: Option<&Path>) -> Result<Tokenizer> {
+    /// Where the model's tokenizer is.
+    pub(crate) fn find_tokenizer(
+        &self,
+        explicit: Option<&Path>,
+    ) -> Result<TokenizerSource, TokenizerNotFound> {
         let model = self.source.path().unwrap_or(Path::new("demo.gguf"));
-        let source = TokenizerDiscovery::new(model).discover(explicit, &self.gguf)?;
-        match source {
-            TokenizerSource::Embedded => Tokenizer::from_gguf(&self.gguf)
+        TokenizerDiscovery::new(model).discover(explicit, &self.gguf)
+    }
+
+    /// Loads a tokenizer that was found.
+    pub(crate) fn load_tokenizer(&self, source: &TokenizerSource) -> Result<Tokenizer> {
+        match source.path() {
+            None => Tokenizer::from_gguf(&self.gguf)
                 .with_context(|| format!("tokenizer inside {}", self.name())),
-            TokenizerSource::Explicit(path)
-            | TokenizerSource::Sibling(path)
-            | TokenizerSource::Parent(path) => {
-                Tokenizer::from_file(&path).with_context(|| format!("tokenizer {}", path.display()))
+            Some(path) => {
+                Tokenizer::from_file(path).with_context(|| format!("tokenizer {}", path.display()))
             }
         }
+    }
+
+    /// Finds the model's tokenizer and loads it.
+    pub(crate) fn tokenizer(&self, explicit: Option<&Path>) -> Result<Tokenizer> {
+        self.load_tokenizer(&self.find_tokenizer(explicit)?)
     }
 }
 

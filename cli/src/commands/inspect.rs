@@ -1,24 +1,30 @@
-//! `bitnet inspect`: what a GGUF file holds.
+//! `bitnet inspect`: what a GGUF file, or a tokenizer's own file, holds.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
-use std::path::PathBuf;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use bitnet_engine::gguf::{Gguf, TensorInfo, Value};
 use bitnet_engine::tokenizers::Tokenizer;
+use bitnet_engine::tokenizers::discovery::{TokenizerNotFound, TokenizerSource};
 use serde_json::json;
 
-use crate::source;
+use crate::source::{self, Opened};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// GGUF file; without it, the one that `run` would take
+    /// GGUF file or tokenizer.json; without it, the model that `run` would take
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
     /// The same as FILE
     #[arg(long, value_name = "FILE", conflicts_with = "file")]
     model: Option<PathBuf>,
+    /// Tokenizer file, instead of the one that `run` would find
+    #[arg(long, value_name = "FILE")]
+    tokenizer: Option<PathBuf>,
     /// Print JSON, arrays in full
     #[arg(long)]
     json: bool,
@@ -29,10 +35,55 @@ const SHOWN: usize = 5;
 /// Characters of a string that the table shows.
 const WIDTH: usize = 96;
 
+/// The tokenizer of a model: what it is and where it was found, or why there is none.
+struct Found {
+    kind: Result<String, String>,
+    source: Option<TokenizerSource>,
+}
+
+impl Found {
+    fn of(opened: &Opened, explicit: Option<&Path>) -> Result<Self> {
+        match opened.find_tokenizer(explicit) {
+            Ok(source) => Ok(Found {
+                kind: opened
+                    .load_tokenizer(&source)
+                    .map(|tokenizer| tokenizer.kind().to_owned())
+                    .map_err(|error| format!("{error:#}")),
+                source: Some(source),
+            }),
+            Err(TokenizerNotFound::Anywhere(searched)) => Ok(Found {
+                kind: Err(searched.in_one_line()),
+                source: None,
+            }),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The place, unless it is the model itself.
+    fn path(&self) -> Option<String> {
+        let path = self.source.as_ref()?.path()?;
+        Some(path.display().to_string())
+    }
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.kind, self.path()) {
+            (Ok(kind), None) => write!(f, "{kind}"),
+            (Ok(kind), Some(path)) => write!(f, "{kind} ({path})"),
+            (Err(problem), _) => write!(f, "{problem}"),
+        }
+    }
+}
+
 pub(crate) fn run(args: &Args) -> Result<u8> {
-    let opened = source::open(args.file.as_deref().or(args.model.as_deref()))?;
+    let named = args.file.as_deref().or(args.model.as_deref());
+    if let Some(path) = named.filter(|path| is_tokenizer(path)) {
+        return tokenizer_file(path, args.json);
+    }
+    let opened = source::open(named)?;
     let gguf = &opened.gguf;
-    let tokenizer = Tokenizer::from_gguf(gguf).map(|tokenizer| tokenizer.kind().to_owned());
+    let tokenizer = Found::of(&opened, args.tokenizer.as_deref())?;
     let mut out = io::BufWriter::new(io::stdout().lock());
     if args.json {
         let metadata: serde_json::Map<String, serde_json::Value> = gguf
@@ -48,26 +99,67 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
             "file_bytes": gguf.file_len(),
             "metadata": metadata,
             "tensors": tensors,
-            "tokenizer": tokenizer.as_ref().ok(),
-            "tokenizer_error": tokenizer.as_ref().err().map(ToString::to_string),
+            "tokenizer": tokenizer.kind.as_ref().ok(),
+            "tokenizer_source": tokenizer.source.as_ref().map(TokenizerSource::name),
+            "tokenizer_path": tokenizer.path(),
+            "tokenizer_error": tokenizer.kind.as_ref().err(),
         });
         serde_json::to_writer_pretty(&mut out, &value)
             .map_err(io::Error::from)
             .context("standard output")?;
         writeln!(out).context("standard output")?;
     } else {
-        table(
-            &mut out,
-            &opened.name(),
-            gguf,
-            &tokenizer.unwrap_or_else(|error| error.to_string()),
-        )?;
+        table(&mut out, &opened.name(), gguf, &tokenizer)?;
     }
     out.flush().context("standard output")?;
     Ok(0)
 }
 
-fn table(out: &mut impl Write, name: &str, gguf: &Gguf, tokenizer: &str) -> Result<()> {
+/// Whether the file begins as a `tokenizer.json` does. Everything else gets the words of the GGUF reader.
+fn is_tokenizer(path: &Path) -> bool {
+    let mut start = [0; 64];
+    File::open(path)
+        .and_then(|mut file| file.read(&mut start))
+        .is_ok_and(|read| start[..read].trim_ascii_start().starts_with(b"{"))
+}
+
+fn tokenizer_file(path: &Path, json: bool) -> Result<u8> {
+    let place = || format!("tokenizer {}", path.display());
+    let tokenizer = Tokenizer::from_file(path).with_context(place)?;
+    let named = |id: u32| json!({"id": id, "text": tokenizer.token_text(id)});
+    let mut out = io::stdout().lock();
+    let written = if json {
+        let value = json!({
+            "file": path.display().to_string(),
+            "tokenizer": tokenizer.kind(),
+            "tokens": tokenizer.vocab_size(),
+            "bos": tokenizer.bos().map(named),
+            "end_of_generation": tokenizer.eog_ids().iter().copied().map(named).collect::<Vec<_>>(),
+            "config_hash": tokenizer.config_hash(),
+        });
+        writeln!(out, "{value:#}")
+    } else {
+        let text = |id: u32| format!("{id} {:?}", tokenizer.token_text(id).unwrap_or_default());
+        let ends: Vec<_> = tokenizer.eog_ids().iter().copied().map(text).collect();
+        writeln!(
+            out,
+            "{}: {}\n  begins a text: {}\n  end generation: {}\n  config hash: {}",
+            path.display(),
+            tokenizer.kind(),
+            tokenizer.bos().map_or_else(|| "none".to_owned(), text),
+            if ends.is_empty() {
+                "none".to_owned()
+            } else {
+                ends.join(", ")
+            },
+            tokenizer.config_hash()
+        )
+    };
+    written.context("standard output")?;
+    Ok(0)
+}
+
+fn table(out: &mut impl Write, name: &str, gguf: &Gguf, tokenizer: &Found) -> Result<()> {
     let place = "standard output";
     let tensors = gguf.tensors();
     writeln!(

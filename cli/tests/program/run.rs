@@ -158,6 +158,55 @@ fn inspect_and_compat_check_know_the_golden_models() {
 }
 
 #[test]
+fn inspect_finds_the_tokenizer_as_run_does_and_reads_a_tokenizers_own_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("models/any/model.gguf");
+    std::fs::create_dir_all(model.parent().unwrap()).unwrap();
+    std::fs::copy(golden("b158-i2_s.gguf"), &model).unwrap();
+    let inspect = |file: &str| {
+        output(
+            bitnet(folder.path())
+                .args(["inspect", "--json", file])
+                .env("RUST_LOG", "debug"),
+        )
+    };
+    let result = inspect("models/any/model.gguf");
+    let json: serde_json::Value = serde_json::from_str(&stdout(&result)).unwrap();
+    assert_eq!(json["tokenizer"], serde_json::Value::Null);
+    let problem = json["tokenizer_error"].as_str().unwrap();
+    assert!(
+        problem.contains("models/tokenizer.json: not found"),
+        "{problem}"
+    );
+
+    let tokenizer = r#"{"version":"1.0","truncation":null,"padding":null,"normalizer":null,"pre_tokenizer":null,
+        "post_processor":null,"decoder":null,"added_tokens":[],
+        "model":{"type":"BPE","vocab":{"a":0,"b":1},"merges":[]}}"#;
+    std::fs::write(folder.path().join("models/tokenizer.json"), tokenizer).unwrap();
+    let result = inspect("models/any/model.gguf");
+    let json: serde_json::Value = serde_json::from_str(&stdout(&result)).unwrap();
+    assert_eq!(json["tokenizer_source"], "auto_discovered");
+    assert_eq!(json["tokenizer_path"], "models/tokenizer.json");
+    assert!(
+        stderr(&result).contains("models/any/tokenizer.json (not found)"),
+        "{}",
+        stderr(&result)
+    );
+
+    let json: serde_json::Value =
+        serde_json::from_str(&stdout(&inspect("models/tokenizer.json"))).unwrap();
+    assert_eq!(json["tokens"], 2);
+    std::fs::write(folder.path().join("models/tokenizer.json"), "{}").unwrap();
+    let result = inspect("models/tokenizer.json");
+    assert_eq!(result.status.code(), Some(1));
+    assert!(
+        stderr(&result).contains("models/tokenizer.json"),
+        "{}",
+        stderr(&result)
+    );
+}
+
+#[test]
 fn bench_measures_what_it_was_asked_for() {
     let folder = tempfile::tempdir().unwrap();
     let result = output(bitnet(folder.path()).args([

@@ -228,6 +228,18 @@ pub struct Searched {
 }
 
 impl Searched {
+    /// What was tried, without the advice.
+    pub fn in_one_line(&self) -> String {
+        format!(
+            "not found (embedded: {}; {}: {}; {}: {})",
+            self.embedded.to_string().to_lowercase(),
+            self.sibling.0.display(),
+            self.sibling.1,
+            self.parent.0.display(),
+            self.parent.1
+        )
+    }
+
     /// The folder to download into so that the next search succeeds: the `models` folder if the search passes it.
     fn download_folder(&self) -> String {
         let folder = |file: &Path| file.parent().unwrap_or(Path::new("")).to_owned();
