@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use crate::commands::tokenizer::TokenizerError;
 use crate::download::{DownloadError, HubFileError, TokenFormatError};
+use crate::lanes::SetupError;
 
 /// Why `xtask` ended. A command with codes of its own returns them as an [`ExitCode`] instead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,8 +14,17 @@ pub enum Exit {
     Success = 0,
     /// Anything without a code of its own: a folder that cannot be written, a malformed lockfile, a failed check.
     Failure = 1,
-    /// The command line was not understood (clap's own code), or names what cannot be a file or a repository.
+    /// The command line was not understood (clap's own code), or names what cannot be a file or a repository; a lane is
+    /// not there and must not be built; the tokenizers of the two sides differ.
     Usage = 2,
+    /// The sources of a reference could not be fetched.
+    RepairNetwork = 3,
+    /// The cache of the references cannot be written.
+    RepairPermission = 4,
+    /// A reference or its lane did not build.
+    RepairBuild = 5,
+    /// A build of the lanes was started by a build of the lanes.
+    RepairRecursion = 6,
     /// The disk is full, or would be.
     NoSpace = 10,
     /// 401, 403, or no usable `HF_TOKEN` where one is needed.
@@ -41,7 +51,27 @@ impl Exit {
         (
             Self::Usage,
             "Usage",
-            "Unknown flag, missing argument, a file name with `..`",
+            "Unknown flag, missing argument, a file name with `..`; a lane missing with repair disabled; tokens that differ",
+        ),
+        (
+            Self::RepairNetwork,
+            "Network failure of a repair",
+            "No connection to the registry or the repository of a reference",
+        ),
+        (
+            Self::RepairPermission,
+            "Permission denied to a repair",
+            "The cache of the references is not writable",
+        ),
+        (
+            Self::RepairBuild,
+            "Build failure of a repair",
+            "A missing cmake or compiler, C++ that does not compile",
+        ),
+        (
+            Self::RepairRecursion,
+            "Recursion",
+            "A repair that was started by a repair",
         ),
         (Self::NoSpace, "No space", "Disk full, insufficient space"),
         (Self::Auth, "Auth error", "401/403, invalid HF_TOKEN"),
@@ -86,6 +116,9 @@ impl Exit {
                 HubFileError::NotInFolder { .. } => Self::Network,
                 _ => Self::Usage,
             });
+        }
+        if let Some(error) = cause.downcast_ref::<SetupError>() {
+            return Some(error.exit());
         }
         if cause.is::<TokenFormatError>() {
             return Some(Self::Auth);

@@ -6,6 +6,7 @@
 pub mod commands;
 pub mod download;
 mod exit;
+pub mod lanes;
 pub mod lockfile;
 pub mod tokenizer_check;
 pub mod workspace;

@@ -1,8 +1,8 @@
 //! Where built lanes lie, and whether what lies there is what is wanted.
 //!
-//! One folder per lane and source in the cache: `LANE-KEY/lane.json` beside the
-//! program. The folder is made by `cargo xtask setup-cpp-auto`; this module
-//! only reads it.
+//! One folder per lane and source in the cache: `LANE[-KEY]/lane.json` beside the
+//! program, with a key where the user names an installation. The folder is made by
+//! `cargo xtask setup-cpp-auto`; this module only reads it.
 
 use std::path::{Path, PathBuf};
 
@@ -66,10 +66,15 @@ impl Home {
         &self.0
     }
 
+    /// Where references that were built from pinned sources lie.
+    pub fn references(&self) -> PathBuf {
+        self.0.join("reference")
+    }
+
     /// The folder of one lane. An installation that the user names has a folder of its own, so that
     /// switching to and fro builds nothing again.
-    pub fn lane(&self, lane: Lane, installation: Option<&Path>) -> PathBuf {
-        match installation {
+    pub fn folder(&self, lane: Lane) -> PathBuf {
+        match self.installation(lane) {
             None => self.0.join(lane.name()),
             Some(path) => {
                 let key = crate::digest::of_bytes(path.as_os_str().as_encoded_bytes());
@@ -78,16 +83,18 @@ impl Home {
         }
     }
 
-    /// The installation that the environment names for a lane.
-    pub fn installation(lane: Lane) -> Option<PathBuf> {
+    /// The installation that the environment names for a lane. A reference of this very cache, which
+    /// `setup-cpp-auto --emit` names for other programs, is none: it is the pinned one.
+    pub fn installation(&self, lane: Lane) -> Option<PathBuf> {
         std::env::var_os(lane.directory_variable())
             .filter(|v| !v.is_empty())
             .map(PathBuf::from)
+            .filter(|path| !path.starts_with(self.references()))
     }
 
     /// The built lane, if its manifest and program are there. Nothing is run.
     pub fn find(&self, lane: Lane) -> Option<Installed> {
-        let folder = self.lane(lane, Self::installation(lane).as_deref());
+        let folder = self.folder(lane);
         let text = std::fs::read_to_string(folder.join("lane.json")).ok()?;
         let manifest: Manifest = serde_json::from_str(&text).ok()?;
         let program = folder.join(&manifest.program);

@@ -6,12 +6,16 @@ pub mod docs;
 pub mod download_model;
 pub mod fetch_models;
 pub mod gen_fixtures;
+mod lane_args;
+pub mod preflight;
+pub mod setup_cpp_auto;
 pub mod shaders;
 pub mod tokenizer;
 mod transfer_args;
 
 use std::process::ExitCode;
 
+pub use lane_args::{LaneArgs, RepairArgs};
 pub use transfer_args::TransferArgs;
 
 /// Every subcommand, in the order of `--help`.
@@ -23,6 +27,10 @@ pub enum Command {
     Tokenizer(tokenizer::Args),
     /// Bring the models of the lockfile into the cache, verified by hash
     FetchModels(fetch_models::Args),
+    /// Build the reference lanes (bitnet.cpp and llama.cpp) into the cache
+    SetupCppAuto(setup_cpp_auto::Args),
+    /// Check the reference lanes, and build what is missing where that is allowed
+    Preflight(preflight::Args),
     /// Write a synthetic model with random ternary weights
     GenFixtures(gen_fixtures::Args),
     /// Write the generated GPU kernels, or check that the committed ones are in step with their sources
@@ -43,6 +51,8 @@ impl Command {
             Self::DownloadModel(args) => download_model::run(&args),
             Self::Tokenizer(args) => tokenizer::run(&args),
             Self::FetchModels(args) => fetch_models::run(&args),
+            Self::SetupCppAuto(args) => setup_cpp_auto::run(&args),
+            Self::Preflight(args) => preflight::run(&args),
             Self::GenFixtures(args) => gen_fixtures::run(&args),
             Self::Shaders(args) => shaders::run(&args),
             Self::CleanCache(args) => clean_cache::run(&args),

@@ -1,0 +1,203 @@
+//! Brings a lane from whatever state it is in to the one that is wanted.
+
+use std::fs;
+use std::path::PathBuf;
+
+use bitnet_crossval::lane::{Home, Lane};
+
+use super::check::{self, Ready, Unready};
+use super::installation::Installation;
+use super::package::Package;
+use super::process::{Runner, Talk};
+use super::program::{self, Reference};
+use super::recipe::Recipe;
+use super::repair::{self, RepairMode};
+use super::{SetupError, fingerprint, reference};
+use crate::download::{Interrupt, Lock, LockError};
+use crate::workspace;
+
+/// Checks and builds lanes in one cache.
+#[derive(Debug)]
+pub struct Provision {
+    root: PathBuf,
+    home: Home,
+    interrupt: Interrupt,
+    talk: Talk,
+}
+
+/// What a lane shall be built from, and the fingerprint that it then has.
+struct Wanted {
+    source: Source,
+    fingerprint: String,
+}
+
+enum Source {
+    Pinned(Package),
+    Named(Installation),
+}
+
+impl Provision {
+    /// For the repository around the current folder, with the cache that the environment names.
+    ///
+    /// # Errors
+    /// The current folder is not inside the repository, or there is no place for a cache.
+    pub fn new(interrupt: Interrupt, talk: Talk) -> anyhow::Result<Self> {
+        Ok(Self {
+            root: workspace::root()?,
+            home: Home::from_environment().ok_or(SetupError::NoCache)?,
+            interrupt,
+            talk,
+        })
+    }
+
+    /// The cache.
+    pub fn home(&self) -> &Home {
+        &self.home
+    }
+
+    /// Whether `lane` is there, is what this repository wants, and computes. Builds nothing.
+    ///
+    /// # Errors
+    /// An installation that the user names is none, or the repository's sources cannot be read.
+    pub fn check(&self, lane: Lane) -> Result<Result<Ready, Unready>, SetupError> {
+        let wanted = self.wanted(lane)?;
+        Ok(check::check(
+            &self.root,
+            &self.home,
+            lane,
+            &wanted.fingerprint,
+        ))
+    }
+
+    /// Checks `lane` and builds it where `mode` says so.
+    ///
+    /// # Errors
+    /// It is not as wanted and must not be built, or the build failed.
+    pub fn ensure(&self, lane: Lane, mode: RepairMode) -> Result<Ready, SetupError> {
+        match (self.check(lane)?, mode) {
+            (Ok(ready), RepairMode::Auto | RepairMode::Never) => Ok(ready),
+            (Err(why), RepairMode::Never) => Err(SetupError::Unavailable {
+                reference: lane.reference(),
+                backend: lane.backend(),
+                reason: why.to_string(),
+            }),
+            (Err(why), RepairMode::Auto) => {
+                eprintln!("{} backend not found: {why}", lane.reference());
+                // A lane that fails may have been built for another processor: then its C++ is of no use either.
+                let anew = matches!(why, Unready::Broken(_) | Unready::Nonsense { .. });
+                self.build(lane, anew)
+            }
+            (_, RepairMode::Always) => self.build(lane, true),
+        }
+    }
+
+    /// Builds `lane`; its reference only if `anew` or if there is none. What another process builds meanwhile is used.
+    ///
+    /// # Errors
+    /// Whatever stopped the build, or the built lane does not work.
+    pub fn build(&self, lane: Lane, anew: bool) -> Result<Ready, SetupError> {
+        repair::guard()?;
+        let _lock = self.lock()?;
+        let wanted = self.wanted(lane)?;
+        if !anew && let Ok(ready) = self.check(lane)? {
+            return Ok(ready);
+        }
+        let log = self
+            .home
+            .path()
+            .join("logs")
+            .join(format!("{}.log", lane.name()));
+        let mut runner = Runner::new(lane.reference(), log, self.talk, &self.interrupt)?;
+        let reference = self.reference(&mut runner, lane, wanted, anew)?;
+        let folder = self.home.folder(lane);
+        program::build(
+            &mut runner,
+            &self.root,
+            &self.home,
+            lane,
+            &reference,
+            &folder,
+        )?;
+        let checked = check::check(&self.root, &self.home, lane, &reference.fingerprint);
+        let ready = checked.map_err(|why| SetupError::Unusable {
+            reference: lane.reference(),
+            problem: why.to_string(),
+        })?;
+        runner.note("ready");
+        Ok(ready)
+    }
+
+    /// The C++ that the lane's program is built around: an installation as it is, the pinned source built where necessary.
+    fn reference(
+        &self,
+        runner: &mut Runner<'_>,
+        lane: Lane,
+        wanted: Wanted,
+        anew: bool,
+    ) -> Result<Reference, SetupError> {
+        let (folder, words) = match wanted.source {
+            Source::Named(installation) => {
+                let words = installation.words(lane);
+                (installation.path, words)
+            }
+            Source::Pinned(package) => {
+                let words = format!("{} of {}", lane.reference(), package.words());
+                let folder = reference::folder(&self.home, lane, &package);
+                if anew || !folder.is_dir() {
+                    reference::build(runner, &self.root, &self.home, lane, &package)?;
+                }
+                (folder, words)
+            }
+        };
+        Ok(Reference {
+            folder,
+            words,
+            fingerprint: wanted.fingerprint,
+        })
+    }
+
+    fn wanted(&self, lane: Lane) -> Result<Wanted, SetupError> {
+        let (source, identity) = match self.home.installation(lane) {
+            Some(path) => {
+                let installation = Installation::read(lane, &path)?;
+                let identity = installation.identity.clone();
+                (Source::Named(installation), identity)
+            }
+            None => {
+                let package = Package::pinned(&self.root, lane)?;
+                let identity = format!("{} {}", package.checksum, Recipe::of(lane).text());
+                (Source::Pinned(package), identity)
+            }
+        };
+        let fingerprint = fingerprint::of(&self.root, lane, &identity)?;
+        Ok(Wanted {
+            source,
+            fingerprint,
+        })
+    }
+
+    /// The folder of the reference that `lane` is built around, where it is or will be.
+    ///
+    /// # Errors
+    /// As [`Self::check`].
+    pub fn reference_folder(&self, lane: Lane) -> Result<PathBuf, SetupError> {
+        Ok(match self.wanted(lane)?.source {
+            Source::Named(installation) => installation.path,
+            Source::Pinned(package) => reference::folder(&self.home, lane, &package),
+        })
+    }
+
+    fn lock(&self) -> Result<Lock, SetupError> {
+        take_lock(&self.home, &self.interrupt)
+    }
+}
+
+/// One build at a time in one cache, whoever it is for.
+pub(super) fn take_lock(home: &Home, interrupt: &Interrupt) -> Result<Lock, SetupError> {
+    fs::create_dir_all(home.path()).map_err(|e| SetupError::io("create", home.path(), e))?;
+    let tell = |owner: &str| eprintln!("another build is running ({owner}); waiting for it");
+    Lock::acquire(&home.path().join("setup.lock"), interrupt, tell).map_err(|error| match error {
+        LockError::Io { path, source } => SetupError::io("lock", path, source),
+        LockError::Interrupted => SetupError::Interrupted,
+    })
+}
