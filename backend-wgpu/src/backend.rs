@@ -115,6 +115,7 @@ impl WgpuBackend {
         };
         let mut pipelines = Pipelines::default();
         let steps = Builder::new(&gpu, &program, source, &mut pipelines, &mut progress).build()?;
+        progress(total);
         let pass_buffers = PassBuffers::new(&gpu, &program)?;
         let rotations = gpu.storage("rotations", 16)?;
         let mut backend = WgpuBackend {

@@ -32,6 +32,8 @@ enum Command {
     Logits(commands::logits::Args),
     /// Measure speed and memory
     Bench(commands::bench::Args),
+    /// Hold every operation on a device against the CPU, and name the first that differs
+    Compare(commands::compare::Args),
     /// List the devices that models can run on
     Devices(commands::devices::Args),
 }
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
         Command::CompatCheck(args) => commands::compat_check::run(&args),
         Command::Logits(args) => commands::logits::run(&args),
         Command::Bench(args) => commands::bench::run(&args),
+        Command::Compare(args) => commands::compare::run(&args),
         Command::Devices(args) => commands::devices::run(&args),
     };
     exit::code(result)

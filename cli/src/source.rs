@@ -1,5 +1,6 @@
 //! Which model and tokenizer a command works on.
 
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -53,12 +54,29 @@ impl ModelArgs {
                 Kv::F32 => CacheType::F32,
             },
             batch: self.batch as usize,
+            progress: Some(show_upload),
         }
     }
 
     /// Opens the file, saying on standard error which one unless it was named.
     pub(crate) fn open(&self) -> Result<Opened> {
         open(self.model.as_deref())
+    }
+}
+
+/// Shows weights on their way to a GPU, in one line of a terminal.
+fn show_upload(done: u64, total: u64) {
+    if !io::stderr().is_terminal() {
+        return;
+    }
+    if done < total {
+        let percent = done * 100 / total.max(1);
+        eprint!(
+            "\rweights to the GPU: {percent:3} % of {} MB",
+            total / 1_000_000
+        );
+    } else {
+        eprint!("\r\x1b[K");
     }
 }
 

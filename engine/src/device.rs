@@ -2,12 +2,15 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use bitnet_backend_cpu::{CpuBackend, CpuOptions, Isa};
 use bitnet_kernels::backend::SharedWeights;
+use bitnet_kernels::split::Split;
 use bitnet_kernels::{Backend, Program};
 
 use crate::error::Error;
+use crate::model::LoadOptions;
 
 /// A choice of device.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,20 +57,43 @@ impl fmt::Display for Device {
     }
 }
 
+/// The variable that names the first operation that a GPU leaves to the CPU, as [`Program::find_op`] reads it.
+pub const UNTIL_VARIABLE: &str = "BITNET_GPU_UNTIL";
+
+/// Told of weights on their way to a GPU: bytes done, and bytes in all.
+pub type Progress = fn(u64, u64);
+
 /// Places a program on a device.
 pub(crate) fn open(
-    device: Device,
-    threads: Option<usize>,
-    program: Program,
-    weights: SharedWeights,
+    options: &LoadOptions,
+    program: &Program,
+    weights: &SharedWeights,
 ) -> Result<Box<dyn Backend>, Error> {
-    match device {
-        Device::Auto => match auto_gpu() {
-            Some(index) => open_gpu(Some(index), program, weights),
-            None => open_cpu(threads, program, weights),
-        },
-        Device::Cpu => open_cpu(threads, program, weights),
-        Device::Gpu(index) => open_gpu(index, program, weights),
+    let gpu = match options.device {
+        Device::Auto => auto_gpu().map(Some),
+        Device::Cpu => None,
+        Device::Gpu(index) => Some(index),
+    };
+    let cpu = || open_cpu(options.threads, program.clone(), Arc::clone(weights));
+    let Some(adapter) = gpu else {
+        return cpu();
+    };
+    let gpu = || {
+        open_gpu(
+            adapter,
+            options.progress,
+            program.clone(),
+            Arc::clone(weights),
+        )
+    };
+    match std::env::var(UNTIL_VARIABLE) {
+        Ok(point) if !point.is_empty() => {
+            let until = program
+                .find_op(&point)
+                .map_err(|problem| Error::Device(format!("{UNTIL_VARIABLE}={point}: {problem}")))?;
+            Ok(Box::new(Split::new(gpu()?, cpu()?, until)))
+        }
+        _ => gpu(),
     }
 }
 
@@ -106,12 +132,14 @@ fn auto_gpu() -> Option<usize> {
 #[cfg(feature = "gpu")]
 fn open_gpu(
     adapter: Option<usize>,
+    progress: Option<Progress>,
     program: Program,
     weights: SharedWeights,
 ) -> Result<Box<dyn Backend>, Error> {
     use bitnet_backend_wgpu::{WgpuBackend, WgpuOptions};
     let options = WgpuOptions {
         adapter,
+        progress: progress.map(|told| Box::new(told) as Box<dyn FnMut(u64, u64)>),
         ..WgpuOptions::default()
     };
     Ok(Box::new(WgpuBackend::load(program, weights, options)?))
@@ -120,6 +148,7 @@ fn open_gpu(
 #[cfg(not(feature = "gpu"))]
 fn open_gpu(
     _adapter: Option<usize>,
+    _progress: Option<Progress>,
     _program: Program,
     _weights: SharedWeights,
 ) -> Result<Box<dyn Backend>, Error> {

@@ -4,6 +4,7 @@
 //! [`Device`] runs it, and a [`Model`] feeds tokens through it, one [`Session`] per sequence. [`generate`]
 //! turns a prompt into text. No instruction set and no shader is named here.
 
+mod compare;
 pub mod config;
 pub mod device;
 mod error;
@@ -22,6 +23,7 @@ pub use bitnet_tokenizers as tokenizers;
 
 pub use bitnet_kernels::program::CacheType;
 pub use bitnet_kernels::{Candidate, KernelRecorder, Output, Want};
+pub use compare::{Comparison, compare};
 pub use config::{Architecture, Config};
 pub use device::Device;
 pub use error::{Error, Problem};

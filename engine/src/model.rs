@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use bitnet_gguf::Gguf;
+use bitnet_kernels::backend::SharedWeights;
 use bitnet_kernels::program::CacheType;
 use bitnet_kernels::{Backend, Batch, CacheId, Output, Segment, Want};
 
 use crate::config::Config;
-use crate::device::{self, Device};
+use crate::device::{self, Device, Progress};
 use crate::error::Error;
 use crate::plan::{self, Plan};
 
@@ -22,6 +23,8 @@ pub struct LoadOptions {
     pub cache_type: CacheType,
     /// Most tokens of a prompt in one forward pass.
     pub batch: usize,
+    /// Told of weights on their way to a GPU.
+    pub progress: Option<Progress>,
 }
 
 impl Default for LoadOptions {
@@ -31,6 +34,7 @@ impl Default for LoadOptions {
             threads: None,
             cache_type: CacheType::F16,
             batch: 512,
+            progress: None,
         }
     }
 }
@@ -89,7 +93,8 @@ impl Model {
     pub fn load(gguf: Arc<Gguf>, options: &LoadOptions) -> Result<Model, Error> {
         let plan = plan::plan(&gguf, options.cache_type)
             .map_err(|problems| Error::Incompatible { problems })?;
-        let backend = device::open(options.device, options.threads, plan.program.clone(), gguf)?;
+        let weights: SharedWeights = gguf;
+        let backend = device::open(options, &plan.program, &weights)?;
         Ok(Model {
             plan,
             backend,

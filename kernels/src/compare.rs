@@ -4,8 +4,22 @@
 //! that of one operation (and of the encoding just before it, which each does for itself).
 
 use crate::format::Encoding;
-use crate::program::Rows;
+use crate::program::{CacheType, Rows};
 use crate::{Backend, BackendError, Batch, Op, Program, Segment};
+
+/// Float results: sums in another order, and a GPU's division and square root, which may be 2.5 ULP off.
+pub const FLOAT_ERROR: f32 = 2e-5;
+
+/// A product after a norm: a value that lies on the edge between two integers may be rounded to either, once in
+/// some thousand, and changes a result by one part in 127 of one of its terms.
+pub const ROUNDING_ERROR: f32 = 4e-3;
+
+/// A value that lies on the edge between two halves may be rounded to either: one part in 2048 of it, and less of the
+/// largest softmax weight.
+pub const HALF_ERROR: f32 = 2.5e-4;
+
+/// Encoded values: one step of 127, at the most.
+pub const STEP_ERROR: f32 = 1.01 / 127.0;
 
 /// Part of the largest value within which encoded values stand for the same integer: below one step of 127, above
 /// what another rounding of a scale to binary16 makes.
@@ -30,6 +44,32 @@ pub struct OpDifference {
     pub apart: usize,
     /// The largest difference, over the largest value of the reference. NaN on one side counts as infinite.
     pub error: f32,
+}
+
+impl OpDifference {
+    /// The error that another order of sums and other roundings explain; more is a defect.
+    pub fn tolerance(&self, program: &Program) -> f32 {
+        match (self.op, self.encoding) {
+            (_, Encoding::I8 | Encoding::Q8K | Encoding::Q8_0) => STEP_ERROR,
+            ("linear" | "gated_linear" | "head", _) => ROUNDING_ERROR,
+            ("attention", _) if program.attention.round_weights => HALF_ERROR,
+            // Keys and queries are rounded to binary16, whose steps are up to one part in 1024.
+            ("rope_store", _) if program.cache_type == CacheType::F16 => 4.0 * HALF_ERROR,
+            _ => FLOAT_ERROR,
+        }
+    }
+
+    /// Whether the operation did what the reference's did, by [`OpDifference::tolerance`] and, for encoded rows, by the
+    /// number of other integers.
+    pub fn is_within(&self, program: &Program) -> bool {
+        let encoded = matches!(self.encoding, Encoding::I8 | Encoding::Q8K | Encoding::Q8_0);
+        let integers = match self.op {
+            // Integers of the very same floats.
+            "encode" => self.apart == 0,
+            _ => !encoded || self.apart * 500 <= self.values + 500,
+        };
+        self.error <= self.tolerance(program) && integers
+    }
 }
 
 /// Runs `tokens`, from position 0 of a new cache, on both backends, and compares what each operation writes.

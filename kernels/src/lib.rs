@@ -12,6 +12,7 @@ pub mod oracle;
 pub mod order;
 pub mod program;
 pub mod recorder;
+pub mod split;
 #[cfg(feature = "wgsl")]
 pub mod wgsl;
 

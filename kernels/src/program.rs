@@ -218,6 +218,25 @@ impl Op {
         }
     }
 
+    /// The buffers that the operation reads, those that it adds to among them.
+    pub fn inputs(&self) -> Vec<BufferId> {
+        match self {
+            Op::Embed { .. } => Vec::new(),
+            Op::Norm { x, .. } | Op::Encode { x, .. } | Op::Select { x, .. } => vec![*x],
+            Op::Linear {
+                products,
+                accumulate,
+            } => {
+                let sums = products.iter().filter(|_| *accumulate).map(|(_, out)| *out);
+                products.iter().map(|(p, _)| p.x).chain(sums).collect()
+            }
+            Op::GatedLinear { gate, up, .. } => vec![gate.x, up.x],
+            Op::RopeStore { q, k, v, .. } => vec![*q, *k, *v],
+            Op::Attention { q, .. } => vec![*q],
+            Op::Head { product, .. } => vec![product.x],
+        }
+    }
+
     /// The buffers that the operation writes, in the order of its fields.
     pub fn outputs(&self) -> Vec<BufferId> {
         match self {
@@ -262,6 +281,56 @@ impl Program {
     /// The description of a weight.
     pub fn weight(&self, id: WeightId) -> &WeightDesc {
         &self.weights[id.0 as usize]
+    }
+
+    /// The name of the operation at `index`, with its number among those of its kind: `attention#3` is the fourth
+    /// attention. `the end` behind the last.
+    pub fn op_name(&self, index: usize) -> String {
+        let Some(op) = self.ops.get(index) else {
+            return "the end".to_owned();
+        };
+        let before = &self.ops[..index];
+        let same = before.iter().filter(|other| other.name() == op.name());
+        format!("{}#{}", op.name(), same.count())
+    }
+
+    /// The index of an operation that is named as in [`Program::op_name`], or by its index; without a number it is the
+    /// first of its kind, and `end` is behind the last.
+    ///
+    /// # Errors
+    /// In words: what there is instead.
+    pub fn find_op(&self, text: &str) -> Result<usize, String> {
+        if text == "end" {
+            return Ok(self.ops.len());
+        }
+        if let Ok(index) = text.parse::<usize>() {
+            return match index <= self.ops.len() {
+                true => Ok(index),
+                false => Err(format!("there are {} operations", self.ops.len())),
+            };
+        }
+        let (name, number) = match text.split_once('#') {
+            Some((name, number)) => (name, number.parse::<usize>().ok()),
+            None => (text, Some(0)),
+        };
+        let of_kind = || (0..self.ops.len()).filter(|index| self.ops[*index].name() == name);
+        number
+            .and_then(|number| of_kind().nth(number))
+            .ok_or_else(|| match of_kind().count() {
+                0 => {
+                    let mut names: Vec<_> = self.ops.iter().map(Op::name).collect();
+                    names.sort_unstable();
+                    names.dedup();
+                    format!(
+                        "there is no operation `{name}`; there are {}",
+                        names.join(", ")
+                    )
+                }
+                count => format!(
+                    "`{name}` is there {count} times: {name}#0 to {name}#{}",
+                    count - 1
+                ),
+            })
     }
 
     /// Bytes that one position of one sequence takes in the cache, all layers together.

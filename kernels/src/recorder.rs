@@ -20,6 +20,13 @@ impl KernelRecorder {
         self.counts.iter().map(|(name, count)| (*name, *count))
     }
 
+    /// Takes over what another has noted.
+    pub fn absorb(&mut self, other: &mut KernelRecorder) {
+        for (kernel, count) in std::mem::take(&mut other.counts) {
+            *self.counts.entry(kernel).or_default() += count;
+        }
+    }
+
     /// Forgets everything noted so far.
     pub fn clear(&mut self) {
         self.counts.clear();

@@ -1,0 +1,264 @@
+//! [`Split`]: the first operations of a program on one backend, the rest on another.
+//!
+//! For bisecting: where a model's answer changes as the point moves, one of the two computes the operation at that point
+//! otherwise. Everything is copied at the point, so it is slow.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use crate::backend::{Batch, Output, Segment, Want};
+use crate::format::Encoding;
+use crate::oracle;
+use crate::program::{BufferId, Op, Program, Rows};
+use crate::{Backend, BackendError, CacheId, KernelRecorder};
+
+/// A program on two backends.
+pub struct Split {
+    first: Box<dyn Backend>,
+    second: Box<dyn Backend>,
+    /// The first operation that the second backend runs.
+    until: usize,
+    /// Operations before `until` that the second backend runs once more: their results cannot be copied.
+    again: Vec<usize>,
+    /// What each backend calls a cache.
+    caches: BTreeMap<CacheId, [CacheId; 2]>,
+    next_cache: u32,
+    /// Whether the latest operation ran on the second backend.
+    on_second: bool,
+    recorder: KernelRecorder,
+}
+
+impl Split {
+    /// Runs operations `..until` on `first`, the others on `second`. Both were made for the same program.
+    ///
+    /// # Panics
+    /// If `until` is more than the program's number of operations.
+    pub fn new(first: Box<dyn Backend>, second: Box<dyn Backend>, until: usize) -> Split {
+        let program = first.program();
+        assert!(
+            until <= program.ops.len(),
+            "{until} is behind the last operation"
+        );
+        let again = encoded_at(program, until);
+        Split {
+            first,
+            second,
+            until,
+            again,
+            caches: BTreeMap::new(),
+            next_cache: 0,
+            on_second: false,
+            recorder: KernelRecorder::default(),
+        }
+    }
+
+    fn caches_of(&self, id: CacheId) -> Result<[CacheId; 2], BackendError> {
+        let unknown = || BackendError::Batch(format!("there is no cache {}", id.0));
+        self.caches.get(&id).copied().ok_or_else(unknown)
+    }
+
+    /// The segments as the two backends know them.
+    fn segments(&self, segments: &[Segment]) -> Result<[Vec<Segment>; 2], BackendError> {
+        let mut both = [Vec::new(), Vec::new()];
+        for segment in segments {
+            for (own, cache) in both.iter_mut().zip(self.caches_of(segment.cache)?) {
+                own.push(Segment { cache, ..*segment });
+            }
+        }
+        Ok(both)
+    }
+
+    /// Gives the second backend what the first has computed for this batch.
+    fn hand_over(&mut self, batches: [&Batch<'_>; 2]) -> Result<(), BackendError> {
+        let program = self.first.program().clone();
+        let rows = |rows: Rows| match rows {
+            Rows::Batch => batches[0].tokens.len(),
+            Rows::Selected => batches[0].selected.len(),
+        };
+        // Makes room for every buffer.
+        self.first.run(batches[0], 0..0)?;
+        self.second.run(batches[1], 0..0)?;
+        for (id, desc) in program.buffers.iter().enumerate() {
+            let count = rows(desc.rows);
+            if desc.encoding == Encoding::F32 && count > 0 {
+                let id = BufferId(id as u32);
+                let values = self.first.read(id, count)?;
+                self.second.write(id, &values)?;
+            }
+        }
+        let stored = program.ops[..self.until].iter().filter_map(|op| match op {
+            Op::RopeStore { layer, .. } => Some(*layer),
+            _ => None,
+        });
+        for layer in stored {
+            for (from, to) in batches[0].segments.iter().zip(batches[1].segments) {
+                let (keys, values) =
+                    self.first
+                        .read_cache(from.cache, layer, from.start + from.len)?;
+                self.second.write_cache(to.cache, layer, &keys, &values)?;
+            }
+        }
+        for op in self.again.clone() {
+            self.second.run(batches[1], op..op + 1)?;
+        }
+        Ok(())
+    }
+
+    fn current(&mut self) -> &mut dyn Backend {
+        match self.on_second {
+            true => &mut *self.second,
+            false => &mut *self.first,
+        }
+    }
+}
+
+/// The operations before `until` that wrote what is encoded and will still be read.
+fn encoded_at(program: &Program, until: usize) -> Vec<usize> {
+    let encoded = |id: &BufferId| program.buffer(*id).encoding != Encoding::F32;
+    let mut again: Vec<usize> = Vec::new();
+    let mut written: Vec<BufferId> = Vec::new();
+    for op in &program.ops[until..] {
+        for id in op.inputs().iter().filter(|id| encoded(id)) {
+            if !written.contains(id) {
+                let before = &program.ops[..until];
+                again.extend(before.iter().rposition(|op| op.outputs().contains(id)));
+            }
+        }
+        written.extend(op.outputs());
+    }
+    again.sort_unstable();
+    again.dedup();
+    again
+}
+
+impl Backend for Split {
+    fn device(&self) -> String {
+        let program = self.first.program();
+        format!(
+            "{} until {}, then {}",
+            self.first.device(),
+            program.op_name(self.until),
+            self.second.device()
+        )
+    }
+
+    fn program(&self) -> &Program {
+        self.first.program()
+    }
+
+    fn create_cache(&mut self, positions: usize) -> Result<CacheId, BackendError> {
+        let pair = [
+            self.first.create_cache(positions)?,
+            self.second.create_cache(positions)?,
+        ];
+        let id = CacheId(self.next_cache);
+        self.next_cache += 1;
+        self.caches.insert(id, pair);
+        Ok(id)
+    }
+
+    fn drop_cache(&mut self, cache: CacheId) {
+        if let Some([first, second]) = self.caches.remove(&cache) {
+            self.first.drop_cache(first);
+            self.second.drop_cache(second);
+        }
+    }
+
+    fn forward(
+        &mut self,
+        batch: &Batch<'_>,
+        want: Want,
+        out: &mut Output,
+    ) -> Result<(), BackendError> {
+        out.logits.clear();
+        out.top.clear();
+        let batch = &Batch {
+            selected: match want {
+                Want::Nothing => &[],
+                _ => batch.selected,
+            },
+            ..*batch
+        };
+        let program = self.first.program();
+        let (count, vocabulary) = (program.ops.len(), program.vocabulary);
+        let logits = program.ops.iter().find_map(|op| match op {
+            Op::Head { logits, .. } => Some(*logits),
+            _ => None,
+        });
+        self.run(batch, 0..count)?;
+        let rows = batch.selected.len();
+        if let Some(logits) = logits.filter(|_| rows > 0) {
+            out.logits = self.read(logits, rows)?;
+        }
+        if let Want::Top(k) = want {
+            for row in out.logits.chunks(vocabulary) {
+                out.top.extend(oracle::top(row, k.min(vocabulary)));
+            }
+            out.logits.clear();
+        }
+        Ok(())
+    }
+
+    fn run(&mut self, batch: &Batch<'_>, ops: Range<usize>) -> Result<(), BackendError> {
+        let segments = self.segments(batch.segments)?;
+        let [first, second] = segments
+            .each_ref()
+            .map(|segments| Batch { segments, ..*batch });
+        let before = ops.start.min(self.until)..ops.end.min(self.until);
+        let after = ops.start.max(self.until)..ops.end.max(self.until);
+        if !before.is_empty() || ops.is_empty() {
+            self.first.run(&first, before)?;
+            self.on_second = false;
+        }
+        if !after.is_empty() {
+            if !self.on_second {
+                self.hand_over([&first, &second])?;
+            }
+            self.second.run(&second, after)?;
+            self.on_second = true;
+        }
+        self.recorder.absorb(self.first.recorder());
+        self.recorder.absorb(self.second.recorder());
+        Ok(())
+    }
+
+    fn read(&mut self, buffer: BufferId, rows: usize) -> Result<Vec<f32>, BackendError> {
+        self.current().read(buffer, rows)
+    }
+
+    fn write(&mut self, buffer: BufferId, values: &[f32]) -> Result<(), BackendError> {
+        self.current().write(buffer, values)
+    }
+
+    fn read_cache(
+        &mut self,
+        cache: CacheId,
+        layer: usize,
+        positions: usize,
+    ) -> Result<(Vec<f32>, Vec<f32>), BackendError> {
+        let [first, second] = self.caches_of(cache)?;
+        let on_first = self.first.program().ops[..self.until]
+            .iter()
+            .any(|op| matches!(op, Op::RopeStore { layer: at, .. } if *at == layer));
+        match on_first {
+            true => self.first.read_cache(first, layer, positions),
+            false => self.second.read_cache(second, layer, positions),
+        }
+    }
+
+    fn write_cache(
+        &mut self,
+        cache: CacheId,
+        layer: usize,
+        keys: &[f32],
+        values: &[f32],
+    ) -> Result<(), BackendError> {
+        let [first, second] = self.caches_of(cache)?;
+        self.first.write_cache(first, layer, keys, values)?;
+        self.second.write_cache(second, layer, keys, values)
+    }
+
+    fn recorder(&mut self) -> &mut KernelRecorder {
+        &mut self.recorder
+    }
+}
