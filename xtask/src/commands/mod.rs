@@ -4,6 +4,7 @@
 pub mod clean_cache;
 pub mod docs;
 pub mod download_model;
+pub mod fetch_cpp;
 pub mod fetch_models;
 pub mod gen_fixtures;
 mod lane_args;
@@ -31,6 +32,8 @@ pub enum Command {
     SetupCppAuto(setup_cpp_auto::Args),
     /// Check the reference lanes, and build what is missing where that is allowed
     Preflight(preflight::Args),
+    /// Clone and build a named version of a C++ reference with its own CMake
+    FetchCpp(fetch_cpp::Args),
     /// Write a synthetic model with random ternary weights
     GenFixtures(gen_fixtures::Args),
     /// Write the generated GPU kernels, or check that the committed ones are in step with their sources
@@ -53,6 +56,7 @@ impl Command {
             Self::FetchModels(args) => fetch_models::run(&args),
             Self::SetupCppAuto(args) => setup_cpp_auto::run(&args),
             Self::Preflight(args) => preflight::run(&args),
+            Self::FetchCpp(args) => fetch_cpp::run(&args),
             Self::GenFixtures(args) => gen_fixtures::run(&args),
             Self::Shaders(args) => shaders::run(&args),
             Self::CleanCache(args) => clean_cache::run(&args),

@@ -93,6 +93,16 @@ pub enum SetupError {
         /// The file.
         path: PathBuf,
     },
+    /// The repository does not have the version.
+    #[error(
+        "{repo} has no branch or tag `{tag}`\n\nSolution: choose one of git ls-remote --tags --heads {repo}"
+    )]
+    NoSuchVersion {
+        /// The repository.
+        repo: String,
+        /// What was asked for.
+        tag: String,
+    },
     /// A named installation is no such thing.
     #[error("{variable}={path}: {problem}", path = path.display())]
     Installation {
@@ -130,7 +140,7 @@ impl SetupError {
     /// The exit code that stands for it.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Unavailable { .. } => Exit::Usage,
+            Self::Unavailable { .. } | Self::NoSuchVersion { .. } => Exit::Usage,
             Self::Network { .. } => Exit::RepairNetwork,
             Self::Permission { .. } => Exit::RepairPermission,
             Self::MissingTool { .. } | Self::Build { .. } => Exit::RepairBuild,

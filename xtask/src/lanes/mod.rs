@@ -14,6 +14,7 @@
 
 mod check;
 mod error;
+pub mod fetched;
 mod fingerprint;
 mod folder;
 mod installation;

@@ -66,18 +66,18 @@ impl Package {
             .arg(manifest);
         let what = format!("fetch {} and what the lane is built with", self.words());
         runner.run(&what, &mut command).map_err(network_or_build)?;
-        self.archive()
+        self.archive_below(&cargo_home().join("registry/cache"))
     }
 
-    fn archive(&self) -> Result<PathBuf, SetupError> {
-        let registries = cargo_home().join("registry/cache");
+    /// The package's archive in any of cargo's registries, if its checksum is the pinned one.
+    fn archive_below(&self, registries: &Path) -> Result<PathBuf, SetupError> {
         let file = format!("{}-{}.crate", self.name, self.version);
         let mut problem = format!(
             "cargo fetched it, but there is no {file} below {}; a vendored registry cannot be used",
             registries.display()
         );
-        let mut path = registries.clone();
-        for registry in fs::read_dir(&registries).into_iter().flatten().flatten() {
+        let mut path = registries.to_owned();
+        for registry in fs::read_dir(registries).into_iter().flatten().flatten() {
             let archive = registry.path().join(&file);
             if !archive.is_file() {
                 continue;
@@ -135,6 +135,31 @@ mod tests {
             assert!(package.version.starts_with("0."), "{package:?}");
             assert_eq!(package.checksum.len(), 64, "{package:?}");
         }
+    }
+
+    #[test]
+    fn only_an_archive_with_the_pinned_checksum_is_used() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let package = Package {
+            name: "a".into(),
+            version: "1.0.0".into(),
+            checksum: digest::of_bytes(b"source"),
+        };
+        let find = || package.archive_below(folder.path());
+        assert!(
+            find()
+                .expect_err("absent")
+                .to_string()
+                .contains("no a-1.0.0.crate")
+        );
+        let archive = folder.path().join("index/a-1.0.0.crate");
+        fs::create_dir(folder.path().join("index")).expect("created");
+        fs::write(&archive, b"other").expect("written");
+        let error = find().expect_err("another source");
+        assert_eq!(error.exit(), crate::Exit::HashMismatch);
+        assert!(error.to_string().contains(&package.checksum), "{error}");
+        fs::write(&archive, b"source").expect("written");
+        assert_eq!(find().expect("the source"), archive);
     }
 
     #[test]
