@@ -7,11 +7,17 @@
 //! same weights in an encoding that it reads. Nothing here builds C++ code:
 //! that is `xtask`'s.
 
+pub mod comparison;
 pub mod digest;
 pub mod lane;
 pub mod layers;
 pub mod metrics;
+pub mod ours;
+pub mod prompt;
 pub mod receipt;
+pub mod report;
+pub mod suite;
+pub mod summary;
 pub mod trajectory;
 pub mod transcode;
 pub mod verdict;

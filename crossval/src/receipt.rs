@@ -7,9 +7,9 @@ use std::path::Path;
 use bitnet_tokenizers::TokenizerAuthority;
 use serde::{Deserialize, Serialize};
 
-use crate::layers::LayerDistance;
-use crate::metrics::LogitsDistance;
-use crate::verdict::{Spread, Thresholds, Verdict};
+use crate::comparison::{Comparison, TokenCheck};
+use crate::layers::{LayerDistance, LayerSpread};
+use crate::verdict::{Spread, Thresholds};
 
 /// The schema that is written.
 pub const SCHEMA_VERSION: u32 = 2;
@@ -43,6 +43,9 @@ pub struct PositionMetrics {
     /// Whether the position is within bounds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub passed: Option<bool>,
+    /// The reference's mean squared distance to itself here: the largest of what was varied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own_mse: Option<f64>,
 }
 
 /// How the two best tokens compare.
@@ -114,6 +117,18 @@ pub struct Generated {
     pub first_difference: Option<usize>,
 }
 
+impl Generated {
+    /// What came of the two sides.
+    pub fn new(rust: Vec<u32>, cpp: Vec<u32>) -> Self {
+        let first_difference = rust.iter().zip(&cpp).position(|(rust, cpp)| rust != cpp);
+        Self {
+            rust,
+            cpp,
+            first_difference,
+        }
+    }
+}
+
 /// A parity receipt.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ParityReceipt {
@@ -159,6 +174,12 @@ pub struct ParityReceipt {
     /// The residual stream, layer by layer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub layers: Vec<LayerDistance>,
+    /// Our head on the reference's last layer, against its logits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head: Option<LayerSpread>,
+    /// Whether the reference's tokenizer made the same tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_check: Option<TokenCheck>,
     /// The greedy continuations.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generated: Option<Generated>,
@@ -203,35 +224,60 @@ impl ParityReceipt {
             reference: None,
             own_distance: BTreeMap::new(),
             layers: Vec::new(),
+            head: None,
+            token_check: None,
             generated: None,
             transcoded: None,
             timings_ms: BTreeMap::new(),
         }
     }
 
-    /// Enters the distances and what was made of them.
-    pub fn set_outcome(
-        &mut self,
-        rows: &[LogitsDistance],
-        verdict: &Verdict,
-        first_layer: Option<usize>,
-    ) {
-        let spread = Spread::of(rows);
-        self.positions = rows.len();
-        self.rows = rows
-            .iter()
-            .enumerate()
-            .map(|(pos, row)| entry(pos, row, verdict))
+    /// Enters what was found.
+    pub fn set_comparison(&mut self, found: Comparison) {
+        let spread = Spread::of(&found.rows);
+        self.positions = found.rows.len();
+        self.rows = (0..found.rows.len())
+            .map(|pos| entry(pos, &found))
             .collect();
         self.summary = Summary {
-            all_passed: verdict.passed(),
-            first_divergence: verdict.first_divergence,
+            all_passed: found.verdict.passed(),
+            first_divergence: found.verdict.first_divergence,
             mean_mse: spread.mean_mse,
             mean_kl: Some(spread.mean_kl),
             min_cosine: Some(spread.min_cosine),
-            first_layer,
-            reasons: verdict.reasons.clone(),
+            first_layer: found.first_layer(),
+            reasons: found.verdict.reasons.clone(),
         };
+        self.own_distance = found.own_distance();
+        self.reference = Some(found.reference);
+        self.layers = found.layers;
+        self.head = Some(found.head);
+        self.token_check = Some(found.token_check);
+        self.generated = Some(found.generated);
+        self.transcoded = found.transcoded;
+        self.timings_ms = found.timings_ms;
+    }
+
+    /// Our distance from the reference.
+    pub fn spread(&self) -> Spread {
+        let count = self.rows.len().max(1) as f64;
+        self.rows.iter().fold(Spread::ZERO, |sum, row| {
+            let kl = row.kl.unwrap_or(0.0);
+            Spread {
+                mean_mse: sum.mean_mse + row.mse / count,
+                max_mse: sum.max_mse.max(row.mse),
+                mean_nmse: sum.mean_nmse + row.nmse.unwrap_or(0.0) / count,
+                min_cosine: sum.min_cosine.min(row.cosine.unwrap_or(1.0)),
+                mean_kl: sum.mean_kl + kl / count,
+                max_kl: sum.max_kl.max(kl),
+                min_top5: sum.min_top5.min(row.topk_agree.unwrap_or(1.0)),
+            }
+        })
+    }
+
+    /// Enters that nothing could be compared.
+    pub fn set_failure(&mut self, why: impl Into<String>) {
+        self.summary.reasons = vec![why.into()];
     }
 
     /// The schema by what is there: `2.0.0` or `1.0.0`.
@@ -268,7 +314,12 @@ impl ParityReceipt {
     }
 }
 
-fn entry(pos: usize, row: &LogitsDistance, verdict: &Verdict) -> PositionMetrics {
+fn entry(pos: usize, found: &Comparison) -> PositionMetrics {
+    let row = &found.rows[pos];
+    let own = found
+        .own
+        .values()
+        .filter_map(|rows| Some(rows.get(pos)?.mse));
     PositionMetrics {
         pos,
         mse: row.mse,
@@ -279,12 +330,13 @@ fn entry(pos: usize, row: &LogitsDistance, verdict: &Verdict) -> PositionMetrics
         top5_cpp: row.top5_theirs.clone(),
         nmse: Some(row.nmse),
         cosine: Some(row.cosine),
-        choice: Some(match (row.same_choice(), verdict.near_ties[pos]) {
+        choice: Some(match (row.same_choice(), found.verdict.near_ties[pos]) {
             (true, _) => Choice::Same,
             (false, true) => Choice::NearTie,
             (false, false) => Choice::Different,
         }),
-        passed: Some(verdict.rows[pos]),
+        passed: Some(found.verdict.rows[pos]),
+        own_mse: own.reduce(f64::max),
     }
 }
 
@@ -340,14 +392,7 @@ mod tests {
         let mut receipt = ParityReceipt::new("model.gguf", "bitnet", "What is 2+2?");
         receipt.tokenizer_authority = Some(authority());
         receipt.prompt_template = Some("instruct".into());
-        let row = LogitsDistance::between(&[1.0, 2.0], &[1.0, 2.0]);
-        let verdict = Verdict::of(
-            std::slice::from_ref(&row),
-            Spread::ZERO,
-            Thresholds::default(),
-            None,
-        );
-        receipt.set_outcome(&[row], &verdict, None);
+        receipt.set_failure("llama.cpp lane: the process ended");
         receipt.write(&path).unwrap();
         assert_eq!(ParityReceipt::read(&path).unwrap(), receipt);
         assert_eq!((receipt.version, receipt.infer_version()), (2, "2.0.0"));

@@ -8,7 +8,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::layers::LayerFinding;
+use crate::layers::PartFinding;
 use crate::metrics::LogitsDistance;
 use crate::trajectory::Trajectory;
 
@@ -129,12 +129,12 @@ impl Verdict {
     }
 
     /// Judges `rows` by the `thresholds` or by the reference's `own` distance, whichever is wider, and by
-    /// what the layers showed.
+    /// the part of the model that was found to compute something else.
     pub fn of(
         rows: &[LogitsDistance],
         own: Spread,
         thresholds: Thresholds,
-        layers: Option<&LayerFinding>,
+        part: Option<&PartFinding>,
     ) -> Self {
         let bound = own.wider(Spread {
             mean_mse: thresholds.mse,
@@ -161,7 +161,7 @@ impl Verdict {
             let bound = bound.mean_mse;
             reasons.push(format!("mean MSE {mean:.2e} is above {bound:.2e}"));
         }
-        reasons.extend(layers.map(ToString::to_string));
+        reasons.extend(part.map(ToString::to_string));
         Self {
             first_divergence: within.iter().position(|ok| !ok),
             near_ties: rows.iter().map(near).collect(),

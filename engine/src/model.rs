@@ -95,11 +95,16 @@ impl Model {
             .map_err(|problems| Error::Incompatible { problems })?;
         let weights: SharedWeights = gguf;
         let backend = device::open(options, &plan.program, &weights)?;
-        Ok(Model {
+        Ok(Model::on(plan, backend, options.batch))
+    }
+
+    /// A plan whose program is on a device already; at most `batch` tokens of a prompt in one forward pass.
+    pub fn on(plan: Plan, backend: Box<dyn Backend>, batch: usize) -> Model {
+        Model {
             plan,
             backend,
-            batch: options.batch.max(1),
-        })
+            batch: batch.max(1),
+        }
     }
 
     /// The model's shape.

@@ -1,4 +1,4 @@
-//! Tokenizer loading, discovery and token accounting.
+//! Tokenizer loading, discovery, prompt templates and token accounting.
 //!
 //! A [`Tokenizer`] comes out of a GGUF file, a `tokenizer.json`, or a LLaMA-3 `tokenizer.model`; [`discovery`] finds
 //! the one that belongs to a model, and a [`TokenizerAuthority`] says which it was. Nothing here knows what a model computes.
@@ -14,10 +14,12 @@ mod pre_tokenizer;
 mod sentencepiece;
 mod special;
 mod stream;
+mod template;
 mod tiktoken;
 mod tokenizer;
 
 pub use authority::{AuthorityMismatch, TokenizerAuthority};
 pub use error::Error;
 pub use stream::StreamDecoder;
+pub use template::{Evidence, PromptTemplate, TemplateChoice};
 pub use tokenizer::{Encode, Special, Tokenizer};

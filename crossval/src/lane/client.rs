@@ -161,6 +161,11 @@ impl Client {
         Ok(client)
     }
 
+    /// Which lane it is.
+    pub fn lane(&self) -> Lane {
+        self.lane
+    }
+
     /// What the lane said about itself.
     pub fn hello(&self) -> &Hello {
         &self.hello

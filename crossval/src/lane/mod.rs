@@ -38,6 +38,14 @@ impl Lane {
         }
     }
 
+    /// The reference as headings write it.
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::BitnetCpp => "BitNet.cpp",
+            Self::LlamaCpp => "llama.cpp",
+        }
+    }
+
     /// The short name in receipts and file names.
     pub const fn backend(self) -> &'static str {
         match self {

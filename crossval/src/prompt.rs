@@ -1,0 +1,146 @@
+//! What both sides are asked: token ids, and where they come from.
+
+use std::path::Path;
+
+use bitnet_engine::gguf::Gguf;
+use bitnet_engine::tokenizers::discovery::{TokenizerDiscovery, TokenizerNotFound};
+use bitnet_engine::tokenizers::{
+    Encode, Error as TokenizerError, Evidence, PromptTemplate, Special, TemplateChoice, Tokenizer,
+    TokenizerAuthority,
+};
+use bitnet_lane_protocol::message::TokenizeRequest;
+
+use crate::digest;
+
+/// A prompt as tokens.
+#[derive(Debug, Clone)]
+pub struct Prompt {
+    /// The ids; at least one.
+    pub tokens: Vec<u32>,
+    /// The text that they were made of; `None` when ids were given by hand.
+    pub text: Option<PromptText>,
+    /// Which tokenizer made them.
+    pub authority: TokenizerAuthority,
+}
+
+/// A text and how it was encoded.
+#[derive(Debug, Clone)]
+pub struct PromptText {
+    /// After its template.
+    pub text: String,
+    /// The template.
+    pub template: PromptTemplate,
+    /// How the template is known, unless it was given.
+    pub evidence: Option<Evidence>,
+    /// Whether the token that begins a text went before it.
+    pub bos: bool,
+}
+
+/// Why there are no tokens.
+#[derive(Debug, thiserror::Error)]
+pub enum PromptError {
+    /// The model file is not sound.
+    #[error("cannot read the model: {0}")]
+    Model(#[from] bitnet_engine::gguf::Error),
+    /// No tokenizer anywhere.
+    #[error("{0}\n\nA model without a tokenizer can be compared by token ids: --tokens 1,2,3")]
+    NoTokenizer(#[from] TokenizerNotFound),
+    /// The tokenizer is broken.
+    #[error("cannot read the tokenizer: {0}")]
+    Tokenizer(#[from] TokenizerError),
+    /// Its file cannot be hashed.
+    #[error("cannot read the tokenizer: {0}")]
+    Hash(#[from] std::io::Error),
+    /// An empty prompt.
+    #[error("the prompt has no tokens; give at least one")]
+    Empty,
+}
+
+impl Prompt {
+    /// Ids given by hand.
+    ///
+    /// # Errors
+    /// There are none.
+    pub fn of_ids(tokens: Vec<u32>) -> Result<Self, PromptError> {
+        if tokens.is_empty() {
+            return Err(PromptError::Empty);
+        }
+        let authority = TokenizerAuthority {
+            source: "token_ids".to_owned(),
+            path: "--tokens".to_owned(),
+            file_hash: None,
+            config_hash: digest::of_bytes(ids(&tokens).as_bytes()),
+            token_count: tokens.len(),
+        };
+        Ok(Self {
+            tokens,
+            text: None,
+            authority,
+        })
+    }
+
+    /// Encodes `prompt` for `model` with the tokenizer named, or the one that discovery finds.
+    ///
+    /// # Errors
+    /// There is no tokenizer, or the text has no tokens.
+    pub fn of_text(
+        model: &Path,
+        tokenizer: Option<&Path>,
+        choice: TemplateChoice,
+        system: Option<&str>,
+        prompt: &str,
+    ) -> Result<Self, PromptError> {
+        let gguf = Gguf::open(model)?;
+        let source = TokenizerDiscovery::new(model).discover(tokenizer, &gguf)?;
+        let tokenizer = match source.path() {
+            None => Tokenizer::from_gguf(&gguf)?,
+            Some(path) => Tokenizer::from_file(path)?,
+        };
+        let (template, evidence) = choice.resolve(&gguf, &tokenizer, model);
+        let text = template.apply(prompt, system);
+        let bos = tokenizer.add_bos();
+        let special = template.special();
+        let tokens = tokenizer.encode(&text, Encode { bos, special })?;
+        if tokens.is_empty() {
+            return Err(PromptError::Empty);
+        }
+        let authority = TokenizerAuthority::of(&tokenizer, &source, model, tokens.len())?;
+        Ok(Self {
+            tokens,
+            text: Some(PromptText {
+                text,
+                template,
+                evidence,
+                bos,
+            }),
+            authority,
+        })
+    }
+
+    /// The prompt for people: its text, or its ids.
+    pub fn shown(&self) -> String {
+        self.text
+            .as_ref()
+            .map_or_else(|| ids(&self.tokens), |text| text.text.clone())
+    }
+}
+
+impl PromptText {
+    /// The same question to a reference's tokenizer.
+    pub fn request(&self) -> TokenizeRequest {
+        TokenizeRequest {
+            text: self.text.clone(),
+            add_special: self.bos,
+            parse_special: self.template.special() == Special::Parse,
+        }
+    }
+}
+
+/// Ids as a list, as `--tokens` takes them.
+pub fn ids(tokens: &[u32]) -> String {
+    tokens
+        .iter()
+        .map(u32::to_string)
+        .collect::<Vec<_>>()
+        .join(",")
+}
