@@ -7,11 +7,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+pub use bitnet_engine::CacheType;
 use bitnet_engine::gguf::Gguf;
 use bitnet_engine::kernels::backend::{Backend, Batch, CacheId, Segment};
 use bitnet_engine::kernels::oracle::argmax;
 use bitnet_engine::kernels::program::{BufferId, Op};
-use bitnet_engine::{CacheType, Device, Error, LoadOptions, Model, Output, Want};
+use bitnet_engine::{Device, Error, LoadOptions, Model, Output, Want};
 
 use crate::trajectory::Trajectory;
 

@@ -252,12 +252,14 @@ fn lane_lines(
             lines.line(metric.title(), format!("{ours} (to itself: {own})"))?;
         }
         if let Some(generated) = &receipt.generated {
-            let (same, all) = (generated.first_difference, generated.cpp.len());
-            let shown = same.map_or(format!("all {all} tokens the same"), |at| {
-                format!(
-                    "{at} of {all} tokens the same, then a choice within the noise or out of bounds"
-                )
-            });
+            let all = generated.cpp.len();
+            let shown = match generated.first_difference {
+                None => format!("all {all} tokens the same"),
+                Some(at) if summary.all_passed => {
+                    format!("{at} of {all} tokens the same, then a near tie")
+                }
+                Some(at) => format!("{at} of {all} tokens the same"),
+            };
             lines.line("Greedy", shown)?;
         }
     }

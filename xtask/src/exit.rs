@@ -2,6 +2,9 @@
 
 use std::process::ExitCode;
 
+use bitnet_crossval::prompt::PromptError;
+
+use crate::UsageError;
 use crate::commands::tokenizer::TokenizerError;
 use crate::download::{DownloadError, HubFileError, TokenFormatError};
 use crate::lanes::SetupError;
@@ -119,6 +122,9 @@ impl Exit {
         }
         if let Some(error) = cause.downcast_ref::<SetupError>() {
             return Some(error.exit());
+        }
+        if cause.is::<UsageError>() || cause.is::<PromptError>() {
+            return Some(Self::Usage);
         }
         if cause.is::<TokenFormatError>() {
             return Some(Self::Auth);

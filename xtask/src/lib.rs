@@ -27,6 +27,11 @@ pub struct Cli {
     pub command: commands::Command,
 }
 
+/// The command line was understood, but names something that cannot be worked with.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct UsageError(pub String);
+
 /// An error as a person reads it: what went wrong, its causes, and what to do. A message of several lines is kept whole,
 /// with its cause after it; one-line messages are joined.
 pub fn describe(error: &anyhow::Error) -> String {

@@ -1,6 +1,7 @@
 //! The root of this repository, found from where the user stands.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// The folder at or above `start` that holds the workspace's `Cargo.toml`.
 pub fn root_above(start: &Path) -> Option<PathBuf> {
@@ -22,6 +23,17 @@ pub fn root() -> anyhow::Result<PathBuf> {
             here.display()
         )
     })
+}
+
+/// The commit that is checked out here, where there is a repository and a git to ask.
+pub fn commit() -> Option<String> {
+    let asked = Command::new("git")
+        .args(["rev-parse", "HEAD"])
+        .output()
+        .ok()?;
+    let said = String::from_utf8(asked.stdout).ok()?;
+    let hash = said.trim();
+    (asked.status.success() && !hash.is_empty()).then(|| hash.to_owned())
 }
 
 fn is_root(folder: &Path) -> bool {

@@ -2,12 +2,15 @@
 //! calling the library; `Ok(code)` is the exit code, an `Err` is printed and mapped by [`Exit::of`](crate::Exit::of).
 
 pub mod clean_cache;
+pub mod crossval;
 pub mod docs;
 pub mod download_model;
 pub mod fetch_cpp;
 pub mod fetch_models;
 pub mod gen_fixtures;
 mod lane_args;
+mod parity_args;
+pub mod parity_both;
 pub mod preflight;
 pub mod setup_cpp_auto;
 pub mod shaders;
@@ -17,6 +20,7 @@ mod transfer_args;
 use std::process::ExitCode;
 
 pub use lane_args::{LaneArgs, RepairArgs};
+pub use parity_args::ParityArgs;
 pub use transfer_args::TransferArgs;
 
 /// Every subcommand, in the order of `--help`.
@@ -34,6 +38,12 @@ pub enum Command {
     Preflight(preflight::Args),
     /// Clone and build a named version of a C++ reference with its own CMake
     FetchCpp(fetch_cpp::Args),
+    /// Compare one model and one prompt with both references: two receipts and a summary
+    ParityBoth(parity_both::Args),
+    /// Run the parity suite over the models given, or the one found in models/ or the cache
+    Crossval(crossval::Args),
+    /// Build what is missing of the lanes, then run the parity suite over every model at hand
+    FullCrossval(crossval::Args),
     /// Write a synthetic model with random ternary weights
     GenFixtures(gen_fixtures::Args),
     /// Write the generated GPU kernels, or check that the committed ones are in step with their sources
@@ -57,6 +67,9 @@ impl Command {
             Self::SetupCppAuto(args) => setup_cpp_auto::run(&args),
             Self::Preflight(args) => preflight::run(&args),
             Self::FetchCpp(args) => fetch_cpp::run(&args),
+            Self::ParityBoth(args) => parity_both::run(&args),
+            Self::Crossval(args) => crossval::run(&args),
+            Self::FullCrossval(args) => crossval::run_full(&args),
             Self::GenFixtures(args) => gen_fixtures::run(&args),
             Self::Shaders(args) => shaders::run(&args),
             Self::CleanCache(args) => clean_cache::run(&args),

@@ -1,0 +1,173 @@
+//! `xtask crossval` and `xtask full-crossval`: the parity suite over several models on both lanes, one receipt.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use bitnet_crossval::lane::Home;
+use bitnet_crossval::receipt::write_json;
+use bitnet_crossval::suite::{Status, Suite, SuiteReceipt, SuiteRun, models_in};
+use bitnet_tokenizers::discovery::ModelDiscovery;
+
+use super::parity_args::ParityArgs;
+use super::{LaneArgs, RepairArgs};
+use crate::lanes::RepairMode;
+use crate::{Exit, UsageError, workspace};
+
+/// Flags of `xtask crossval` and `xtask full-crossval`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// A model; may be given several times
+    #[arg(long, value_name = "FILE")]
+    pub model: Vec<PathBuf>,
+
+    /// The receipt
+    #[arg(long, value_name = "FILE", default_value = "ci/parity.json")]
+    pub receipt: PathBuf,
+
+    /// Which lanes and how much to tell.
+    #[command(flatten)]
+    pub lanes: LaneArgs,
+
+    /// Whether to build lanes.
+    #[command(flatten)]
+    pub repair: RepairArgs,
+
+    /// Bounds and limits.
+    #[command(flatten)]
+    pub parity: ParityArgs,
+}
+
+/// The models given, or the one that discovery finds, or else those of the repository. Builds lanes only when told to.
+///
+/// # Errors
+/// A lane that is missing, or a model that cannot be read.
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let models = match args.model.as_slice() {
+        [] => match discovered()? {
+            Some(model) => vec![model],
+            None => of_repository()?,
+        },
+        given => given.to_vec(),
+    };
+    let mode = args.repair.repair.unwrap_or(RepairMode::Never);
+    suite(args, &models, mode)
+}
+
+/// The models of the repository, the one that discovery finds, and those given. Builds lanes where that is allowed.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_full(args: &Args) -> anyhow::Result<ExitCode> {
+    let mut models = of_repository()?;
+    models.extend(discovered()?);
+    models.extend(args.model.iter().cloned());
+    suite(args, &models, args.repair.mode())
+}
+
+fn discovered() -> anyhow::Result<Option<PathBuf>> {
+    let source = ModelDiscovery::from_environment().discover(None)?;
+    Ok(source.path().map(Path::to_owned))
+}
+
+/// The golden models and the demo model.
+fn of_repository() -> anyhow::Result<Vec<PathBuf>> {
+    let root = workspace::root()?;
+    let golden = root.join("fixtures/golden");
+    let mut models =
+        models_in(&golden).with_context(|| format!("cannot read {}", golden.display()))?;
+    models.push(root.join("demo/demo.gguf"));
+    let here = std::env::current_dir()?;
+    let relative = |path: PathBuf| {
+        path.strip_prefix(&here)
+            .map_or(path.clone(), Path::to_owned)
+    };
+    Ok(models.into_iter().map(relative).collect())
+}
+
+fn suite(args: &Args, models: &[PathBuf], mode: RepairMode) -> anyhow::Result<ExitCode> {
+    if let Some(missing) = models.iter().find(|model| !model.is_file()) {
+        return Err(UsageError(format!("Model not found: {}", missing.display())).into());
+    }
+    let home = ready(args, mode)?;
+    let lanes = args.lanes.lanes();
+    let scratch = tempfile::tempdir().context("cannot create a temporary folder")?;
+    let suite = Suite {
+        home: &home,
+        lanes: &lanes,
+        limits: args.parity.limits(),
+        threads: args.parity.threads,
+        thresholds: args.parity.thresholds(),
+        scratch: scratch.path(),
+    };
+    let mut runs = Vec::new();
+    for model in models {
+        for lane in suite.lanes {
+            let run = suite
+                .run(*lane, model)
+                .with_context(|| format!("model {}", model.display()))?;
+            tell(lane.reference(), &run);
+            runs.push(run);
+        }
+    }
+    let commit = workspace::commit().unwrap_or_else(|| "unknown".to_owned());
+    let receipt = SuiteReceipt::new(commit, runs);
+    write_json(&args.receipt, &receipt)
+        .with_context(|| format!("cannot write {}", args.receipt.display()))?;
+    let count = |status| {
+        receipt
+            .runs
+            .iter()
+            .filter(|run| run.status == status)
+            .count()
+    };
+    println!(
+        "{} passed, {} failed, {} that the reference cannot read; receipt: {}",
+        count(Status::Pass),
+        count(Status::Fail),
+        count(Status::Unreadable),
+        args.receipt.display()
+    );
+    Ok(match receipt.status {
+        Status::Pass => Exit::Success,
+        Status::Fail | Status::Unreadable => Exit::Failure,
+    }
+    .into())
+}
+
+fn ready(args: &Args, mode: RepairMode) -> anyhow::Result<Home> {
+    let provision = args.lanes.provision()?;
+    for lane in args.lanes.lanes() {
+        provision.ensure(lane, mode)?;
+    }
+    Ok(provision.home().clone())
+}
+
+fn tell(reference: &str, run: &SuiteRun) {
+    let status = match run.status {
+        Status::Pass => "pass",
+        Status::Fail => "FAIL",
+        Status::Unreadable => "unreadable",
+    };
+    print!("{reference:<11} {:<10} {}", status, run.model);
+    if let Some(transcoded) = &run.transcoded_to {
+        print!(" as {transcoded}");
+    }
+    if let Some(m) = run.metrics {
+        print!(
+            ": MSE {:.1e} (to itself {:.1e}), cosine {:.6}, greedy {}",
+            m.logits_mse,
+            m.own_mse,
+            m.logits_cosine_similarity,
+            if m.greedy_exact_match {
+                "the same"
+            } else {
+                "parts at a near tie"
+            },
+        );
+    }
+    println!();
+    for reason in &run.reasons {
+        println!("    {}", reason.replace('\n', "\n    "));
+    }
+}

@@ -1,0 +1,356 @@
+//! `xtask parity-both`: one model and one prompt through both references and our engine, two receipts, one summary.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::thread;
+
+use anyhow::Context as _;
+use bitnet_crossval::comparison::{
+    Comparison, ComparisonError, Question, TokenCheck, Transcode, compare,
+};
+use bitnet_crossval::lane::{Home, Lane, Limits};
+use bitnet_crossval::ours::{CacheType, Ours};
+use bitnet_crossval::prompt::{Prompt, ids};
+use bitnet_crossval::receipt::ParityReceipt;
+use bitnet_crossval::summary::{LaneResult, Metric, Summary};
+use bitnet_crossval::{digest, report};
+use bitnet_tokenizers::TemplateChoice;
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
+
+use super::parity_args::ParityArgs;
+use super::{LaneArgs, RepairArgs};
+use crate::{Exit, UsageError, workspace};
+
+/// Flags of `xtask parity-both`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The model
+    #[arg(long, visible_alias = "model", value_name = "FILE")]
+    pub model_gguf: PathBuf,
+
+    /// Its tokenizer; without it: inside the model, beside it, in the folder above
+    #[arg(long, value_name = "FILE")]
+    pub tokenizer: Option<PathBuf>,
+
+    /// What to put to the model
+    #[arg(long, value_name = "TEXT", default_value = "What is 2+2?")]
+    pub prompt: String,
+
+    /// Token ids in place of a prompt, separated by commas, for models without a tokenizer
+    #[arg(long, value_name = "IDS", value_delimiter = ',', conflicts_with_all = ["prompt", "tokenizer", "prompt_template", "system_prompt"])]
+    pub tokens: Option<Vec<u32>>,
+
+    /// Most tokens to generate after the prompt
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    pub max_tokens: u32,
+
+    /// How the prompt is put to the model. `auto`: by the model's chat template, else by its tokens, else by its path,
+    /// else `instruct`
+    #[arg(long, value_name = "TEMPLATE", default_value = "auto", value_parser = template())]
+    pub prompt_template: TemplateChoice,
+
+    /// What a chat template says before the prompt
+    #[arg(long, value_name = "TEXT")]
+    pub system_prompt: Option<String>,
+
+    /// Folder for the receipts
+    #[arg(long, value_name = "DIR", default_value = ".parity")]
+    pub out_dir: PathBuf,
+
+    /// The summary on standard output
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: Format,
+
+    /// Measures that the text names, separated by commas: mse, nmse, cosine, kl, top5. The receipts have all
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_delimiter = ',',
+        default_value = "mse"
+    )]
+    pub metrics: Vec<Metric>,
+
+    /// Draw the divergence by position and the layers of both sides into an HTML file
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+
+    /// Run both lanes at once. The receipts are the same but for times
+    #[arg(long)]
+    pub parallel: bool,
+
+    /// Whether a lane that cannot read the model is given the same weights in an encoding that it reads
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub transcode: TranscodeArg,
+
+    /// How both sides keep keys and values
+    #[arg(long, value_name = "TYPE", default_value = "f16")]
+    pub kv: Kv,
+
+    /// Print our token ids to standard error
+    #[arg(long)]
+    pub dump_ids: bool,
+
+    /// Print the token ids of the references' tokenizers to standard error
+    #[arg(long)]
+    pub dump_cpp_ids: bool,
+
+    /// Also say what is being done, and everything that a build prints
+    #[arg(short, long)]
+    pub verbose: bool,
+
+    /// Whether to build lanes.
+    #[command(flatten)]
+    pub repair: RepairArgs,
+
+    /// Bounds and limits.
+    #[command(flatten)]
+    pub parity: ParityArgs,
+}
+
+/// How to print the summary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// One object.
+    Json,
+}
+
+/// [`Transcode`] on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum TranscodeArg {
+    /// Where there is an exact counterpart
+    Auto,
+    /// Not at all
+    Never,
+}
+
+/// [`CacheType`] on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Kv {
+    /// Half precision
+    F16,
+    /// Single precision
+    F32,
+}
+
+/// A parser of the templates' names.
+fn template() -> impl clap::builder::TypedValueParser<Value = TemplateChoice> {
+    PossibleValuesParser::new(TemplateChoice::NAMES).try_map(|name| name.parse::<TemplateChoice>())
+}
+
+/// Compare on both lanes.
+///
+/// # Errors
+/// What keeps both lanes from running: a lane that is missing, a model or tokenizer that cannot be read. What goes
+/// wrong within a lane is in its receipt, and in the exit code.
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    if !args.model_gguf.is_file() {
+        let model = args.model_gguf.display();
+        return Err(UsageError(format!("Model not found: {model}")).into());
+    }
+    let seed = seed()?;
+    let prompt = prompt(args)?;
+    let home = lanes(args)?;
+    tell(args, || {
+        let text = prompt.text.as_ref();
+        let how = text.and_then(|text| Some(format!(" ({})", text.evidence?)));
+        let template = text.map_or("none", |text| text.template.name());
+        format!("template: {template}{}", how.unwrap_or_default())
+    });
+    if args.dump_ids {
+        eprintln!("Rust tokens: {}", ids(&prompt.tokens));
+    }
+    std::fs::create_dir_all(&args.out_dir)
+        .with_context(|| format!("cannot create {}", args.out_dir.display()))?;
+    let task = Task {
+        args,
+        home: &home,
+        limits: args.parity.limits(),
+        question: question(args, &prompt),
+    };
+    let found = if args.parallel {
+        thread::scope(|scope| {
+            let task = &task;
+            let running = Lane::ALL.map(|lane| scope.spawn(move || task.compare(lane)));
+            running.map(|thread| {
+                thread
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            })
+        })
+    } else {
+        Lane::ALL.map(|lane| task.compare(lane))
+    };
+
+    let mut exit = Exit::Success;
+    let sha256 = digest::of_file(&args.model_gguf)
+        .with_context(|| format!("cannot read {}", args.model_gguf.display()))?;
+    let mut written = Vec::new();
+    for (lane, found) in Lane::ALL.into_iter().zip(found) {
+        if args.dump_cpp_ids {
+            eprintln!("{} tokens: {}", lane.reference(), cpp_ids(&found));
+        }
+        exit = worse(exit, verdict(&found));
+        let mut receipt = ParityReceipt::new(
+            args.model_gguf.display().to_string(),
+            lane.backend(),
+            prompt.shown(),
+        );
+        receipt.thresholds = args.parity.thresholds();
+        receipt.tokenizer_authority = Some(prompt.authority.clone());
+        receipt.prompt_template = prompt
+            .text
+            .as_ref()
+            .map(|text| text.template.name().to_owned());
+        receipt.determinism_seed = seed;
+        receipt.model_sha256 = Some(sha256.clone());
+        receipt.commit = workspace::commit();
+        match found {
+            Ok(found) => receipt.set_comparison(found),
+            Err(error) => {
+                eprintln!("Error: {error}");
+                receipt.set_failure(error.to_string());
+            }
+        }
+        let path = receipt_path(&args.out_dir, lane);
+        receipt
+            .write(&path)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        written.push((lane, receipt, path));
+    }
+    if let Some(path) = &args.report {
+        let receipts: Vec<_> = written.iter().map(|(_, receipt, _)| receipt).collect();
+        std::fs::write(path, report::html(&receipts))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    let lanes = written.iter().map(|(lane, receipt, path)| LaneResult {
+        lane: *lane,
+        receipt,
+        path,
+    });
+    let summary = Summary {
+        lanes: lanes.collect(),
+        metrics: &args.metrics,
+        exit_code: exit as u8,
+    };
+    match args.format {
+        Format::Text => print!("{summary}"),
+        Format::Json => println!("{:#}", summary.json()),
+    }
+    Ok(exit.into())
+}
+
+/// What both lanes are asked, and how.
+struct Task<'a> {
+    args: &'a Args,
+    home: &'a Home,
+    limits: Limits,
+    question: Question<'a>,
+}
+
+impl Task<'_> {
+    fn compare(&self, lane: Lane) -> Result<Comparison, ComparisonError> {
+        tell(self.args, || format!("{}: starting", lane.reference()));
+        let mut client = self.home.start(lane, self.limits)?;
+        let found = compare(&mut client, &self.question, Ours::open);
+        tell(self.args, || format!("{}: done", lane.reference()));
+        found
+    }
+}
+
+fn question<'a>(args: &'a Args, prompt: &'a Prompt) -> Question<'a> {
+    Question {
+        model: &args.model_gguf,
+        prompt,
+        greedy: args.max_tokens,
+        cache_type: match args.kv {
+            Kv::F16 => CacheType::F16,
+            Kv::F32 => CacheType::F32,
+        },
+        threads: args.parity.threads,
+        thresholds: args.parity.thresholds(),
+        transcode: match args.transcode {
+            TranscodeArg::Auto => Transcode::Auto,
+            TranscodeArg::Never => Transcode::Never,
+        },
+        scratch: &args.out_dir,
+    }
+}
+
+fn prompt(args: &Args) -> anyhow::Result<Prompt> {
+    let prompt = match &args.tokens {
+        Some(tokens) => Prompt::of_ids(tokens.clone()),
+        None => Prompt::of_text(
+            &args.model_gguf,
+            args.tokenizer.as_deref(),
+            args.prompt_template,
+            args.system_prompt.as_deref(),
+            &args.prompt,
+        ),
+    };
+    Ok(prompt?)
+}
+
+/// Sees to both lanes before anything is computed.
+fn lanes(args: &Args) -> anyhow::Result<Home> {
+    let wanted = LaneArgs {
+        backend: None,
+        verbose: args.verbose,
+    };
+    let provision = wanted.provision()?;
+    for lane in Lane::ALL {
+        eprintln!("Preflight: checking {} backend", lane.reference());
+        let ready = provision.ensure(lane, args.repair.mode())?;
+        tell(args, || format!("  {}", ready.manifest.reference));
+    }
+    Ok(provision.home().clone())
+}
+
+/// `BITNET_SEED`, which receipts carry. Greedy choices do not depend on it.
+fn seed() -> Result<Option<u64>, UsageError> {
+    match std::env::var("BITNET_SEED") {
+        Ok(text) if !text.is_empty() => text
+            .parse()
+            .map(Some)
+            .map_err(|_| UsageError(format!("BITNET_SEED={text}: not a whole number"))),
+        _ => Ok(None),
+    }
+}
+
+fn verdict(found: &Result<Comparison, ComparisonError>) -> Exit {
+    match found {
+        Ok(found) if found.verdict.passed() => Exit::Success,
+        Ok(_) => Exit::Failure,
+        Err(ComparisonError::Tokens(_)) => Exit::Usage,
+        Err(_) => Exit::Failure,
+    }
+}
+
+/// Tokens that differ make every other number of a run worthless, so they weigh most.
+fn worse(a: Exit, b: Exit) -> Exit {
+    if a as u8 >= b as u8 { a } else { b }
+}
+
+fn cpp_ids(found: &Result<Comparison, ComparisonError>) -> String {
+    match found {
+        Ok(found) => match (&found.reference_tokens, found.token_check) {
+            (Some(tokens), _) => ids(tokens),
+            (None, TokenCheck::IdsGiven) => "none: ids were given in place of a text".to_owned(),
+            (None, _) => "none: the model carries no tokenizer".to_owned(),
+        },
+        Err(ComparisonError::Tokens(mismatch)) => ids(&mismatch.theirs),
+        Err(_) => "none: the lane failed".to_owned(),
+    }
+}
+
+fn tell(args: &Args, words: impl FnOnce() -> String) {
+    if args.verbose {
+        eprintln!("{}", words());
+    }
+}
+
+/// Where the receipt of `lane` is.
+fn receipt_path(out_dir: &Path, lane: Lane) -> PathBuf {
+    out_dir.join(format!("receipt_{}.json", lane.backend()))
+}
