@@ -24,31 +24,6 @@ pub(crate) trait Blocks: Lanes {
         sum
     }
 
-    /// The codes of a row of `I2_S`, in the order of the activations.
-    #[inline(always)]
-    fn unpack_i2s(self, row: &[u8], codes: &mut [u8]) {
-        let groups = codes.as_chunks_mut::<128>().0;
-        for (bytes, codes) in row.as_chunks::<32>().0.iter().zip(groups) {
-            for (group, codes) in codes.as_chunks_mut::<32>().0.iter_mut().enumerate() {
-                for (code, byte) in codes.iter_mut().zip(bytes) {
-                    *code = (byte >> (6 - 2 * group)) & 3;
-                }
-            }
-        }
-    }
-
-    /// Unpacked codes, a multiple of 128 of them, against `T` rows of activations.
-    #[inline(always)]
-    fn codes<const T: usize>(self, codes: &[u8], q: [&[i8]; T]) -> [i32; T] {
-        q.map(|q| {
-            let products = codes
-                .iter()
-                .zip(q)
-                .map(|(code, q)| i32::from(*code) * i32::from(*q));
-            products.sum()
-        })
-    }
-
     /// The codes of a block of `TQ2_0`.
     #[inline(always)]
     fn tq2_0(self, qs: &[u8; 64], q: &[i8; 256]) -> i32 {

@@ -15,6 +15,7 @@ use crate::buffers::Buffer;
 use crate::cache::{Cache, Elements};
 use crate::cells::Cells;
 use crate::generic::attention::Visible;
+use crate::generic::gemm::Panel;
 use crate::matrix::{Encoded, Matrix, TileKernel};
 use crate::pool::Team;
 use crate::table::{AttendFn, Kernels};
@@ -58,6 +59,7 @@ pub(crate) struct Scratch {
     second: Vec<f32>,
     weights: Vec<f32>,
     values: Vec<f32>,
+    panel: Panel,
 }
 
 impl Scratch {
@@ -78,6 +80,9 @@ impl Scratch {
         grow(&mut self.second, tokens * ROWS);
         grow(&mut self.weights, (last + 1).next_multiple_of(LANES));
         grow(&mut self.values, widest.next_multiple_of(LANES));
+        if tokens > 1 {
+            self.panel.reserve(ROWS, widest);
+        }
     }
 }
 
@@ -287,13 +292,14 @@ impl Pass<'_> {
     }
 
     /// Computes `rows` of a product for all its tokens into `tile`, `[tokens, rows]`.
-    fn tile(&self, product: &Product, rows: Range<usize>, tile: &mut [f32]) {
+    fn tile(&self, product: &Product, rows: Range<usize>, panel: &mut Panel, tile: &mut [f32]) {
         let x = self.encoded(product);
         (self.kernel(product).run)(
             &self.matrix(product),
             rows,
             &x,
             0..self.rows(product.x),
+            panel,
             tile,
         );
         if product.scale != 1.0 {
@@ -327,7 +333,7 @@ impl Pass<'_> {
             let width = self.program.weight(product.weight).rows;
             let rows = piece * ROWS..((piece + 1) * ROWS).min(width);
             let tile = &mut scratch.tile[..self.rows(product.x) * rows.len()];
-            self.tile(product, rows.clone(), tile);
+            self.tile(product, rows.clone(), &mut scratch.panel, tile);
             let out = self.buffer(out);
             for (token, y) in tile.chunks_exact(rows.len()).enumerate() {
                 let at = token * width + rows.start..token * width + rows.end;
@@ -358,8 +364,9 @@ impl Pass<'_> {
         for piece in self.tickets(index, width.div_ceil(ROWS)) {
             let rows = piece * ROWS..((piece + 1) * ROWS).min(width);
             let len = self.tokens.len() * rows.len();
-            self.tile(gate, rows.clone(), &mut scratch.tile[..len]);
-            self.tile(up, rows.clone(), &mut scratch.second[..len]);
+            let panel = &mut scratch.panel;
+            self.tile(gate, rows.clone(), panel, &mut scratch.tile[..len]);
+            self.tile(up, rows.clone(), panel, &mut scratch.second[..len]);
             let tiles = scratch.tile[..len].chunks_exact(rows.len());
             for (token, (gate, up)) in tiles
                 .zip(scratch.second.chunks_exact(rows.len()))

@@ -12,6 +12,8 @@ pub enum Isa {
     Scalar,
     /// x86-64 with AVX2, FMA and F16C.
     Avx2,
+    /// AVX2 with AVX-VNNI.
+    AvxVnni,
     /// x86-64 with AVX-512 (F, BW, DQ, VL) and VNNI.
     Avx512,
 }
@@ -36,13 +38,14 @@ fn names(isas: &[Isa]) -> String {
 
 impl Isa {
     /// All of them, slowest first.
-    pub const ALL: &'static [Isa] = &[Isa::Scalar, Isa::Avx2, Isa::Avx512];
+    pub const ALL: &'static [Isa] = &[Isa::Scalar, Isa::Avx2, Isa::AvxVnni, Isa::Avx512];
 
     /// The name in `BITNET_ISA`, in kernel names and in reports.
     pub const fn name(self) -> &'static str {
         match self {
             Isa::Scalar => "scalar",
             Isa::Avx2 => "avx2",
+            Isa::AvxVnni => "avxvnni",
             Isa::Avx512 => "avx512",
         }
     }
@@ -80,11 +83,13 @@ impl Isa {
         match self {
             Isa::Scalar => Some(Scalar.kernels()),
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => crate::x86_64::avx2::Avx2::new().map(|token| token.kernels()),
+            Isa::Avx2 => crate::x86_64::avx2::Avx2::<false>::new().map(|token| token.kernels()),
+            #[cfg(target_arch = "x86_64")]
+            Isa::AvxVnni => crate::x86_64::avx2::Avx2::<true>::new().map(|token| token.kernels()),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => crate::x86_64::avx512::Avx512::new().map(|token| token.kernels()),
             #[cfg(not(target_arch = "x86_64"))]
-            Isa::Avx2 | Isa::Avx512 => None,
+            Isa::Avx2 | Isa::AvxVnni | Isa::Avx512 => None,
         }
     }
 }

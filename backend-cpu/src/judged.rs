@@ -8,6 +8,7 @@ use bitnet_kernels::format::{self, Encoding, Matrix as Decoded};
 use bitnet_kernels::oracle;
 use bitnet_kernels::program::Activation;
 
+use crate::generic::gemm::Panel;
 use crate::isa::Isa;
 use crate::matrix::{Encoded, Matrix};
 use crate::table::Kernels;
@@ -217,10 +218,23 @@ fn wanted(decoded: &Decoded<'_>, row: usize, x: &[f32]) -> f32 {
     }
 }
 
+/// Rows and blocks of a row, around the strips, tiles and pieces of rows.
+const SHAPES: [(usize, usize); 9] = [
+    (0, 1),
+    (1, 1),
+    (5, 1),
+    (4, 3),
+    (16, 2),
+    (17, 3),
+    (33, 2),
+    (64, 5),
+    (66, 2),
+];
+
 #[test]
 fn matrix_products_are_the_oracles() {
     for format in Format::ALL {
-        for (row_count, blocks) in [(0, 1), (1, 1), (3, 2), (4, 3), (5, 1), (66, 2)] {
+        for (row_count, blocks) in SHAPES {
             // A tail behind the lanes where the format has no blocks.
             let width = match format.block_len() {
                 1 => 16 * blocks + 5,
@@ -237,7 +251,9 @@ fn matrix_products_are_the_oracles() {
                 stride,
                 scale: decoded.scale(),
             };
-            for count in [1, 2, 3, 4, 7, 8] {
+            let few = 1..=17;
+            let many = [33, 64, 65, 300].into_iter().filter(|_| blocks == 3);
+            for count in few.chain(many) {
                 let tokens = Tokens::new(format.encoding(), count, width);
                 let values: Vec<f32> = tokens.rows.concat();
                 let x = Encoded {
@@ -250,8 +266,9 @@ fn matrix_products_are_the_oracles() {
                 };
                 for kernels in kernels() {
                     let kernel = (kernels.tile)(format, count);
+                    let mut panel = Panel::default();
                     let mut out = vec![f32::NAN; count * row_count];
-                    (kernel.run)(&matrix, 0..row_count, &x, 0..count, &mut out);
+                    (kernel.run)(&matrix, 0..row_count, &x, 0..count, &mut panel, &mut out);
                     for (i, y) in out.iter().enumerate() {
                         let (token, row) = (i / row_count, i % row_count);
                         let wanted = wanted(&decoded, row, &tokens.rows[token]);
@@ -290,7 +307,15 @@ fn the_largest_codes_and_activations_do_not_overflow() {
                 scales_per_token: 1,
             };
             let mut out = vec![f32::NAN; tokens];
-            ((kernels.tile)(Format::I2S, tokens).run)(&matrix, 0..1, &x, 0..tokens, &mut out);
+            let kernel = (kernels.tile)(Format::I2S, tokens);
+            (kernel.run)(
+                &matrix,
+                0..1,
+                &x,
+                0..tokens,
+                &mut Panel::default(),
+                &mut out,
+            );
             assert_eq!(out, vec![(2 * sum) as f32; tokens], "{}", kernels.isa);
         }
     }

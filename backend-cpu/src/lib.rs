@@ -16,6 +16,7 @@ mod isa;
 mod lanes;
 mod matrix;
 mod pool;
+mod quads;
 mod scalar;
 mod table;
 mod weights;

@@ -4,6 +4,8 @@ use std::ops::Range;
 
 use bitnet_kernels::Format;
 
+use crate::generic::gemm::Panel;
+
 /// A weight matrix where it lies.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Matrix<'a> {
@@ -52,8 +54,10 @@ impl<'a> Encoded<'a> {
     }
 }
 
-/// Computes `weights[rows] . x[t]` for all tokens `t` of `tokens` into `out`, `[tokens, rows]`.
-pub(crate) type TileFn = fn(&Matrix<'_>, Range<usize>, &Encoded<'_>, Range<usize>, &mut [f32]);
+/// Computes `weights[rows] . x[t]` for all tokens `t` of `tokens` into `out`, `[tokens, rows]`. The panel is room to
+/// work in; its contents do not matter.
+pub(crate) type TileFn =
+    fn(&Matrix<'_>, Range<usize>, &Encoded<'_>, Range<usize>, &mut Panel, &mut [f32]);
 
 /// A kernel with the name that the recorder notes.
 #[derive(Clone, Copy)]

@@ -3,8 +3,10 @@
 use bitnet_kernels::order::LANES;
 
 use crate::blocks::Blocks;
+use crate::generic::gemm::{self, Job, Ternary};
 use crate::isa::Isa;
 use crate::lanes::Lanes;
+use crate::quads::{Group, Quads, Word};
 use crate::table::{Kernels, kernels};
 
 /// Needs nothing of the CPU.
@@ -83,6 +85,56 @@ impl Lanes for Scalar {
 }
 
 impl Blocks for Scalar {}
+
+impl Quads for Scalar {
+    type Bytes = [[u8; 4]; LANES];
+    type Quad = [i8; 4];
+    type Sums = [i32; LANES];
+    type Run = [i32; LANES];
+
+    const STRIPS: usize = 1;
+    const TOKENS: usize = 4;
+
+    fn tile<F: Ternary>(self, job: Job<'_>) {
+        gemm::tile::<Scalar, F, 1, 4>(self, job);
+    }
+    fn transpose(self, rows: [&[u8; 32]; LANES], words: &mut Group) {
+        for (i, word) in words.iter_mut().enumerate() {
+            word.0 = rows.map(|row| row.as_chunks().0[i]);
+        }
+    }
+    fn load_bytes(self, word: &Word) -> Self::Bytes {
+        word.0
+    }
+    fn codes(self, bytes: Self::Bytes) -> Self::Bytes {
+        bytes.map(|row| row.map(|byte| byte & 3))
+    }
+    fn next(self, bytes: Self::Bytes) -> Self::Bytes {
+        bytes.map(|row| row.map(|byte| byte >> 2))
+    }
+    fn spread(self, q: &[i8; 4]) -> Self::Quad {
+        *q
+    }
+    fn splat_sum(self, sum: i32) -> Self::Sums {
+        [sum; LANES]
+    }
+    fn begin(self, sums: Self::Sums) -> Self::Run {
+        sums
+    }
+    fn dot(self, run: Self::Run, codes: Self::Bytes, q: Self::Quad) -> Self::Run {
+        let product = |code: u8, q: i8| i32::from(code) * i32::from(q);
+        std::array::from_fn(|row| {
+            let [a, b, c, d] = codes[row];
+            run[row] + product(a, q[0]) + product(b, q[1]) + product(c, q[2]) + product(d, q[3])
+        })
+    }
+    fn end(self, _sums: Self::Sums, run: Self::Run) -> Self::Sums {
+        run
+    }
+    fn to_floats(self, sums: Self::Sums) -> Self::F {
+        sums.map(|sum| sum as f32)
+    }
+}
 
 impl Scalar {
     /// The kernels in plain Rust.

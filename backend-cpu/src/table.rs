@@ -47,18 +47,21 @@ macro_rules! kernels {
             attend_f32: $crate::table::wrap!($token, $(#[$features])? attention::attend(
                 q: &[f32], scale: f32, round_weights: bool,
                 visible: $crate::generic::attention::Visible<'_, f32>, weights: &mut [f32], out: &mut [f32])),
-            tile: |format, _tokens| {
+            tile: |format, tokens| {
                 use bitnet_kernels::Format;
-                use $crate::generic::product;
-                match format {
-                    Format::I2S => $crate::table::tile!($prefix, "i2s_i8", $token, $(#[$features])? tile::i2s),
-                    Format::TQ2_0 => $crate::table::tile!($prefix, "tq2_0_q8k", $token, $(#[$features])? tile::tq2_0),
-                    Format::TQ1_0 => $crate::table::tile!($prefix, "tq1_0_q8k", $token, $(#[$features])? tile::tq1_0),
-                    Format::Q6K => $crate::table::tile!($prefix, "q6_k_q8k", $token, $(#[$features])? tile::q6_k),
-                    Format::Q8_0 => $crate::table::tile!($prefix, "q8_0_q8_0", $token, $(#[$features])? tile::q8_0),
-                    Format::F16 => $crate::table::tile!($prefix, "f16_f32", $token, $(#[$features])? tile::float::<_, product::F16>),
-                    Format::BF16 => $crate::table::tile!($prefix, "bf16_f32", $token, $(#[$features])? tile::float::<_, product::BF16>),
-                    Format::F32 => $crate::table::tile!($prefix, "f32_f32", $token, $(#[$features])? tile::float::<_, product::F32>),
+                use $crate::generic::{product, ternary};
+                match (format, tokens) {
+                    (Format::I2S, 0..=1) => $crate::table::tile!($prefix, "gemv_i2s_i8", $token, $(#[$features])? tile::i2s),
+                    (Format::TQ2_0, 0..=1) => $crate::table::tile!($prefix, "gemv_tq2_0_q8k", $token, $(#[$features])? tile::tq2_0),
+                    (Format::TQ1_0, 0..=1) => $crate::table::tile!($prefix, "gemv_tq1_0_q8k", $token, $(#[$features])? tile::tq1_0),
+                    (Format::I2S, _) => $crate::table::gemm!($prefix, "gemm_i2s_i8", $token, $(#[$features])? ternary::I2S),
+                    (Format::TQ2_0, _) => $crate::table::gemm!($prefix, "gemm_tq2_0_q8k", $token, $(#[$features])? ternary::TQ2_0),
+                    (Format::TQ1_0, _) => $crate::table::gemm!($prefix, "gemm_tq1_0_q8k", $token, $(#[$features])? ternary::TQ1_0),
+                    (Format::Q6K, _) => $crate::table::tile!($prefix, "q6_k_q8k", $token, $(#[$features])? tile::q6_k),
+                    (Format::Q8_0, _) => $crate::table::tile!($prefix, "q8_0_q8_0", $token, $(#[$features])? tile::q8_0),
+                    (Format::F16, _) => $crate::table::tile!($prefix, "f16_f32", $token, $(#[$features])? tile::float::<_, product::F16>),
+                    (Format::BF16, _) => $crate::table::tile!($prefix, "bf16_f32", $token, $(#[$features])? tile::float::<_, product::BF16>),
+                    (Format::F32, _) => $crate::table::tile!($prefix, "f32_f32", $token, $(#[$features])? tile::float::<_, product::F32>),
                 }
             },
         }
@@ -81,14 +84,34 @@ macro_rules! wrap {
 
 /// A [`TileKernel`](crate::matrix::TileKernel) of `generic::tile`.
 macro_rules! tile {
-    ($prefix:literal, $name:literal, $token:expr, $(#[$features:meta])? $module:ident::$function:ident $(::<$($generic:ty),+>)?) => {
+    ($prefix:literal, $name:literal, $token:expr, $(#[$features:meta])? $module:ident::$function:ident $(::<$($generic:ty),+>)?) => {{
+        $(#[$features])?
+        unsafe fn with_features(
+            m: &$crate::matrix::Matrix<'_>, rows: std::ops::Range<usize>, x: &$crate::matrix::Encoded<'_>,
+            tokens: std::ops::Range<usize>, out: &mut [f32],
+        ) {
+            $crate::generic::$module::$function $(::<$($generic),+>)? ($token, m, rows, x, tokens, out)
+        }
         $crate::matrix::TileKernel {
             name: concat!($prefix, "_", $name),
-            run: $crate::table::wrap!($token, $(#[$features])? $module::$function $(::<$($generic),+>)? (
+            run: |m, rows, x, tokens, _panel, out| {
+                // SAFETY: the table that holds this is handed out only against the token, which checked the CPU.
+                unsafe { with_features(m, rows, x, tokens, out) }
+            },
+        }
+    }};
+}
+
+/// A [`TileKernel`](crate::matrix::TileKernel) of `generic::gemm`.
+macro_rules! gemm {
+    ($prefix:literal, $name:literal, $token:expr, $(#[$features:meta])? $format:ty) => {
+        $crate::matrix::TileKernel {
+            name: concat!($prefix, "_", $name),
+            run: $crate::table::wrap!($token, $(#[$features])? gemm::gemm::<_, $format>(
                 m: &$crate::matrix::Matrix<'_>, rows: std::ops::Range<usize>, x: &$crate::matrix::Encoded<'_>,
-                tokens: std::ops::Range<usize>, out: &mut [f32])),
+                tokens: std::ops::Range<usize>, panel: &mut $crate::generic::gemm::Panel, out: &mut [f32])),
         }
     };
 }
 
-pub(crate) use {kernels, tile, wrap};
+pub(crate) use {gemm, kernels, tile, wrap};

@@ -5,6 +5,8 @@
 
 pub(crate) mod attention;
 pub(crate) mod encode;
+pub(crate) mod gemm;
 pub(crate) mod math;
 pub(crate) mod product;
+pub(crate) mod ternary;
 pub(crate) mod tile;

@@ -9,9 +9,6 @@ use crate::blocks::Blocks;
 use crate::lanes::Lanes;
 use crate::matrix::{Encoded, Matrix};
 
-/// Tokens that share an unpacked row of codes.
-const TOKENS: usize = 4;
-
 /// Calls `element(row, token)` for every element of the tile.
 #[inline(always)]
 fn each(
@@ -44,35 +41,9 @@ pub(crate) fn i2s<B: Blocks>(
 ) {
     let value =
         |sum: i32, token: usize| (sum - x.sums(token)[0]) as f32 / x.scales(token)[0] * m.scale;
-    if tokens.len() < TOKENS {
-        each(rows, tokens, out, |row, token| {
-            value(b.i2s(m.row(row), x.q(token)), token)
-        });
-        return;
-    }
-    // Many tokens: rows are unpacked once for all of them, and a group of tokens stays in the first cache while
-    // the rows pass by.
-    let width = rows.len();
-    let mut codes = vec![0; width * x.width];
-    for (row, codes) in rows.zip(codes.chunks_exact_mut(x.width)) {
-        b.unpack_i2s(m.row(row), codes);
-    }
-    let mut token = tokens.start;
-    while token + TOKENS <= tokens.end {
-        let q: [&[i8]; TOKENS] = std::array::from_fn(|i| x.q(token + i));
-        for (r, codes) in codes.chunks_exact(x.width).enumerate() {
-            for (i, sum) in b.codes(codes, q).into_iter().enumerate() {
-                out[(token - tokens.start + i) * width + r] = value(sum, token + i);
-            }
-        }
-        token += TOKENS;
-    }
-    for token in token..tokens.end {
-        for (r, codes) in codes.chunks_exact(x.width).enumerate() {
-            let [sum] = b.codes(codes, [x.q(token)]);
-            out[(token - tokens.start) * width + r] = value(sum, token);
-        }
-    }
+    each(rows, tokens, out, |row, token| {
+        value(b.i2s(m.row(row), x.q(token)), token)
+    });
 }
 
 /// `integer(block, activations)` for each block of 256, `d` at byte `at` of the block.

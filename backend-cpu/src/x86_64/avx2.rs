@@ -1,4 +1,4 @@
-//! AVX2 with FMA and F16C: two registers of eight lanes.
+//! AVX2 with FMA and F16C, and with AVX-VNNI on top of it: two registers of eight lanes.
 
 use std::arch::x86_64::*;
 
@@ -9,17 +9,44 @@ use crate::isa::Isa;
 use crate::lanes::Lanes;
 use crate::table::{Kernels, kernels};
 
-/// Proof that the CPU has AVX2, FMA and F16C.
+/// Proof that the CPU has AVX2, FMA and F16C, and AVX-VNNI where `VNNI` is set.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Avx2(());
+pub(crate) struct Avx2<const VNNI: bool>(());
 
-impl Avx2 {
+impl<const VNNI: bool> Avx2<VNNI> {
     /// The token, if the CPU has what it stands for.
-    pub(crate) fn new() -> Option<Avx2> {
+    pub(crate) fn new() -> Option<Self> {
         let found = is_x86_feature_detected!("avx2")
             && is_x86_feature_detected!("fma")
-            && is_x86_feature_detected!("f16c");
+            && is_x86_feature_detected!("f16c")
+            && (!VNNI || is_x86_feature_detected!("avxvnni"));
         found.then_some(Avx2(()))
+    }
+}
+
+impl Avx2<false> {
+    /// The kernels of AVX2.
+    pub(crate) fn kernels(self) -> &'static Kernels {
+        static KERNELS: Kernels = kernels!(
+            Isa::Avx2,
+            "avx2",
+            Avx2::<false>(()),
+            #[target_feature(enable = "avx2,fma,f16c")]
+        );
+        &KERNELS
+    }
+}
+
+impl Avx2<true> {
+    /// The kernels of AVX-VNNI.
+    pub(crate) fn kernels(self) -> &'static Kernels {
+        static KERNELS: Kernels = kernels!(
+            Isa::AvxVnni,
+            "avxvnni",
+            Avx2::<true>(()),
+            #[target_feature(enable = "avx2,fma,f16c,avxvnni")]
+        );
+        &KERNELS
     }
 }
 
@@ -31,7 +58,7 @@ macro_rules! both {
     };
 }
 
-impl Lanes for Avx2 {
+impl<const VNNI: bool> Lanes for Avx2<VNNI> {
     type F = [__m256; 2];
     type D = [__m256d; 4];
 
@@ -181,14 +208,7 @@ impl Lanes for Avx2 {
     }
 }
 
-impl Avx2 {
-    /// The kernels of this instruction set.
-    pub(crate) fn kernels(self) -> &'static Kernels {
-        static KERNELS: Kernels =
-            kernels!(Isa::Avx2, "avx2", Avx2(()), #[target_feature(enable = "avx2,fma,f16c")]);
-        &KERNELS
-    }
-
+impl<const VNNI: bool> Avx2<VNNI> {
     /// Sums the 16-bit products of adjacent unsigned codes and signed activations into 32 bits.
     ///
     /// `codes` are at most 3 and `|q| <= 128`, so that a pair is at most 768 in magnitude and four of them
@@ -237,30 +257,7 @@ impl Avx2 {
     }
 }
 
-impl Blocks for Avx2 {
-    #[inline(always)]
-    fn codes<const T: usize>(self, codes: &[u8], q: [&[i8]; T]) -> [i32; T] {
-        let mut sums = [self.zero(); T];
-        let q = q.map(|q| q.as_chunks::<32>().0.as_chunks::<4>().0);
-        for (i, codes) in codes
-            .as_chunks::<32>()
-            .0
-            .as_chunks::<4>()
-            .0
-            .iter()
-            .enumerate()
-        {
-            // SAFETY: `self` proves AVX2; each load covers the 32 bytes of its array.
-            let codes = codes
-                .each_ref()
-                .map(|codes| unsafe { _mm256_loadu_si256(codes.as_ptr().cast()) });
-            for (sum, q) in sums.iter_mut().zip(q) {
-                *sum = self.codes_times(codes, q[i].each_ref(), *sum);
-            }
-        }
-        sums.map(|sum| self.total(sum))
-    }
-
+impl<const VNNI: bool> Blocks for Avx2<VNNI> {
     #[inline(always)]
     fn i2s(self, row: &[u8], q: &[i8]) -> i32 {
         let mut sums = self.zero();

@@ -231,23 +231,6 @@ impl Blocks for Avx512 {
     }
 
     #[inline(always)]
-    fn codes<const T: usize>(self, codes: &[u8], q: [&[i8]; T]) -> [i32; T] {
-        let mut sums = [self.zero(); T];
-        let q = q.map(|q| q.as_chunks::<64>().0);
-        for (i, codes) in codes.as_chunks::<64>().0.iter().enumerate() {
-            // SAFETY: `self` proves AVX-512 with VNNI; each load covers the 64 bytes of its array.
-            unsafe {
-                let codes = _mm512_loadu_si512(codes.as_ptr().cast());
-                for (sum, q) in sums.iter_mut().zip(q) {
-                    *sum =
-                        _mm512_dpbusd_epi32(*sum, codes, _mm512_loadu_si512(q[i].as_ptr().cast()));
-                }
-            }
-        }
-        sums.map(|sum| self.total(sum))
-    }
-
-    #[inline(always)]
     fn tq2_0(self, qs: &[u8; 64], q: &[i8; 256]) -> i32 {
         self.total(self.codes_times(qs, q, false, self.zero()))
     }

@@ -1,0 +1,250 @@
+//! Ternary matrix products for several tokens.
+//!
+//! Rows come in strips of sixteen. A panel holds the packed codes of some rows with the rows transposed, so that a
+//! word of four bytes of each row of a strip lies in one register. A tile of registers, some strips by some tokens,
+//! walks the whole width: it takes the codes out of each word once and multiplies them with the quads of all its
+//! tokens. Codes are 0, 1, 2; sums begin at minus the sum of the activations, which makes them -1, 0, 1.
+//!
+//! Loops over a tile are plain `for` loops: a closure that is handed to an iterator or an array method of `std` is
+//! compiled without the instruction set's features, and so are the vector operations in it.
+
+use std::ops::Range;
+
+use bitnet_kernels::order::LANES;
+
+use crate::matrix::{Encoded, Matrix};
+use crate::quads::{Group, QUADS, Quads, Word};
+
+/// How a ternary format packs a row.
+pub(crate) trait Ternary {
+    /// Whether the highest bits of a byte belong to the first of its four activations.
+    const HIGHEST_FIRST: bool;
+    /// Groups of 128 that share a scale; `None` where the whole tensor does.
+    const SCALED: Option<usize>;
+
+    /// The bytes of a group of 128 weights: the four codes of byte `j` belong to activations `j`, `j + 32`, `j + 64`
+    /// and `j + 96`. `room` is for those that are not stored that way.
+    fn group<'a>(row: &'a [u8], group: usize, room: &'a mut [u8; 32]) -> &'a [u8; 32];
+
+    /// The scale of a block, where there are some.
+    fn scale(row: &[u8], block: usize) -> f32;
+}
+
+/// Rows of a matrix made ready for the tiles, and room for it that is kept from product to product.
+#[derive(Default)]
+pub(crate) struct Panel {
+    /// `[tiles, groups, strips]`.
+    words: Vec<Group>,
+    /// `[tiles, blocks, strips]`.
+    scales: Vec<[f32; LANES]>,
+}
+
+/// A tile of registers' work: the strips of one tile of a panel against `tokens`.
+pub(crate) struct Job<'a> {
+    pub(crate) words: &'a [Group],
+    pub(crate) scales: &'a [[f32; LANES]],
+    /// The tensor's scale.
+    pub(crate) scale: f32,
+    pub(crate) x: &'a Encoded<'a>,
+    pub(crate) tokens: Range<usize>,
+    /// From the tile's first row of its first token on.
+    pub(crate) out: &'a mut [f32],
+    /// Rows that are wanted; what the last strip has beyond them is dropped.
+    pub(crate) rows: usize,
+    /// Distance between tokens in `out`.
+    pub(crate) stride: usize,
+}
+
+impl Panel {
+    /// Makes room for `rows` rows of `cols` weights.
+    pub(crate) fn reserve(&mut self, rows: usize, cols: usize) {
+        // Any tile's strips divide eight.
+        let strips = rows.div_ceil(LANES).next_multiple_of(8);
+        let groups = strips * cols.div_ceil(128);
+        if self.words.len() < groups {
+            self.words.resize(groups, [Word::ZERO; 8]);
+            self.scales.resize(groups, [0.0; LANES]);
+        }
+    }
+
+    /// Transposes `rows`. The rows that fill up the last tile repeat the last one.
+    #[inline(always)]
+    fn fill<D: Quads, F: Ternary>(
+        &mut self,
+        d: D,
+        m: &Matrix<'_>,
+        rows: Range<usize>,
+        groups: usize,
+    ) {
+        let strips = rows.len().div_ceil(LANES);
+        for strip in 0..strips.next_multiple_of(D::STRIPS) {
+            let first = rows.start + strip * LANES;
+            let strip_rows: [&[u8]; LANES] =
+                std::array::from_fn(|r| m.row((first + r).min(rows.end - 1)));
+            let (tile, strip) = (strip / D::STRIPS, strip % D::STRIPS);
+            for group in 0..groups {
+                let mut rooms = [[0; 32]; LANES];
+                let mut bytes = [&[0; 32]; LANES];
+                for ((row, room), bytes) in strip_rows.iter().zip(&mut rooms).zip(&mut bytes) {
+                    *bytes = F::group(row, group, room);
+                }
+                let at = (tile * groups + group) * D::STRIPS + strip;
+                d.transpose(bytes, &mut self.words[at]);
+            }
+            if let Some(scaled) = F::SCALED {
+                let blocks = groups / scaled;
+                for block in 0..blocks {
+                    let at = (tile * blocks + block) * D::STRIPS + strip;
+                    for (row, scale) in strip_rows.iter().zip(&mut self.scales[at]) {
+                        *scale = F::scale(row, block);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `rows` of `m` against `tokens` of `x` into `out`, `[tokens, rows]`.
+#[inline(always)]
+pub(crate) fn gemm<D: Quads, F: Ternary>(
+    d: D,
+    m: &Matrix<'_>,
+    rows: Range<usize>,
+    x: &Encoded<'_>,
+    tokens: Range<usize>,
+    panel: &mut Panel,
+    out: &mut [f32],
+) {
+    let (width, count, groups) = (rows.len(), tokens.len(), x.width / 128);
+    if width == 0 {
+        return;
+    }
+    panel.reserve(width, x.width);
+    panel.fill::<D, F>(d, m, rows, groups);
+    let tile_rows = D::STRIPS * LANES;
+    let tile_groups = groups * D::STRIPS;
+    let tile_scales = F::SCALED.map_or(0, |scaled| groups / scaled * D::STRIPS);
+    // Tokens in parts of nearly the same size. A part's activations stay in the first cache while the rows pass by.
+    let parts = count.div_ceil(D::TOKENS);
+    for part in 0..parts {
+        let (from, to) = (count * part / parts, count * (part + 1) / parts);
+        for tile in 0..width.div_ceil(tile_rows) {
+            let first = tile * tile_rows;
+            d.tile::<F>(Job {
+                words: &panel.words[tile * tile_groups..][..tile_groups],
+                scales: &panel.scales[tile * tile_scales..][..tile_scales],
+                scale: m.scale,
+                x,
+                tokens: tokens.start + from..tokens.start + to,
+                out: &mut out[from * width + first..],
+                rows: tile_rows.min(width - first),
+                stride: width,
+            });
+        }
+    }
+}
+
+/// A tile of `V` strips by as many tokens as the job has, `T` at most.
+#[inline(always)]
+pub(crate) fn tile<D: Quads, F: Ternary, const V: usize, const T: usize>(d: D, job: Job<'_>) {
+    match job.tokens.len().min(T) {
+        1 => tile_of::<D, F, V, 1>(d, job),
+        2 => tile_of::<D, F, V, 2>(d, job),
+        3 => tile_of::<D, F, V, 3>(d, job),
+        4 => tile_of::<D, F, V, 4>(d, job),
+        5 => tile_of::<D, F, V, 5>(d, job),
+        6 => tile_of::<D, F, V, 6>(d, job),
+        7 => tile_of::<D, F, V, 7>(d, job),
+        8 => tile_of::<D, F, V, 8>(d, job),
+        9 => tile_of::<D, F, V, 9>(d, job),
+        10 => tile_of::<D, F, V, 10>(d, job),
+        11 => tile_of::<D, F, V, 11>(d, job),
+        12 => tile_of::<D, F, V, 12>(d, job),
+        _ => {}
+    }
+}
+
+#[inline(always)]
+fn tile_of<D: Quads, F: Ternary, const V: usize, const T: usize>(d: D, job: Job<'_>) {
+    let token = |t: usize| job.tokens.start + t;
+    let (words, _) = job.words.as_chunks::<V>();
+    let (scales, _) = job.scales.as_chunks::<V>();
+    let q: [&[[[i8; 4]; QUADS]]; T] = std::array::from_fn(|t| {
+        let quads = job.x.q(token(t)).as_chunks::<4>().0;
+        &quads.as_chunks::<QUADS>().0[..words.len()]
+    });
+    let mut floats = [[d.splat(0.0); V]; T];
+    let block_len = F::SCALED.unwrap_or(words.len());
+    for (block, words) in words.chunks_exact(block_len).enumerate() {
+        let mut sums = [[d.splat_sum(0); V]; T];
+        for (t, sums) in sums.iter_mut().enumerate() {
+            *sums = [d.splat_sum(-job.x.sums(token(t))[block]); V];
+        }
+        for (i, words) in words.iter().enumerate() {
+            let q: [&[[i8; 4]; QUADS]; T] = std::array::from_fn(|t| &q[t][block * block_len + i]);
+            add_group::<D, F, V, T>(d, words, q, &mut sums);
+        }
+        for (t, (floats, sums)) in floats.iter_mut().zip(sums).enumerate() {
+            let scale = d.splat(job.x.scales(token(t))[block]);
+            for (v, (float, sums)) in floats.iter_mut().zip(sums).enumerate() {
+                let sums = d.to_floats(sums);
+                *float = if F::SCALED.is_some() {
+                    d.fma(d.mul(d.load(&scales[block][v]), scale), sums, *float)
+                } else {
+                    d.mul(d.div(sums, scale), d.splat(job.scale))
+                };
+            }
+        }
+    }
+    for (floats, out) in floats.into_iter().zip(job.out.chunks_mut(job.stride)) {
+        let (strips, tail) = out[..job.rows].as_chunks_mut::<LANES>();
+        for (v, float) in floats.into_iter().enumerate() {
+            if let Some(strip) = strips.get_mut(v) {
+                d.store(float, strip);
+            } else if v == strips.len() {
+                tail.copy_from_slice(&d.to_array(float)[..tail.len()]);
+            }
+        }
+    }
+}
+
+/// Adds the products of a group of 128 weights.
+#[inline(always)]
+fn add_group<D: Quads, F: Ternary, const V: usize, const T: usize>(
+    d: D,
+    words: &[Group; V],
+    q: [&[[i8; 4]; QUADS]; T],
+    sums: &mut [[D::Sums; V]; T],
+) {
+    let mut runs = [[d.begin(sums[0][0]); V]; T];
+    for t in 0..T {
+        for v in 0..V {
+            runs[t][v] = d.begin(sums[t][v]);
+        }
+    }
+    for word in 0..8 {
+        let mut bytes = [d.load_bytes(&words[0][word]); V];
+        for v in 1..V {
+            bytes[v] = d.load_bytes(&words[v][word]);
+        }
+        for shift in 0..4 {
+            let mut codes = bytes;
+            for v in 0..V {
+                codes[v] = d.codes(bytes[v]);
+                bytes[v] = d.next(bytes[v]);
+            }
+            let place = if F::HIGHEST_FIRST { 3 - shift } else { shift };
+            for t in 0..T {
+                let q = d.spread(&q[t][place * 8 + word]);
+                for v in 0..V {
+                    runs[t][v] = d.dot(runs[t][v], codes[v], q);
+                }
+            }
+        }
+    }
+    for t in 0..T {
+        for v in 0..V {
+            sums[t][v] = d.end(sums[t][v], runs[t][v]);
+        }
+    }
+}
