@@ -16,6 +16,10 @@ pub enum Isa {
     AvxVnni,
     /// x86-64 with AVX-512 (F, BW, DQ, VL) and VNNI.
     Avx512,
+    /// AArch64 with NEON.
+    Neon,
+    /// AArch64 with NEON and `sdot`.
+    Dotprod,
 }
 
 /// An instruction set that was asked for but cannot be used.
@@ -38,7 +42,14 @@ fn names(isas: &[Isa]) -> String {
 
 impl Isa {
     /// All of them, slowest first.
-    pub const ALL: &'static [Isa] = &[Isa::Scalar, Isa::Avx2, Isa::AvxVnni, Isa::Avx512];
+    pub const ALL: &'static [Isa] = &[
+        Isa::Scalar,
+        Isa::Avx2,
+        Isa::AvxVnni,
+        Isa::Avx512,
+        Isa::Neon,
+        Isa::Dotprod,
+    ];
 
     /// The name in `BITNET_ISA`, in kernel names and in reports.
     pub const fn name(self) -> &'static str {
@@ -47,6 +58,8 @@ impl Isa {
             Isa::Avx2 => "avx2",
             Isa::AvxVnni => "avxvnni",
             Isa::Avx512 => "avx512",
+            Isa::Neon => "neon",
+            Isa::Dotprod => "dotprod",
         }
     }
 
@@ -90,6 +103,12 @@ impl Isa {
             Isa::Avx512 => crate::x86_64::avx512::Avx512::new().map(|token| token.kernels()),
             #[cfg(not(target_arch = "x86_64"))]
             Isa::Avx2 | Isa::AvxVnni | Isa::Avx512 => None,
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => crate::aarch64::neon::Neon::new().map(|token| token.kernels()),
+            #[cfg(target_arch = "aarch64")]
+            Isa::Dotprod => crate::aarch64::dotprod::Dotprod::new().map(|token| token.kernels()),
+            #[cfg(not(target_arch = "aarch64"))]
+            Isa::Neon | Isa::Dotprod => None,
         }
     }
 }

@@ -5,6 +5,8 @@
 //! way of cutting a prompt into batches: float reductions follow `bitnet_kernels::order`, and who computes a
 //! piece never matters. No model is named here.
 
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
 mod blocks;
 mod buffers;
 mod cache;
