@@ -20,6 +20,9 @@ use super::Lane;
 /// How many of its last words are shown when a lane dies.
 const LAST_WORDS: usize = 12;
 
+/// How long a dead lane's standard error may take to arrive in full. A process that it started may keep it open.
+const LAST_WORDS_WAIT: Duration = Duration::from_secs(1);
+
 /// How long a lane may take to answer.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -116,9 +119,17 @@ pub struct Client {
     child: Child,
     requests: Option<ChildStdin>,
     responses: Receiver<Incoming>,
-    stderr: Arc<Mutex<VecDeque<String>>>,
+    stderr: LastWords,
     limits: Limits,
     hello: Hello,
+}
+
+/// The end of a lane's standard error, kept by a thread.
+#[derive(Debug)]
+struct LastWords {
+    lines: Arc<Mutex<VecDeque<String>>>,
+    /// Disconnected when standard error is closed.
+    open: Receiver<()>,
 }
 
 impl Client {
@@ -307,9 +318,12 @@ impl Client {
         }
     }
 
+    /// For a process that has ended.
     fn last_words(&self) -> String {
+        let _ = self.stderr.open.recv_timeout(LAST_WORDS_WAIT);
         let lines = self
             .stderr
+            .lines
             .lock()
             .unwrap_or_else(|poison| poison.into_inner());
         if lines.is_empty() {
@@ -357,11 +371,13 @@ fn read_responses(child: &mut Child) -> Receiver<Incoming> {
 }
 
 /// A thread that keeps the end of the lane's standard error.
-fn read_last_words(child: &mut Child) -> Arc<Mutex<VecDeque<String>>> {
-    let kept = Arc::new(Mutex::new(VecDeque::new()));
+fn read_last_words(child: &mut Child) -> LastWords {
+    let lines = Arc::new(Mutex::new(VecDeque::new()));
+    let (closes_at_end, open) = channel();
     if let Some(stderr) = child.stderr.take() {
-        let kept = Arc::clone(&kept);
+        let kept = Arc::clone(&lines);
         thread::spawn(move || {
+            let _closes_at_end = closes_at_end;
             for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
                 let mut kept = kept.lock().unwrap_or_else(|poison| poison.into_inner());
                 if kept.len() == LAST_WORDS {
@@ -371,7 +387,7 @@ fn read_last_words(child: &mut Child) -> Arc<Mutex<VecDeque<String>>> {
             }
         });
     }
-    kept
+    LastWords { lines, open }
 }
 
 #[cfg(unix)]
