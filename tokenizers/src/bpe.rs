@@ -1,16 +1,22 @@
 //! Byte-level byte-pair encoding of one word.
 //!
-//! Neighbours merge in the order of their ranks, the leftmost first among equals. A heap of candidates keeps the
-//! worst case at `n log n` for a word of `n` bytes.
+//! Neighbours merge in the order of their ranks, the leftmost first among equals. Short words look for the next merge among
+//! all pairs; long ones keep the pairs in a bucket per rank, so that the time grows with the length of the word and no
+//! faster.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BTreeMap, HashMap};
+
+use foldhash::fast::FixedState;
+
+/// A map with a quick hash. What is looked up are bytes of words against a fixed vocabulary, so that nobody gains by
+/// making keys collide.
+pub(crate) type Map<K, V> = HashMap<K, V, FixedState>;
 
 /// Which neighbours merge, and when.
 #[derive(Debug)]
 pub(crate) enum Merges {
     /// By the merged bytes: lengths of the left part that may merge into them, each with its rank.
-    Listed(HashMap<Box<[u8]>, Vec<(u32, u32)>>),
+    Listed(Map<Box<[u8]>, Vec<(u32, u32)>>),
     /// Any two whose bytes together are a token, its id being the rank.
     Vocabulary,
 }
@@ -19,26 +25,21 @@ pub(crate) enum Merges {
 #[derive(Debug)]
 pub(crate) struct Bpe {
     /// Ids of tokens by their bytes.
-    pub(crate) ids: HashMap<Box<[u8]>, u32>,
+    pub(crate) ids: Map<Box<[u8]>, u32>,
     pub(crate) merges: Merges,
     /// Whether a word that is a token needs no merges.
     pub(crate) whole_words: bool,
     longest: usize,
 }
 
-/// A piece of the word that is still to merge; an absorbed one has length 0.
-#[derive(Clone, Copy)]
-struct Piece {
-    start: usize,
-    len: usize,
-    prev: usize,
-    next: usize,
-}
+/// No pair, or none that merges.
+const NEVER: u32 = u32::MAX;
 
-const NONE: usize = usize::MAX;
+/// Words of up to so many bytes look through all pairs for the next merge.
+const SHORT: usize = 48;
 
 impl Bpe {
-    pub(crate) fn new(ids: HashMap<Box<[u8]>, u32>, merges: Merges, whole_words: bool) -> Bpe {
+    pub(crate) fn new(ids: Map<Box<[u8]>, u32>, merges: Merges, whole_words: bool) -> Bpe {
         let longest = match &merges {
             Merges::Listed(listed) => listed.keys().map(|bytes| bytes.len()).max(),
             Merges::Vocabulary => ids.keys().map(|bytes| bytes.len()).max(),
@@ -51,22 +52,22 @@ impl Bpe {
         }
     }
 
-    fn rank(&self, word: &[u8], left: Piece, right: Piece) -> Option<u32> {
-        let len = left.len + right.len;
-        if len > self.longest {
-            return None;
+    /// The rank of merging `word[start..middle]` with `word[middle..end]`.
+    fn rank(&self, word: &[u8], start: usize, middle: usize, end: usize) -> u32 {
+        if end - start > self.longest {
+            return NEVER;
         }
-        let bytes = &word[left.start..left.start + len];
-        match &self.merges {
+        let bytes = &word[start..end];
+        let found = match &self.merges {
             Merges::Vocabulary => self.ids.get(bytes).copied(),
-            Merges::Listed(listed) => {
-                let splits = listed.get(bytes)?;
+            Merges::Listed(listed) => listed.get(bytes).and_then(|splits| {
                 splits
                     .iter()
-                    .find(|(split, _)| *split as usize == left.len)
+                    .find(|(left, _)| *left as usize == middle - start)
                     .map(|(_, rank)| *rank)
-            }
-        }
+            }),
+        };
+        found.unwrap_or(NEVER)
     }
 
     /// Appends the ids of a word. Bytes that no token stands for are left out, as the references do.
@@ -77,57 +78,140 @@ impl Bpe {
             out.push(*id);
             return;
         }
-        let mut pieces: Vec<Piece> = (0..word.len())
-            .map(|i| Piece {
-                start: i,
-                len: 1,
-                prev: i.wrapping_sub(1),
-                next: i + 1,
-            })
-            .collect();
-        if let Some(last) = pieces.last_mut() {
-            last.next = NONE;
-        }
-        // (rank, left, lengths when the candidate was found): outdated ones are told by their lengths.
-        let mut heap = BinaryHeap::new();
-        let consider = |pieces: &[Piece], heap: &mut BinaryHeap<_>, left: usize| {
-            if left == NONE || pieces[left].next == NONE {
-                return;
+        let piece = |bytes: &[u8], out: &mut Vec<u32>| match self.ids.get(bytes) {
+            Some(id) => out.push(*id),
+            None => out.extend(
+                bytes
+                    .iter()
+                    .filter_map(|byte| self.ids.get(std::slice::from_ref(byte))),
+            ),
+        };
+        if word.len() <= SHORT {
+            for bounds in self.merge_short(word).windows(2) {
+                piece(&word[bounds[0].into()..bounds[1].into()], out);
             }
-            let (a, b) = (pieces[left], pieces[pieces[left].next]);
-            if let Some(rank) = self.rank(word, a, b) {
-                heap.push(Reverse((rank, left, a.len, b.len)));
+        } else {
+            let mut start = 0;
+            for len in self.merge_long(word).into_iter().filter(|len| *len > 0) {
+                piece(&word[start..start + len as usize], out);
+                start += len as usize;
+            }
+        }
+    }
+
+    /// Where the pieces of a word begin, and its end.
+    fn merge_short(&self, word: &[u8]) -> Vec<u8> {
+        let mut starts: Vec<u8> = (0..=word.len() as u8).collect();
+        let at = |starts: &[u8], i: usize| -> u32 {
+            match starts.get(i..i + 3) {
+                Some(&[a, b, c]) => self.rank(word, a.into(), b.into(), c.into()),
+                _ => NEVER,
             }
         };
-        for left in 0..pieces.len() {
-            consider(&pieces, &mut heap, left);
-        }
-        while let Some(Reverse((_, left, left_len, right_len))) = heap.pop() {
-            let right = pieces[left].next;
-            if pieces[left].len != left_len || right == NONE || pieces[right].len != right_len {
-                continue;
-            }
-            pieces[left].len += right_len;
-            pieces[left].next = pieces[right].next;
-            pieces[right].len = 0;
-            if pieces[left].next != NONE {
-                let next = pieces[left].next;
-                pieces[next].prev = left;
-            }
-            consider(&pieces, &mut heap, pieces[left].prev);
-            consider(&pieces, &mut heap, left);
-        }
-        for piece in pieces.iter().filter(|piece| piece.len > 0) {
-            let bytes = &word[piece.start..piece.start + piece.len];
-            match self.ids.get(bytes) {
-                Some(id) => out.push(*id),
-                None => out.extend(
-                    bytes
-                        .iter()
-                        .filter_map(|byte| self.ids.get(std::slice::from_ref(byte))),
-                ),
+        let mut ranks: Vec<u32> = (0..starts.len()).map(|i| at(&starts, i)).collect();
+        loop {
+            // The first of the smallest.
+            let best = ranks.iter().enumerate().min_by_key(|(_, rank)| **rank);
+            match best {
+                Some((i, rank)) if *rank != NEVER => {
+                    starts.remove(i + 1);
+                    ranks.remove(i + 1);
+                    ranks[i] = at(&starts, i);
+                    if i > 0 {
+                        ranks[i - 1] = at(&starts, i - 1);
+                    }
+                }
+                _ => return starts,
             }
         }
+    }
+
+    /// The length of the piece that begins at each byte of a word; 0 within pieces.
+    fn merge_long(&self, word: &[u8]) -> Vec<u32> {
+        let mut pieces = Pieces {
+            bpe: self,
+            word,
+            len: vec![1; word.len()],
+            previous: (0..word.len() as u32).map(|i| i.wrapping_sub(1)).collect(),
+            buckets: BTreeMap::new(),
+        };
+        for left in 0..word.len() as u32 {
+            pieces.consider(left);
+        }
+        while let Some((rank, mut bucket)) = pieces.buckets.pop_first() {
+            // Runs in order, for the most part.
+            bucket.sort();
+            let mut pairs = bucket.into_iter();
+            while let Some(pair) = pairs.next() {
+                pieces.merge(pair);
+                let sooner = pieces.buckets.first_key_value();
+                if sooner.is_some_and(|(other, _)| *other < rank) {
+                    pieces.buckets.entry(rank).or_default().extend(pairs);
+                    break;
+                }
+            }
+        }
+        pieces.len
+    }
+}
+
+/// Two neighbours that may merge: where they begin and how long they were when that was found. Pairs that are no more are
+/// told by their lengths.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Pair {
+    left: u32,
+    left_len: u32,
+    right_len: u32,
+}
+
+/// A long word while it merges.
+struct Pieces<'a> {
+    bpe: &'a Bpe,
+    word: &'a [u8],
+    /// By first byte; 0 within a piece.
+    len: Vec<u32>,
+    /// By first byte: the first byte of the piece before, which wraps around before the first.
+    previous: Vec<u32>,
+    buckets: BTreeMap<u32, Vec<Pair>>,
+}
+
+impl Pieces<'_> {
+    /// Keeps the pair that begins at `left`, if it may merge.
+    fn consider(&mut self, left: u32) {
+        let Some(&left_len) = self.len.get(left as usize) else {
+            return;
+        };
+        let right = left + left_len;
+        let Some(&right_len) = self.len.get(right as usize) else {
+            return;
+        };
+        let (start, middle) = (left as usize, right as usize);
+        let rank = self
+            .bpe
+            .rank(self.word, start, middle, middle + right_len as usize);
+        if rank != NEVER {
+            self.buckets.entry(rank).or_default().push(Pair {
+                left,
+                left_len,
+                right_len,
+            });
+        }
+    }
+
+    /// Makes one piece of a pair, unless it is no more.
+    fn merge(&mut self, pair: Pair) {
+        let (left, right) = (pair.left, pair.left + pair.left_len);
+        if self.len[left as usize] != pair.left_len || self.len[right as usize] != pair.right_len {
+            return;
+        }
+        let len = pair.left_len + pair.right_len;
+        self.len[left as usize] = len;
+        self.len[right as usize] = 0;
+        if let Some(previous) = self.previous.get_mut((left + len) as usize) {
+            *previous = left;
+        }
+        self.consider(self.previous[left as usize]);
+        self.consider(left);
     }
 }
 
@@ -141,7 +225,7 @@ mod tests {
             .enumerate()
             .map(|(id, token)| (token.as_bytes().into(), id as u32))
             .collect();
-        let mut listed: HashMap<Box<[u8]>, Vec<(u32, u32)>> = HashMap::new();
+        let mut listed: Map<Box<[u8]>, Vec<(u32, u32)>> = Map::default();
         for (rank, (left, right)) in merges.iter().enumerate() {
             let bytes = [left.as_bytes(), right.as_bytes()].concat().into();
             listed
@@ -182,5 +266,56 @@ mod tests {
             encode(&bpe(&["a", "b", "ab", "aba"], &merges, false), "aba"),
             [2, 0]
         );
+    }
+
+    /// Words from the letters `a` to `d`, under merges that overlap in every way.
+    #[test]
+    fn long_words_merge_as_short_ones() {
+        let mut state = 7_u64;
+        let mut random = move |below: usize| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % below
+        };
+        for round in 0..300 {
+            let mut tokens: Vec<String> = ["a", "b", "c", "d"].map(str::to_owned).into();
+            let mut merges = Vec::new();
+            for _ in 0..12 {
+                let pair = [0, 1].map(|_| tokens[random(tokens.len())].clone());
+                if !tokens.contains(&pair.concat()) {
+                    tokens.push(pair.concat());
+                    merges.push(pair);
+                }
+            }
+            // Also orders in which no training would have found them.
+            if round % 2 == 1 {
+                for i in 0..merges.len() {
+                    let other = random(merges.len());
+                    merges.swap(i, other);
+                }
+            }
+            let tokens: Vec<&str> = tokens.iter().map(String::as_str).collect();
+            let merges: Vec<(&str, &str)> = merges.iter().map(|[a, b]| (&a[..], &b[..])).collect();
+            for merges in [Some(merges), None] {
+                let bpe = match merges {
+                    Some(merges) => bpe(&tokens, &merges, false),
+                    None => Bpe {
+                        merges: Merges::Vocabulary,
+                        ..bpe(&tokens, &[("a", "b")], false)
+                    },
+                };
+                let bpe = Bpe { longest: 64, ..bpe };
+                for _ in 0..20 {
+                    let len = 1 + random(40);
+                    let word: Vec<u8> = (0..len).map(|_| b"abcd"[random(4)]).collect();
+                    let starts = bpe.merge_short(&word);
+                    let short: Vec<u8> = starts.windows(2).map(|b| b[1] - b[0]).collect();
+                    let long = bpe.merge_long(&word);
+                    let long: Vec<u8> = long.iter().map(|l| *l as u8).filter(|l| *l > 0).collect();
+                    assert_eq!(short, long, "{word:?}");
+                }
+            }
+        }
     }
 }

@@ -1,14 +1,12 @@
 //! Tokenizers inside GGUF files.
 
-use std::collections::HashMap;
-
 use bitnet_gguf::{Gguf, Metadata};
 
-use crate::bpe::{Bpe, Merges};
+use crate::bpe::{Bpe, Map, Merges};
 use crate::pre_tokenizer::PreTokenizer;
 use crate::sentencepiece::{SPACE, SentencePiece, byte_token};
 use crate::special::SpecialTokens;
-use crate::tokenizer::{Ids, Model, Tokenizer};
+use crate::tokenizer::{BytePairs, Ids, Model, Tokenizer};
 use crate::{Error, bytes};
 
 const MODEL: &str = "tokenizer.ggml.model";
@@ -158,13 +156,13 @@ fn byte_level(gguf: &Gguf, texts: &[String], kinds: &[i32]) -> Result<Parts, Err
             }
         })
         .collect();
-    let mut ids = HashMap::with_capacity(pieces.len());
+    let mut ids = Map::with_capacity_and_hasher(pieces.len(), Default::default());
     for (id, bytes) in pieces.iter().enumerate() {
         if kinds[id] == kind::NORMAL {
             ids.entry(bytes.as_slice().into()).or_insert(id as u32);
         }
     }
-    let mut listed: HashMap<Box<[u8]>, Vec<(u32, u32)>> = HashMap::new();
+    let mut listed: Map<Box<[u8]>, Vec<(u32, u32)>> = Map::default();
     for (rank, merge) in metadata.str_array("tokenizer.ggml.merges")?.enumerate() {
         let merge = merge?;
         // The first character may be a space itself.
@@ -187,7 +185,7 @@ fn byte_level(gguf: &Gguf, texts: &[String], kinds: &[i32]) -> Result<Parts, Err
     let name = format!("gpt2 byte-level BPE ({pre}), {} tokens", texts.len());
     Ok((
         Model::ByteLevel {
-            bpe,
+            bpe: BytePairs::Read(bpe),
             pre: named.rule,
         },
         pieces,

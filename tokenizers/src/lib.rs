@@ -6,7 +6,9 @@
 mod authority;
 mod bpe;
 mod bytes;
+mod counter;
 pub mod discovery;
+mod encoding;
 mod error;
 mod gguf;
 mod huggingface;
@@ -17,8 +19,11 @@ mod stream;
 mod template;
 mod tiktoken;
 mod tokenizer;
+mod vocabulary;
 
 pub use authority::{AuthorityMismatch, TokenizerAuthority};
+pub use counter::Counter;
+pub use encoding::Encoding;
 pub use error::Error;
 pub use stream::StreamDecoder;
 pub use template::{Evidence, PromptTemplate, TemplateChoice};

@@ -12,6 +12,8 @@ pub(crate) enum Fragment<'a> {
 pub(crate) struct SpecialTokens {
     /// `(text, id, always)`, longest text first.
     tokens: Vec<(String, u32, bool)>,
+    /// Whether one of them is looked for in any case.
+    always: bool,
 }
 
 impl SpecialTokens {
@@ -19,12 +21,24 @@ impl SpecialTokens {
     pub(crate) fn new(mut tokens: Vec<(String, u32, bool)>) -> SpecialTokens {
         tokens.retain(|(text, ..)| !text.is_empty());
         tokens.sort_by_key(|(text, id, _)| (std::cmp::Reverse(text.len()), *id));
-        SpecialTokens { tokens }
+        let always = tokens.iter().any(|(.., always)| *always);
+        SpecialTokens { tokens, always }
+    }
+
+    /// Whether there is a token to look for.
+    pub(crate) fn any(&self, parse: bool) -> bool {
+        match parse {
+            true => !self.tokens.is_empty(),
+            false => self.always,
+        }
     }
 
     /// Cuts `text` at the tokens in it; longer tokens go first.
     pub(crate) fn split<'a>(&self, text: &'a str, parse: bool) -> Vec<Fragment<'a>> {
         let mut fragments = vec![Fragment::Text(text)];
+        if !self.any(parse) {
+            return fragments;
+        }
         for (token, id, always) in &self.tokens {
             if !(parse || *always) || !text.contains(token.as_str()) {
                 continue;

@@ -1,11 +1,9 @@
 //! LLaMA-3's `tokenizer.model`: a line per token, its bytes in base64 and its rank.
 
-use std::collections::HashMap;
-
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::bpe::{Bpe, Merges};
+use crate::bpe::{Bpe, Map, Merges};
 
 /// Special tokens behind the ranks.
 const SPECIAL: usize = 256;
@@ -26,7 +24,7 @@ fn parse(line: &[u8]) -> Option<(Vec<u8>, u32)> {
 
 /// The byte pairs of the file, and the texts of the special tokens with their ids.
 pub(crate) fn read(content: &[u8]) -> Result<(Bpe, Vec<(String, u32)>), String> {
-    let mut ids: HashMap<Box<[u8]>, u32> = HashMap::new();
+    let mut ids: Map<Box<[u8]>, u32> = Map::default();
     let lines = content
         .split(|byte| *byte == b'\n')
         .filter(|line| !line.is_empty());

@@ -4,13 +4,15 @@ use std::fmt;
 use std::path::Path;
 
 use bitnet_gguf::Gguf;
+use bpe_openai::byte_pair_encoding::BytePairEncoding;
 
 use crate::bpe::Bpe;
 use crate::huggingface::HuggingFace;
 use crate::pre_tokenizer::PreTokenizer;
 use crate::sentencepiece::SentencePiece;
 use crate::special::{Fragment, SpecialTokens};
-use crate::{Error, StreamDecoder, gguf, huggingface, tiktoken};
+use crate::vocabulary::Vocabulary;
+use crate::{Counter, Error, StreamDecoder, gguf, huggingface, tiktoken};
 
 /// What to make of special tokens that are spelled out in a text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,11 +37,29 @@ pub struct Encode {
 pub(crate) enum Model {
     /// Byte pairs within words.
     ByteLevel {
-        bpe: Bpe,
+        bpe: BytePairs,
         pre: PreTokenizer,
     },
     SentencePiece(SentencePiece),
     HuggingFace(Box<HuggingFace>),
+}
+
+/// Who merges byte pairs.
+pub(crate) enum BytePairs {
+    /// Ours, by a vocabulary that was read.
+    Read(Bpe),
+    /// A vocabulary built into the program.
+    Embedded(&'static BytePairEncoding),
+}
+
+impl BytePairs {
+    /// Appends the ids of a word.
+    fn encode(&self, word: &[u8], out: &mut Vec<u32>) {
+        match self {
+            BytePairs::Read(bpe) => bpe.encode(word, out),
+            BytePairs::Embedded(bpe) => out.extend(bpe.encode_via_backtracking(word)),
+        }
+    }
 }
 
 /// Ids with a meaning.
@@ -53,11 +73,9 @@ pub(crate) struct Ids {
 
 /// A tokenizer: text to ids and back.
 pub struct Tokenizer {
-    model: Model,
-    special: SpecialTokens,
-    /// The bytes that each token adds to a text; none for special ones.
-    pieces: Vec<Vec<u8>>,
-    texts: Vec<String>,
+    pub(crate) model: Model,
+    pub(crate) special: SpecialTokens,
+    vocabulary: Vocabulary,
     ids: Ids,
     kind: String,
     chat_template: Option<String>,
@@ -85,11 +103,41 @@ impl Tokenizer {
         Tokenizer {
             model,
             special,
-            pieces,
-            texts,
+            vocabulary: Vocabulary::Owned { pieces, texts },
             ids,
             kind,
             chat_template,
+        }
+    }
+
+    /// A tokenizer whose vocabulary is built in.
+    pub(crate) fn embedded(
+        name: &str,
+        bpe: &'static BytePairEncoding,
+        pre: PreTokenizer,
+        special: &'static [(&'static str, u32)],
+    ) -> Tokenizer {
+        let vocabulary = Vocabulary::Embedded { bpe, special };
+        let end = special.iter().find(|(text, _)| *text == "<|endoftext|>");
+        let eos = end.map(|(_, id)| *id);
+        let listed = special
+            .iter()
+            .map(|(text, id)| ((*text).to_owned(), *id, false));
+        Tokenizer {
+            model: Model::ByteLevel {
+                bpe: BytePairs::Embedded(bpe),
+                pre,
+            },
+            special: SpecialTokens::new(listed.collect()),
+            ids: Ids {
+                bos: None,
+                eos,
+                end_of_generation: eos.into_iter().collect(),
+                add_bos: false,
+            },
+            kind: format!("{name}, {} tokens", vocabulary.len()),
+            vocabulary,
+            chat_template: None,
         }
     }
 
@@ -157,7 +205,6 @@ impl Tokenizer {
             end_of_generation: end,
             add_bos: true,
         };
-        let named = PreTokenizer::named("llama-bpe").map_err(|error| error.to_string())?;
         let special = SpecialTokens::new(
             special
                 .into_iter()
@@ -166,8 +213,8 @@ impl Tokenizer {
         );
         let kind = format!("LLaMA-3 tokenizer.model, {} tokens", pieces.len());
         let model = Model::ByteLevel {
-            bpe,
-            pre: named.rule,
+            bpe: BytePairs::Read(bpe),
+            pre: PreTokenizer::llama3(),
         };
         Ok(Tokenizer::new(
             model, special, pieces, texts, ids, kind, None,
@@ -204,6 +251,11 @@ impl Tokenizer {
         Ok(out)
     }
 
+    /// Counts tokens without making them.
+    pub fn counter(&self) -> Counter<'_> {
+        Counter::new(self)
+    }
+
     fn encode_text(&self, text: &str, first: bool, out: &mut Vec<u32>) -> Result<(), Error> {
         match &self.model {
             Model::ByteLevel { bpe, pre } => {
@@ -219,7 +271,7 @@ impl Tokenizer {
 
     /// The bytes that a token adds to a text: none for special tokens and ids outside the vocabulary.
     pub fn token_bytes(&self, id: u32) -> &[u8] {
-        self.pieces.get(id as usize).map_or(&[], Vec::as_slice)
+        self.vocabulary.bytes(id)
     }
 
     /// The bytes of a text.
@@ -250,7 +302,7 @@ impl Tokenizer {
 
     /// Ids that the vocabulary has.
     pub fn vocab_size(&self) -> usize {
-        self.pieces.len()
+        self.vocabulary.len()
     }
 
     /// The token that begins a text.
@@ -273,9 +325,10 @@ impl Tokenizer {
         self.ids.add_bos
     }
 
-    /// A token as the vocabulary spells it.
+    /// A token as the vocabulary spells it; none for ids that are not there, and in the built-in encodings for tokens that
+    /// are no text by themselves.
     pub fn token_text(&self, id: u32) -> Option<&str> {
-        self.texts.get(id as usize).map(String::as_str)
+        self.vocabulary.text(id)
     }
 
     /// What it is, for people: `gpt2 byte-level BPE (llama-bpe), 128256 tokens`.

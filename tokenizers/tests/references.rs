@@ -42,7 +42,7 @@ fn llama3_ids_are_those_of_tiktoken() {
         assert_eq!(tokenizer.decode(&ids), text);
         count += 1;
     }
-    assert_eq!(count, 448);
+    assert!(count >= 448);
 }
 
 #[test]

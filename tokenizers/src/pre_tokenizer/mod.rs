@@ -3,25 +3,36 @@
 //! The expressions are those of llama.cpp (`llama-vocab.cpp`). Several are applied one after another: each cuts the
 //! pieces that the one before left, and what an expression does not match stays a piece of its own.
 //!
+//! The rules of the largest vocabularies are also there by hand ([`scan`]), several times as fast.
+//!
 //! Where llama.cpp writes `\s+(?!\S)` (spaces, but the last one belongs to the word behind them), the expression here
 //! says `\s+` and [`Expression::back_off`] gives the last space back. Without the look-ahead an expression needs no backtracking,
 //! whose stack a run of a million letters or spaces overflows.
 
+mod classes;
+mod scan;
+
 use std::ops::Range;
 
 use fancy_regex::Regex;
+use scan::Scan;
+
+pub(crate) use scan::Words;
 
 use crate::Error;
 
-/// A rule: expressions to apply in order.
+/// A rule.
 #[derive(Debug)]
-pub(crate) struct PreTokenizer {
-    expressions: Vec<Expression>,
+pub(crate) enum PreTokenizer {
+    /// One that is there by hand.
+    Scan(Scan),
+    /// Expressions to apply in order.
+    Expressions(Vec<Expression>),
 }
 
 /// An expression, and which white space at the end of a match belongs to what follows.
 #[derive(Debug)]
-struct Expression {
+pub(crate) struct Expression {
     regex: Regex,
     gives_back: fn(char) -> bool,
 }
@@ -36,6 +47,8 @@ const DEEPSEEK_LETTERS: &str = r"\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳ
 struct Rule {
     names: &'static [&'static str],
     expressions: &'static [&'static str],
+    /// The same by hand.
+    scan: Option<Scan>,
     whole_words: bool,
     add_bos: bool,
 }
@@ -44,6 +57,7 @@ const RULES: &[Rule] = &[
     Rule {
         names: &["default"],
         expressions: &[r"[\p{P}\$\+<=>\^~\|]+", GPT2, r"\p{N}+", "[0-9][0-9][0-9]"],
+        scan: None,
         whole_words: false,
         add_bos: false,
     },
@@ -57,12 +71,14 @@ const RULES: &[Rule] = &[
             "pixtral",
         ],
         expressions: &[LLAMA3],
+        scan: Some(scan::LLAMA3_GGUF),
         whole_words: true,
         add_bos: true,
     },
     Rule {
         names: &["dbrx", "smaug-bpe"],
         expressions: &[LLAMA3],
+        scan: Some(scan::LLAMA3_GGUF),
         whole_words: false,
         add_bos: false,
     },
@@ -79,6 +95,7 @@ const RULES: &[Rule] = &[
             "jais",
         ],
         expressions: &[GPT2],
+        scan: None,
         whole_words: false,
         add_bos: false,
     },
@@ -92,18 +109,21 @@ const RULES: &[Rule] = &[
             "exaone",
         ],
         expressions: &[r"\p{N}", GPT2],
+        scan: None,
         whole_words: false,
         add_bos: false,
     },
     Rule {
         names: &["qwen2", "stablelm2", "deepseek-r1-qwen"],
         expressions: &[QWEN2],
+        scan: Some(scan::QWEN2_GGUF),
         whole_words: false,
         add_bos: false,
     },
     Rule {
         names: &["falcon"],
         expressions: &[r"[\p{P}\$\+<=>\^~\|`]+", GPT2, "[0-9][0-9][0-9]"],
+        scan: None,
         whole_words: false,
         add_bos: false,
     },
@@ -117,12 +137,14 @@ const RULES: &[Rule] = &[
             CJK,
             r"\p{N}+",
         ],
+        scan: None,
         whole_words: false,
         add_bos: false,
     },
     Rule {
         names: &["deepseek-coder"],
         expressions: &["[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", CJK, r"\p{N}"],
+        scan: None,
         whole_words: false,
         add_bos: false,
     },
@@ -153,52 +175,100 @@ impl PreTokenizer {
                     .collect::<Vec<_>>()
                     .join(", "),
             })?;
-        let expressions = rule
-            .expressions
-            .iter()
-            .map(|expression| Expression::new(expression))
-            .collect::<Result<_, _>>()?;
+        let by_hand = rule.scan.map(PreTokenizer::Scan);
         let Rule {
             whole_words,
             add_bos,
             ..
         } = *rule;
         Ok(Named {
-            rule: PreTokenizer { expressions },
+            rule: by_hand.map_or_else(|| rule.expressions(), Ok)?,
             whole_words,
             add_bos,
         })
     }
 
-    /// Cuts `text` into words.
-    pub(crate) fn split(&self, text: &str) -> Result<Vec<Range<usize>>, Error> {
-        let whole = 0..text.len();
-        let mut pieces = Vec::from([whole]);
-        for expression in &self.expressions {
-            let mut cut = Vec::with_capacity(pieces.len());
-            for piece in pieces {
-                let within = &text[piece.clone()];
-                let mut end = 0;
-                while let Some(found) = expression
-                    .regex
-                    .find_from_pos(within, end)
-                    .map_err(|error| Error::Encode(error.to_string()))?
-                {
-                    let word = found.start()..expression.back_off(within, found.range());
-                    if word.start > end {
-                        cut.push(piece.start + end..piece.start + word.start);
-                    }
-                    cut.push(piece.start + word.start..piece.start + word.end);
-                    end = word.end;
-                }
-                if end < within.len() {
-                    cut.push(piece.start + end..piece.end);
-                }
-            }
-            pieces = cut;
-        }
-        Ok(pieces)
+    /// `cl100k_base`'s.
+    pub(crate) const fn cl100k() -> PreTokenizer {
+        PreTokenizer::Scan(scan::CL100K)
     }
+
+    /// `o200k_base`'s.
+    pub(crate) const fn o200k() -> PreTokenizer {
+        PreTokenizer::Scan(scan::O200K)
+    }
+
+    /// LLaMA-3's, as its makers have it.
+    pub(crate) const fn llama3() -> PreTokenizer {
+        PreTokenizer::Scan(scan::LLAMA3)
+    }
+
+    /// Cuts `text` into words.
+    pub(crate) fn split<'a>(&self, text: &'a str) -> Result<Split<'a>, Error> {
+        Ok(match self {
+            PreTokenizer::Scan(scan) => Split::Scan(scan.words(text)),
+            PreTokenizer::Expressions(expressions) => {
+                Split::Cut(cut(expressions, text)?.into_iter())
+            }
+        })
+    }
+}
+
+/// The words of a text, in order.
+pub(crate) enum Split<'a> {
+    Scan(Words<'a>),
+    Cut(std::vec::IntoIter<Range<usize>>),
+}
+
+impl Iterator for Split<'_> {
+    type Item = Range<usize>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Range<usize>> {
+        match self {
+            Split::Scan(words) => words.next(),
+            Split::Cut(words) => words.next(),
+        }
+    }
+}
+
+impl Rule {
+    fn expressions(&self) -> Result<PreTokenizer, Error> {
+        let expressions = self.expressions.iter().map(|text| Expression::new(text));
+        Ok(PreTokenizer::Expressions(
+            expressions.collect::<Result<_, _>>()?,
+        ))
+    }
+}
+
+/// Cuts `text` by one expression after another.
+fn cut(expressions: &[Expression], text: &str) -> Result<Vec<Range<usize>>, Error> {
+    let whole = 0..text.len();
+    let mut pieces = Vec::from([whole]);
+    for expression in expressions {
+        let mut cut = Vec::with_capacity(pieces.len());
+        for piece in pieces {
+            let within = &text[piece.clone()];
+            let mut end = 0;
+            while let Some(found) = expression
+                .regex
+                .find_from_pos(within, end)
+                .map_err(|error| Error::Encode(error.to_string()))?
+            {
+                let word = found.start()..expression.back_off(within, found.range());
+                if word.start > end {
+                    cut.push(piece.start + end..piece.start + word.start);
+                }
+                cut.push(piece.start + word.start..piece.start + word.end);
+                end = word.end;
+            }
+            if end < within.len() {
+                cut.push(piece.start + end..piece.end);
+            }
+        }
+        pieces = cut;
+    }
+    Ok(pieces)
 }
 
 impl Expression {
@@ -236,11 +306,7 @@ mod tests {
 
     fn words<'a>(name: &str, text: &'a str) -> Vec<&'a str> {
         let rule = PreTokenizer::named(name).unwrap().rule;
-        rule.split(text)
-            .unwrap()
-            .into_iter()
-            .map(|word| &text[word])
-            .collect()
+        rule.split(text).unwrap().map(|word| &text[word]).collect()
     }
 
     #[test]
@@ -275,6 +341,101 @@ mod tests {
             }
             if unit != "1" {
                 assert_eq!(words("llama-bpe", &text), [text.as_str()]);
+            }
+        }
+    }
+
+    /// tiktoken's expressions (`tiktoken_ext/openai_public.py`).
+    const CL100K: &str = r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++$|\s*[\r\n]|\s+(?!\S)|\s";
+    const O200K: &str = concat!(
+        r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|",
+        r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|",
+        r"\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+    );
+    const LLAMA3_META: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+
+    /// Texts of every length up to `longest` from characters of every class that a rule tells apart.
+    fn texts(longest: usize, count: usize) -> impl Iterator<Item = String> {
+        const CHARACTERS: [&str; 34] = [
+            "a", "b", "s", "l", "A", "S", "R", "e", "E", "1", "2", " ", " ", "\n", "\r", "\t", "'",
+            "'", "!", "/", "_", "é", "É", "ǅ", "ʰ", "日", "\u{301}", "\u{17f}", "½", "\u{a0}",
+            "\u{2028}", "😀", "\u{200d}", "'re",
+        ];
+        let mut state = 1_u64;
+        let mut random = move |below: usize| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % below
+        };
+        (0..count).map(move |_| {
+            let len = 1 + random(longest);
+            (0..len)
+                .map(|_| CHARACTERS[random(CHARACTERS.len())])
+                .collect()
+        })
+    }
+
+    #[test]
+    fn rules_by_hand_cut_as_their_expressions() {
+        let own = |rule: &str| {
+            let all = RULES.iter().find(|r| r.names.contains(&rule)).unwrap();
+            all.expressions().unwrap()
+        };
+        // They have their look-aheads.
+        let theirs = |expression: &str| {
+            PreTokenizer::Expressions(vec![Expression {
+                regex: Regex::new(expression).unwrap(),
+                gives_back: |_| false,
+            }])
+        };
+        for (name, hand, expressions) in [
+            ("cl100k", scan::CL100K, theirs(CL100K)),
+            ("o200k", scan::O200K, theirs(O200K)),
+            ("llama3", scan::LLAMA3, theirs(LLAMA3_META)),
+            ("llama-bpe", scan::LLAMA3_GGUF, own("llama-bpe")),
+            ("qwen2", scan::QWEN2_GGUF, own("qwen2")),
+        ] {
+            for text in texts(12, 60_000) {
+                let by_hand: Vec<_> = hand.words(&text).map(|word| &text[word]).collect();
+                let expected: Vec<_> = expressions
+                    .split(&text)
+                    .unwrap()
+                    .map(|word| &text[word])
+                    .collect();
+                assert_eq!(by_hand, expected, "{name}: {text:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn classes_are_those_of_the_expressions() {
+        let all: String = (0..=u32::from(char::MAX))
+            .filter_map(char::from_u32)
+            .collect();
+        for (expression, class) in [
+            (r"\p{L}", classes::LETTER),
+            (r"[\p{Lu}\p{Lt}]", classes::UPPER),
+            (r"\p{Ll}", classes::LOWER),
+            (r"[\p{Lm}\p{Lo}]", classes::CASELESS),
+            (r"\p{M}", classes::MARK),
+            (r"\p{N}", classes::NUMBER),
+            (r"\s", classes::SPACE),
+            (r"[\r\n]", classes::LINE_BREAK),
+        ] {
+            let regex = Regex::new(expression).unwrap();
+            let matched: std::collections::HashSet<usize> = regex
+                .find_iter(&all)
+                .map(|found| found.unwrap().start())
+                .collect();
+            for (at, character) in all.char_indices() {
+                let (classes, len) = classes::CLASSES.at(all.as_bytes(), at);
+                assert_eq!(len, character.len_utf8());
+                assert_eq!(
+                    classes & class != 0,
+                    matched.contains(&at),
+                    "{character:?} in {expression}"
+                );
             }
         }
     }
