@@ -49,6 +49,18 @@ pub enum Status {
     Unreadable,
 }
 
+impl Status {
+    /// Of several runs: a pass when at least one passed and none failed.
+    pub fn of(runs: &[SuiteRun]) -> Self {
+        let any = |status| runs.iter().any(|run| run.status == status);
+        match (any(Self::Fail), any(Self::Pass)) {
+            (false, true) => Self::Pass,
+            (true, _) => Self::Fail,
+            (false, false) => Self::Unreadable,
+        }
+    }
+}
+
 /// What was measured.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct SuiteMetrics {
@@ -57,8 +69,10 @@ pub struct SuiteMetrics {
     /// The smallest cosine of logits at any position.
     pub logits_cosine_similarity: f64,
     /// The largest mean squared error of a prompt's logits.
+    #[serde(default)]
     pub logits_mse: f64,
     /// The reference's largest to itself.
+    #[serde(default)]
     pub own_mse: f64,
     /// Both sides generated the same tokens.
     pub greedy_exact_match: bool,
@@ -106,11 +120,12 @@ pub struct SuiteReceipt {
     pub bitnet_commit: String,
     /// `full`: tokenization, logits and greedy decoding.
     pub test_suite: String,
-    /// `pass` when at least one run passed and none failed.
+    /// [`Status::of`] the runs.
     pub status: Status,
-    /// The worst of all runs; times are sums.
+    /// [`SuiteMetrics::worst_of`] the runs.
     pub metrics: SuiteMetrics,
     /// Every model on every lane.
+    #[serde(default)]
     pub runs: Vec<SuiteRun>,
 }
 
@@ -142,6 +157,12 @@ impl SuiteMetrics {
         inference_time_rust_ms: 0.0,
         inference_time_cpp_ms: 0.0,
     };
+
+    /// The worst of all runs; times are sums.
+    pub fn worst_of(runs: &[SuiteRun]) -> Self {
+        let measured = runs.iter().filter_map(|run| run.metrics);
+        measured.fold(Self::BEST, Self::and)
+    }
 
     fn of(found: &Comparison) -> Self {
         let spread = Spread::of(&found.rows);
@@ -297,21 +318,14 @@ impl SuiteReceipt {
             [only] => only.clone(),
             several => digest::of_bytes(several.join("\n").as_bytes()),
         };
-        let any = |status| runs.iter().any(|run| run.status == status);
-        let status = match (any(Status::Fail), any(Status::Pass)) {
-            (false, true) => Status::Pass,
-            (true, _) => Status::Fail,
-            (false, false) => Status::Unreadable,
-        };
-        let measured = runs.iter().filter_map(|run| run.metrics);
         Self {
             schema_version: SCHEMA_VERSION.to_owned(),
             timestamp: humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string(),
             model_sha256,
             bitnet_commit,
             test_suite: "full".to_owned(),
-            status,
-            metrics: measured.fold(SuiteMetrics::BEST, SuiteMetrics::and),
+            status: Status::of(&runs),
+            metrics: SuiteMetrics::worst_of(&runs),
             runs,
         }
     }

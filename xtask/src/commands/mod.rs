@@ -16,6 +16,7 @@ pub mod setup_cpp_auto;
 pub mod shaders;
 pub mod tokenizer;
 mod transfer_args;
+pub mod verify_receipt;
 
 use std::process::ExitCode;
 
@@ -44,6 +45,8 @@ pub enum Command {
     Crossval(crossval::Args),
     /// Build what is missing of the lanes, then run the parity suite over every model at hand
     FullCrossval(crossval::Args),
+    /// Check that parity receipts hold: their verdicts follow from their numbers, and are passes
+    VerifyReceipt(verify_receipt::Args),
     /// Write a synthetic model with random ternary weights
     GenFixtures(gen_fixtures::Args),
     /// Write the generated GPU kernels, or check that the committed ones are in step with their sources
@@ -70,6 +73,7 @@ impl Command {
             Self::ParityBoth(args) => parity_both::run(&args),
             Self::Crossval(args) => crossval::run(&args),
             Self::FullCrossval(args) => crossval::run_full(&args),
+            Self::VerifyReceipt(args) => verify_receipt::run(&args),
             Self::GenFixtures(args) => gen_fixtures::run(&args),
             Self::Shaders(args) => shaders::run(&args),
             Self::CleanCache(args) => clean_cache::run(&args),
