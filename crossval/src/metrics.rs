@@ -28,6 +28,9 @@ pub struct LogitsDistance {
     pub top5_theirs: Vec<u32>,
     /// By how much the reference prefers its best token to our best token: 0 when they agree.
     pub argmax_gap: f64,
+    /// By how much the reference prefers its fifth best token to the worst that it finds among our five best: 0 when
+    /// the five are the same.
+    pub top5_gap: f64,
 }
 
 impl LogitsDistance {
@@ -44,6 +47,11 @@ impl LogitsDistance {
         let top5_theirs = best(theirs, 5);
         let shared = top5_theirs.iter().filter(|t| top5_ours.contains(t)).count();
         let value = |token: Option<&u32>| token.map_or(0.0, |t| f64::from(theirs[*t as usize]));
+        let fifth = value(top5_theirs.last());
+        let strangers = top5_ours.iter().filter(|t| !top5_theirs.contains(t));
+        let top5_gap = strangers
+            .map(|t| fifth - value(Some(t)))
+            .fold(0.0, f64::max);
         let finite = vector.mse < FAR;
         Self {
             mse: vector.mse,
@@ -57,6 +65,7 @@ impl LogitsDistance {
             },
             top5: shared as f64 / top5_theirs.len().max(1) as f64,
             argmax_gap: value(top5_theirs.first()) - value(top5_ours.first()),
+            top5_gap,
             top5_ours,
             top5_theirs,
         }
@@ -198,6 +207,16 @@ mod tests {
         // Ours ties and the lower id wins; the reference prefers token 1 by 2.
         assert!(!distance.same_choice());
         assert_eq!(distance.argmax_gap, 2.0);
+    }
+
+    #[test]
+    fn the_top_five_part_by_as_much_as_the_reference_minds() {
+        let theirs = [9.0, 8.0, 7.0, 6.0, 5.0, 4.5, 1.0];
+        let mut ours = theirs;
+        (ours[4], ours[5]) = (4.5, 5.0);
+        let distance = LogitsDistance::between(&ours, &theirs);
+        assert_eq!((distance.top5, distance.top5_gap), (0.8, 0.5));
+        assert_eq!(LogitsDistance::between(&theirs, &theirs).top5_gap, 0.0);
     }
 
     #[test]

@@ -2,12 +2,13 @@
 
 use std::io::{self, IsTerminal, Read, Write};
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use bitnet_engine::tokenizers::{Encode, Special};
+use bitnet_engine::tokenizers::{Encode, Special, TemplateChoice};
 use bitnet_engine::{GenerateOptions, Generation, Sampling, StopReason, generate};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde_json::json;
 
 use crate::source::{ModelArgs, check_vocabulary};
@@ -29,6 +30,13 @@ pub(crate) struct Args {
     /// Read special tokens in the prompt as such, not as text
     #[arg(long)]
     special: bool,
+    /// How the prompt is put to the model. `auto`: by the model's chat template, else by its tokens, else by its path,
+    /// else `instruct`
+    #[arg(long, value_name = "TEMPLATE", default_value = "raw", value_parser = template())]
+    prompt_template: TemplateChoice,
+    /// What a chat template says before the prompt
+    #[arg(long, value_name = "TEXT")]
+    system_prompt: Option<String>,
     /// Most tokens to generate
     #[arg(long, default_value_t = 128, value_name = "N")]
     max_tokens: usize,
@@ -64,6 +72,11 @@ pub(crate) struct Args {
     /// Print no timings to standard error
     #[arg(long)]
     quiet: bool,
+}
+
+/// A parser of the templates' names.
+fn template() -> impl TypedValueParser<Value = TemplateChoice> {
+    PossibleValuesParser::new(TemplateChoice::NAMES).try_map(|name| name.parse::<TemplateChoice>())
 }
 
 impl Args {
@@ -108,10 +121,17 @@ pub(crate) fn run(args: Args) -> Result<u8> {
     let mut model = opened.load(&args.model)?;
     check_vocabulary(&tokenizer, model.config())?;
 
+    let (template, evidence) =
+        args.prompt_template
+            .resolve(&opened.gguf, &tokenizer, Path::new(&opened.name()));
+    if let (Some(evidence), false) = (evidence, args.quiet) {
+        eprintln!("template: {template} ({evidence})");
+    }
+    let prompt = template.apply(&prompt, args.system_prompt.as_deref());
     let special = if args.special {
         Special::Parse
     } else {
-        Special::AsText
+        template.special()
     };
     let ids = tokenizer.encode(
         &prompt,
@@ -161,6 +181,7 @@ pub(crate) fn run(args: Args) -> Result<u8> {
             "device": model.device(),
             "tokenizer": tokenizer.kind(),
             "prompt": prompt,
+            "prompt_template": template.name(),
             "prompt_tokens": ids,
             "text": result.text,
             "tokens": result.tokens,

@@ -239,3 +239,45 @@ fn bench_measures_what_it_was_asked_for() {
         );
     }
 }
+
+#[test]
+fn a_template_puts_the_prompt_in_its_place_and_auto_says_how_it_was_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |more: &[&str]| {
+        let start = [
+            "run",
+            "--device",
+            "cpu",
+            "--prompt",
+            "Hi",
+            "--max-tokens",
+            "1",
+            "--json",
+        ];
+        let result = output(bitnet(folder.path()).args(start.iter().chain(more)));
+        assert!(result.status.success(), "{}", stderr(&result));
+        let json: serde_json::Value = serde_json::from_str(&stdout(&result)).unwrap();
+        (json, stderr(&result))
+    };
+    let (json, _) = run(&[]);
+    assert_eq!(
+        (&json["prompt"], &json["prompt_template"]),
+        (&"Hi".into(), &"raw".into())
+    );
+    let (json, _) = run(&[
+        "--prompt-template",
+        "instruct",
+        "--system-prompt",
+        "Be brief.",
+    ]);
+    assert_eq!(
+        json["prompt"],
+        "[INST] <<SYS>>\nBe brief.\n<</SYS>>\n\nHi [/INST]"
+    );
+    let (json, said) = run(&["--prompt-template", "auto"]);
+    assert_eq!(json["prompt_template"], "instruct");
+    assert!(
+        said.contains("template: instruct (for want of any hint)"),
+        "{said}"
+    );
+}

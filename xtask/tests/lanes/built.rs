@@ -9,7 +9,7 @@ use bitnet_crossval::lane::{Home, Lane};
 use super::workbench::{Workbench, finish, path_with};
 
 /// The cache with the built lanes.
-fn cache() -> PathBuf {
+pub(crate) fn cache() -> PathBuf {
     let home = Home::from_environment().expect("a cache");
     for lane in Lane::ALL {
         let built = home.path().join(lane.name()).join("lane.json");
@@ -23,7 +23,7 @@ fn cache() -> PathBuf {
 }
 
 /// Copies a lane's folder from the cache to that of the test, to be tampered with.
-fn borrow(bench: &Workbench, lane: Lane) -> PathBuf {
+pub(crate) fn borrow(bench: &Workbench, lane: Lane) -> PathBuf {
     let (from, to) = (cache().join(lane.name()), bench.cache().join(lane.name()));
     fs::create_dir_all(&to).expect("created");
     for entry in fs::read_dir(from).expect("a lane").flatten() {

@@ -7,5 +7,8 @@
 mod built;
 #[cfg(all(feature = "crossval-cpp", unix))]
 mod fetch_cpp;
+#[cfg(all(feature = "crossval-cpp", unix))]
+mod parity;
+mod parity_refusals;
 mod refusals;
 mod workbench;

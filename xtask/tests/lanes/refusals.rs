@@ -98,20 +98,13 @@ fn a_registry_out_of_reach_is_code_3() {
         .env("PATH", super::workbench::path_with(&bench.path("tools")))
         .env("CARGO", env!("CARGO"))
         .env("CARGO_HOME", bench.path("cargo-home"))
-        .env("CARGO_HTTP_PROXY", closed_port())
+        .env("CARGO_HTTP_PROXY", super::workbench::closed_port())
         .env("CARGO_NET_RETRY", "0");
     finish(command)
         .exits(3)
         .says("the network failed")
         .says("HTTPS_PROXY");
     assert_eq!(bench.built(), [""; 0]);
-}
-
-/// The address of a port on which nobody listens any more.
-#[cfg(unix)]
-fn closed_port() -> String {
-    let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    format!("http://{}", socket.local_addr().expect("an address"))
 }
 
 #[test]

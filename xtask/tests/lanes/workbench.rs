@@ -147,3 +147,10 @@ pub(crate) fn path_with(first: &Path) -> std::ffi::OsString {
     let folders = std::iter::once(first.to_owned()).chain(std::env::split_paths(&rest));
     std::env::join_paths(folders).expect("a PATH")
 }
+
+/// The address of a port on which nobody listens any more.
+#[cfg(unix)]
+pub(crate) fn closed_port() -> String {
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    format!("http://{}", socket.local_addr().expect("an address"))
+}

@@ -1,0 +1,263 @@
+//! A wrong kernel is caught, and the report names where: our side is altered on purpose and compared with a lane.
+//!
+//! The alterations are made to the program or to the weights before the backend sees them; nothing of this is in
+//! what users run.
+
+#![cfg(feature = "crossval-cpp")]
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bitnet_crossval::comparison::{Comparison, Question, Transcode, compare};
+use bitnet_crossval::lane::{Home, Lane, Limits};
+use bitnet_crossval::layers::Part;
+use bitnet_crossval::ours::{CacheType, Ours};
+use bitnet_crossval::prompt::Prompt;
+use bitnet_crossval::verdict::Thresholds;
+use bitnet_engine::Model;
+use bitnet_engine::cpu::{CpuBackend, CpuOptions};
+use bitnet_engine::gguf::Gguf;
+use bitnet_engine::kernels::backend::WeightSource;
+use bitnet_engine::kernels::program::{Activation, Op, Pairing, Product, Program};
+use bitnet_engine::plan::{self, Plan};
+
+const PROMPT: [u32; 24] = [
+    1, 5, 17, 200, 33, 7, 450, 99, 12, 401, 3, 88, 256, 300, 42, 42, 42, 9, 310, 77, 128, 64, 500,
+    2,
+];
+
+fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../fixtures/golden")
+        .join(name)
+}
+
+/// The weights of a file, some of them altered.
+struct Altered {
+    file: Arc<Gguf>,
+    bytes: Vec<u8>,
+}
+
+impl WeightSource for Altered {
+    fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    fn find(&self, name: &str) -> Option<Range<usize>> {
+        WeightSource::find(&*self.file, name)
+    }
+}
+
+/// Compares the model on the lane that reads it, with our side altered.
+fn compared(
+    lane: Lane,
+    model: &str,
+    program: impl FnOnce(&mut Program, &Plan),
+    weights: impl FnOnce(&mut Altered),
+) -> Comparison {
+    let home = Home::from_environment().expect("a cache for the lanes");
+    let mut client = home
+        .start(lane, Limits::default())
+        .unwrap_or_else(|failure| panic!("{failure}, or leave the feature `crossval-cpp` off"));
+    let prompt = Prompt::of_ids(PROMPT.to_vec()).expect("tokens");
+    let scratch = tempfile::tempdir().expect("a folder");
+    let question = Question {
+        model: &golden(model),
+        prompt: &prompt,
+        greedy: 8,
+        cache_type: CacheType::F16,
+        threads: 1,
+        thresholds: Thresholds::default(),
+        transcode: Transcode::Auto,
+        scratch: scratch.path(),
+    };
+    let ours = |path: &Path, cache_type| {
+        let file = Arc::new(Gguf::open(path)?);
+        let plan = plan::plan(&file, cache_type).expect("a golden model runs");
+        let mut altered = Altered {
+            bytes: file.bytes().to_vec(),
+            file,
+        };
+        weights(&mut altered);
+        let mut changed = plan.program.clone();
+        program(&mut changed, &plan);
+        let backend = CpuBackend::load(changed, Arc::new(altered), CpuOptions::default())?;
+        Ok(Ours::new(Model::on(plan, Box::new(backend), 512)))
+    };
+    compare(&mut client, &question, ours).expect("both sides answer")
+}
+
+/// The parity of `comparison` is broken at `layer`, and the report says so.
+#[track_caller]
+fn parts_at(comparison: &Comparison, layer: usize, first_position: usize) {
+    let reasons = &comparison.verdict.reasons;
+    assert!(!comparison.verdict.passed());
+    let finding = comparison.finding.as_ref().expect("a layer that parts");
+    assert_eq!(
+        (finding.part, finding.first),
+        (Part::Layer(layer), first_position),
+        "{finding}"
+    );
+    let named = format!("layer {layer} is the first to part");
+    let reason = reasons.iter().find(|reason| reason.contains(&named));
+    let reason = reason.unwrap_or_else(|| panic!("{named}: {reasons:?}"));
+    assert!(
+        reason.contains(&format!("first at position {first_position}")),
+        "{reason}"
+    );
+}
+
+const CASES: [(Lane, &str); 2] = [
+    (Lane::BitnetCpp, "llama-i2_s.gguf"),
+    (Lane::LlamaCpp, "bitnet-tq2_0.gguf"),
+];
+
+#[test]
+fn the_kernels_as_they_are_part_nowhere() {
+    for (lane, model) in CASES {
+        let found = compared(lane, model, |_, _| {}, |_| {});
+        assert!(
+            found.verdict.passed(),
+            "{model}: {:?}",
+            found.verdict.reasons
+        );
+        assert_eq!(found.finding, None);
+    }
+}
+
+/// The references that are pinned have no squared ReLU, so it is put where SiLU belongs.
+#[test]
+fn another_activation_in_one_layer_names_that_layer_and_the_logits_part_as_well() {
+    for (lane, model) in CASES {
+        let swap = |program: &mut Program, plan: &Plan| {
+            let layer = plan.layer_ends[0] + 1..=plan.layer_ends[1];
+            for op in &mut program.ops[layer] {
+                if let Op::GatedLinear { activation, .. } = op {
+                    *activation = Activation::Relu2;
+                }
+            }
+        };
+        let found = compared(lane, model, swap, |_| {});
+        parts_at(&found, 1, 0);
+        assert_eq!(found.verdict.first_divergence, Some(0));
+    }
+}
+
+#[test]
+fn the_other_rope_order_is_seen_from_the_second_position_on() {
+    for (lane, model) in CASES {
+        let turn = |program: &mut Program, _: &Plan| {
+            let pairing = &mut program.attention.rope.pairing;
+            *pairing = match *pairing {
+                Pairing::Adjacent => Pairing::Halves,
+                Pairing::Halves => Pairing::Adjacent,
+            };
+        };
+        let found = compared(lane, model, turn, |_| {});
+        // At position 0 nothing is rotated.
+        parts_at(&found, 0, 1);
+        assert!(found.verdict.first_divergence.is_some_and(|at| at > 0));
+    }
+}
+
+#[test]
+fn a_scale_off_by_one_percent_is_caught_although_the_logits_stay_within_the_references_noise() {
+    // Not gate and up of a model with sub-norms, nor V: a norm takes their scale out again.
+    for (lane, model, weight, layer, first) in [
+        (
+            Lane::BitnetCpp,
+            "llama-i2_s.gguf",
+            "blk.1.attn_output.weight",
+            1,
+            0,
+        ),
+        (
+            Lane::BitnetCpp,
+            "llama-i2_s.gguf",
+            "blk.2.ffn_up.weight",
+            2,
+            0,
+        ),
+        (
+            Lane::LlamaCpp,
+            "bitnet-tq2_0.gguf",
+            "blk.0.ffn_down.weight",
+            0,
+            0,
+        ),
+        // With one position to attend to, scores do not matter.
+        (
+            Lane::LlamaCpp,
+            "bitnet-tq2_0.gguf",
+            "blk.1.attn_q.weight",
+            1,
+            1,
+        ),
+    ] {
+        let widen = |program: &mut Program, _: &Plan| {
+            let Program { ops, weights, .. } = program;
+            for product in ops.iter_mut().flat_map(products) {
+                if weights[product.weight.0 as usize].name == weight {
+                    product.scale *= 1.01;
+                }
+            }
+        };
+        let found = compared(lane, model, widen, |_| {});
+        parts_at(&found, layer, first);
+    }
+}
+
+fn products(op: &mut Op) -> Vec<&mut Product> {
+    match op {
+        Op::Linear { products, .. } => products.iter_mut().map(|(product, _)| product).collect(),
+        Op::GatedLinear { gate, up, .. } => vec![gate, up],
+        Op::Head { product, .. } => vec![product],
+        _ => Vec::new(),
+    }
+}
+
+#[test]
+fn one_flipped_trit_is_caught_and_its_layer_named() {
+    for (lane, model) in CASES {
+        for (layer, part) in [
+            (0, "attn_q"),
+            (1, "attn_v"),
+            (1, "attn_output"),
+            (2, "ffn_down"),
+        ] {
+            let weight = format!("blk.{layer}.{part}.weight");
+            let flip = |altered: &mut Altered| {
+                let at = altered.find(&weight).expect("a tensor").start + 777;
+                // The lowest two bits are a code of 0, 1 or 2: a trit becomes its neighbour.
+                let code = altered.bytes[at] & 3;
+                altered.bytes[at] ^= if code == 0 { 1 } else { 3 };
+            };
+            let found = compared(lane, model, |_, _| {}, flip);
+            let finding = found.finding.as_ref();
+            let part = finding.map(|finding| finding.part);
+            assert_eq!(
+                part,
+                Some(Part::Layer(layer)),
+                "{model} {weight}: {:?}",
+                found.layers
+            );
+            assert!(!found.verdict.passed());
+        }
+    }
+}
+
+#[test]
+fn a_wrong_head_is_named_too() {
+    for (lane, model) in CASES {
+        let widen = |program: &mut Program, _: &Plan| {
+            let head = program.ops.last_mut().map(products).into_iter().flatten();
+            head.for_each(|product| product.scale *= 1.01);
+        };
+        let found = compared(lane, model, widen, |_| {});
+        assert_eq!(
+            found.finding.as_ref().map(|finding| finding.part),
+            Some(Part::Head)
+        );
+    }
+}
