@@ -5,13 +5,12 @@
 //! The one becomes the other without loss when the f32 scale is an f16 value,
 //! or when all blocks have the same scale. Nothing is ever rounded here.
 
-mod trits;
-
 use std::fs::File;
 use std::io::BufWriter;
 use std::path::Path;
 
 use bitnet_gguf::{Gguf, TensorInfo, Value, Writer, tensor_type};
+use bitnet_kernels::format::{i2_s, tq2_0};
 
 /// Which way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,7 +131,7 @@ pub fn transcode(source: &Path, target: &Path, way: Direction) -> Result<(), Tra
         found |= convert;
         let kind = if convert { way.to() } else { tensor.type_id };
         let cols = tensor.shape.first().copied().unwrap_or(1);
-        if convert && !cols.is_multiple_of(trits::TQ2_BLOCK as u64) {
+        if convert && !cols.is_multiple_of(tq2_0::BLOCK as u64) {
             return Err(TranscodeError::PartialBlock {
                 tensor: tensor.name.clone(),
                 cols,
@@ -181,37 +180,34 @@ fn write_tensors(
 }
 
 fn to_tq2(tensor: &TensorInfo, data: &[u8]) -> Result<Vec<u8>, TranscodeError> {
-    let codes_end = data.len() - trits::I2S_TRAILER;
-    let scale = f32::from_le_bytes(std::array::from_fn(|i| data[codes_end + i]));
-    let half = half::f16::from_f32(scale);
-    if half.to_f32() != scale {
+    // The reader has checked the size, so there is a trailer.
+    let (groups, scale) = i2_s::split(data).unwrap_or_default();
+    if half::f16::from_f32(scale).to_f32() != scale {
         return Err(TranscodeError::ScaleNotF16 {
             tensor: tensor.name.clone(),
             scale,
         });
     }
-    let codes = trits::read_i2s(data, codes_end * 4);
-    check_codes(tensor, &codes, 0)?;
-    let (blocks, _) = codes.as_chunks::<{ trits::TQ2_BLOCK }>();
-    Ok(blocks
-        .iter()
-        .flat_map(|block| trits::write_tq2(block, half.to_bits()))
-        .collect())
+    check_codes(tensor, i2_s::find_invalid_code(groups))?;
+    let mut weights = vec![0; groups.len() * 4];
+    i2_s::unpack_groups(groups, &mut weights);
+    let mut packed = Vec::new();
+    tq2_0::pack(&weights, scale, &mut packed);
+    Ok(packed)
 }
 
 fn to_i2s(tensor: &TensorInfo, data: &[u8]) -> Result<Vec<u8>, TranscodeError> {
-    let (blocks, _) = data.as_chunks::<{ trits::TQ2_BYTES }>();
-    let mut codes = Vec::with_capacity(blocks.len() * trits::TQ2_BLOCK);
+    check_codes(tensor, tq2_0::find_invalid_code(data))?;
+    let mut packed = Vec::new();
     let mut common: Option<f32> = None;
-    for (index, block) in blocks.iter().enumerate() {
-        let (weights, bits) = trits::read_tq2(block);
-        check_codes(tensor, &weights, codes.len())?;
-        codes.extend(weights);
+    for (index, block) in tq2_0::blocks(data).iter().enumerate() {
+        let weights = block.unpack();
+        i2_s::pack_groups(&weights, &mut packed);
         // A block of zeros is the same whatever its scale.
-        if weights.iter().all(|code| *code == 1) {
+        if weights.iter().all(|weight| *weight == 0) {
             continue;
         }
-        let found = half::f16::from_bits(bits).to_f32();
+        let found = block.scale();
         match common {
             None => common = Some(found),
             Some(first) if first == found => {}
@@ -226,15 +222,16 @@ fn to_i2s(tensor: &TensorInfo, data: &[u8]) -> Result<Vec<u8>, TranscodeError> {
             }
         }
     }
-    Ok(trits::write_i2s(&codes, common.unwrap_or(1.0)))
+    i2_s::pack_trailer(common.unwrap_or(1.0), &mut packed);
+    Ok(packed)
 }
 
-fn check_codes(tensor: &TensorInfo, codes: &[u8], start: usize) -> Result<(), TranscodeError> {
-    match codes.iter().position(|code| *code == 3) {
+fn check_codes(tensor: &TensorInfo, invalid: Option<usize>) -> Result<(), TranscodeError> {
+    match invalid {
         None => Ok(()),
         Some(index) => Err(TranscodeError::BadCode {
             tensor: tensor.name.clone(),
-            index: start + index,
+            index,
         }),
     }
 }
