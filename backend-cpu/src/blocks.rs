@@ -24,6 +24,28 @@ pub(crate) trait Blocks: Lanes {
         sum
     }
 
+    /// Asks the memory for byte `at` of `bytes`, or of what follows `bytes`, ahead of its use.
+    #[inline(always)]
+    fn prefetch(self, _bytes: &[u8], _at: usize) {}
+
+    /// Adjacent rows of `I2_S`.
+    #[inline(always)]
+    fn i2s_rows<const R: usize>(self, rows: [&[u8]; R], q: &[i8]) -> [i32; R] {
+        rows.map(|row| self.i2s(row, q))
+    }
+
+    /// The codes of blocks of `TQ2_0` of adjacent rows.
+    #[inline(always)]
+    fn tq2_0_rows<const R: usize>(self, qs: [&[u8; 64]; R], q: &[i8; 256]) -> [i32; R] {
+        qs.map(|qs| self.tq2_0(qs, q))
+    }
+
+    /// Blocks of `TQ1_0` of adjacent rows, their scales left out of account.
+    #[inline(always)]
+    fn tq1_0_rows<const R: usize>(self, blocks: [&[u8; 54]; R], q: &[i8; 256]) -> [i32; R] {
+        blocks.map(|block| self.tq1_0(block, q))
+    }
+
     /// The codes of a block of `TQ2_0`.
     #[inline(always)]
     fn tq2_0(self, qs: &[u8; 64], q: &[i8; 256]) -> i32 {

@@ -51,9 +51,9 @@ macro_rules! kernels {
                 use bitnet_kernels::Format;
                 use $crate::generic::{product, ternary};
                 match (format, tokens) {
-                    (Format::I2S, 0..=1) => $crate::table::tile!($prefix, "gemv_i2s_i8", $token, $(#[$features])? tile::i2s),
-                    (Format::TQ2_0, 0..=1) => $crate::table::tile!($prefix, "gemv_tq2_0_q8k", $token, $(#[$features])? tile::tq2_0),
-                    (Format::TQ1_0, 0..=1) => $crate::table::tile!($prefix, "gemv_tq1_0_q8k", $token, $(#[$features])? tile::tq1_0),
+                    (Format::I2S, 0..=1) => $crate::table::tile!($prefix, "gemv_i2s_i8", $token, $(#[$features])? gemv::i2s),
+                    (Format::TQ2_0, 0..=1) => $crate::table::tile!($prefix, "gemv_tq2_0_q8k", $token, $(#[$features])? gemv::tq2_0),
+                    (Format::TQ1_0, 0..=1) => $crate::table::tile!($prefix, "gemv_tq1_0_q8k", $token, $(#[$features])? gemv::tq1_0),
                     (Format::I2S, _) => $crate::table::gemm!($prefix, "gemm_i2s_i8", $token, $(#[$features])? ternary::I2S),
                     (Format::TQ2_0, _) => $crate::table::gemm!($prefix, "gemm_tq2_0_q8k", $token, $(#[$features])? ternary::TQ2_0),
                     (Format::TQ1_0, _) => $crate::table::gemm!($prefix, "gemm_tq1_0_q8k", $token, $(#[$features])? ternary::TQ1_0),

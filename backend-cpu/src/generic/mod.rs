@@ -6,6 +6,7 @@
 pub(crate) mod attention;
 pub(crate) mod encode;
 pub(crate) mod gemm;
+pub(crate) mod gemv;
 pub(crate) mod math;
 pub(crate) mod product;
 pub(crate) mod ternary;

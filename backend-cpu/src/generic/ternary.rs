@@ -49,37 +49,49 @@ impl Ternary for TQ2_0 {
 #[derive(Clone, Copy)]
 pub(crate) struct TQ1_0;
 
-/// The trit at the top of a byte: `byte * 3 / 256`.
+/// The trit at the top of a byte, `byte * 3 / 256`.
 #[inline(always)]
 fn top(byte: u8) -> u8 {
     u8::from(byte >= 86) + u8::from(byte >= 171)
 }
 
-/// The four top trits of each byte, the first in the lowest bits.
+/// What is left of a byte without its top trit.
 #[inline(always)]
-fn four_trits(bytes: &[u8; 32], out: &mut [u8; 32]) {
-    for (byte, out) in bytes.iter().zip(out) {
-        *out = top(*byte)
-            | top(byte.wrapping_mul(3)) << 2
-            | top(byte.wrapping_mul(9)) << 4
-            | top(byte.wrapping_mul(27)) << 6;
-    }
+fn rest(byte: u8) -> u8 {
+    // Additions, because vectors of bytes cannot be multiplied.
+    byte.wrapping_add(byte).wrapping_add(byte)
 }
 
-/// The last trit of 32 bytes, then those of 16 bytes, then those of four.
+/// The first four trits of a byte, the first in the lowest bits, and its fifth.
 #[inline(always)]
-fn last_trits(block: &[u8; 54], out: &mut [u8; 32]) {
-    for (byte, out) in block.iter().zip(&mut *out) {
-        *out = top(byte.wrapping_mul(81));
+fn trits(byte: u8) -> (u8, u8) {
+    let second = rest(byte);
+    let third = rest(second);
+    let fourth = rest(third);
+    let four = top(byte) | top(second) << 2 | top(third) << 4 | top(fourth) << 6;
+    (four, top(rest(fourth)))
+}
+
+/// A block of `TQ1_0` in the order of [`TQ2_0`].
+#[inline(always)]
+pub(crate) fn repack(block: &[u8; 54], out: &mut [u8; 64]) {
+    let (first, second) = out.split_at_mut(32);
+    // 32 bytes hold the first 128 weights and 32 more.
+    for (byte, (first, second)) in block.iter().zip(first.iter_mut().zip(&mut *second)) {
+        (*first, *second) = trits(*byte);
     }
-    let (low, high) = out.split_at_mut(16);
+    // 16 bytes hold the next 80, in runs of 16.
+    let (low, high) = second.split_at_mut(16);
     for (byte, (low, high)) in block[32..48].iter().zip(low.iter_mut().zip(&mut *high)) {
-        *low |= top(*byte) << 2 | top(byte.wrapping_mul(9)) << 4 | top(byte.wrapping_mul(81)) << 6;
-        *high |= top(byte.wrapping_mul(3)) << 2 | top(byte.wrapping_mul(27)) << 4;
+        let (four, fifth) = trits(*byte);
+        *low |= (four & 3) << 2 | (four & 0x30) | fifth << 6;
+        *high |= (four & 0xc) | (four & 0xc0) >> 2;
     }
-    for (n, high) in high.as_chunks_mut::<4>().0.iter_mut().enumerate() {
-        for (byte, high) in block[48..52].iter().zip(high) {
-            *high |= top(byte.wrapping_mul([1, 3, 9, 27][n])) << 6;
+    // Four bytes hold the last 16, in runs of four.
+    for (n, run) in high.as_chunks_mut::<4>().0.iter_mut().enumerate() {
+        for (byte, high) in block[48..52].iter().zip(run) {
+            let (four, _) = trits(*byte);
+            *high |= (four >> (2 * n) & 3) << 6;
         }
     }
 }
@@ -90,12 +102,9 @@ impl Ternary for TQ1_0 {
 
     #[inline(always)]
     fn group<'a>(row: &'a [u8], group: usize, room: &'a mut [u8; 32]) -> &'a [u8; 32] {
-        let block = &row.as_chunks::<54>().0[group / 2];
-        if group.is_multiple_of(2) {
-            four_trits(&block.as_chunks().0[0], room);
-        } else {
-            last_trits(block, room);
-        }
+        let mut codes = [0; 64];
+        repack(&row.as_chunks().0[group / 2], &mut codes);
+        room.copy_from_slice(&codes.as_chunks::<32>().0[group % 2]);
         room
     }
 

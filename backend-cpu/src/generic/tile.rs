@@ -30,22 +30,6 @@ fn f16(bytes: &[u8]) -> f32 {
     half::f16::from_le_bytes([bytes[0], bytes[1]]).to_f32()
 }
 
-#[inline(always)]
-pub(crate) fn i2s<B: Blocks>(
-    b: B,
-    m: &Matrix<'_>,
-    rows: Range<usize>,
-    x: &Encoded<'_>,
-    tokens: Range<usize>,
-    out: &mut [f32],
-) {
-    let value =
-        |sum: i32, token: usize| (sum - x.sums(token)[0]) as f32 / x.scales(token)[0] * m.scale;
-    each(rows, tokens, out, |row, token| {
-        value(b.i2s(m.row(row), x.q(token)), token)
-    });
-}
-
 /// `integer(block, activations)` for each block of 256, `d` at byte `at` of the block.
 #[inline(always)]
 fn blocks_of_256<const BYTES: usize>(
@@ -65,41 +49,6 @@ fn blocks_of_256<const BYTES: usize>(
         sum = (f16(&block[at..]) * d).mul_add(integer(block, q, *total) as f32, sum);
     }
     sum
-}
-
-#[inline(always)]
-pub(crate) fn tq2_0<B: Blocks>(
-    b: B,
-    m: &Matrix<'_>,
-    rows: Range<usize>,
-    x: &Encoded<'_>,
-    tokens: Range<usize>,
-    out: &mut [f32],
-) {
-    each(rows, tokens, out, |row, token| {
-        blocks_of_256::<66>(m.row(row), x, token, 64, |block, q, total| {
-            let (codes, _) = block
-                .split_first_chunk::<64>()
-                .expect("a block has 66 bytes");
-            b.tq2_0(codes, q) - total
-        })
-    });
-}
-
-#[inline(always)]
-pub(crate) fn tq1_0<B: Blocks>(
-    b: B,
-    m: &Matrix<'_>,
-    rows: Range<usize>,
-    x: &Encoded<'_>,
-    tokens: Range<usize>,
-    out: &mut [f32],
-) {
-    each(rows, tokens, out, |row, token| {
-        blocks_of_256::<54>(m.row(row), x, token, 52, |block, q, total| {
-            b.tq1_0(block, q) - total
-        })
-    });
 }
 
 #[inline(always)]

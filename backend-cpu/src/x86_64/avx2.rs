@@ -4,7 +4,6 @@ use std::arch::x86_64::*;
 
 use bitnet_kernels::order::LANES;
 
-use crate::blocks::Blocks;
 use crate::isa::Isa;
 use crate::lanes::Lanes;
 use crate::table::{Kernels, kernels};
@@ -205,86 +204,5 @@ impl<const VNNI: bool> Lanes for Avx2<VNNI> {
             unsafe { _mm256_storeu_pd(out.as_mut_ptr(), acc) };
         }
         out
-    }
-}
-
-impl<const VNNI: bool> Avx2<VNNI> {
-    /// Sums the 16-bit products of adjacent unsigned codes and signed activations into 32 bits.
-    ///
-    /// `codes` are at most 3 and `|q| <= 128`, so that a pair is at most 768 in magnitude and four of them
-    /// stay within 16 bits.
-    #[inline(always)]
-    fn codes_times(self, codes: [__m256i; 4], q: [&[i8; 32]; 4], sums: __m256i) -> __m256i {
-        // SAFETY: `self` proves AVX2; each load covers the 32 bytes of its array.
-        unsafe {
-            let mut pairs = _mm256_setzero_si256();
-            for (codes, q) in codes.into_iter().zip(q) {
-                let q = _mm256_loadu_si256(q.as_ptr().cast());
-                pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16(codes, q));
-            }
-            _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
-        }
-    }
-
-    /// The four 2-bit codes of each byte, the lowest bits first.
-    #[inline(always)]
-    fn unpacked(self, bytes: &[u8; 32]) -> [__m256i; 4] {
-        // SAFETY: `self` proves AVX2; the load covers the 32 bytes.
-        unsafe {
-            let bytes = _mm256_loadu_si256(bytes.as_ptr().cast());
-            let mask = _mm256_set1_epi8(3);
-            [
-                _mm256_and_si256(bytes, mask),
-                _mm256_and_si256(_mm256_srli_epi16::<2>(bytes), mask),
-                _mm256_and_si256(_mm256_srli_epi16::<4>(bytes), mask),
-                _mm256_and_si256(_mm256_srli_epi16::<6>(bytes), mask),
-            ]
-        }
-    }
-
-    #[inline(always)]
-    fn total(self, sums: __m256i) -> i32 {
-        let mut lanes = [0_i32; 8];
-        // SAFETY: `self` proves AVX2; the store covers the eight integers.
-        unsafe { _mm256_storeu_si256(lanes.as_mut_ptr().cast(), sums) };
-        lanes.into_iter().sum()
-    }
-
-    #[inline(always)]
-    fn zero(self) -> __m256i {
-        // SAFETY: `self` proves AVX2.
-        unsafe { _mm256_setzero_si256() }
-    }
-}
-
-impl<const VNNI: bool> Blocks for Avx2<VNNI> {
-    #[inline(always)]
-    fn i2s(self, row: &[u8], q: &[i8]) -> i32 {
-        let mut sums = self.zero();
-        for (bytes, q) in row
-            .as_chunks::<32>()
-            .0
-            .iter()
-            .zip(q.as_chunks::<32>().0.as_chunks::<4>().0)
-        {
-            let [a, b, c, d] = q;
-            sums = self.codes_times(self.unpacked(bytes), [d, c, b, a], sums);
-        }
-        self.total(sums)
-    }
-
-    #[inline(always)]
-    fn tq2_0(self, qs: &[u8; 64], q: &[i8; 256]) -> i32 {
-        let mut sums = self.zero();
-        for (bytes, q) in qs
-            .as_chunks::<32>()
-            .0
-            .iter()
-            .zip(q.as_chunks::<32>().0.as_chunks::<4>().0)
-        {
-            let [a, b, c, d] = q;
-            sums = self.codes_times(self.unpacked(bytes), [a, b, c, d], sums);
-        }
-        self.total(sums)
     }
 }

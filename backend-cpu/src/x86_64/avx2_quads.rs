@@ -12,8 +12,6 @@ impl<const VNNI: bool> Quads for Avx2<VNNI> {
     type Bytes = [__m256i; 2];
     type Quad = __m256i;
     type Sums = [__m256i; 2];
-    /// With VNNI the sums themselves. Without it, sixteen 16-bit sums of two products each: codes are at most 3 and
-    /// `|q| <= 128`, so that a pair is at most 768 in magnitude, and the 32 of a group at most 24576.
     type Run = [__m256i; 2];
 
     const STRIPS: usize = 1;
@@ -87,45 +85,16 @@ impl<const VNNI: bool> Quads for Avx2<VNNI> {
         unsafe { [_mm256_set1_epi32(sum); 2] }
     }
     #[inline(always)]
-    fn begin(self, sums: Self::Sums) -> Self::Run {
-        if VNNI {
-            sums
-        } else {
-            // SAFETY: `self` proves AVX2.
-            unsafe { [_mm256_setzero_si256(); 2] }
-        }
+    fn begin(self, [low, high]: Self::Sums) -> Self::Run {
+        [self.begin_run(low), self.begin_run(high)]
     }
     #[inline(always)]
-    fn dot(self, run: Self::Run, codes: Self::Bytes, q: Self::Quad) -> Self::Run {
-        let [low, high] = run;
-        // SAFETY: `self` proves AVX2, and AVX-VNNI where `VNNI` is set.
-        unsafe {
-            if VNNI {
-                [
-                    _mm256_dpbusd_avx_epi32(low, codes[0], q),
-                    _mm256_dpbusd_avx_epi32(high, codes[1], q),
-                ]
-            } else {
-                [
-                    _mm256_adds_epi16(low, _mm256_maddubs_epi16(codes[0], q)),
-                    _mm256_adds_epi16(high, _mm256_maddubs_epi16(codes[1], q)),
-                ]
-            }
-        }
+    fn dot(self, [low, high]: Self::Run, codes: Self::Bytes, q: Self::Quad) -> Self::Run {
+        [self.step(low, codes[0], q), self.step(high, codes[1], q)]
     }
     #[inline(always)]
     fn end(self, sums: Self::Sums, run: Self::Run) -> Self::Sums {
-        if VNNI {
-            return run;
-        }
-        // SAFETY: `self` proves AVX2.
-        unsafe {
-            let ones = _mm256_set1_epi16(1);
-            [
-                _mm256_add_epi32(sums[0], _mm256_madd_epi16(run[0], ones)),
-                _mm256_add_epi32(sums[1], _mm256_madd_epi16(run[1], ones)),
-            ]
-        }
+        [self.end_run(sums[0], run[0]), self.end_run(sums[1], run[1])]
     }
     #[inline(always)]
     fn to_floats(self, sums: Self::Sums) -> Self::F {

@@ -4,7 +4,6 @@ use std::arch::x86_64::*;
 
 use bitnet_kernels::order::LANES;
 
-use crate::blocks::Blocks;
 use crate::isa::Isa;
 use crate::lanes::Lanes;
 use crate::table::{Kernels, kernels};
@@ -36,50 +35,6 @@ impl Avx512 {
             #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
         );
         &KERNELS
-    }
-
-    /// Adds the products of 256 two-bit codes with their activations to `sums`. In each half of 128, the four codes
-    /// of byte `j` belong to activations `j`, `j + 32`, `j + 64` and `j + 96`, from the highest or the lowest bits on.
-    #[inline(always)]
-    fn codes_times(
-        self,
-        bytes: &[u8; 64],
-        q: &[i8; 256],
-        highest_first: bool,
-        sums: __m512i,
-    ) -> __m512i {
-        // SAFETY: `self` proves AVX-512 with VNNI; every load lies within its array.
-        unsafe {
-            let bytes = _mm512_loadu_si512(bytes.as_ptr().cast());
-            let mask = _mm512_set1_epi8(3);
-            let codes = [
-                _mm512_and_si512(bytes, mask),
-                _mm512_and_si512(_mm512_srli_epi16::<2>(bytes), mask),
-                _mm512_and_si512(_mm512_srli_epi16::<4>(bytes), mask),
-                _mm512_and_si512(_mm512_srli_epi16::<6>(bytes), mask),
-            ];
-            let mut sums = sums;
-            for (group, codes) in codes.into_iter().enumerate() {
-                let run = if highest_first { 3 - group } else { group };
-                let low = _mm256_loadu_si256(q.as_ptr().add(run * 32).cast());
-                let high = _mm256_loadu_si256(q.as_ptr().add(128 + run * 32).cast());
-                let q = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high);
-                sums = _mm512_dpbusd_epi32(sums, codes, q);
-            }
-            sums
-        }
-    }
-
-    #[inline(always)]
-    fn zero(self) -> __m512i {
-        // SAFETY: `self` proves AVX-512.
-        unsafe { _mm512_setzero_si512() }
-    }
-
-    #[inline(always)]
-    fn total(self, sums: __m512i) -> i32 {
-        // SAFETY: `self` proves AVX-512.
-        unsafe { _mm512_reduce_add_epi32(sums) }
     }
 }
 
@@ -208,30 +163,5 @@ impl Lanes for Avx512 {
             unsafe { _mm512_storeu_pd(out.as_mut_ptr(), acc) };
         }
         out
-    }
-}
-
-impl Blocks for Avx512 {
-    #[inline(always)]
-    fn i2s(self, row: &[u8], q: &[i8]) -> i32 {
-        let (pairs, rest) = row.as_chunks::<64>();
-        let (q_pairs, q_rest) = q.as_chunks::<256>();
-        let mut sums = self.zero();
-        for (bytes, q) in pairs.iter().zip(q_pairs) {
-            sums = self.codes_times(bytes, q, true, sums);
-        }
-        // One group of 128 may be left; zeros beside it add nothing.
-        if !rest.is_empty() {
-            let (mut bytes, mut q) = ([0; 64], [0; 256]);
-            bytes[..32].copy_from_slice(rest);
-            q[..128].copy_from_slice(q_rest);
-            sums = self.codes_times(&bytes, &q, true, sums);
-        }
-        self.total(sums)
-    }
-
-    #[inline(always)]
-    fn tq2_0(self, qs: &[u8; 64], q: &[i8; 256]) -> i32 {
-        self.total(self.codes_times(qs, q, false, self.zero()))
     }
 }

@@ -1,6 +1,19 @@
 //! x86-64 instruction sets, one file each.
 
 pub(crate) mod avx2;
+mod avx2_blocks;
 mod avx2_quads;
 pub(crate) mod avx512;
+mod avx512_blocks;
 mod avx512_quads;
+
+/// Bytes between what is read and what is asked for ahead of its turn; rows lie one after another.
+const AHEAD: usize = 8192;
+
+/// Asks for the line that holds byte `at` of `bytes` or, if it ends before, of what follows.
+#[inline(always)]
+fn prefetch(bytes: &[u8], at: usize) {
+    use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+    // SAFETY: every x86-64 has SSE; a prefetch touches nothing, whatever the address.
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(bytes.as_ptr().wrapping_add(at).cast()) };
+}

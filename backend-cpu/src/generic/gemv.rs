@@ -1,0 +1,124 @@
+//! Ternary matrix products for one token: rows as they lie, a few at a time.
+//!
+//! The weights pass by once, so that their bytes per second are what counts. Adjacent rows share the loads of the
+//! activations.
+
+use std::ops::Range;
+
+use bitnet_kernels::order::LANES;
+
+use crate::blocks::Blocks;
+use crate::matrix::{Encoded, Matrix};
+
+/// Rows at a time.
+const ROWS: usize = 4;
+/// `rows` of an `I2_S` matrix against `tokens` of `x` into `out`, `[tokens, rows]`.
+#[inline(always)]
+pub(crate) fn i2s<B: Blocks>(
+    b: B,
+    m: &Matrix<'_>,
+    rows: Range<usize>,
+    x: &Encoded<'_>,
+    tokens: Range<usize>,
+    out: &mut [f32],
+) {
+    let width = rows.len();
+    for (t, token) in tokens.enumerate() {
+        let (q, total, scale) = (x.q(token), x.sums(token)[0], x.scales(token)[0]);
+        let value = |sum: i32| (sum - total) as f32 / scale * m.scale;
+        let (strips, tail) = out[t * width..(t + 1) * width].as_chunks_mut::<ROWS>();
+        let mut row = rows.start;
+        for strip in strips {
+            let bytes: [&[u8]; ROWS] = std::array::from_fn(|r| m.row(row + r));
+            let sums = b.i2s_rows(bytes, q);
+            *strip = sums.map(value);
+            row += ROWS;
+        }
+        for (r, out) in tail.iter_mut().enumerate() {
+            *out = value(b.i2s(m.row(row + r), q));
+        }
+    }
+}
+
+/// `rows` of a matrix with a scale per block of `BYTES`, at byte `AT` of it, against `tokens` of `x`.
+#[inline(always)]
+fn scaled<B: Blocks, const BYTES: usize, const AT: usize>(
+    b: B,
+    m: &Matrix<'_>,
+    rows: Range<usize>,
+    x: &Encoded<'_>,
+    tokens: Range<usize>,
+    out: &mut [f32],
+    integers: impl Fn([&[u8; BYTES]; ROWS], &[i8; 256]) -> [i32; ROWS],
+) {
+    let width = rows.len();
+    for (t, token) in tokens.enumerate() {
+        let out = &mut out[t * width..(t + 1) * width];
+        for (strip, out) in out.chunks_mut(LANES).enumerate() {
+            // Rows that fill up the last strip repeat the last one; their results are dropped.
+            let first = rows.start + strip * LANES;
+            let strip: [&[[u8; BYTES]]; LANES] =
+                std::array::from_fn(|r| m.row((first + r).min(rows.end - 1)).as_chunks().0);
+            let mut floats = b.splat(0.0);
+            let blocks = x.q(token).as_chunks::<256>().0.iter();
+            for (i, (q, d)) in blocks.zip(x.scales(token)).enumerate() {
+                let mut sums = [0; LANES];
+                let mut values = [0.0; LANES];
+                let mut scales = [0; LANES];
+                for row in strip {
+                    b.prefetch(&row[i], LANES * m.stride);
+                }
+                let fours = sums.as_chunks_mut::<ROWS>().0.iter_mut();
+                for (sums, rows) in fours.zip(strip.as_chunks::<ROWS>().0) {
+                    let [e, f, g, h] = rows;
+                    *sums = integers([&e[i], &f[i], &g[i], &h[i]], q);
+                }
+                for (scale, row) in scales.iter_mut().zip(strip) {
+                    *scale = u16::from_le_bytes([row[i][AT], row[i][AT + 1]]);
+                }
+                for (value, sum) in values.iter_mut().zip(sums) {
+                    *value = (sum - x.sums(token)[i]) as f32;
+                }
+                let d = b.mul(b.load_f16(&scales), b.splat(*d));
+                floats = b.fma(d, b.load(&values), floats);
+            }
+            out.copy_from_slice(&b.to_array(floats)[..out.len()]);
+        }
+    }
+}
+
+/// `TQ2_0`.
+#[inline(always)]
+pub(crate) fn tq2_0<B: Blocks>(
+    b: B,
+    m: &Matrix<'_>,
+    rows: Range<usize>,
+    x: &Encoded<'_>,
+    tokens: Range<usize>,
+    out: &mut [f32],
+) {
+    scaled::<B, 66, 64>(b, m, rows, x, tokens, out, |blocks, q| {
+        let [e, f, g, h] = blocks.map(|block| {
+            let (qs, _) = block
+                .split_first_chunk::<64>()
+                .expect("a block has 66 bytes");
+            qs
+        });
+        b.tq2_0_rows([e, f, g, h], q)
+    });
+}
+
+/// `TQ1_0`.
+#[inline(always)]
+pub(crate) fn tq1_0<B: Blocks>(
+    b: B,
+    m: &Matrix<'_>,
+    rows: Range<usize>,
+    x: &Encoded<'_>,
+    tokens: Range<usize>,
+    out: &mut [f32],
+) {
+    scaled::<B, 54, 52>(b, m, rows, x, tokens, out, |blocks, q| {
+        b.tq1_0_rows(blocks, q)
+    });
+}

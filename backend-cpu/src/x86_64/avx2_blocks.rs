@@ -1,0 +1,179 @@
+//! Products of rows as they lie in 256-bit registers.
+
+use std::arch::x86_64::*;
+
+use super::avx2::Avx2;
+use super::{AHEAD, prefetch};
+use crate::blocks::Blocks;
+use crate::generic::ternary;
+
+/// Groups of 128 whose products a run holds: four steps each, 32 in all.
+const RUN: usize = 8;
+
+impl<const VNNI: bool> Avx2<VNNI> {
+    /// Begins a run of at most 32 steps that are to be added to `sums`.
+    #[inline(always)]
+    pub(super) fn begin_run(self, sums: __m256i) -> __m256i {
+        if VNNI {
+            sums
+        } else {
+            // SAFETY: `self` proves AVX2.
+            unsafe { _mm256_setzero_si256() }
+        }
+    }
+
+    /// Adds the products of codes, 0 ..= 3, with activations.
+    ///
+    /// With VNNI a run holds the sums themselves. Without it, it holds sixteen 16-bit sums of two products each: a pair
+    /// is at most `2 * 3 * 128 = 768` in magnitude, and 32 of them at most 24576. So nothing ever saturates; the
+    /// addition is the saturating one only because the compiler may not reorder it, which costs registers.
+    #[inline(always)]
+    pub(super) fn step(self, run: __m256i, codes: __m256i, q: __m256i) -> __m256i {
+        // SAFETY: `self` proves AVX2, and AVX-VNNI where `VNNI` is set.
+        unsafe {
+            if VNNI {
+                _mm256_dpbusd_avx_epi32(run, codes, q)
+            } else {
+                _mm256_adds_epi16(run, _mm256_maddubs_epi16(codes, q))
+            }
+        }
+    }
+
+    /// The sums with a run added; `sums` are those that it began with.
+    #[inline(always)]
+    pub(super) fn end_run(self, sums: __m256i, run: __m256i) -> __m256i {
+        if VNNI {
+            return run;
+        }
+        // SAFETY: `self` proves AVX2.
+        unsafe { _mm256_add_epi32(sums, _mm256_madd_epi16(run, _mm256_set1_epi16(1))) }
+    }
+
+    /// Four steps: the codes of byte `j` belong to activations `j`, `j + 32`, `j + 64` and `j + 96`, from the highest
+    /// or the lowest bits on.
+    #[inline(always)]
+    fn add_group(
+        self,
+        bytes: &[u8; 32],
+        q: &[[i8; 32]; 4],
+        highest_first: bool,
+        mut run: __m256i,
+    ) -> __m256i {
+        // SAFETY: `self` proves AVX2; each load covers the 32 bytes of its array.
+        unsafe {
+            let mut bytes = _mm256_loadu_si256(bytes.as_ptr().cast());
+            for place in 0..4 {
+                let q = &q[if highest_first { 3 - place } else { place }];
+                let codes = _mm256_and_si256(bytes, _mm256_set1_epi8(3));
+                run = self.step(run, codes, _mm256_loadu_si256(q.as_ptr().cast()));
+                bytes = _mm256_srli_epi16::<2>(bytes);
+            }
+            run
+        }
+    }
+
+    #[inline(always)]
+    fn zero(self) -> __m256i {
+        // SAFETY: `self` proves AVX2.
+        unsafe { _mm256_setzero_si256() }
+    }
+
+    /// The sum of the lanes of each register.
+    #[inline(always)]
+    fn totals<const R: usize>(self, sums: [__m256i; R]) -> [i32; R] {
+        let mut totals = [0; R];
+        let (fours, rest) = totals.as_chunks_mut::<4>();
+        let (sum_fours, sum_rest) = sums.as_chunks::<4>();
+        for (totals, [a, b, c, d]) in fours.iter_mut().zip(sum_fours) {
+            // SAFETY: `self` proves AVX2; the store covers the four integers.
+            unsafe {
+                let both = _mm256_hadd_epi32(_mm256_hadd_epi32(*a, *b), _mm256_hadd_epi32(*c, *d));
+                let high = _mm256_extracti128_si256::<1>(both);
+                let sums = _mm_add_epi32(_mm256_castsi256_si128(both), high);
+                _mm_storeu_si128(totals.as_mut_ptr().cast(), sums);
+            }
+        }
+        for (total, sums) in rest.iter_mut().zip(sum_rest) {
+            let mut lanes = [0_i32; 8];
+            // SAFETY: `self` proves AVX2; the store covers the eight integers.
+            unsafe { _mm256_storeu_si256(lanes.as_mut_ptr().cast(), *sums) };
+            *total = lanes.into_iter().sum();
+        }
+        totals
+    }
+}
+
+impl<const VNNI: bool> Blocks for Avx2<VNNI> {
+    #[inline(always)]
+    fn prefetch(self, bytes: &[u8], at: usize) {
+        prefetch(bytes, at);
+    }
+
+    #[inline(always)]
+    fn i2s(self, row: &[u8], q: &[i8]) -> i32 {
+        let [sum] = self.i2s_rows([row], q);
+        sum
+    }
+
+    #[inline(always)]
+    fn i2s_rows<const R: usize>(self, rows: [&[u8]; R], q: &[i8]) -> [i32; R] {
+        let mut sums = [self.zero(); R];
+        let groups = q.as_chunks::<32>().0.as_chunks::<4>().0;
+        for (chunk, groups) in groups.chunks(RUN).enumerate() {
+            let mut runs = [self.zero(); R];
+            for (run, sums) in runs.iter_mut().zip(sums) {
+                *run = self.begin_run(sums);
+            }
+            for (i, q) in groups.iter().enumerate() {
+                let group = chunk * RUN + i;
+                for (row, run) in rows.iter().zip(&mut runs) {
+                    prefetch(row, group * 32 + AHEAD);
+                    *run = self.add_group(&row.as_chunks().0[group], q, true, *run);
+                }
+            }
+            for (sums, run) in sums.iter_mut().zip(runs) {
+                *sums = self.end_run(*sums, run);
+            }
+        }
+        self.totals(sums)
+    }
+
+    #[inline(always)]
+    fn tq2_0(self, qs: &[u8; 64], q: &[i8; 256]) -> i32 {
+        let [sum] = self.tq2_0_rows([qs], q);
+        sum
+    }
+
+    #[inline(always)]
+    fn tq2_0_rows<const R: usize>(self, qs: [&[u8; 64]; R], q: &[i8; 256]) -> [i32; R] {
+        let [q_low, q_high] = &q.as_chunks::<32>().0.as_chunks::<4>().0 else {
+            unreachable!("256 are two groups of 128");
+        };
+        let mut sums = [self.zero(); R];
+        for (sums, qs) in sums.iter_mut().zip(qs) {
+            let [low, high] = qs.as_chunks::<32>().0 else {
+                unreachable!("64 are two groups of 32");
+            };
+            let run = self.begin_run(*sums);
+            let run = self.add_group(low, q_low, false, run);
+            let run = self.add_group(high, q_high, false, run);
+            *sums = self.end_run(*sums, run);
+        }
+        self.totals(sums)
+    }
+
+    #[inline(always)]
+    fn tq1_0(self, block: &[u8; 54], q: &[i8; 256]) -> i32 {
+        let [sum] = self.tq1_0_rows([block], q);
+        sum
+    }
+
+    #[inline(always)]
+    fn tq1_0_rows<const R: usize>(self, blocks: [&[u8; 54]; R], q: &[i8; 256]) -> [i32; R] {
+        let mut codes = [[0; 64]; R];
+        for (block, codes) in blocks.into_iter().zip(&mut codes) {
+            ternary::repack(block, codes);
+        }
+        self.tq2_0_rows(codes.each_ref(), q)
+    }
+}
