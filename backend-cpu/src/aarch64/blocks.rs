@@ -106,38 +106,70 @@ fn weights_q6_k(low: &[uint8x16_t; 8], high: &[uint8x16_t; 4], i: usize) -> int8
 impl<D: Dot> Blocks for Simd<D> {
     #[inline(always)]
     fn i2s(self, row: &[u8], q: &[i8]) -> i32 {
+        let [sum] = self.i2s_rows([row], q);
+        sum
+    }
+
+    #[inline(always)]
+    fn i2s_rows<const R: usize>(self, rows: [&[u8]; R], q: &[i8]) -> [i32; R] {
+        let mut totals = [0; R];
         // SAFETY: `self` proves NEON.
         unsafe {
-            let mut sums = vdupq_n_s32(0);
-            for (bytes, q) in row.as_chunks().0.iter().zip(q.as_chunks::<128>().0) {
-                sums = self
-                    .0
-                    .codes(sums, unpacked_downwards(bytes), load_signed(q));
+            let mut sums = [vdupq_n_s32(0); R];
+            for (group, q) in q.as_chunks::<128>().0.iter().enumerate() {
+                let q = load_signed(q);
+                for (row, sums) in rows.iter().zip(&mut sums) {
+                    let codes = unpacked_downwards(&row.as_chunks().0[group]);
+                    *sums = self.0.codes(*sums, codes, q);
+                }
             }
-            vaddvq_s32(sums)
+            for (total, sums) in totals.iter_mut().zip(sums) {
+                *total = vaddvq_s32(sums);
+            }
         }
+        totals
     }
 
     #[inline(always)]
     fn tq2_0(self, qs: &[u8; 64], q: &[i8; 256]) -> i32 {
+        let [sum] = self.tq2_0_rows([qs], q);
+        sum
+    }
+
+    #[inline(always)]
+    fn tq2_0_rows<const R: usize>(self, qs: [&[u8; 64]; R], q: &[i8; 256]) -> [i32; R] {
+        let mut totals = [0; R];
         // SAFETY: `self` proves NEON.
         unsafe {
-            let mut sums = vdupq_n_s32(0);
-            for (bytes, q) in qs.as_chunks().0.iter().zip(q.as_chunks::<128>().0) {
-                sums = self.0.codes(sums, unpacked(bytes), load_signed(q));
+            let (q_low, q_high) = (load_signed(q), load_signed(&q[128..]));
+            for (total, qs) in totals.iter_mut().zip(qs) {
+                let (halves, _) = qs.as_chunks();
+                let sums = self.0.codes(vdupq_n_s32(0), unpacked(&halves[0]), q_low);
+                *total = vaddvq_s32(self.0.codes(sums, unpacked(&halves[1]), q_high));
             }
-            vaddvq_s32(sums)
         }
+        totals
     }
 
     #[inline(always)]
     fn tq1_0(self, block: &[u8; 54], q: &[i8; 256]) -> i32 {
+        let [sum] = self.tq1_0_rows([block], q);
+        sum
+    }
+
+    #[inline(always)]
+    fn tq1_0_rows<const R: usize>(self, blocks: [&[u8; 54]; R], q: &[i8; 256]) -> [i32; R] {
+        let mut totals = [0; R];
         // SAFETY: `self` proves NEON.
         unsafe {
-            let [low, high] = unpacked_tq1_0(block);
-            let sums = self.0.codes(vdupq_n_s32(0), low, load_signed(q));
-            vaddvq_s32(self.0.codes(sums, high, load_signed(&q[128..])))
+            let (q_low, q_high) = (load_signed(q), load_signed(&q[128..]));
+            for (total, block) in totals.iter_mut().zip(blocks) {
+                let [low, high] = unpacked_tq1_0(block);
+                let sums = self.0.codes(vdupq_n_s32(0), low, q_low);
+                *total = vaddvq_s32(self.0.codes(sums, high, q_high));
+            }
         }
+        totals
     }
 
     #[inline(always)]
