@@ -27,6 +27,9 @@ pub struct PositionMetrics {
     pub kl: Option<f64>,
     /// Share of the five best tokens in common.
     pub topk_agree: Option<f64>,
+    /// By how much the reference prefers its fifth best token to the worst that it finds among our five best.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topk_gap: Option<f64>,
     /// Our five best tokens.
     pub top5_rust: Vec<u32>,
     /// The reference's five best tokens.
@@ -326,6 +329,7 @@ fn entry(pos: usize, found: &Comparison) -> PositionMetrics {
         max_abs: row.max_abs,
         kl: Some(row.kl),
         topk_agree: Some(row.top5),
+        topk_gap: Some(row.top5_gap),
         top5_rust: row.top5_ours.clone(),
         top5_cpp: row.top5_theirs.clone(),
         nmse: Some(row.nmse),

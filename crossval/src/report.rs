@@ -390,6 +390,7 @@ mod tests {
                 max_abs: 0.0,
                 kl: Some(0.0),
                 topk_agree: None,
+                topk_gap: None,
                 top5_rust: Vec::new(),
                 top5_cpp: Vec::new(),
                 nmse: None,

@@ -139,21 +139,7 @@ impl Verdict {
         thresholds: Thresholds,
         part: Option<&PartFinding>,
     ) -> Self {
-        let bound = Spread {
-            max_mse: POSITION_SLACK * own.max_mse,
-            min_cosine: 1.0 - POSITION_SLACK * (1.0 - own.min_cosine),
-            max_kl: POSITION_SLACK * own.max_kl,
-            ..own
-        }
-        .wider(Spread {
-            mean_mse: thresholds.mse,
-            max_mse: thresholds.mse,
-            mean_nmse: 0.0,
-            min_cosine: thresholds.cosine,
-            mean_kl: thresholds.kl,
-            max_kl: thresholds.kl,
-            min_top5: thresholds.topk,
-        });
+        let bound = bound(own, thresholds);
         let tie = near_tie_gap(bound.mean_mse);
         let near = |row: &LogitsDistance| !row.same_choice() && row.argmax_gap <= tie;
         let mut reasons = Vec::new();
@@ -216,10 +202,30 @@ fn complaints(row: &LogitsDistance, bound: &Spread, tie: f64) -> Vec<String> {
     failed
 }
 
+/// What a run must stay within: the reference's `own` distance, with some slack for single positions, or the
+/// `thresholds`, whichever is wider.
+pub fn bound(own: Spread, thresholds: Thresholds) -> Spread {
+    Spread {
+        max_mse: POSITION_SLACK * own.max_mse,
+        min_cosine: 1.0 - POSITION_SLACK * (1.0 - own.min_cosine),
+        max_kl: POSITION_SLACK * own.max_kl,
+        ..own
+    }
+    .wider(Spread {
+        mean_mse: thresholds.mse,
+        max_mse: thresholds.mse,
+        mean_nmse: 0.0,
+        min_cosine: thresholds.cosine,
+        mean_kl: thresholds.kl,
+        max_kl: thresholds.kl,
+        min_top5: thresholds.topk,
+    })
+}
+
 /// The gap between two logits below which errors of this mean square may well swap them: each of the two
 /// moves by `sqrt(mse)`, their difference by `sqrt(2)` of that, and three times as much is still common
 /// among hundreds of positions.
-fn near_tie_gap(mse: f64) -> f64 {
+pub fn near_tie_gap(mse: f64) -> f64 {
     3.0 * (2.0 * mse).sqrt()
 }
 

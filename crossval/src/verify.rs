@@ -6,9 +6,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use crate::layers::{self, Part};
 use crate::receipt::{Choice, ParityReceipt, PositionMetrics};
 use crate::suite::{Status, SuiteMetrics, SuiteReceipt};
-use crate::verdict::Spread;
+use crate::verdict::{self, Spread};
 
 /// The smallest cosine with which a suite passes, whatever its runs say.
 const SUITE_COSINE: f64 = 0.99;
@@ -170,6 +171,17 @@ fn of_lane(receipt: &ParityReceipt) -> Vec<String> {
             "its first divergence is {said:?}, that of its rows {found:?}"
         ));
     }
+    let finding = layers::first_to_part(&receipt.layers, receipt.head.as_ref());
+    let layer = finding.as_ref().and_then(|finding| match finding.part {
+        Part::Layer(layer) => Some(layer),
+        Part::Head => None,
+    });
+    if summary.first_layer != layer {
+        let said = summary.first_layer;
+        problems.push(format!(
+            "the first layer to part is {said:?} by its word, {layer:?} by its numbers"
+        ));
+    }
     if !summary.all_passed {
         let reasons = match summary.reasons.as_slice() {
             [] => "no reason is given".to_owned(),
@@ -178,36 +190,31 @@ fn of_lane(receipt: &ParityReceipt) -> Vec<String> {
         problems.push(format!("no parity: {reasons}"));
     } else if rows.is_empty() {
         problems.push("it passes without a single position".to_owned());
-    } else if first.is_some() || spread.mean_mse > bound.mean_mse || !summary.reasons.is_empty() {
+    } else if first.is_some()
+        || finding.is_some()
+        || spread.mean_mse > bound.mean_mse
+        || !summary.reasons.is_empty()
+    {
         problems.push("it passes although its own numbers or reasons say otherwise".to_owned());
     }
     problems
 }
 
-/// The bounds that the verdict was made with: the thresholds, or the reference's own distance where that is wider.
+/// The bounds that the verdict was made with.
 fn bound(receipt: &ParityReceipt) -> Spread {
-    let thresholds = receipt.thresholds;
-    let asked = Spread {
-        mean_mse: thresholds.mse,
-        max_mse: thresholds.mse,
-        mean_nmse: 0.0,
-        min_cosine: thresholds.cosine,
-        mean_kl: thresholds.kl,
-        max_kl: thresholds.kl,
-        min_top5: thresholds.topk,
-    };
-    receipt
-        .own_distance
-        .values()
-        .fold(asked, |wide, own| wide.wider(*own))
+    let own = receipt.own_distance.values().copied();
+    verdict::bound(own.fold(Spread::ZERO, Spread::wider), receipt.thresholds)
 }
 
 /// Schema v1 lacks some of the measures; what is absent does not fail.
 fn is_within(row: &PositionMetrics, bound: &Spread) -> bool {
+    let near_tie = |gap: f64| gap <= verdict::near_tie_gap(bound.mean_mse);
     row.mse <= bound.max_mse
         && row.kl.is_none_or(|kl| kl <= bound.max_kl)
         && row.cosine.is_none_or(|cosine| cosine >= bound.min_cosine)
-        && row.topk_agree.is_none_or(|agree| agree >= bound.min_top5)
+        && row
+            .topk_agree
+            .is_none_or(|agree| agree >= bound.min_top5 || row.topk_gap.is_some_and(near_tie))
         && row.choice != Some(Choice::Different)
 }
 

@@ -80,6 +80,17 @@ fn golden_models_pass_on_both_lanes_with_two_receipts_and_one_summary() {
     }
     let page = fs::read_to_string(report).expect("a report");
     assert_eq!(page.matches("<svg ").count(), 8);
+    verify(&bench, "out", &["--model", &model]).exits(0);
+}
+
+/// `verify-receipt` on both receipts.
+fn verify(bench: &Workbench, out: &str, more: &[&str]) -> Run {
+    let receipts = Lane::ALL.map(|lane| {
+        let name = format!("receipt_{}.json", lane.backend());
+        bench.path(out).join(name).display().to_string()
+    });
+    let arguments = ["verify-receipt", &receipts[0], &receipts[1]];
+    bench.run(&[&arguments, more].concat())
 }
 
 /// A model that is random but whose tokenizer is that of the demo model.
@@ -274,6 +285,9 @@ fn a_single_wrong_trit_is_code_1_and_the_summary_names_position_and_layer() {
         receipt(&bench, "out", Lane::BitnetCpp)["summary"]["first_layer"],
         1
     );
+    verify(&bench, "out", &[])
+        .exits(1)
+        .says("layer 1 is the first to part");
     assert_eq!(
         receipt(&bench, "out", Lane::LlamaCpp)["summary"]["all_passed"],
         true
@@ -344,6 +358,9 @@ fn the_suite_writes_one_receipt_and_lists_what_a_reference_cannot_read() {
             .as_f64()
             .is_some_and(|cosine| cosine > 0.999)
     );
+    bench
+        .run(&["verify-receipt", &shown, "--model", &good])
+        .exits(0);
     // Nothing compared is no parity.
     let arguments = ["crossval", "--receipt", &shown, "--model", &unknown];
     finish(bench.command_on(&cache(), &arguments)).exits(1);
