@@ -50,6 +50,14 @@ pub enum Unready {
     },
 }
 
+impl Unready {
+    /// Whether building the program alone may not be enough: a lane that fails may have been built for another
+    /// processor, and its C++ with it.
+    pub(super) fn blames_the_reference(&self) -> bool {
+        matches!(self, Self::Broken(_) | Self::Nonsense { .. })
+    }
+}
+
 /// The part of a fingerprint that people compare.
 fn short(fingerprint: &str) -> &str {
     fingerprint.get(..12).unwrap_or(fingerprint)

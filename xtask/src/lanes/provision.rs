@@ -83,15 +83,14 @@ impl Provision {
             }),
             (Err(why), RepairMode::Auto) => {
                 eprintln!("{} backend not found: {why}", lane.reference());
-                // A lane that fails may have been built for another processor: then its C++ is of no use either.
-                let anew = matches!(why, Unready::Broken(_) | Unready::Nonsense { .. });
-                self.build(lane, anew)
+                self.build(lane, false)
             }
             (_, RepairMode::Always) => self.build(lane, true),
         }
     }
 
-    /// Builds `lane`; its reference only if `anew` or if there is none. What another process builds meanwhile is used.
+    /// Builds `lane` if it is not as wanted, or if `anew`; its reference where there is none or where it may be at fault.
+    /// What another process builds meanwhile is used.
     ///
     /// # Errors
     /// Whatever stopped the build, or the built lane does not work.
@@ -99,9 +98,11 @@ impl Provision {
         repair::guard()?;
         let _lock = self.lock()?;
         let wanted = self.wanted(lane)?;
-        if !anew && let Ok(ready) = self.check(lane)? {
-            return Ok(ready);
-        }
+        let anew = anew
+            || match self.check(lane)? {
+                Ok(ready) => return Ok(ready),
+                Err(why) => why.blames_the_reference(),
+            };
         let log = self
             .home
             .path()

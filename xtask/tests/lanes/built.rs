@@ -22,6 +22,16 @@ pub(crate) fn cache() -> PathBuf {
     home.path().to_owned()
 }
 
+/// The folder of the lane's built C++.
+fn reference(lane: Lane) -> PathBuf {
+    let start = format!("{}-", lane.name());
+    let is_it = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with(&start);
+    let mut found = fs::read_dir(cache().join("reference"))
+        .expect("references")
+        .flatten();
+    found.find(is_it).expect("the lane's reference").path()
+}
+
 /// Copies a lane's folder from the cache to that of the test, to be tampered with.
 pub(crate) fn borrow(bench: &Workbench, lane: Lane) -> PathBuf {
     let (from, to) = (cache().join(lane.name()), bench.cache().join(lane.name()));
@@ -108,6 +118,26 @@ fn a_lane_that_crashes_is_an_error_of_that_lane_only() {
         .says("llama.cpp backend available");
 }
 
+/// As after the cache was carried to a machine with another processor.
+#[test]
+fn a_lane_that_crashes_is_built_again_with_its_reference() {
+    let bench = Workbench::new();
+    let broken = borrow(&bench, Lane::BitnetCpp).join("bitnet-lane-bitnet-cpp");
+    fs::remove_file(&broken).expect("removed");
+    bench.put_program("cache/bitnet-cpp/bitnet-lane-bitnet-cpp", "kill -ILL $$");
+    let name = reference(Lane::BitnetCpp)
+        .file_name()
+        .expect("a name")
+        .to_owned();
+    fs::create_dir_all(bench.cache().join("reference").join(name)).expect("created");
+    bench.put_program("tools/clang", "exit 1");
+    for command in ["setup-cpp-auto", "preflight"] {
+        let mut command = bench.command(&[command, "--backend", "bitnet"]);
+        command.env("PATH", path_with(&bench.path("tools")));
+        finish(command).exits(5).says("configure failed");
+    }
+}
+
 #[test]
 fn a_failed_build_is_code_5_and_leaves_nothing_that_looks_built() {
     let bench = Workbench::new();
@@ -157,14 +187,8 @@ fn lanes_are_built_around_installations_that_the_user_names() {
     let mut setup = bench.command(&["setup-cpp-auto"]);
     let mut preflight = bench.command(&["preflight", "--no-repair", "--verbose"]);
     for lane in Lane::ALL {
-        let start = format!("{}-", lane.name());
-        let built = fs::read_dir(cache().join("reference"))
-            .expect("references")
-            .flatten()
-            .find(|entry| entry.file_name().to_string_lossy().starts_with(&start))
-            .expect("the lane's reference");
         let installation = bench.path(lane.name());
-        std::os::unix::fs::symlink(built.path(), &installation).expect("linked");
+        std::os::unix::fs::symlink(reference(lane), &installation).expect("linked");
         for command in [&mut setup, &mut preflight] {
             command.env(lane.directory_variable(), &installation);
         }
