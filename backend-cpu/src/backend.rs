@@ -246,6 +246,7 @@ impl Backend for CpuBackend {
             tickets: &self.tickets,
             frequencies: &self.frequencies,
             rotations: &self.rotations,
+            threads: self.pool.threads(),
         };
         let scratch = &self.scratch;
         self.pool.run(|team| {

@@ -3,6 +3,7 @@
 //! Exact, so an instruction set may compute them in any order it likes. The provided methods are plain
 //! Rust; an instruction set overrides those it can do better.
 
+use crate::generic::ternary;
 use crate::lanes::Lanes;
 
 /// Integer block products of an instruction set.
@@ -44,6 +45,12 @@ pub(crate) trait Blocks: Lanes {
     #[inline(always)]
     fn tq1_0_rows<const R: usize>(self, blocks: [&[u8; 54]; R], q: &[i8; 256]) -> [i32; R] {
         blocks.map(|block| self.tq1_0(block, q))
+    }
+
+    /// A block of `TQ1_0` in the order of `TQ2_0`.
+    #[inline(always)]
+    fn repack(self, block: &[u8; 54], codes: &mut [u8; 64]) {
+        ternary::repack(block, codes);
     }
 
     /// The codes of a block of `TQ2_0`.

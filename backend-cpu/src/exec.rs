@@ -15,14 +15,20 @@ use crate::buffers::Buffer;
 use crate::cache::{Cache, Elements};
 use crate::cells::Cells;
 use crate::generic::attention::Visible;
-use crate::generic::gemm::Panel;
+use crate::generic::gemm::{self, Panel};
 use crate::matrix::{Encoded, Matrix, TileKernel};
 use crate::pool::Team;
 use crate::table::{AttendFn, Kernels};
 use crate::weights::Weights;
 
-/// Rows of a matrix in one piece of work.
-const ROWS: usize = 64;
+/// Rows of a matrix in one piece of work for many tokens; a power of two times that for few, if there are pieces enough.
+const ROWS: usize = gemm::ROWS;
+/// The most rows in a piece for few tokens. Within a piece, the memory is asked for rows ahead of their turn.
+const MOST_ROWS: usize = 256;
+/// The most tokens that count as few.
+const FEW_TOKENS: usize = 64;
+/// Pieces that each thread should find in an operation, so that none waits long for the last one.
+const PIECES_PER_THREAD: usize = 4;
 
 /// A token's place.
 #[derive(Clone, Copy)]
@@ -50,6 +56,8 @@ pub(crate) struct Pass<'a> {
     pub(crate) frequencies: &'a [f32],
     /// Cosine and sine, `[tokens, pairs, 2]`, made by the pass.
     pub(crate) rotations: &'a Cells<f32>,
+    /// Threads that share the work.
+    pub(crate) threads: usize,
 }
 
 /// What a thread keeps for itself from pass to pass.
@@ -76,8 +84,9 @@ impl Scratch {
                 vec.resize(len, 0.0);
             }
         };
-        grow(&mut self.tile, tokens * ROWS);
-        grow(&mut self.second, tokens * ROWS);
+        let rows = if tokens > FEW_TOKENS { ROWS } else { MOST_ROWS };
+        grow(&mut self.tile, tokens * rows);
+        grow(&mut self.second, tokens * rows);
         grow(&mut self.weights, (last + 1).next_multiple_of(LANES));
         grow(&mut self.values, widest.next_multiple_of(LANES));
         if tokens > 1 {
@@ -309,6 +318,18 @@ impl Pass<'_> {
         }
     }
 
+    /// Rows in a piece of an operation that makes `total` of them for `tokens`.
+    fn piece_rows(&self, total: usize, tokens: usize) -> usize {
+        let mut rows = ROWS;
+        while tokens <= FEW_TOKENS
+            && rows < MOST_ROWS
+            && total >= 2 * rows * PIECES_PER_THREAD * self.threads
+        {
+            rows *= 2;
+        }
+        rows
+    }
+
     fn linear(
         &self,
         index: usize,
@@ -316,7 +337,13 @@ impl Pass<'_> {
         accumulate: bool,
         scratch: &mut Scratch,
     ) {
-        let pieces = |product: &Product| self.program.weight(product.weight).rows.div_ceil(ROWS);
+        let outputs = |product: &Product| self.program.weight(product.weight).rows;
+        let all = products.iter().map(|(product, _)| outputs(product)).sum();
+        let tokens = products
+            .first()
+            .map_or(0, |(product, _)| self.rows(product.x));
+        let piece_rows = self.piece_rows(all, tokens);
+        let pieces = |product: &Product| outputs(product).div_ceil(piece_rows);
         let total = products.iter().map(|(product, _)| pieces(product)).sum();
         for ticket in self.tickets(index, total) {
             let mut piece = ticket;
@@ -331,7 +358,7 @@ impl Pass<'_> {
                 piece -= pieces(product);
             };
             let width = self.program.weight(product.weight).rows;
-            let rows = piece * ROWS..((piece + 1) * ROWS).min(width);
+            let rows = piece * piece_rows..((piece + 1) * piece_rows).min(width);
             let tile = &mut scratch.tile[..self.rows(product.x) * rows.len()];
             self.tile(product, rows.clone(), &mut scratch.panel, tile);
             let out = self.buffer(out);
@@ -361,8 +388,9 @@ impl Pass<'_> {
     ) {
         let out = self.buffer(out);
         let width = out.width;
-        for piece in self.tickets(index, width.div_ceil(ROWS)) {
-            let rows = piece * ROWS..((piece + 1) * ROWS).min(width);
+        let piece_rows = self.piece_rows(width, self.tokens.len());
+        for piece in self.tickets(index, width.div_ceil(piece_rows)) {
+            let rows = piece * piece_rows..((piece + 1) * piece_rows).min(width);
             let len = self.tokens.len() * rows.len();
             let panel = &mut scratch.panel;
             self.tile(gate, rows.clone(), panel, &mut scratch.tile[..len]);

@@ -16,6 +16,8 @@ pub enum Isa {
     AvxVnni,
     /// x86-64 with AVX-512 (F, BW, DQ, VL) and VNNI.
     Avx512,
+    /// AVX-512 with VNNI and VBMI.
+    Avx512Vbmi,
     /// AArch64 with NEON.
     Neon,
     /// AArch64 with NEON and `sdot`.
@@ -47,6 +49,7 @@ impl Isa {
         Isa::Avx2,
         Isa::AvxVnni,
         Isa::Avx512,
+        Isa::Avx512Vbmi,
         Isa::Neon,
         Isa::Dotprod,
     ];
@@ -58,6 +61,7 @@ impl Isa {
             Isa::Avx2 => "avx2",
             Isa::AvxVnni => "avxvnni",
             Isa::Avx512 => "avx512",
+            Isa::Avx512Vbmi => "avx512vbmi",
             Isa::Neon => "neon",
             Isa::Dotprod => "dotprod",
         }
@@ -100,9 +104,15 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             Isa::AvxVnni => crate::x86_64::avx2::Avx2::<true>::new().map(|token| token.kernels()),
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => crate::x86_64::avx512::Avx512::new().map(|token| token.kernels()),
+            Isa::Avx512 => {
+                crate::x86_64::avx512::Avx512::<false>::new().map(|token| token.kernels())
+            }
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512Vbmi => {
+                crate::x86_64::avx512::Avx512::<true>::new().map(|token| token.kernels())
+            }
             #[cfg(not(target_arch = "x86_64"))]
-            Isa::Avx2 | Isa::AvxVnni | Isa::Avx512 => None,
+            Isa::Avx2 | Isa::AvxVnni | Isa::Avx512 | Isa::Avx512Vbmi => None,
             #[cfg(target_arch = "aarch64")]
             Isa::Neon => crate::aarch64::neon::Neon::new().map(|token| token.kernels()),
             #[cfg(target_arch = "aarch64")]

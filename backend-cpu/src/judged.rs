@@ -219,7 +219,7 @@ fn wanted(decoded: &Decoded<'_>, row: usize, x: &[f32]) -> f32 {
 }
 
 /// Rows and blocks of a row, around the strips, tiles and pieces of rows.
-const SHAPES: [(usize, usize); 9] = [
+const SHAPES: [(usize, usize); 10] = [
     (0, 1),
     (1, 1),
     (5, 1),
@@ -229,6 +229,7 @@ const SHAPES: [(usize, usize); 9] = [
     (33, 2),
     (64, 5),
     (66, 2),
+    (150, 1),
 ];
 
 #[test]

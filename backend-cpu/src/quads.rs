@@ -6,8 +6,8 @@
 
 use bitnet_kernels::order::LANES;
 
+use crate::blocks::Blocks;
 use crate::generic::gemm::{Job, Ternary};
-use crate::lanes::Lanes;
 
 /// Quads of activations in a group of 128.
 pub(crate) const QUADS: usize = 32;
@@ -25,7 +25,7 @@ impl Word {
 }
 
 /// Steps of a gemm of an instruction set.
-pub(crate) trait Quads: Lanes {
+pub(crate) trait Quads: Blocks {
     /// Four bytes of each of sixteen rows.
     type Bytes: Copy;
     /// A quad, in as many copies as a step needs.

@@ -12,8 +12,12 @@ use std::ops::Range;
 
 use bitnet_kernels::order::LANES;
 
+use crate::blocks::Blocks;
 use crate::matrix::{Encoded, Matrix};
 use crate::quads::{Group, QUADS, Quads, Word};
+
+/// Rows of a panel.
+pub(crate) const ROWS: usize = 64;
 
 /// How a ternary format packs a row.
 pub(crate) trait Ternary {
@@ -22,12 +26,13 @@ pub(crate) trait Ternary {
     /// Groups of 128 that share a scale; `None` where the whole tensor does.
     const SCALED: Option<usize>;
 
-    /// The bytes of a group of 128 weights: the four codes of byte `j` belong to activations `j`, `j + 32`, `j + 64`
-    /// and `j + 96`. `room` is for those that are not stored that way.
-    fn group<'a>(row: &'a [u8], group: usize, room: &'a mut [u8; 32]) -> &'a [u8; 32];
+    /// The bytes of the `i`th block, or of the `i`th group where there are no blocks. In each group of 32 bytes, the
+    /// four codes of byte `j` belong to activations `j`, `j + 32`, `j + 64` and `j + 96`. `room` is for those that are not
+    /// stored that way.
+    fn bytes<'a, B: Blocks>(b: B, row: &'a [u8], i: usize, room: &'a mut [u8; 64]) -> &'a [u8];
 
-    /// The scale of a block, where there are some.
-    fn scale(row: &[u8], block: usize) -> f32;
+    /// The binary16 scale of a block, where there are blocks.
+    fn scale(row: &[u8], block: usize) -> u16;
 }
 
 /// Rows of a matrix made ready for the tiles, and room for it that is kept from product to product.
@@ -36,17 +41,19 @@ pub(crate) struct Panel {
     /// `[tiles, groups, strips]`.
     words: Vec<Group>,
     /// `[tiles, blocks, strips]`.
-    scales: Vec<[f32; LANES]>,
+    scales: Vec<[u16; LANES]>,
 }
 
 /// A tile of registers' work: the strips of one tile of a panel against `tokens`.
 pub(crate) struct Job<'a> {
     pub(crate) words: &'a [Group],
-    pub(crate) scales: &'a [[f32; LANES]],
+    pub(crate) scales: &'a [[u16; LANES]],
     /// The tensor's scale.
     pub(crate) scale: f32,
     pub(crate) x: &'a Encoded<'a>,
     pub(crate) tokens: Range<usize>,
+    /// Bytes that the memory is asked for on the way.
+    pub(crate) ahead: &'a [u8],
     /// From the tile's first row of its first token on.
     pub(crate) out: &'a mut [f32],
     /// Rows that are wanted; what the last strip has beyond them is dropped.
@@ -63,7 +70,7 @@ impl Panel {
         let groups = strips * cols.div_ceil(128);
         if self.words.len() < groups {
             self.words.resize(groups, [Word::ZERO; 8]);
-            self.scales.resize(groups, [0.0; LANES]);
+            self.scales.resize(groups, [0; LANES]);
         }
     }
 
@@ -82,14 +89,17 @@ impl Panel {
             let strip_rows: [&[u8]; LANES] =
                 std::array::from_fn(|r| m.row((first + r).min(rows.end - 1)));
             let (tile, strip) = (strip / D::STRIPS, strip % D::STRIPS);
-            for group in 0..groups {
-                let mut rooms = [[0; 32]; LANES];
-                let mut bytes = [&[0; 32]; LANES];
+            let together = F::SCALED.unwrap_or(1);
+            for i in 0..groups / together {
+                let mut rooms = [[0; 64]; LANES];
+                let mut bytes: [&[[u8; 32]]; LANES] = [&[]; LANES];
                 for ((row, room), bytes) in strip_rows.iter().zip(&mut rooms).zip(&mut bytes) {
-                    *bytes = F::group(row, group, room);
+                    *bytes = F::bytes(d, row, i, room).as_chunks().0;
                 }
-                let at = (tile * groups + group) * D::STRIPS + strip;
-                d.transpose(bytes, &mut self.words[at]);
+                for part in 0..together {
+                    let at = (tile * groups + i * together + part) * D::STRIPS + strip;
+                    d.transpose(bytes.map(|bytes| &bytes[part]), &mut self.words[at]);
+                }
             }
             if let Some(scaled) = F::SCALED {
                 let blocks = groups / scaled;
@@ -115,30 +125,67 @@ pub(crate) fn gemm<D: Quads, F: Ternary>(
     panel: &mut Panel,
     out: &mut [f32],
 ) {
-    let (width, count, groups) = (rows.len(), tokens.len(), x.width / 128);
-    if width == 0 {
-        return;
+    panel.reserve(ROWS, x.width);
+    for first in rows.clone().step_by(ROWS) {
+        let end = rows.end.min(first + ROWS);
+        panel.fill::<D, F>(d, m, first..end, x.width / 128);
+        let next = end..rows.end.min(end + ROWS);
+        let ahead = &m.bytes[next.start * m.stride..next.end * m.stride];
+        let out = &mut out[first - rows.start..];
+        multiply::<D, F>(
+            d,
+            m.scale,
+            panel,
+            end - first,
+            x,
+            tokens.clone(),
+            ahead,
+            out,
+            rows.len(),
+        );
     }
-    panel.reserve(width, x.width);
-    panel.fill::<D, F>(d, m, rows, groups);
+}
+
+/// The first `rows` rows of a panel against `tokens` of `x` into `out`, tokens `stride` apart. Meanwhile the memory is
+/// asked for the bytes `ahead`.
+#[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "the parts of a matrix product")]
+fn multiply<D: Quads, F: Ternary>(
+    d: D,
+    scale: f32,
+    panel: &Panel,
+    rows: usize,
+    x: &Encoded<'_>,
+    tokens: Range<usize>,
+    mut ahead: &[u8],
+    out: &mut [f32],
+    stride: usize,
+) {
+    let groups = x.width / 128;
     let tile_rows = D::STRIPS * LANES;
+    let tiles = rows.div_ceil(tile_rows);
     let tile_groups = groups * D::STRIPS;
     let tile_scales = F::SCALED.map_or(0, |scaled| groups / scaled * D::STRIPS);
     // Tokens in parts of nearly the same size. A part's activations stay in the first cache while the rows pass by.
+    let count = tokens.len();
     let parts = count.div_ceil(D::TOKENS);
     for part in 0..parts {
         let (from, to) = (count * part / parts, count * (part + 1) / parts);
-        for tile in 0..width.div_ceil(tile_rows) {
+        for tile in 0..tiles {
             let first = tile * tile_rows;
+            let asked = ahead.len().div_ceil(tiles - tile);
+            let (now, later) = ahead.split_at(asked);
+            ahead = later;
             d.tile::<F>(Job {
                 words: &panel.words[tile * tile_groups..][..tile_groups],
                 scales: &panel.scales[tile * tile_scales..][..tile_scales],
-                scale: m.scale,
+                scale,
                 x,
                 tokens: tokens.start + from..tokens.start + to,
-                out: &mut out[from * width + first..],
-                rows: tile_rows.min(width - first),
-                stride: width,
+                ahead: now,
+                out: &mut out[from * stride + first..],
+                rows: tile_rows.min(rows - first),
+                stride,
             });
         }
     }
@@ -175,13 +222,18 @@ fn tile_of<D: Quads, F: Ternary, const V: usize, const T: usize>(d: D, job: Job<
     });
     let mut floats = [[d.splat(0.0); V]; T];
     let block_len = F::SCALED.unwrap_or(words.len());
+    let asked = job.ahead.len().div_ceil(words.len().max(1));
     for (block, words) in words.chunks_exact(block_len).enumerate() {
         let mut sums = [[d.splat_sum(0); V]; T];
         for (t, sums) in sums.iter_mut().enumerate() {
             *sums = [d.splat_sum(-job.x.sums(token(t))[block]); V];
         }
         for (i, words) in words.iter().enumerate() {
-            let q: [&[[i8; 4]; QUADS]; T] = std::array::from_fn(|t| &q[t][block * block_len + i]);
+            let group = block * block_len + i;
+            for at in (group * asked..(group + 1) * asked).step_by(64) {
+                d.prefetch(job.ahead, at);
+            }
+            let q: [&[[i8; 4]; QUADS]; T] = std::array::from_fn(|t| &q[t][group]);
             add_group::<D, F, V, T>(d, words, q, &mut sums);
         }
         for (t, (floats, sums)) in floats.iter_mut().zip(sums).enumerate() {
@@ -189,7 +241,7 @@ fn tile_of<D: Quads, F: Ternary, const V: usize, const T: usize>(d: D, job: Job<
             for (v, (float, sums)) in floats.iter_mut().zip(sums).enumerate() {
                 let sums = d.to_floats(sums);
                 *float = if F::SCALED.is_some() {
-                    d.fma(d.mul(d.load(&scales[block][v]), scale), sums, *float)
+                    d.fma(d.mul(d.load_f16(&scales[block][v]), scale), sums, *float)
                 } else {
                     d.mul(d.div(sums, scale), d.splat(job.scale))
                 };

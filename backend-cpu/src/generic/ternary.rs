@@ -1,11 +1,7 @@
 //! How the ternary formats pack their rows, as a gemm reads them.
 
 use super::gemm::Ternary;
-
-#[inline(always)]
-fn f16(bytes: &[u8]) -> f32 {
-    half::f16::from_le_bytes([bytes[0], bytes[1]]).to_f32()
-}
+use crate::blocks::Blocks;
 
 /// `I2_S`: groups of 32 bytes, one after another.
 #[derive(Clone, Copy)]
@@ -16,13 +12,13 @@ impl Ternary for I2S {
     const SCALED: Option<usize> = None;
 
     #[inline(always)]
-    fn group<'a>(row: &'a [u8], group: usize, _room: &'a mut [u8; 32]) -> &'a [u8; 32] {
-        &row.as_chunks().0[group]
+    fn bytes<'a, B: Blocks>(_b: B, row: &'a [u8], i: usize, _room: &'a mut [u8; 64]) -> &'a [u8] {
+        &row.as_chunks::<32>().0[i]
     }
 
     #[inline(always)]
-    fn scale(_row: &[u8], _block: usize) -> f32 {
-        1.0
+    fn scale(_row: &[u8], _block: usize) -> u16 {
+        0
     }
 }
 
@@ -35,13 +31,14 @@ impl Ternary for TQ2_0 {
     const SCALED: Option<usize> = Some(2);
 
     #[inline(always)]
-    fn group<'a>(row: &'a [u8], group: usize, _room: &'a mut [u8; 32]) -> &'a [u8; 32] {
-        &row.as_chunks::<66>().0[group / 2].as_chunks().0[group % 2]
+    fn bytes<'a, B: Blocks>(_b: B, row: &'a [u8], i: usize, _room: &'a mut [u8; 64]) -> &'a [u8] {
+        &row.as_chunks::<66>().0[i][..64]
     }
 
     #[inline(always)]
-    fn scale(row: &[u8], block: usize) -> f32 {
-        f16(&row.as_chunks::<66>().0[block][64..])
+    fn scale(row: &[u8], block: usize) -> u16 {
+        let block = &row.as_chunks::<66>().0[block];
+        u16::from_le_bytes([block[64], block[65]])
     }
 }
 
@@ -51,20 +48,20 @@ pub(crate) struct TQ1_0;
 
 /// The trit at the top of a byte, `byte * 3 / 256`.
 #[inline(always)]
-fn top(byte: u8) -> u8 {
-    u8::from(byte >= 86) + u8::from(byte >= 171)
+const fn top(byte: u8) -> u8 {
+    (byte >= 86) as u8 + (byte >= 171) as u8
 }
 
 /// What is left of a byte without its top trit.
 #[inline(always)]
-fn rest(byte: u8) -> u8 {
+const fn rest(byte: u8) -> u8 {
     // Additions, because vectors of bytes cannot be multiplied.
     byte.wrapping_add(byte).wrapping_add(byte)
 }
 
 /// The first four trits of a byte, the first in the lowest bits, and its fifth.
 #[inline(always)]
-fn trits(byte: u8) -> (u8, u8) {
+pub(crate) const fn trits(byte: u8) -> (u8, u8) {
     let second = rest(byte);
     let third = rest(second);
     let fourth = rest(third);
@@ -101,15 +98,14 @@ impl Ternary for TQ1_0 {
     const SCALED: Option<usize> = Some(2);
 
     #[inline(always)]
-    fn group<'a>(row: &'a [u8], group: usize, room: &'a mut [u8; 32]) -> &'a [u8; 32] {
-        let mut codes = [0; 64];
-        repack(&row.as_chunks().0[group / 2], &mut codes);
-        room.copy_from_slice(&codes.as_chunks::<32>().0[group % 2]);
+    fn bytes<'a, B: Blocks>(b: B, row: &'a [u8], i: usize, room: &'a mut [u8; 64]) -> &'a [u8] {
+        b.repack(&row.as_chunks().0[i], room);
         room
     }
 
     #[inline(always)]
-    fn scale(row: &[u8], block: usize) -> f32 {
-        f16(&row.as_chunks::<54>().0[block][52..])
+    fn scale(row: &[u8], block: usize) -> u16 {
+        let block = &row.as_chunks::<54>().0[block];
+        u16::from_le_bytes([block[52], block[53]])
     }
 }

@@ -5,7 +5,6 @@ use std::arch::x86_64::*;
 use super::avx2::Avx2;
 use super::{AHEAD, prefetch};
 use crate::blocks::Blocks;
-use crate::generic::ternary;
 
 /// Groups of 128 whose products a run holds: four steps each, 32 in all.
 const RUN: usize = 8;
@@ -172,7 +171,7 @@ impl<const VNNI: bool> Blocks for Avx2<VNNI> {
     fn tq1_0_rows<const R: usize>(self, blocks: [&[u8; 54]; R], q: &[i8; 256]) -> [i32; R] {
         let mut codes = [[0; 64]; R];
         for (block, codes) in blocks.into_iter().zip(&mut codes) {
-            ternary::repack(block, codes);
+            self.repack(block, codes);
         }
         self.tq2_0_rows(codes.each_ref(), q)
     }

@@ -8,37 +8,55 @@ use crate::isa::Isa;
 use crate::lanes::Lanes;
 use crate::table::{Kernels, kernels};
 
-/// Proof that the CPU has AVX-512 F, BW, DQ, VL and VNNI, and AVX2, FMA and F16C.
+/// Proof that the CPU has AVX-512 F, BW, DQ, VL and VNNI, and AVX2, FMA and F16C, and VBMI where `VBMI` is set.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Avx512(());
+pub(crate) struct Avx512<const VBMI: bool>(());
 
-impl Avx512 {
+impl<const VBMI: bool> Avx512<VBMI> {
     /// The token, if the CPU has what it stands for.
-    pub(crate) fn new() -> Option<Avx512> {
+    pub(crate) fn new() -> Option<Self> {
         let found = is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512bw")
             && is_x86_feature_detected!("avx512dq")
             && is_x86_feature_detected!("avx512vl")
             && is_x86_feature_detected!("avx512vnni")
+            && (!VBMI || is_x86_feature_detected!("avx512vbmi"))
             && is_x86_feature_detected!("avx2")
             && is_x86_feature_detected!("fma")
             && is_x86_feature_detected!("f16c");
         found.then_some(Avx512(()))
     }
+}
 
-    /// The kernels of this instruction set.
+impl Avx512<false> {
+    /// The kernels of AVX-512 with VNNI.
     pub(crate) fn kernels(self) -> &'static Kernels {
         static KERNELS: Kernels = kernels!(
             Isa::Avx512,
             "avx512",
-            Avx512(()),
+            Avx512::<false>(()),
             #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
         );
         &KERNELS
     }
 }
 
-impl Lanes for Avx512 {
+impl Avx512<true> {
+    /// The kernels of AVX-512 with VNNI and VBMI.
+    pub(crate) fn kernels(self) -> &'static Kernels {
+        static KERNELS: Kernels = kernels!(
+            Isa::Avx512Vbmi,
+            "avx512vbmi",
+            Avx512::<true>(()),
+            #[target_feature(
+                enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c"
+            )]
+        );
+        &KERNELS
+    }
+}
+
+impl<const VBMI: bool> Lanes for Avx512<VBMI> {
     type F = __m512;
     type D = [__m512d; 2];
 

@@ -10,7 +10,7 @@ use crate::generic::ternary;
 /// The bits of a byte that hold each of its four codes.
 const PLACES: [i8; 4] = [0b11, 0b1100, 0b11_0000, 0b1100_0000_u8.cast_signed()];
 
-impl Avx512 {
+impl<const VBMI: bool> Avx512<VBMI> {
     /// The activations of 256 codes in the order of [`PLACES`]: in each half of 128, the four codes of byte `j` belong
     /// to activations `j`, `j + 32`, `j + 64` and `j + 96`, from the highest or the lowest bits on.
     #[inline(always)]
@@ -105,7 +105,7 @@ impl Avx512 {
     }
 }
 
-impl Blocks for Avx512 {
+impl<const VBMI: bool> Blocks for Avx512<VBMI> {
     #[inline(always)]
     fn i2s(self, row: &[u8], q: &[i8]) -> i32 {
         let [sum] = self.i2s_rows([row], q);
@@ -172,8 +172,17 @@ impl Blocks for Avx512 {
     fn tq1_0_rows<const R: usize>(self, blocks: [&[u8; 54]; R], q: &[i8; 256]) -> [i32; R] {
         let mut codes = [[0; 64]; R];
         for (block, codes) in blocks.into_iter().zip(&mut codes) {
-            ternary::repack(block, codes);
+            self.repack(block, codes);
         }
         self.tq2_0_rows(codes.each_ref(), q)
+    }
+
+    #[inline(always)]
+    fn repack(self, block: &[u8; 54], codes: &mut [u8; 64]) {
+        if VBMI {
+            self.repack_by_table(block, codes);
+        } else {
+            ternary::repack(block, codes);
+        }
     }
 }

@@ -8,7 +8,7 @@ use super::avx512::Avx512;
 use crate::generic::gemm::{self, Job, Ternary};
 use crate::quads::{Group, Quads, Word};
 
-impl Quads for Avx512 {
+impl<const VBMI: bool> Quads for Avx512<VBMI> {
     type Bytes = __m512i;
     type Quad = __m512i;
     type Sums = __m512i;
@@ -19,7 +19,7 @@ impl Quads for Avx512 {
 
     #[inline(always)]
     fn tile<F: Ternary>(self, job: Job<'_>) {
-        gemm::tile::<Avx512, F, { Avx512::STRIPS }, { Avx512::TOKENS }>(self, job);
+        gemm::tile::<Self, F, 4, 5>(self, job);
     }
 
     #[inline(always)]

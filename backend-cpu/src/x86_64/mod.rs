@@ -6,6 +6,7 @@ mod avx2_quads;
 pub(crate) mod avx512;
 mod avx512_blocks;
 mod avx512_quads;
+mod avx512_vbmi;
 
 /// Bytes between what is read and what is asked for ahead of its turn; rows lie one after another.
 const AHEAD: usize = 8192;
