@@ -150,7 +150,8 @@ fn clone(runner: &mut Runner<'_>, wanted: &Wanted, source: &Path) -> Result<(), 
         .args(["--branch", &wanted.tag, "--", &wanted.repo])
         .arg(partial.path())
         // A repository that wants a password is one that cannot be reached.
-        .env("GIT_TERMINAL_PROMPT", "0");
+        .env("GIT_TERMINAL_PROMPT", "0")
+        .env_remove("GIT_DIR");
     let what = format!("clone {} at {}", wanted.repo, wanted.tag);
     if let Err(error) = runner.run(&what, &mut command) {
         drop(partial);

@@ -59,23 +59,32 @@ impl Installation {
 
     /// The reference and its version, for people.
     pub(super) fn words(&self, lane: Lane) -> String {
-        let described = Command::new("git")
-            .arg("-C")
-            .arg(&self.path)
-            .args(["describe", "--always", "--tags"])
-            // Only a repository of its own says something about it.
-            .env(
-                "GIT_CEILING_DIRECTORIES",
-                self.path.parent().unwrap_or(&self.path),
-            )
-            .output();
-        let version = described
-            .ok()
-            .filter(|output| output.status.success())
-            .map(|output| format!(" {}", String::from_utf8_lossy(&output.stdout).trim()))
+        // fetch-cpp puts the clone into a folder of its own.
+        let version = [self.path.clone(), self.path.join("source")]
+            .iter()
+            .find_map(|folder| described(folder))
+            .map(|version| format!(" {version}"))
             .unwrap_or_default();
         format!("{}{version} at {}", lane.reference(), self.path.display())
     }
+}
+
+/// The version of a repository, if `folder` is the root of one.
+fn described(folder: &Path) -> Option<String> {
+    let described = Command::new("git")
+        .arg("-C")
+        .arg(folder)
+        .args(["describe", "--always", "--tags"])
+        // A repository above it says nothing about it.
+        .env("GIT_CEILING_DIRECTORIES", folder.parent()?)
+        .env_remove("GIT_DIR")
+        .output()
+        .ok()?;
+    let version = String::from_utf8(described.stdout).ok()?;
+    described
+        .status
+        .success()
+        .then(|| version.trim().to_owned())
 }
 
 struct Part {
