@@ -47,6 +47,9 @@ pub enum Error {
         /// What was found.
         problem: String,
     },
+    /// A GGUF file has no tokenizer, inside or beside it.
+    #[error(transparent)]
+    NotFound(#[from] crate::discovery::TokenizerNotFound),
     /// The text could not be encoded.
     #[error("the text could not be encoded: {0}")]
     Encode(String),

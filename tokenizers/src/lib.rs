@@ -13,6 +13,7 @@ mod error;
 mod gguf;
 mod huggingface;
 mod pre_tokenizer;
+pub mod registry;
 mod sentencepiece;
 mod special;
 mod stream;
