@@ -5,6 +5,8 @@ use std::process::ExitCode;
 
 /// Something went wrong, or `compat-check` found a reason not to run. Usage errors are clap's 2.
 pub(crate) const FAILURE: u8 = 1;
+/// `pipe` ended at its quota.
+pub(crate) const QUOTA: u8 = 3;
 /// Ctrl-C, as a shell reports it.
 pub(crate) const INTERRUPTED: u8 = 130;
 /// Nobody reads the output any more, as a shell reports it.

@@ -3,6 +3,7 @@
 //! Arguments are read here and in `commands`, one file per subcommand; what they mean is the engine's business.
 //! Results go to standard output, everything else to standard error.
 
+mod accounting;
 mod commands;
 mod exit;
 mod interrupt;
@@ -34,6 +35,14 @@ enum Command {
     Bench(commands::bench::Args),
     /// Hold every operation on a device against the CPU, and name the first that differs
     Compare(commands::compare::Args),
+    /// Count the tokens of texts
+    Tokens(commands::tokens::Args),
+    /// Say what tokens cost
+    Price(commands::price::Args),
+    /// Count the tokens of lines of JSON as they pass through
+    Pipe(commands::pipe::Args),
+    /// List the models whose tokens can be counted by name
+    Models(commands::models::Args),
     /// List the devices that models can run on
     Devices(commands::devices::Args),
 }
@@ -52,6 +61,10 @@ fn main() -> ExitCode {
         Command::Logits(args) => commands::logits::run(&args),
         Command::Bench(args) => commands::bench::run(&args),
         Command::Compare(args) => commands::compare::run(&args),
+        Command::Tokens(args) => commands::tokens::run(&args),
+        Command::Price(args) => commands::price::run(&args),
+        Command::Pipe(args) => commands::pipe::run(&args),
+        Command::Models(args) => commands::models::run(&args),
         Command::Devices(args) => commands::devices::run(&args),
     };
     exit::code(result)

@@ -6,4 +6,8 @@ pub(crate) mod compat_check;
 pub(crate) mod devices;
 pub(crate) mod inspect;
 pub(crate) mod logits;
+pub(crate) mod models;
+pub(crate) mod pipe;
+pub(crate) mod price;
 pub(crate) mod run;
+pub(crate) mod tokens;

@@ -1,5 +1,6 @@
 //! The real program, run as its users run it.
 
+mod accounting;
 mod bad_input;
 mod bits;
 mod run;

@@ -1,0 +1,344 @@
+//! `tokens`, `price`, `pipe` and `models`: what they print is compared with files in `accounting/`.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+use super::{bitnet, output, stderr, stdout};
+
+fn with_input(command: &mut Command, input: &[u8]) -> Output {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    let input = input.to_vec();
+    let writer = std::thread::spawn(move || {
+        // The program may end before it has read all.
+        let _ = stdin.write_all(&input);
+    });
+    let output = child.wait_with_output().expect("it ends");
+    writer.join().expect("written");
+    output
+}
+
+/// Runs in an empty folder, with `input` on standard input.
+fn run(arguments: &[&str], input: &str) -> Output {
+    let folder = tempfile::tempdir().expect("a folder");
+    with_input(bitnet(folder.path()).args(arguments), input.as_bytes())
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+fn golden(name: &str) -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/program/accounting");
+    std::fs::read_to_string(folder.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+#[test]
+fn every_output_is_the_golden_one() {
+    let prices = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/program/accounting/prices.json");
+    let prices = prices.to_str().expect("text");
+    let text = "Hello, world! 你好 😀\n";
+    for (name, arguments) in [
+        (
+            "tokens-exact.json",
+            &["tokens", "--model", "gpt-4o", "--ids", "--json"][..],
+        ),
+        (
+            "tokens-cl100k.json",
+            &["tokens", "--model", "openai/gpt-4-0613", "--ids", "--json"],
+        ),
+        (
+            "tokens-family.json",
+            &["tokens", "--model", "meta/llama-3-8b", "--json"],
+        ),
+        (
+            "tokens-heuristic.json",
+            &["tokens", "--model", "generic/foo", "--json"],
+        ),
+        (
+            "price-text.json",
+            &["price", "--model", "gpt-4o", "--prices", prices, "--json"],
+        ),
+        (
+            "price-tokens.json",
+            &[
+                "price",
+                "--model",
+                "gpt-4o-mini",
+                "--prices",
+                prices,
+                "--input-tokens",
+                "1000000",
+                "--cached-tokens",
+                "400000",
+                "--output-tokens",
+                "5000",
+                "--reasoning-tokens",
+                "300",
+                "--json",
+            ],
+        ),
+    ] {
+        let result = run(arguments, text);
+        assert!(result.status.success(), "{name}: {}", stderr(&result));
+        assert_eq!(json(&stdout(&result)), json(&golden(name)), "{name}");
+    }
+    let lines = "{\"id\":1,\"text\":\"Hello\"}\n\n{\"text\":\"a\\nb\",\"answer\":\"yes, it is\"}\n";
+    let arguments = [
+        "pipe",
+        "--mode",
+        "price",
+        "--prices",
+        prices,
+        "--summary",
+        "--workers",
+        "1",
+    ];
+    let result = run(&arguments, lines);
+    assert!(result.status.success(), "{}", stderr(&result));
+    assert_eq!(stdout(&result), golden("pipe.ndjson"));
+    let summary = stderr(&result);
+    let summary = summary.lines().last().expect("a summary");
+    assert_eq!(json(summary), json(&golden("pipe-summary.json")));
+}
+
+#[test]
+fn models_are_listed_with_their_accuracy() {
+    let all = json(&stdout(&run(&["models", "--json"], "")));
+    let all = all.as_array().expect("a list");
+    assert!(all.len() > 20);
+    for model in all {
+        let accuracy = model["accuracy"].as_str().expect("a label");
+        assert!(
+            ["exact", "family", "heuristic"].contains(&accuracy),
+            "{model}"
+        );
+    }
+    let gpt4o = all
+        .iter()
+        .find(|model| model["model"] == "openai/gpt-4o")
+        .expect("known");
+    assert_eq!(gpt4o["usd_micros_per_million_tokens"]["input"], 2_500_000);
+    assert!(stdout(&run(&["models"], "")).contains("microsoft/bitnet-b1.58-2b-4t"));
+}
+
+#[test]
+fn files_are_counted_one_by_one_and_a_models_own_tokenizer_is_used() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("a.txt"), "ROMEO:").expect("written");
+    std::fs::write(folder.path().join("b.bin"), b"x\xff\xfey").expect("written");
+    let result = output(bitnet(folder.path()).args(["tokens", "a.txt", "b.bin"]));
+    assert!(stdout(&result).contains("total"), "{}", stdout(&result));
+    assert!(
+        stderr(&result).contains("b.bin is not UTF-8 at byte 1"),
+        "{}",
+        stderr(&result)
+    );
+    let demo = super::root().join("demo/demo.gguf");
+    let demo = demo.to_str().expect("text");
+    let arguments = ["tokens", "--model", demo, "--ids", "--json", "a.txt"];
+    let result = json(&stdout(&output(bitnet(folder.path()).args(arguments))));
+    assert_eq!(result["accuracy"], "exact");
+    assert_eq!(result["encoding"], "demo.gguf");
+    assert_eq!(result["inputs"][0]["ids"], serde_json::json!([859, 26]));
+
+    for (arguments, said) in [
+        (&["tokens", "none.txt"][..], "file none.txt"),
+        (&["tokens", "--model", "none.gguf", "a.txt"], "none.gguf"),
+        (
+            &["tokens", "--model", "foo", "--ids", "a.txt"],
+            "there are no ids",
+        ),
+        (
+            &["price", "--model", "foo", "a.txt"],
+            "has no price for generic/foo",
+        ),
+        (
+            &["price", "--input-tokens", "1", "--cached-tokens", "2"],
+            "more than the 1 input",
+        ),
+        (
+            &["price", "--prices", "a.txt", "--input-tokens", "1"],
+            "as_of",
+        ),
+        (&["pipe", "none.ndjson"], "file none.ndjson"),
+        (&["pipe", "--output-field", "text", "a.txt"], "are the same"),
+    ] {
+        let result = output(bitnet(folder.path()).args(arguments));
+        assert_eq!(result.status.code(), Some(1), "{arguments:?}");
+        assert!(
+            stderr(&result).contains(said),
+            "{arguments:?}: {}",
+            stderr(&result)
+        );
+    }
+}
+
+#[test]
+fn an_old_price_is_used_with_a_warning() {
+    let result = run(&["price", "--input-tokens", "10"], "");
+    assert!(result.status.success());
+    assert!(stderr(&result).contains("days ago"), "{}", stderr(&result));
+}
+
+/// Lines of texts of every length, some with several kinds of characters.
+fn lines(count: usize) -> String {
+    (0..count)
+        .map(|i| {
+            let text = "Where art thou, Romeo? ".repeat(i % 7) + &"é\n".repeat(i % 3);
+            serde_json::json!({"id": i, "text": text}).to_string() + "\n"
+        })
+        .collect()
+}
+
+#[test]
+fn the_summary_is_the_sum_of_the_lines_under_any_number_of_workers() {
+    let input = lines(20_000);
+    let mut first = None;
+    for workers in ["1", "2", "7"] {
+        let result = run(
+            &["pipe", "--workers", workers, "--summary", "--mode", "price"],
+            &input,
+        );
+        assert!(result.status.success());
+        let summary = stderr(&result);
+        let summary = json(summary.lines().last().expect("a summary"));
+        let out: Vec<Value> = stdout(&result).lines().map(json).collect();
+        let sum =
+            |key: &str| -> u64 { out.iter().map(|line| line[key].as_u64().expect(key)).sum() };
+        assert_eq!(out.len(), 20_000);
+        assert_eq!(summary["rows"], 20_000);
+        assert_eq!(summary["tokens_input"], sum("tokens_input"));
+        assert_eq!(summary["cost_usd_micros"], sum("cost_usd_micros"));
+        assert!(
+            out.iter()
+                .enumerate()
+                .all(|(i, line)| line["id"] == i && line["accuracy"] == "exact")
+        );
+        let all = (stdout(&result), summary);
+        assert_eq!(*first.get_or_insert_with(|| all.clone()), all);
+    }
+}
+
+#[test]
+fn a_quota_stops_before_the_line_that_would_exceed_it() {
+    let input = "{\"text\":\"one two three four\"}\n".repeat(100);
+    for (quota, amount, rows) in [
+        ("--max-tokens", "41", 10),
+        ("--max-tokens", "40", 10),
+        ("--max-tokens", "3", 0),
+        // Four tokens of 2.50 dollars a million cost 10 micro-dollars.
+        ("--max-cost", "0.000051", 5),
+    ] {
+        let arguments = ["pipe", "--workers", "4", "--summary", quota, amount];
+        let result = run(&arguments, &input);
+        assert_eq!(result.status.code(), Some(3), "{arguments:?}");
+        assert_eq!(stdout(&result).lines().count(), rows, "{arguments:?}");
+        let text = stderr(&result);
+        assert!(
+            text.contains(&format!("line {}: it would exceed", rows + 1)),
+            "{text}"
+        );
+        let summary = text
+            .lines()
+            .find(|line| line.starts_with('{'))
+            .expect("a summary");
+        assert_eq!(json(summary)["tokens_input"], rows * 4);
+    }
+    let result = run(&["pipe", "--max-tokens", "400"], &input);
+    assert_eq!(
+        (result.status.code(), stdout(&result).lines().count()),
+        (Some(0), 100)
+    );
+}
+
+#[test]
+fn a_bad_line_is_reported_by_its_number_and_never_lost_silently() {
+    let good = lines(3000);
+    let input = format!("{good}{{\"text\": tru}}\n{good}{{\"id\":1}}\n{good}");
+    let result = run(&["pipe", "--workers", "2"], &input);
+    assert_eq!(result.status.code(), Some(1));
+    assert_eq!(stdout(&result).lines().count(), 3000);
+    assert!(
+        stderr(&result).contains("line 3001: column"),
+        "{}",
+        stderr(&result)
+    );
+
+    let result = run(
+        &["pipe", "--workers", "2", "--on-error", "skip", "--summary"],
+        &input,
+    );
+    assert_eq!(result.status.code(), Some(0));
+    assert_eq!(stdout(&result).lines().count(), 9000);
+    let text = stderr(&result);
+    assert!(text.contains("line 3001: "), "{text}");
+    assert!(
+        text.contains("line 6002: there is no field `text`; skipped"),
+        "{text}"
+    );
+    let summary = json(text.lines().last().expect("a summary"));
+    assert_eq!(
+        (&summary["rows"], &summary["skipped"]),
+        (&9000.into(), &2.into())
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn after_a_closed_pipe_or_ctrl_c_the_lines_that_were_written_are_whole() {
+    use std::io::{BufRead, BufReader};
+    let folder = tempfile::tempdir().expect("a folder");
+    let start = || {
+        bitnet(folder.path())
+            .args(["pipe", "--workers", "2"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it starts")
+    };
+    // The reader goes away.
+    let mut child = start();
+    let mut stdin = child.stdin.take().expect("a pipe");
+    let writer = std::thread::spawn(
+        move || {
+            while stdin.write_all(lines(1000).as_bytes()).is_ok() {}
+        },
+    );
+    let mut reader = BufReader::new(child.stdout.take().expect("a pipe"));
+    for i in 0..500 {
+        let mut line = String::new();
+        reader.read_line(&mut line).expect("read");
+        assert_eq!(json(&line)["id"], i);
+    }
+    drop(reader);
+    assert_eq!(child.wait().expect("it ends").code(), Some(141));
+    writer.join().expect("it ends");
+
+    // Ctrl-C, while it waits for more.
+    let mut child = start();
+    let mut stdin = child.stdin.take().expect("a pipe");
+    stdin.write_all(lines(100).as_bytes()).expect("written");
+    let mut reader = BufReader::new(child.stdout.take().expect("a pipe"));
+    let mut line = String::new();
+    reader
+        .read_line(&mut line)
+        .expect("a line came while more may follow");
+    let kill = Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status();
+    assert!(kill.expect("kill is there").success());
+    for rest in reader.lines() {
+        json(&rest.expect("read"));
+    }
+    assert_eq!(child.wait().expect("it ends").code(), Some(130));
+}
