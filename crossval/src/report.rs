@@ -223,7 +223,7 @@ impl Series {
 #[derive(Clone, Copy, PartialEq)]
 enum Scale {
     Linear,
-    /// What is zero, or below 1e-16, lies on the floor.
+    /// What is zero, or below 1e-16, lies on the floor of the picture.
     Log,
 }
 
@@ -262,7 +262,7 @@ fn chart(
         series
             .iter()
             .flat_map(|one| &one.values)
-            .filter(|v| v.is_finite())
+            .filter(|v| v.is_finite() && (scale == Scale::Linear || **v > 0.0))
             .map(|v| height(*v))
     };
     let (low, high) = match scale {
@@ -272,13 +272,18 @@ fn chart(
             (low, heights().fold(low, f64::max).ceil().max(low + 1.0))
         }
     };
+    // Whole decades where the scale is logarithmic.
+    let step = match scale {
+        Scale::Linear => high / 4.0,
+        Scale::Log => ((high - low) / 6.0).ceil(),
+    };
     let count = series.iter().map(|one| one.values.len()).max().unwrap_or(0);
     let x = |index: usize| {
         LEFT + (WIDTH - LEFT - 10.0) * index as f64 / count.saturating_sub(1).max(1) as f64
     };
     let y = |value: f64| {
         let at = if value.is_finite() {
-            height(value)
+            height(value).clamp(low, high)
         } else {
             high
         };
@@ -289,9 +294,10 @@ fn chart(
         "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\">",
         escape(title)
     );
-    let steps = 4;
-    for step in 0..=steps {
-        let at = low + (high - low) * f64::from(step) / f64::from(steps);
+    for at in (0..)
+        .map(|n| low + f64::from(n) * step)
+        .take_while(|at| *at <= high)
+    {
         let (value, label) = match scale {
             Scale::Linear => (at, format!("{at:.3}")),
             Scale::Log => (10f64.powf(at), format!("1e{at:.0}")),
