@@ -40,6 +40,7 @@ fn every_call_of_xtask_in_the_pages_is_understood() {
         "quickstart.md",
         "how-to/offline.md",
         "how-to/prove-parity.md",
+        "reference/parity.md",
     ] {
         for call in calls(&page(name)) {
             found += 1;
