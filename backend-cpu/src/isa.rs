@@ -22,6 +22,8 @@ pub enum Isa {
     Neon,
     /// AArch64 with NEON and `sdot`.
     Dotprod,
+    /// AArch64 with NEON, `sdot` and `smmla`.
+    I8mm,
 }
 
 /// An instruction set that was asked for but cannot be used.
@@ -52,6 +54,7 @@ impl Isa {
         Isa::Avx512Vbmi,
         Isa::Neon,
         Isa::Dotprod,
+        Isa::I8mm,
     ];
 
     /// The name in `BITNET_ISA`, in kernel names and in reports.
@@ -64,6 +67,7 @@ impl Isa {
             Isa::Avx512Vbmi => "avx512vbmi",
             Isa::Neon => "neon",
             Isa::Dotprod => "dotprod",
+            Isa::I8mm => "i8mm",
         }
     }
 
@@ -117,8 +121,10 @@ impl Isa {
             Isa::Neon => crate::aarch64::neon::Neon::new().map(|token| token.kernels()),
             #[cfg(target_arch = "aarch64")]
             Isa::Dotprod => crate::aarch64::dotprod::Dotprod::new().map(|token| token.kernels()),
+            #[cfg(target_arch = "aarch64")]
+            Isa::I8mm => crate::aarch64::i8mm::I8mm::new().map(|token| token.kernels()),
             #[cfg(not(target_arch = "aarch64"))]
-            Isa::Neon | Isa::Dotprod => None,
+            Isa::Neon | Isa::Dotprod | Isa::I8mm => None,
         }
     }
 }

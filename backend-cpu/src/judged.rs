@@ -265,14 +265,16 @@ fn matrix_products_are_the_oracles() {
                     sums: &tokens.sums,
                     scales_per_token: tokens.per_token,
                 };
+                let wanted: Vec<f32> = (0..count * row_count)
+                    .map(|i| wanted(&decoded, i % row_count, &tokens.rows[i / row_count]))
+                    .collect();
                 for kernels in kernels() {
                     let kernel = (kernels.tile)(format, count);
                     let mut panel = Panel::default();
                     let mut out = vec![f32::NAN; count * row_count];
                     (kernel.run)(&matrix, 0..row_count, &x, 0..count, &mut panel, &mut out);
-                    for (i, y) in out.iter().enumerate() {
+                    for (i, (y, wanted)) in out.iter().zip(&wanted).enumerate() {
                         let (token, row) = (i / row_count, i % row_count);
-                        let wanted = wanted(&decoded, row, &tokens.rows[token]);
                         assert!(
                             y.to_bits() == wanted.to_bits(),
                             "{} of {row_count}x{width}, row {row}, token {token}: {y} is not {wanted}",

@@ -7,7 +7,7 @@
 use bitnet_kernels::order::LANES;
 
 use crate::blocks::Blocks;
-use crate::generic::gemm::{Job, Ternary};
+use crate::generic::gemm::{self, Job, Ternary};
 
 /// Quads of activations in a group of 128.
 pub(crate) const QUADS: usize = 32;
@@ -51,6 +51,17 @@ pub(crate) trait Quads: Blocks {
     /// Brings the next two bits of each byte down to where [`Quads::codes`] finds them.
     fn next(self, bytes: Self::Bytes) -> Self::Bytes;
     fn spread(self, q: &[i8; 4]) -> Self::Quad;
+
+    /// Adds the products of a group of 128 weights of `V` strips to the sums of `T` tokens.
+    #[inline(always)]
+    fn add_group<F: Ternary, const V: usize, const T: usize>(
+        self,
+        words: &[Group; V],
+        q: [&[[i8; 4]; QUADS]; T],
+        sums: &mut [[Self::Sums; V]; T],
+    ) {
+        gemm::add_group::<Self, F, V, T>(self, words, q, sums);
+    }
 
     /// The same sum for all rows.
     fn splat_sum(self, sum: i32) -> Self::Sums;

@@ -2,6 +2,9 @@
 
 use std::arch::aarch64::*;
 
+use crate::generic::gemm::{self, Job, Ternary};
+use crate::quads::{Group, QUADS};
+
 /// Sums of byte products. A value of the implementing type is the proof that the CPU has NEON and
 /// whatever else its instructions need.
 pub(crate) trait Dot: Copy {
@@ -20,18 +23,29 @@ pub(crate) trait Dot: Copy {
 
     /// Four sums on their way, over the quads of a group of 128.
     type Run: Copy;
-    /// Tokens whose sums for sixteen rows fit the registers; at most [`MOST_TOKENS`].
+    /// Tokens of a tile of registers, at most.
     const TOKENS: usize;
+
+    /// Runs `generic::gemm::tile` for sixteen rows and the tokens above.
+    fn tile<F: Ternary>(self, job: Job<'_>);
 
     fn begin(self, sums: int32x4_t) -> Self::Run;
     /// Adds to each of four sums the products of four adjacent codes, at most 3, and activations.
     fn add(self, run: Self::Run, codes: int8x16_t, q: int8x16_t) -> Self::Run;
     /// `sums` are those that [`Dot::begin`] got.
     fn end(self, sums: int32x4_t, run: Self::Run) -> int32x4_t;
-}
 
-/// Most tokens of a tile of registers, of any instruction set.
-pub(super) const MOST_TOKENS: usize = 5;
+    /// `Quads::add_group`.
+    #[inline(always)]
+    fn add_group<F: Ternary, const V: usize, const T: usize>(
+        self,
+        words: &[Group; V],
+        q: [&[[i8; 4]; QUADS]; T],
+        sums: &mut [[[int32x4_t; 4]; V]; T],
+    ) {
+        gemm::add_group::<Simd<Self>, F, V, T>(Simd(self), words, q, sums);
+    }
+}
 
 /// The lanes and products of AArch64 over one way to sum byte products.
 #[derive(Clone, Copy, Debug)]

@@ -4,6 +4,7 @@ use std::arch::aarch64::*;
 use std::arch::asm;
 
 use super::dot::{Dot, Simd};
+use crate::generic::gemm::{self, Job, Ternary};
 use crate::isa::Isa;
 use crate::table::{Kernels, kernels};
 
@@ -50,6 +51,11 @@ impl Dot for Dotprod {
     }
     type Run = int32x4_t;
     const TOKENS: usize = 5;
+
+    #[inline(always)]
+    fn tile<F: Ternary>(self, job: Job<'_>) {
+        gemm::tile::<Simd<Self>, F, 1, 5>(Simd(self), job);
+    }
 
     #[inline(always)]
     fn begin(self, sums: int32x4_t) -> int32x4_t {

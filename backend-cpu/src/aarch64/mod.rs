@@ -4,6 +4,7 @@
 mod blocks;
 mod dot;
 pub(crate) mod dotprod;
+pub(crate) mod i8mm;
 mod lanes;
 pub(crate) mod neon;
 mod quads;

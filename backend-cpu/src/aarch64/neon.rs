@@ -3,6 +3,7 @@
 use std::arch::aarch64::*;
 
 use super::dot::{Dot, Simd};
+use crate::generic::gemm::{self, Job, Ternary};
 use crate::isa::Isa;
 use crate::table::{Kernels, kernels};
 
@@ -53,6 +54,11 @@ impl Dot for Neon {
     /// Sixteen 16-bit sums, four to each sum. A group has 32 quads, and 32 * 384 fits 16 bits.
     type Run = [int16x8_t; 2];
     const TOKENS: usize = 2;
+
+    #[inline(always)]
+    fn tile<F: Ternary>(self, job: Job<'_>) {
+        gemm::tile::<Simd<Self>, F, 1, 2>(Simd(self), job);
+    }
 
     #[inline(always)]
     fn begin(self, _sums: int32x4_t) -> Self::Run {

@@ -4,9 +4,9 @@ use std::arch::aarch64::*;
 
 use bitnet_kernels::order::LANES;
 
-use super::dot::{Dot, MOST_TOKENS, Simd};
-use crate::generic::gemm::{self, Job, Ternary};
-use crate::quads::{Group, Quads, Word};
+use super::dot::{Dot, Simd};
+use crate::generic::gemm::{Job, Ternary};
+use crate::quads::{Group, QUADS, Quads, Word};
 
 /// Four rows of sixteen bytes: the `i`th register of the result has bytes `4i .. 4i + 4` of each.
 #[inline]
@@ -37,7 +37,7 @@ impl<D: Dot> Quads for Simd<D> {
 
     #[inline(always)]
     fn tile<F: Ternary>(self, job: Job<'_>) {
-        gemm::tile::<Self, F, 1, MOST_TOKENS>(self, job);
+        self.0.tile::<F>(job);
     }
 
     #[inline(always)]
@@ -105,6 +105,16 @@ impl<D: Dot> Quads for Simd<D> {
     fn spread(self, q: &[i8; 4]) -> Self::Quad {
         // SAFETY: `self` proves NEON.
         unsafe { vreinterpretq_s8_s32(vdupq_n_s32(i32::from_ne_bytes(q.map(i8::cast_unsigned)))) }
+    }
+
+    #[inline(always)]
+    fn add_group<F: Ternary, const V: usize, const T: usize>(
+        self,
+        words: &[Group; V],
+        q: [&[[i8; 4]; QUADS]; T],
+        sums: &mut [[Self::Sums; V]; T],
+    ) {
+        self.0.add_group::<F, V, T>(words, q, sums);
     }
 
     #[inline(always)]

@@ -234,7 +234,7 @@ fn tile_of<D: Quads, F: Ternary, const V: usize, const T: usize>(d: D, job: Job<
                 d.prefetch(job.ahead, at);
             }
             let q: [&[[i8; 4]; QUADS]; T] = std::array::from_fn(|t| &q[t][group]);
-            add_group::<D, F, V, T>(d, words, q, &mut sums);
+            d.add_group::<F, V, T>(words, q, &mut sums);
         }
         for (t, (floats, sums)) in floats.iter_mut().zip(sums).enumerate() {
             let scale = d.splat(job.x.scales(token(t))[block]);
@@ -260,9 +260,9 @@ fn tile_of<D: Quads, F: Ternary, const V: usize, const T: usize>(d: D, job: Job<
     }
 }
 
-/// Adds the products of a group of 128 weights.
+/// [`Quads::add_group`], quad by quad.
 #[inline(always)]
-fn add_group<D: Quads, F: Ternary, const V: usize, const T: usize>(
+pub(crate) fn add_group<D: Quads, F: Ternary, const V: usize, const T: usize>(
     d: D,
     words: &[Group; V],
     q: [&[[i8; 4]; QUADS]; T],
