@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use serde_json::{Value, json};
 
+use crate::comparison::TokenCheck;
 use crate::lane::Lane;
 use crate::receipt::ParityReceipt;
 use crate::verdict::Spread;
@@ -231,6 +232,14 @@ fn lane_lines(
             "Transcoded",
             format!("{from} as {to}, on both sides of this lane"),
         )?;
+    }
+    if let Some(check) = receipt.token_check {
+        let shown = match check {
+            TokenCheck::Equal => "✓ The reference's tokenizer makes the same",
+            TokenCheck::NoTokenizer => "not checked: the model carries no tokenizer",
+            TokenCheck::IdsGiven => "given by hand",
+        };
+        lines.line("Tokens", shown)?;
     }
     if !receipt.rows.is_empty() {
         let first = summary.first_divergence;

@@ -56,6 +56,7 @@ fn golden_models_pass_on_both_lanes_with_two_receipts_and_one_summary() {
         .says("Lane A: BitNet.cpp")
         .says("bitnet.cpp of bitnet-cpp-sys 0.0.5")
         .says("Transcoded:       I2_S as TQ2_0, on both sides of this lane")
+        .says("Tokens:           given by hand")
         .says("Both lanes:       ✓ PASSED")
         .says("Exit code:        0")
         .says(&format!("Rust tokens: {TOKENS}"));
