@@ -7,6 +7,7 @@ mod accounting;
 mod commands;
 mod exit;
 mod interrupt;
+mod sampling;
 mod source;
 
 use std::process::ExitCode;
@@ -25,6 +26,8 @@ struct Cli {
 enum Command {
     /// Generate text from a prompt
     Run(commands::run::Args),
+    /// Hold a conversation, a line at a time
+    Chat(commands::chat::Args),
     /// Show what a GGUF file holds
     Inspect(commands::inspect::Args),
     /// Say what would stop a GGUF file from running
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         .init();
     let result = match Cli::parse().command {
         Command::Run(args) => commands::run::run(args),
+        Command::Chat(args) => commands::chat::run(&args),
         Command::Inspect(args) => commands::inspect::run(&args),
         Command::CompatCheck(args) => commands::compat_check::run(&args),
         Command::Logits(args) => commands::logits::run(&args),

@@ -98,6 +98,15 @@ impl PromptTemplate {
         }
     }
 
+    /// The text of a further turn, behind an answer that the model has given: the answer's end, then the prompt.
+    pub fn follow(self, prompt: &str) -> String {
+        match self {
+            PromptTemplate::Raw => prompt.to_owned(),
+            PromptTemplate::Instruct => format!(" {}", self.apply(prompt, None)),
+            PromptTemplate::Llama3Chat => format!("<|eot_id|>{}", self.apply(prompt, None)),
+        }
+    }
+
     /// How to read special tokens in the text of [`PromptTemplate::apply`].
     pub const fn special(self) -> Special {
         match self {
@@ -293,5 +302,16 @@ mod tests {
         }
         let error = "chatml".parse::<TemplateChoice>().expect_err("unknown");
         assert!(error.contains("llama3-chat"), "{error}");
+    }
+
+    #[test]
+    fn a_further_turn_ends_the_answer_before_it() {
+        assert_eq!(PromptTemplate::Raw.follow("b"), "b");
+        assert_eq!(PromptTemplate::Instruct.follow("b"), " [INST] b [/INST]");
+        assert_eq!(
+            PromptTemplate::Llama3Chat.follow("b"),
+            "<|eot_id|><|start_header_id|>user<|end_header_id|>\n\nb<|eot_id|>\
+             <|start_header_id|>assistant<|end_header_id|>\n\n"
+        );
     }
 }

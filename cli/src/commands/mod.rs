@@ -1,6 +1,7 @@
 //! Subcommands, one file each: an `Args` and a function that runs it and returns the exit code.
 
 pub(crate) mod bench;
+pub(crate) mod chat;
 pub(crate) mod compare;
 pub(crate) mod compat_check;
 pub(crate) mod devices;

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use bitnet_engine::tokenizers::{Encode, Special, TemplateChoice};
-use bitnet_engine::{GenerateOptions, Generation, Sampling, StopReason, generate};
+use bitnet_engine::{GenerateOptions, Generation, StopReason, generate};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde_json::json;
 
+use crate::sampling::SamplingArgs;
 use crate::source::{ModelArgs, check_vocabulary};
 use crate::{exit, interrupt};
 
@@ -18,6 +19,8 @@ use crate::{exit, interrupt};
 pub(crate) struct Args {
     #[command(flatten)]
     model: ModelArgs,
+    #[command(flatten)]
+    sampling: SamplingArgs,
     /// Tokenizer file; without it: inside the model, beside it, in the folder above
     #[arg(long, value_name = "FILE")]
     tokenizer: Option<PathBuf>,
@@ -40,29 +43,6 @@ pub(crate) struct Args {
     /// Most tokens to generate
     #[arg(long, default_value_t = 128, value_name = "N")]
     max_tokens: usize,
-    /// Randomness of the choice; 0 always takes the best token
-    #[arg(
-        long,
-        default_value_t = 0.0,
-        value_name = "T",
-        allow_negative_numbers = true
-    )]
-    temperature: f32,
-    /// Choose among so many of the best tokens; 0 for all
-    #[arg(long, default_value_t = 40, value_name = "K")]
-    top_k: usize,
-    /// Choose among the best tokens whose probabilities reach this sum; 1 for all
-    #[arg(long, default_value_t = 0.95, value_name = "P")]
-    top_p: f32,
-    /// Choose among tokens at least so probable as this share of the best; 0 for all
-    #[arg(long, default_value_t = 0.05, value_name = "P")]
-    min_p: f32,
-    /// Make tokens of the last 64 less likely; 1 changes nothing
-    #[arg(long, default_value_t = 1.0, value_name = "R")]
-    repeat_penalty: f32,
-    /// Start of the random sequence; the same seed gives the same text
-    #[arg(long, default_value_t = 0, value_name = "N")]
-    seed: u64,
     /// Stop at this text, which is not printed; may be given several times
     #[arg(long, value_name = "TEXT")]
     stop: Vec<String>,
@@ -75,22 +55,11 @@ pub(crate) struct Args {
 }
 
 /// A parser of the templates' names.
-fn template() -> impl TypedValueParser<Value = TemplateChoice> {
+pub(super) fn template() -> impl TypedValueParser<Value = TemplateChoice> {
     PossibleValuesParser::new(TemplateChoice::NAMES).try_map(|name| name.parse::<TemplateChoice>())
 }
 
 impl Args {
-    fn sampling(&self) -> Sampling {
-        Sampling {
-            repeat_penalty: self.repeat_penalty,
-            top_k: self.top_k,
-            top_p: self.top_p,
-            min_p: self.min_p,
-            temperature: self.temperature,
-            seed: self.seed,
-        }
-    }
-
     fn prompt(&self) -> Result<String> {
         if let Some(prompt) = &self.prompt {
             return Ok(prompt.clone());
@@ -113,8 +82,7 @@ impl Args {
 }
 
 pub(crate) fn run(args: Args) -> Result<u8> {
-    let sampling = args.sampling();
-    sampling.check().map_err(anyhow::Error::msg)?;
+    let sampling = args.sampling.sampling()?;
     let prompt = args.prompt()?;
     let opened = args.model.open()?;
     let tokenizer = opened.tokenizer(args.tokenizer.as_deref())?;
@@ -186,7 +154,7 @@ pub(crate) fn run(args: Args) -> Result<u8> {
             "text": result.text,
             "tokens": result.tokens,
             "stop": result.stop.name(),
-            "seed": args.seed,
+            "seed": args.sampling.seed,
             "prefill_seconds": result.prefill.as_secs_f64(),
             "decode_seconds": result.decode.as_secs_f64(),
             "kernels": kernels,

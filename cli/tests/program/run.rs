@@ -281,3 +281,37 @@ fn a_template_puts_the_prompt_in_its_place_and_auto_says_how_it_was_found() {
         "{said}"
     );
 }
+
+#[test]
+fn a_conversation_goes_on_where_it_was() {
+    use std::io::Write;
+    use std::process::Stdio;
+    let folder = tempfile::tempdir().unwrap();
+    let chat = |input: &str| {
+        let mut child = bitnet(folder.path())
+            .args(["chat", "--prompt-template", "raw", "--max-tokens", "6"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(input.as_bytes())
+            .unwrap();
+        let result = child.wait_with_output().unwrap();
+        assert!(result.status.success(), "{}", stderr(&result));
+        stdout(&result)
+    };
+    let first = chat("ROMEO:\n");
+    let both = chat("ROMEO:\n\nJULIET:\n");
+    let second = both.strip_prefix(&first).expect("the same first answer");
+    // The second answer knows the first turn: it is not that of a conversation that begins with it.
+    assert_ne!(second, chat("JULIET:\n"));
+    // It is what follows the whole text so far.
+    let text = format!("ROMEO:{}JULIET:", first.strip_suffix('\n').unwrap());
+    let whole = output(bitnet(folder.path()).args(["run", "--prompt", &text, "--max-tokens", "6"]));
+    assert_eq!(stdout(&whole).trim_end(), second.trim_end());
+}
