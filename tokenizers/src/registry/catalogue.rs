@@ -84,7 +84,10 @@ pub(super) const CATALOGUE: &[Entry] = &[
     openai("gpt-4.1", O200kBase, &[]),
     openai("gpt-4.1-mini", O200kBase, &[]),
     openai("gpt-4.1-nano", O200kBase, &[]),
-    openai("gpt-4o", O200kBase, &["chatgpt-4o"]),
+    openai("gpt-4o", O200kBase, &[]),
+    // These two are priced apart from what gpt-4o names today.
+    openai("gpt-4o-2024-05-13", O200kBase, &[]),
+    openai("chatgpt-4o", O200kBase, &[]),
     openai("gpt-4o-mini", O200kBase, &[]),
     openai("o1", O200kBase, &[]),
     openai("o1-mini", O200kBase, &[]),
@@ -93,7 +96,15 @@ pub(super) const CATALOGUE: &[Entry] = &[
     openai("o4-mini", O200kBase, &[]),
     openai("gpt-4-turbo", Cl100kBase, &["gpt-4-1106", "gpt-4-0125"]),
     openai("gpt-4", Cl100kBase, &[]),
+    openai("gpt-4-32k", Cl100kBase, &[]),
     openai("gpt-3.5-turbo", Cl100kBase, &["gpt-3.5", "gpt-35-turbo"]),
+    // So are these.
+    openai("gpt-3.5-turbo-1106", Cl100kBase, &[]),
+    openai("gpt-3.5-turbo-0613", Cl100kBase, &["gpt-3.5-turbo-0301"]),
+    openai("gpt-3.5-turbo-16k", Cl100kBase, &[]),
+    openai("gpt-3.5-turbo-instruct", Cl100kBase, &[]),
+    openai("davinci-002", Cl100kBase, &[]),
+    openai("babbage-002", Cl100kBase, &[]),
     openai("text-embedding-3-small", Cl100kBase, &[]),
     openai("text-embedding-3-large", Cl100kBase, &[]),
     openai("text-embedding-ada-002", Cl100kBase, &[]),
@@ -173,6 +184,7 @@ pub(super) const PREFIXES: &[(&str, Provider, Counted)] = &[
         Counted::Exactly(Cl100kBase),
     ),
     ("llama-3", Provider::Meta, Counted::ByLlama3),
+    ("llama3", Provider::Meta, Counted::ByLlama3),
     ("meta-llama-3", Provider::Meta, Counted::ByLlama3),
 ];
 

@@ -164,11 +164,11 @@ impl Registry {
     }
 
     /// What is known of a model. Takes `provider/model`, short names and aliases in any case, with or without a date at the
-    /// end, names of fine-tuned models (`ft:gpt-4o:...`), and paths of tokenizers and GGUF files. Never fails: what is
-    /// unknown is [`Provider::Generic`] and [`Accuracy::Heuristic`].
+    /// end, names of fine-tuned models (`ft:gpt-4o:...`), names of encodings, and paths of tokenizers and GGUF files. Never
+    /// fails: what is unknown is [`Provider::Generic`] and [`Accuracy::Heuristic`].
     pub fn resolve(&self, name: &str) -> ModelSpec {
         let name = name.trim();
-        if let Some(spec) = file(name) {
+        if let Some(spec) = file(name).or_else(|| encoding(name)) {
             return spec;
         }
         let lower = name.to_lowercase();
@@ -273,6 +273,17 @@ fn file(name: &str) -> Option<ModelSpec> {
         family: Family::File,
         accuracy: Accuracy::Exact,
         has_pricing: false,
+    })
+}
+
+/// A name that is an encoding's.
+fn encoding(name: &str) -> Option<ModelSpec> {
+    let encoding = Encoding::named(name)?;
+    Some(ModelSpec {
+        encoding: Some(EncodingSpec::Embedded(encoding)),
+        family: Counted::Exactly(encoding).family(),
+        accuracy: Accuracy::Exact,
+        ..unknown(Provider::Generic, name)
     })
 }
 
@@ -477,7 +488,20 @@ mod tests {
                 "o200k_base",
                 "exact",
             ),
-            ("chatgpt-4o-latest", "openai/gpt-4o", "o200k_base", "exact"),
+            (
+                "chatgpt-4o-latest",
+                "openai/chatgpt-4o",
+                "o200k_base",
+                "exact",
+            ),
+            (
+                "gpt-4o-2024-05-13",
+                "openai/gpt-4o-2024-05-13",
+                "o200k_base",
+                "exact",
+            ),
+            ("llama3:8b", "meta/llama3:8b", "cl100k_base", "family"),
+            ("cl100k_base", "generic/cl100k_base", "cl100k_base", "exact"),
             (
                 "azure/gpt-35-turbo",
                 "openai/gpt-3.5-turbo",

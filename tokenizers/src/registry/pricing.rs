@@ -210,6 +210,14 @@ impl Cost {
         }
     }
 
+    /// The sum; the largest amount where it does not fit.
+    #[must_use]
+    pub const fn saturating_add(self, other: Cost) -> Cost {
+        Cost {
+            picodollars: self.picodollars.saturating_add(other.picodollars),
+        }
+    }
+
     /// From dollars as `12.5`; at most six digits after the point.
     pub fn parse(dollars: &str) -> Option<Cost> {
         micros(dollars).map(Cost::of_micros)
