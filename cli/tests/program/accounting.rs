@@ -199,6 +199,17 @@ fn lines(count: usize) -> String {
         .collect()
 }
 
+/// Dollars as they are written, in whole numbers.
+fn picodollars(cost: &Value) -> u64 {
+    let (dollars, fraction) = cost
+        .as_str()
+        .and_then(|cost| cost.split_once('.'))
+        .expect("dollars");
+    format!("{dollars}{fraction:0<12}")
+        .parse()
+        .expect("a number")
+}
+
 #[test]
 fn the_summary_is_the_sum_of_the_lines_under_any_number_of_workers() {
     let input = lines(20_000);
@@ -212,12 +223,13 @@ fn the_summary_is_the_sum_of_the_lines_under_any_number_of_workers() {
         let summary = stderr(&result);
         let summary = json(summary.lines().last().expect("a summary"));
         let out: Vec<Value> = stdout(&result).lines().map(json).collect();
-        let sum =
-            |key: &str| -> u64 { out.iter().map(|line| line[key].as_u64().expect(key)).sum() };
+        let sum = |value: fn(&Value) -> u64| -> u64 { out.iter().map(value).sum() };
+        let tokens = sum(|line| line["tokens_input"].as_u64().expect("tokens"));
+        let cost = sum(|line| picodollars(&line["cost_usd"]));
         assert_eq!(out.len(), 20_000);
         assert_eq!(summary["rows"], 20_000);
-        assert_eq!(summary["tokens_input"], sum("tokens_input"));
-        assert_eq!(summary["cost_usd_micros"], sum("cost_usd_micros"));
+        assert_eq!(summary["tokens_input"], tokens);
+        assert_eq!(picodollars(&summary["cost_usd"]), cost);
         assert!(
             out.iter()
                 .enumerate()
@@ -257,6 +269,59 @@ fn a_quota_stops_before_the_line_that_would_exceed_it() {
     assert_eq!(
         (result.status.code(), stdout(&result).lines().count()),
         (Some(0), 100)
+    );
+}
+
+#[test]
+fn costs_below_a_micro_dollar_add_up_and_count_towards_the_quota() {
+    let input = "{\"text\":\"x\"}\n".repeat(100);
+    let prices = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/program/accounting/prices.json");
+    let prices = prices.to_str().expect("text");
+    // A token of 0.15 dollars a million.
+    let arguments = [
+        "pipe",
+        "--model",
+        "gpt-4o-mini",
+        "--prices",
+        prices,
+        "--summary",
+    ];
+    let priced = run(&[&arguments[..], &["--mode", "price"]].concat(), &input);
+    let line = r#"{"text":"x","tokens_input":1,"cost_usd":"0.00000015","accuracy":"exact"}"#;
+    assert_eq!(stdout(&priced), format!("{line}\n").repeat(100));
+    let summary = |result: &Output| {
+        json(
+            stderr(result)
+                .lines()
+                .find(|l| l.starts_with('{'))
+                .expect("one"),
+        )
+    };
+    assert_eq!(summary(&priced)["cost_usd"], "0.000015");
+    assert_eq!(summary(&priced)["cost_usd_micros"], 15);
+
+    let result = run(
+        &[&arguments[..], &["--max-cost", "0.000001"]].concat(),
+        &input,
+    );
+    assert_eq!(result.status.code(), Some(3));
+    assert_eq!(summary(&result)["rows"], 6);
+    assert_eq!(summary(&result)["cost_usd"], "0.0000009");
+}
+
+#[test]
+fn only_what_pipe_wrote_is_replaced_in_a_line() {
+    let line = "{\"model\":\"mine\",\"encoding\":7,\"text\":\"x\"}\n";
+    let once = stdout(&run(&["pipe"], line));
+    let wanted = r#"{"model":"mine","encoding":7,"text":"x","tokens_input":1,"accuracy":"exact"}"#;
+    assert_eq!(once, format!("{wanted}\n"));
+    assert_eq!(stdout(&run(&["pipe"], &once)), once);
+    let result = run(&["pipe", "--field", "accuracy"], &once);
+    assert_eq!(result.status.code(), Some(1));
+    assert!(
+        stderr(&result).contains("`accuracy`"),
+        "{}",
+        stderr(&result)
     );
 }
 

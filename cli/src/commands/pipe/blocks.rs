@@ -10,6 +10,9 @@ use std::time::Duration;
 /// Bytes that a read asks for.
 const READ: usize = 1 << 20;
 
+/// The longest line. Without a limit, a file without line ends would be read into memory whole.
+const LONGEST: usize = 64 << 20;
+
 /// How often the one who waits looks whether to stop.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -117,6 +120,11 @@ fn read(mut input: impl Read, to_workers: &SyncSender<io::Result<Block>>, take: 
                     if !send(std::mem::replace(&mut lines, rest)) {
                         return;
                     }
+                } else if lines.len() > LONGEST {
+                    let problem = format!("a line is longer than {} MiB", LONGEST >> 20);
+                    let _ =
+                        to_workers.send(Err(io::Error::new(io::ErrorKind::InvalidData, problem)));
+                    return;
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => lines.truncate(len),
@@ -174,6 +182,13 @@ mod tests {
             }
         }
         assert_eq!(through(io::empty(), 2), b"");
+    }
+
+    #[test]
+    fn a_line_without_an_end_is_refused() {
+        let worker = || -> Work<()> { Box::new(|_| ()) };
+        let error = run(io::repeat(b'x'), 1, worker, || false, |()| Ok(true)).expect_err("endless");
+        assert_eq!(error.to_string(), "a line is longer than 64 MiB");
     }
 
     #[test]

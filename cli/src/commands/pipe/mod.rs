@@ -82,7 +82,8 @@ struct Totals {
     skipped: u64,
     tokens_input: u64,
     tokens_output: u64,
-    cost_usd_micros: u64,
+    /// Exact, so that it is the sum of the lines' and the order of adding makes no difference.
+    cost: Cost,
 }
 
 impl Totals {
@@ -92,7 +93,7 @@ impl Totals {
             skipped: self.skipped + other.skipped,
             tokens_input: self.tokens_input.saturating_add(other.tokens_input),
             tokens_output: self.tokens_output.saturating_add(other.tokens_output),
-            cost_usd_micros: self.cost_usd_micros.saturating_add(other.cost_usd_micros),
+            cost: self.cost.saturating_add(other.cost),
         }
     }
 }
@@ -101,20 +102,18 @@ impl Totals {
 #[derive(Debug, Clone, Copy, Default)]
 struct Quota {
     tokens: Option<u64>,
-    micros: Option<u64>,
+    cost: Option<Cost>,
 }
 
 impl Quota {
     fn is_set(&self) -> bool {
-        self.tokens.is_some() || self.micros.is_some()
+        self.tokens.is_some() || self.cost.is_some()
     }
 
     fn allows(&self, totals: &Totals) -> bool {
         let tokens = totals.tokens_input.saturating_add(totals.tokens_output);
         self.tokens.is_none_or(|most| tokens <= most)
-            && self
-                .micros
-                .is_none_or(|most| totals.cost_usd_micros <= most)
+            && self.cost.is_none_or(|most| totals.cost <= most)
     }
 }
 
@@ -127,8 +126,6 @@ struct Job {
     output_field: Option<String>,
     on_error: OnError,
     quota: Quota,
-    /// `"model":...,"encoding":...,"accuracy":...`.
-    labels: String,
 }
 
 /// A block of lines, done.
@@ -155,9 +152,7 @@ impl Job {
         let price = priced
             .then(|| args.prices.price(meter.spec()))
             .transpose()?;
-        let text = Value::Object(labels(meter.spec())).to_string();
         Ok(Job {
-            labels: text[1..text.len() - 1].to_owned(),
             special: args.count.special(),
             price,
             field: args.field.clone(),
@@ -165,7 +160,7 @@ impl Job {
             on_error: args.on_error,
             quota: Quota {
                 tokens: args.max_tokens,
-                micros: args.max_cost.map(Cost::micros),
+                cost: args.max_cost,
             },
             meter,
         })
@@ -236,13 +231,10 @@ impl Job {
             ..Totals::default()
         };
         members.clear();
-        let mut add = |name: &str, value: u64| {
-            let _ = write!(members, "\"{name}\":{value},");
-        };
-        add("tokens_input", row.tokens_input);
+        let _ = write!(members, r#""tokens_input":{}"#, row.tokens_input);
         if let Some(output) = &found.output {
             row.tokens_output = count(output)?;
-            add("tokens_output", row.tokens_output);
+            let _ = write!(members, r#","tokens_output":{}"#, row.tokens_output);
         }
         if let Some(price) = &self.price {
             let usage = Usage {
@@ -250,11 +242,11 @@ impl Job {
                 output: row.tokens_output,
                 ..Usage::default()
             };
-            let cost = price.cost(usage).map_err(|error| error.to_string())?;
-            row.cost_usd_micros = cost.micros();
-            add("cost_usd_micros", row.cost_usd_micros);
+            row.cost = price.cost(usage).map_err(|error| error.to_string())?;
+            let _ = write!(members, r#","cost_usd":"{}""#, row.cost);
         }
-        members.push_str(&self.labels);
+        let accuracy = self.meter.spec().accuracy.name();
+        let _ = write!(members, r#","accuracy":"{accuracy}""#);
         Ok((found, row))
     }
 
@@ -269,9 +261,9 @@ impl Job {
             value.insert(key.to_owned(), field.into());
         }
         if self.price.is_some() {
-            let cost = Cost::of_micros(totals.cost_usd_micros).to_string();
-            value.insert("cost_usd_micros".to_owned(), json!(totals.cost_usd_micros));
+            let (cost, micros) = (totals.cost.to_string(), totals.cost.micros());
             value.insert("cost_usd".to_owned(), json!(cost));
+            value.insert("cost_usd_micros".to_owned(), json!(micros));
         }
         eprintln!("{}", Value::Object(value));
     }
@@ -280,6 +272,12 @@ impl Job {
 pub(crate) fn run(args: &Args) -> Result<u8> {
     if args.output_field.as_ref() == Some(&args.field) {
         bail!("--field and --output-field are the same: {}", args.field);
+    }
+    let fields = args.output_field.iter().chain([&args.field]);
+    for field in fields {
+        if line::WRITTEN.contains(&field.as_str()) {
+            bail!("the field `{field}` is one that is written, so it cannot be one that is read");
+        }
     }
     let input: Box<dyn Read + Send> = match &args.file {
         Some(path) => {
@@ -323,10 +321,15 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         job.print_summary(&totals);
     }
     match (result, end) {
-        (Err(error), _) => Err(anyhow!(error).context("reading or writing lines")),
+        (Err(error), _) => Err(anyhow!(error).context(format!("after line {lines}"))),
         (Ok(()), Some(End::Problem)) => Ok(exit::FAILURE),
         (Ok(()), Some(End::Quota)) => {
-            eprintln!("line {lines}: it would exceed the quota; ended before it");
+            let tokens = totals.tokens_input.saturating_add(totals.tokens_output);
+            let cost = job.price.as_ref().map(|_| format!(" and ${}", totals.cost));
+            let cost = cost.unwrap_or_default();
+            eprintln!(
+                "line {lines}: it would exceed the quota, so it ended before it, with {tokens} tokens{cost}"
+            );
             Ok(exit::QUOTA)
         }
         (Ok(()), None) if interrupt::asked() => Ok(exit::INTERRUPTED),
