@@ -54,12 +54,16 @@ pub(crate) fn attend<L: Lanes, E: Element<L>>(
     let (tiles, _) = weights[..len.next_multiple_of(LANES)].as_chunks_mut::<LANES>();
     let (keys, _) = visible.keys.as_chunks::<LANES>();
     let scale = l.splat(scale);
-    for (tile, keys) in tiles.iter_mut().zip(keys.chunks_exact(q.len())) {
-        let mut s = l.splat(0.0);
-        for (q, key) in q.iter().zip(keys) {
-            s = l.fma(l.splat(*q), E::load(l, key), s);
-        }
-        l.store(l.mul(s, scale), tile);
+    let (groups, rest) = tiles.as_chunks_mut::<CHAINS>();
+    let (in_groups, in_rest) = keys.split_at(groups.len() * CHAINS * q.len());
+    for (group, keys) in groups
+        .iter_mut()
+        .zip(in_groups.chunks_exact(CHAINS * q.len()))
+    {
+        scores(l, q, scale, keys, group);
+    }
+    for (tile, keys) in rest.iter_mut().zip(in_rest.chunks_exact(q.len())) {
+        scores(l, q, scale, keys, std::array::from_mut(tile));
     }
     // What lies behind the last position must not take part.
     tiles.as_flattened_mut()[len..].fill(f32::NEG_INFINITY);
@@ -91,15 +95,66 @@ pub(crate) fn attend<L: Lanes, E: Element<L>>(
     }
     let weights = &tiles.as_flattened()[..len];
     let sum = l.splat(sum);
-    for (block, out) in out.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
-        let mut value = l.splat(0.0);
-        for (p, row) in weights
-            .iter()
-            .zip(visible.values.chunks_exact(visible.stride))
-        {
-            let (row, _) = row.as_chunks::<LANES>();
-            value = l.fma(l.splat(*p), E::load(l, &row[block]), value);
+    let (blocks, _) = out.as_chunks_mut::<LANES>();
+    let (groups, rest) = blocks.as_chunks_mut::<CHAINS>();
+    let first_of_rest = groups.len() * CHAINS;
+    for (group, out) in groups.iter_mut().enumerate() {
+        weighted(l, weights, &visible, group * CHAINS, sum, out);
+    }
+    for (block, out) in rest.iter_mut().enumerate() {
+        let out = std::array::from_mut(out);
+        weighted(l, weights, &visible, first_of_rest + block, sum, out);
+    }
+}
+
+/// Sums under way at once, so that none waits for its last addition: a fused multiply-add takes four cycles.
+const CHAINS: usize = 4;
+
+/// The scores of `N` tiles of keys, `[N][head_dim][16]`.
+#[inline(always)]
+fn scores<L: Lanes, E: Element<L>, const N: usize>(
+    l: L,
+    q: &[f32],
+    scale: L::F,
+    keys: &[[E; LANES]],
+    out: &mut [[f32; LANES]; N],
+) {
+    let tiles: [&[[E; LANES]]; N] =
+        std::array::from_fn(|tile| &keys[tile * q.len()..(tile + 1) * q.len()]);
+    let mut sums = [l.splat(0.0); N];
+    for (d, q) in q.iter().enumerate() {
+        let q = l.splat(*q);
+        for (sum, tile) in sums.iter_mut().zip(tiles) {
+            *sum = l.fma(q, E::load(l, &tile[d]), *sum);
         }
+    }
+    for (sum, out) in sums.into_iter().zip(out) {
+        l.store(l.mul(sum, scale), out);
+    }
+}
+
+/// `N` blocks of 16 elements of the weighted values, from `block` on, over `sum`.
+#[inline(always)]
+fn weighted<L: Lanes, E: Element<L>, const N: usize>(
+    l: L,
+    weights: &[f32],
+    visible: &Visible<'_, E>,
+    block: usize,
+    sum: L::F,
+    out: &mut [[f32; LANES]; N],
+) {
+    let mut values = [l.splat(0.0); N];
+    for (p, row) in weights
+        .iter()
+        .zip(visible.values.chunks_exact(visible.stride))
+    {
+        let (row, _) = row[block * LANES..(block + N) * LANES].as_chunks::<LANES>();
+        let p = l.splat(*p);
+        for (value, x) in values.iter_mut().zip(row) {
+            *value = l.fma(p, E::load(l, x), *value);
+        }
+    }
+    for (value, out) in values.into_iter().zip(out) {
         l.store(l.div(value, sum), out);
     }
 }
