@@ -329,7 +329,22 @@ fn attention_is_the_oracles() {
     use crate::generic::attention::Visible;
     use bitnet_kernels::order::LANES;
 
-    for (len, dim) in [(1, 16), (2, 100), (15, 64), (16, 64), (17, 128), (300, 64)] {
+    // Around tiles of 16 keys, groups of four tiles, and blocks of 16 elements of a head.
+    for (len, dim) in [
+        (1, 16),
+        (2, 100),
+        (15, 64),
+        (16, 64),
+        (17, 128),
+        (49, 80),
+        (63, 64),
+        (64, 128),
+        (65, 112),
+        (255, 32),
+        (257, 128),
+        (300, 64),
+        (2048, 128),
+    ] {
         let stride = dim_stride(dim);
         // Values that binary16 holds, so that both types of cache must give the same.
         let halves = |len, seed| -> Vec<f32> {

@@ -172,17 +172,17 @@ impl Registry {
             return spec;
         }
         let lower = name.to_lowercase();
-        let tuned = lower
-            .strip_prefix("ft:")
-            .map(|rest| rest.split(':').next().unwrap_or(rest));
-        let full = tuned.unwrap_or(&lower);
-        let (provider, model) = match full.split_once('/') {
+        let (provider, named) = match lower.split_once('/') {
             Some((provider, model)) => match Provider::named(provider) {
                 Some(provider) => (Some(provider), model),
                 None => return unknown(Provider::Generic, name),
             },
-            None => (None, full),
+            None => (None, lower.as_str()),
         };
+        let tuned = named
+            .strip_prefix("ft:")
+            .map(|rest| rest.split(':').next().unwrap_or(rest));
+        let model = tuned.unwrap_or(named).trim();
         let offered = |by: Provider| provider.is_none_or(|provider| provider == by);
         let entry = |model: &str| {
             CATALOGUE.iter().find(|entry| {
@@ -207,12 +207,18 @@ impl Registry {
                 && rest.is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric()))
         });
         match prefix {
-            Some((_, by, counted)) if !model.is_empty() => ModelSpec {
-                canonical: format!("{}/{model}", by.name()),
-                display: model.to_owned(),
-                has_pricing: false,
-                ..self.spec(*by, *counted, Accuracy::Family)
-            },
+            Some((_, by, counted)) => {
+                let display = match tuned {
+                    Some(_) => format!("ft:{model}"),
+                    None => model.to_owned(),
+                };
+                ModelSpec {
+                    canonical: format!("{}/{display}", by.name()),
+                    display,
+                    has_pricing: false,
+                    ..self.spec(*by, *counted, Accuracy::Family)
+                }
+            }
             _ => unknown(provider.unwrap_or(Provider::Generic), name),
         }
     }
@@ -523,8 +529,20 @@ mod tests {
             ),
             (
                 "ft:gpt-4o-mini:acme::x1",
-                "openai/gpt-4o-mini",
+                "openai/ft:gpt-4o-mini",
                 "o200k_base",
+                "family",
+            ),
+            (
+                "openai/ft:gpt-4o-mini",
+                "openai/ft:gpt-4o-mini",
+                "o200k_base",
+                "family",
+            ),
+            (
+                "ft:meta-llama-3-8b",
+                "meta/ft:meta-llama-3-8b",
+                "cl100k_base",
                 "family",
             ),
             ("gpt-4xyz", "generic/gpt-4xyz", "heuristic", "heuristic"),
@@ -578,6 +596,54 @@ mod tests {
         assert_eq!(registry.resolve("unknown/model").encoding, None);
         assert!(registry.resolve("gpt-4o").has_pricing);
         assert!(!registry.resolve("ft:gpt-4o:acme::x1").has_pricing);
+    }
+
+    #[test]
+    fn a_canonical_name_stands_for_itself_whatever_was_asked_for() {
+        const PARTS: [&str; 24] = [
+            "gpt-4o",
+            "gpt-4",
+            "o1",
+            "llama-3",
+            "llama-3-8b",
+            "meta-llama-3",
+            "-2024-08-06",
+            "-0613",
+            "-latest",
+            "-preview",
+            "-mini",
+            "ft:",
+            ":acme",
+            "/",
+            "openai",
+            "meta",
+            "meta-llama",
+            "azure",
+            ".gguf",
+            "tokenizer.json",
+            " ",
+            "É",
+            "\u{0}",
+            "x",
+        ];
+        let registry = Registry::default();
+        let mut state = 5_u64;
+        for _ in 0..200_000 {
+            let mut name = String::new();
+            for _ in 0..=state >> 61 {
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
+                name.push_str(PARTS[(state >> 33) as usize % PARTS.len()]);
+            }
+            let spec = registry.resolve(&name);
+            let again = registry.resolve(&spec.canonical);
+            assert_eq!(again.canonical, spec.canonical, "{name:?}");
+            assert_eq!(
+                spec.encoding.is_none(),
+                spec.accuracy == Accuracy::Heuristic
+            );
+        }
     }
 
     #[test]
