@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicUsize;
 
 use bitnet_kernels::backend::SharedWeights;
 use bitnet_kernels::oracle;
-use bitnet_kernels::program::{BufferId, Op, Product, Rows};
+use bitnet_kernels::program::{BufferId, Op, Product};
 use bitnet_kernels::{
     Backend, BackendError, Batch, CacheId, KernelRecorder, Output, Program, Want,
 };
@@ -111,10 +111,7 @@ impl CpuBackend {
         }
         let (tokens, selected) = (batch.tokens.len(), batch.selected.len());
         for (buffer, desc) in self.buffers.iter_mut().zip(&self.program.buffers) {
-            buffer.reserve(match desc.rows {
-                Rows::Batch => tokens,
-                Rows::Selected => selected,
-            });
+            buffer.reserve(batch.rows(desc.rows));
         }
         let last = self
             .places
@@ -136,10 +133,7 @@ impl CpuBackend {
     fn note(&mut self, batch: &Batch<'_>, ops: Range<usize>) {
         let isa = self.kernels;
         let kernel = |product: &Product| {
-            let rows = match self.program.buffer(product.x).rows {
-                Rows::Batch => batch.tokens.len(),
-                Rows::Selected => batch.selected.len(),
-            };
+            let rows = batch.rows(self.program.buffer(product.x).rows);
             (isa.tile)(self.program.weight(product.weight).format, rows).name
         };
         for op in &self.program.ops[ops] {

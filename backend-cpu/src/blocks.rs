@@ -10,84 +10,32 @@ use crate::lanes::Lanes;
 ///
 /// Ternary blocks are multiplied as codes 0, 1, 2; the caller takes the sum of the activations off.
 pub(crate) trait Blocks: Lanes {
-    /// A row of `I2_S`: 32 bytes for each 128 activations. `row.len() == q.len() / 4`.
-    #[inline(always)]
-    fn i2s(self, row: &[u8], q: &[i8]) -> i32 {
-        let mut sum = 0;
-        for (bytes, q) in row.as_chunks::<32>().0.iter().zip(q.as_chunks::<128>().0) {
-            for (j, byte) in bytes.iter().enumerate() {
-                for group in 0..4 {
-                    let code = i32::from(byte >> (6 - 2 * group) & 3);
-                    sum += code * i32::from(q[group * 32 + j]);
-                }
-            }
-        }
-        sum
-    }
-
     /// Asks the memory for byte `at` of `bytes`, or of what follows `bytes`, ahead of its use.
     #[inline(always)]
     fn prefetch(self, _bytes: &[u8], _at: usize) {}
 
-    /// Adjacent rows of `I2_S`.
+    /// Adjacent rows of `I2_S`: 32 bytes for each 128 activations. `row.len() == q.len() / 4`.
     #[inline(always)]
     fn i2s_rows<const R: usize>(self, rows: [&[u8]; R], q: &[i8]) -> [i32; R] {
-        rows.map(|row| self.i2s(row, q))
+        rows.map(|row| i2s(row, q))
     }
 
     /// The codes of blocks of `TQ2_0` of adjacent rows.
     #[inline(always)]
     fn tq2_0_rows<const R: usize>(self, qs: [&[u8; 64]; R], q: &[i8; 256]) -> [i32; R] {
-        qs.map(|qs| self.tq2_0(qs, q))
+        qs.map(|qs| tq2_0(qs, q))
     }
 
     /// Blocks of `TQ1_0` of adjacent rows, their scales left out of account.
     #[inline(always)]
     fn tq1_0_rows<const R: usize>(self, blocks: [&[u8; 54]; R], q: &[i8; 256]) -> [i32; R] {
-        blocks.map(|block| self.tq1_0(block, q))
+        blocks.map(|block| tq1_0(block, q))
     }
 
     /// A block of `TQ1_0` in the order of `TQ2_0`.
     #[inline(always)]
     fn repack(self, block: &[u8; 54], codes: &mut [u8; 64]) {
         ternary::repack(block, codes);
-    }
-
-    /// The codes of a block of `TQ2_0`.
-    #[inline(always)]
-    fn tq2_0(self, qs: &[u8; 64], q: &[i8; 256]) -> i32 {
-        let mut sum = 0;
-        for (j, byte) in qs.iter().enumerate() {
-            for group in 0..4 {
-                let code = i32::from(byte >> (2 * group) & 3);
-                sum += code * i32::from(q[j / 32 * 128 + group * 32 + j % 32]);
-            }
-        }
-        sum
-    }
-
-    /// A block of `TQ1_0`, its scale left out of account.
-    #[inline(always)]
-    fn tq1_0(self, block: &[u8; 54], q: &[i8; 256]) -> i32 {
-        let trit = |byte: u8, n: usize| {
-            let shifted = byte.wrapping_mul([1, 3, 9, 27, 81][n]);
-            i32::from(((u16::from(shifted) * 3) >> 8) as u8)
-        };
-        let mut sum = 0;
-        for n in 0..5 {
-            for m in 0..32 {
-                sum += trit(block[m], n) * i32::from(q[n * 32 + m]);
-            }
-            for m in 0..16 {
-                sum += trit(block[32 + m], n) * i32::from(q[160 + n * 16 + m]);
-            }
-        }
-        for n in 0..4 {
-            for j in 0..4 {
-                sum += trit(block[48 + j], n) * i32::from(q[240 + n * 4 + j]);
-            }
-        }
-        sum
     }
 
     /// Eight sums of four adjacent products each.
@@ -126,4 +74,53 @@ pub(crate) trait Blocks: Lanes {
         }
         sum
     }
+}
+
+#[inline(always)]
+fn i2s(row: &[u8], q: &[i8]) -> i32 {
+    let mut sum = 0;
+    for (bytes, q) in row.as_chunks::<32>().0.iter().zip(q.as_chunks::<128>().0) {
+        for (j, byte) in bytes.iter().enumerate() {
+            for group in 0..4 {
+                let code = i32::from(byte >> (6 - 2 * group) & 3);
+                sum += code * i32::from(q[group * 32 + j]);
+            }
+        }
+    }
+    sum
+}
+
+#[inline(always)]
+fn tq2_0(qs: &[u8; 64], q: &[i8; 256]) -> i32 {
+    let mut sum = 0;
+    for (j, byte) in qs.iter().enumerate() {
+        for group in 0..4 {
+            let code = i32::from(byte >> (2 * group) & 3);
+            sum += code * i32::from(q[j / 32 * 128 + group * 32 + j % 32]);
+        }
+    }
+    sum
+}
+
+#[inline(always)]
+fn tq1_0(block: &[u8; 54], q: &[i8; 256]) -> i32 {
+    let trit = |byte: u8, n: usize| {
+        let shifted = byte.wrapping_mul([1, 3, 9, 27, 81][n]);
+        i32::from(((u16::from(shifted) * 3) >> 8) as u8)
+    };
+    let mut sum = 0;
+    for n in 0..5 {
+        for m in 0..32 {
+            sum += trit(block[m], n) * i32::from(q[n * 32 + m]);
+        }
+        for m in 0..16 {
+            sum += trit(block[32 + m], n) * i32::from(q[160 + n * 16 + m]);
+        }
+    }
+    for n in 0..4 {
+        for j in 0..4 {
+            sum += trit(block[48 + j], n) * i32::from(q[240 + n * 4 + j]);
+        }
+    }
+    sum
 }

@@ -131,13 +131,12 @@ impl Opened {
 
     /// Loads a tokenizer that was found.
     pub(crate) fn load_tokenizer(&self, source: &TokenizerSource) -> Result<Tokenizer> {
-        match source.path() {
-            None => Tokenizer::from_gguf(&self.gguf)
-                .with_context(|| format!("tokenizer inside {}", self.name())),
-            Some(path) => {
-                Tokenizer::from_file(path).with_context(|| format!("tokenizer {}", path.display()))
-            }
-        }
+        source
+            .load(&self.gguf)
+            .with_context(|| match source.path() {
+                None => format!("tokenizer inside {}", self.name()),
+                Some(path) => format!("tokenizer {}", path.display()),
+            })
     }
 
     /// Finds the model's tokenizer and loads it.

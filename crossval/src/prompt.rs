@@ -5,7 +5,7 @@ use std::path::Path;
 use bitnet_engine::gguf::Gguf;
 use bitnet_engine::tokenizers::discovery::{TokenizerDiscovery, TokenizerNotFound};
 use bitnet_engine::tokenizers::{
-    Encode, Error as TokenizerError, Evidence, PromptTemplate, Special, TemplateChoice, Tokenizer,
+    Encode, Error as TokenizerError, Evidence, PromptTemplate, Special, TemplateChoice,
     TokenizerAuthority,
 };
 use bitnet_lane_protocol::message::TokenizeRequest;
@@ -92,10 +92,7 @@ impl Prompt {
     ) -> Result<Self, PromptError> {
         let gguf = Gguf::open(model)?;
         let source = TokenizerDiscovery::new(model).discover(tokenizer, &gguf)?;
-        let tokenizer = match source.path() {
-            None => Tokenizer::from_gguf(&gguf)?,
-            Some(path) => Tokenizer::from_file(path)?,
-        };
+        let tokenizer = source.load(&gguf)?;
         let (template, evidence) = choice.resolve(&gguf, &tokenizer, model);
         let text = template.apply(prompt, system);
         let bos = tokenizer.add_bos();

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use bitnet_gguf::Gguf;
 
-use crate::program::{BufferId, Program};
+use crate::format::Encoding;
+use crate::program::{BufferId, Program, Rows};
 use crate::recorder::KernelRecorder;
 
 /// Names a cache of one sequence, made by [`Backend::create_cache`].
@@ -201,7 +202,33 @@ pub trait Backend: Send {
     fn recorder(&mut self) -> &mut KernelRecorder;
 }
 
+/// Gives `to` every f32 buffer of `from`, as far as the batch fills it. What is encoded each makes for itself.
+pub(crate) fn copy_buffers(
+    from: &mut dyn Backend,
+    to: &mut dyn Backend,
+    batch: &Batch<'_>,
+) -> Result<(), BackendError> {
+    for id in 0..from.program().buffers.len() as u32 {
+        let id = BufferId(id);
+        let desc = from.program().buffer(id);
+        let rows = batch.rows(desc.rows);
+        if desc.encoding == Encoding::F32 && rows > 0 {
+            let values = from.read(id, rows)?;
+            to.write(id, &values)?;
+        }
+    }
+    Ok(())
+}
+
 impl Batch<'_> {
+    /// Rows that a buffer has in this batch.
+    pub fn rows(&self, rows: Rows) -> usize {
+        match rows {
+            Rows::Batch => self.tokens.len(),
+            Rows::Selected => self.selected.len(),
+        }
+    }
+
     /// Checks the batch against itself and a program's vocabulary.
     pub fn validate(&self, program: &Program) -> Result<(), BackendError> {
         let wrong = |text: String| Err(BackendError::Batch(text));

@@ -3,8 +3,9 @@
 //! Before each operation the other backend gets the reference's f32 buffers and caches, so that each difference is
 //! that of one operation (and of the encoding just before it, which each does for itself).
 
+use crate::backend::copy_buffers;
 use crate::format::Encoding;
-use crate::program::{CacheType, Rows};
+use crate::program::CacheType;
 use crate::{Backend, BackendError, Batch, Op, Program, Segment};
 
 /// Float results: sums in another order, and a GPU's division and square root, which may be 2.5 ULP off.
@@ -99,21 +100,17 @@ pub fn compare_ops(
         segments,
         selected,
     });
-    let rows = |rows: Rows| match rows {
-        Rows::Batch => tokens.len(),
-        Rows::Selected => selected.len(),
-    };
     let mut differences = Vec::new();
     // Makes room for every buffer.
     reference.run(&a, 0..0)?;
     other.run(&b, 0..0)?;
     for (index, op) in program.ops.iter().enumerate() {
-        copy_buffers(&program, reference, other, &rows)?;
+        copy_buffers(reference, other, &a)?;
         reference.run(&a, index..index + 1)?;
         other.run(&b, index..index + 1)?;
         for id in op.outputs() {
             let desc = program.buffer(id);
-            let count = rows(desc.rows);
+            let count = a.rows(desc.rows);
             let (wanted, found) = (reference.read(id, count)?, other.read(id, count)?);
             differences.push(difference(
                 index,
@@ -144,22 +141,6 @@ pub fn compare_ops(
     reference.drop_cache(caches[0]);
     other.drop_cache(caches[1]);
     Ok(differences)
-}
-
-fn copy_buffers(
-    program: &Program,
-    from: &mut dyn Backend,
-    to: &mut dyn Backend,
-    rows: &dyn Fn(Rows) -> usize,
-) -> Result<(), BackendError> {
-    for (id, desc) in program.buffers.iter().enumerate() {
-        if desc.encoding == Encoding::F32 && rows(desc.rows) > 0 {
-            let id = crate::BufferId(id as u32);
-            let values = from.read(id, rows(desc.rows))?;
-            to.write(id, &values)?;
-        }
-    }
-    Ok(())
 }
 
 fn difference(

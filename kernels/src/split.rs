@@ -6,10 +6,10 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use crate::backend::{Batch, Output, Segment, Want};
+use crate::backend::{Batch, Output, Segment, Want, copy_buffers};
 use crate::format::Encoding;
 use crate::oracle;
-use crate::program::{BufferId, Op, Program, Rows};
+use crate::program::{BufferId, Op, Program};
 use crate::{Backend, BackendError, CacheId, KernelRecorder};
 
 /// A program on two backends.
@@ -70,22 +70,11 @@ impl Split {
 
     /// Gives the second backend what the first has computed for this batch.
     fn hand_over(&mut self, batches: [&Batch<'_>; 2]) -> Result<(), BackendError> {
-        let program = self.first.program().clone();
-        let rows = |rows: Rows| match rows {
-            Rows::Batch => batches[0].tokens.len(),
-            Rows::Selected => batches[0].selected.len(),
-        };
         // Makes room for every buffer.
         self.first.run(batches[0], 0..0)?;
         self.second.run(batches[1], 0..0)?;
-        for (id, desc) in program.buffers.iter().enumerate() {
-            let count = rows(desc.rows);
-            if desc.encoding == Encoding::F32 && count > 0 {
-                let id = BufferId(id as u32);
-                let values = self.first.read(id, count)?;
-                self.second.write(id, &values)?;
-            }
-        }
+        copy_buffers(&mut *self.first, &mut *self.second, batches[0])?;
+        let program = self.first.program().clone();
         let stored = program.ops[..self.until].iter().filter_map(|op| match op {
             Op::RopeStore { layer, .. } => Some(*layer),
             _ => None,

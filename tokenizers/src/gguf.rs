@@ -7,7 +7,7 @@ use crate::pre_tokenizer::PreTokenizer;
 use crate::sentencepiece::{SPACE, SentencePiece, byte_token};
 use crate::special::SpecialTokens;
 use crate::tokenizer::{BytePairs, Ids, Model, Tokenizer};
-use crate::{Error, bytes};
+use crate::{Error, LLAMA3_TOKENS, bytes};
 
 const MODEL: &str = "tokenizer.ggml.model";
 const PRE: &str = "tokenizer.ggml.pre";
@@ -200,7 +200,7 @@ fn pre_by_vocabulary(gguf: &Gguf, tokens: usize) -> &'static str {
         gguf.metadata().opt_str("general.architecture"),
         Ok(Some("bitnet-b1.58" | "bitnet-25"))
     );
-    if b158 && tokens == 128_256 {
+    if b158 && tokens == LLAMA3_TOKENS {
         "llama-bpe"
     } else {
         "default"

@@ -2,6 +2,7 @@
 
 use std::sync::OnceLock;
 
+use serde::Deserialize;
 use serde_json::Value;
 use tokenizers::Tokenizer as Inner;
 
@@ -43,16 +44,30 @@ impl HuggingFace {
     }
 }
 
+/// The parts of a `tokenizer.json` that the crate does not give out; vocabulary and merges are passed over.
+#[derive(Deserialize)]
+struct File {
+    #[serde(default)]
+    decoder: Value,
+    model: Option<ModelPart>,
+}
+
+#[derive(Deserialize)]
+struct ModelPart {
+    #[serde(rename = "type")]
+    kind: Option<String>,
+}
+
 /// Reads the content of a `tokenizer.json`.
 pub(crate) fn read(content: &[u8]) -> Result<Tokenizer, String> {
-    let json: Value = serde_json::from_slice(content).map_err(|error| error.to_string())?;
+    let file: File = serde_json::from_slice(content).map_err(|error| error.to_string())?;
     let inner = Inner::from_bytes(content).map_err(|error| error.to_string())?;
     let size = inner
         .get_vocab(true)
         .values()
         .max()
         .map_or(0, |id| *id as usize + 1);
-    let byte_level = mentions(&json["decoder"], "ByteLevel");
+    let byte_level = mentions(&file.decoder, "ByteLevel");
     let added = inner.get_added_tokens_decoder();
     let mut texts = vec![String::new(); size];
     let mut pieces = vec![Vec::new(); size];
@@ -84,7 +99,8 @@ pub(crate) fn read(content: &[u8]) -> Result<Tokenizer, String> {
         end_of_generation: end,
         add_bos: first.is_some() && first == bos,
     };
-    let kind = json["model"]["type"].as_str().unwrap_or("BPE").to_owned();
+    let kind = file.model.and_then(|model| model.kind);
+    let kind = kind.as_deref().unwrap_or("BPE");
     let name = format!("tokenizer.json ({kind}), {size} tokens");
     let model = Model::HuggingFace(Box::new(HuggingFace::new(inner)));
     Ok(Tokenizer::new(

@@ -28,4 +28,5 @@ pub use encoding::Encoding;
 pub use error::Error;
 pub use stream::StreamDecoder;
 pub use template::{Evidence, PromptTemplate, TemplateChoice};
+pub use tiktoken::LLAMA3_TOKENS;
 pub use tokenizer::{Encode, Special, Tokenizer};

@@ -5,6 +5,9 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::bpe::{Bpe, Map, Merges};
 
+/// Tokens of LLaMA-3's vocabulary, special ones included.
+pub const LLAMA3_TOKENS: usize = 128_256;
+
 /// Special tokens behind the ranks.
 const SPECIAL: usize = 256;
 

@@ -3,11 +3,8 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use bitnet_tokenizers::Tokenizer;
+use bitnet_tokenizers::{LLAMA3_TOKENS, Tokenizer};
 use serde::de::IgnoredAny;
-
-/// Tokens of the LLaMA-3 vocabulary, special ones included.
-pub const LLAMA3_TOKENS: usize = 128_256;
 
 /// The parts of a `tokenizer.json` that a byte-level BPE tokenizer cannot do without.
 #[derive(serde::Deserialize)]

@@ -105,12 +105,6 @@ fn weights_q6_k(low: &[uint8x16_t; 8], high: &[uint8x16_t; 4], i: usize) -> int8
 
 impl<D: Dot> Blocks for Simd<D> {
     #[inline(always)]
-    fn i2s(self, row: &[u8], q: &[i8]) -> i32 {
-        let [sum] = self.i2s_rows([row], q);
-        sum
-    }
-
-    #[inline(always)]
     fn i2s_rows<const R: usize>(self, rows: [&[u8]; R], q: &[i8]) -> [i32; R] {
         let mut totals = [0; R];
         // SAFETY: `self` proves NEON.
@@ -131,12 +125,6 @@ impl<D: Dot> Blocks for Simd<D> {
     }
 
     #[inline(always)]
-    fn tq2_0(self, qs: &[u8; 64], q: &[i8; 256]) -> i32 {
-        let [sum] = self.tq2_0_rows([qs], q);
-        sum
-    }
-
-    #[inline(always)]
     fn tq2_0_rows<const R: usize>(self, qs: [&[u8; 64]; R], q: &[i8; 256]) -> [i32; R] {
         let mut totals = [0; R];
         // SAFETY: `self` proves NEON.
@@ -149,12 +137,6 @@ impl<D: Dot> Blocks for Simd<D> {
             }
         }
         totals
-    }
-
-    #[inline(always)]
-    fn tq1_0(self, block: &[u8; 54], q: &[i8; 256]) -> i32 {
-        let [sum] = self.tq1_0_rows([block], q);
-        sum
     }
 
     #[inline(always)]

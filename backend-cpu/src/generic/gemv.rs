@@ -12,6 +12,7 @@ use crate::matrix::{Encoded, Matrix};
 
 /// Rows at a time.
 const ROWS: usize = 4;
+
 /// `rows` of an `I2_S` matrix against `tokens` of `x` into `out`, `[tokens, rows]`.
 #[inline(always)]
 pub(crate) fn i2s<B: Blocks>(
@@ -35,7 +36,8 @@ pub(crate) fn i2s<B: Blocks>(
             row += ROWS;
         }
         for (r, out) in tail.iter_mut().enumerate() {
-            *out = value(b.i2s(m.row(row + r), q));
+            let [sum] = b.i2s_rows([m.row(row + r)], q);
+            *out = value(sum);
         }
     }
 }

@@ -30,27 +30,6 @@ fn f16(bytes: &[u8]) -> f32 {
     half::f16::from_le_bytes([bytes[0], bytes[1]]).to_f32()
 }
 
-/// `integer(block, activations)` for each block of 256, `d` at byte `at` of the block.
-#[inline(always)]
-fn blocks_of_256<const BYTES: usize>(
-    row: &[u8],
-    x: &Encoded<'_>,
-    token: usize,
-    at: usize,
-    mut integer: impl FnMut(&[u8; BYTES], &[i8; 256], i32) -> i32,
-) -> f32 {
-    let mut sum = 0.0_f32;
-    let blocks = row
-        .as_chunks::<BYTES>()
-        .0
-        .iter()
-        .zip(x.q(token).as_chunks::<256>().0);
-    for ((block, q), (d, total)) in blocks.zip(x.scales(token).iter().zip(x.sums(token))) {
-        sum = (f16(&block[at..]) * d).mul_add(integer(block, q, *total) as f32, sum);
-    }
-    sum
-}
-
 #[inline(always)]
 pub(crate) fn q6_k<B: Blocks>(
     b: B,
@@ -61,7 +40,13 @@ pub(crate) fn q6_k<B: Blocks>(
     out: &mut [f32],
 ) {
     each(rows, tokens, out, |row, token| {
-        blocks_of_256::<210>(m.row(row), x, token, 208, |block, q, _| b.q6_k(block, q))
+        let blocks = m.row(row).as_chunks::<210>().0.iter();
+        let activations = x.q(token).as_chunks::<256>().0.iter();
+        let mut sum = 0.0_f32;
+        for ((block, q), d) in blocks.zip(activations).zip(x.scales(token)) {
+            sum = (f16(&block[208..]) * d).mul_add(b.q6_k(block, q) as f32, sum);
+        }
+        sum
     });
 }
 

@@ -109,12 +109,6 @@ impl<const VNNI: bool> Blocks for Avx2<VNNI> {
     }
 
     #[inline(always)]
-    fn i2s(self, row: &[u8], q: &[i8]) -> i32 {
-        let [sum] = self.i2s_rows([row], q);
-        sum
-    }
-
-    #[inline(always)]
     fn i2s_rows<const R: usize>(self, rows: [&[u8]; R], q: &[i8]) -> [i32; R] {
         let mut sums = [self.zero(); R];
         let groups = q.as_chunks::<32>().0.as_chunks::<4>().0;
@@ -138,12 +132,6 @@ impl<const VNNI: bool> Blocks for Avx2<VNNI> {
     }
 
     #[inline(always)]
-    fn tq2_0(self, qs: &[u8; 64], q: &[i8; 256]) -> i32 {
-        let [sum] = self.tq2_0_rows([qs], q);
-        sum
-    }
-
-    #[inline(always)]
     fn tq2_0_rows<const R: usize>(self, qs: [&[u8; 64]; R], q: &[i8; 256]) -> [i32; R] {
         let [q_low, q_high] = &q.as_chunks::<32>().0.as_chunks::<4>().0 else {
             unreachable!("256 are two groups of 128");
@@ -159,12 +147,6 @@ impl<const VNNI: bool> Blocks for Avx2<VNNI> {
             *sums = self.end_run(*sums, run);
         }
         self.totals(sums)
-    }
-
-    #[inline(always)]
-    fn tq1_0(self, block: &[u8; 54], q: &[i8; 256]) -> i32 {
-        let [sum] = self.tq1_0_rows([block], q);
-        sum
     }
 
     #[inline(always)]

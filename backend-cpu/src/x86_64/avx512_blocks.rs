@@ -107,12 +107,6 @@ impl<const VBMI: bool> Avx512<VBMI> {
 
 impl<const VBMI: bool> Blocks for Avx512<VBMI> {
     #[inline(always)]
-    fn i2s(self, row: &[u8], q: &[i8]) -> i32 {
-        let [sum] = self.i2s_rows([row], q);
-        sum
-    }
-
-    #[inline(always)]
     fn i2s_rows<const R: usize>(self, rows: [&[u8]; R], q: &[i8]) -> [i32; R] {
         let mut sums = [[self.zero(); 4]; R];
         let (q_pairs, q_rest) = q.as_chunks::<256>();
@@ -142,12 +136,6 @@ impl<const VBMI: bool> Blocks for Avx512<VBMI> {
     }
 
     #[inline(always)]
-    fn tq2_0(self, qs: &[u8; 64], q: &[i8; 256]) -> i32 {
-        let [sum] = self.tq2_0_rows([qs], q);
-        sum
-    }
-
-    #[inline(always)]
     fn tq2_0_rows<const R: usize>(self, qs: [&[u8; 64]; R], q: &[i8; 256]) -> [i32; R] {
         let activations = self.activations(q, false);
         let mut sums = [self.zero(); R];
@@ -160,12 +148,6 @@ impl<const VBMI: bool> Blocks for Avx512<VBMI> {
     #[inline(always)]
     fn prefetch(self, bytes: &[u8], at: usize) {
         prefetch(bytes, at);
-    }
-
-    #[inline(always)]
-    fn tq1_0(self, block: &[u8; 54], q: &[i8; 256]) -> i32 {
-        let [sum] = self.tq1_0_rows([block], q);
-        sum
     }
 
     #[inline(always)]

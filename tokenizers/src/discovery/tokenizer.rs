@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use bitnet_gguf::Gguf;
 
+use crate::{Error, Tokenizer};
+
 const FILE: &str = "tokenizer.json";
 
 /// Where a model's tokenizer is.
@@ -28,6 +30,17 @@ impl TokenizerSource {
         match self {
             Self::Embedded => None,
             Self::Explicit(path) | Self::Sibling(path) | Self::Parent(path) => Some(path),
+        }
+    }
+
+    /// Loads it; `gguf` is the model that it was found for.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::from_gguf`] and [`Tokenizer::from_file`].
+    pub fn load(&self, gguf: &Gguf) -> Result<Tokenizer, Error> {
+        match self.path() {
+            None => Tokenizer::from_gguf(gguf),
+            Some(path) => Tokenizer::from_file(path),
         }
     }
 

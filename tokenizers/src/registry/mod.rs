@@ -12,7 +12,7 @@ use bitnet_gguf::Gguf;
 use serde::Serialize;
 
 use crate::discovery::{DEFAULT_MODEL, ModelCache, TokenizerDiscovery};
-use crate::{Encode, Encoding, Error, Tokenizer};
+use crate::{Encode, Encoding, Error, LLAMA3_TOKENS, Tokenizer};
 use catalogue::{CATALOGUE, Counted, Entry, PREFIXES, PROVIDER_ALIASES};
 
 pub use pricing::{
@@ -261,9 +261,6 @@ impl Registry {
 /// What LLaMA-3 is counted by where its own file is missing.
 const LLAMA3_RELATIVE: EncodingSpec = EncodingSpec::Embedded(Encoding::Cl100kBase);
 
-/// Tokens of LLaMA-3.
-const LLAMA3_TOKENS: usize = 128_256;
-
 /// A name that is the path of a tokenizer or of a model with one.
 fn file(name: &str) -> Option<ModelSpec> {
     let path = Path::new(name);
@@ -465,11 +462,9 @@ fn read(path: &Path) -> Result<Tokenizer, Error> {
         return Tokenizer::from_file(path);
     }
     let gguf = Gguf::open(path)?;
-    let found = TokenizerDiscovery::new(path).discover(None, &gguf)?;
-    match found.path() {
-        Some(path) => Tokenizer::from_file(path),
-        None => Tokenizer::from_gguf(&gguf),
-    }
+    TokenizerDiscovery::new(path)
+        .discover(None, &gguf)?
+        .load(&gguf)
 }
 
 #[cfg(test)]
