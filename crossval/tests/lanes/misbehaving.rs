@@ -1,8 +1,8 @@
 //! Lanes that crash, hang, lie or babble: each an error of that lane, in words.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
 use bitnet_crossval::lane::{Client, Lane, LaneFailure, Limits};
@@ -33,8 +33,15 @@ impl Script {
         let script = Self {
             folder: tempfile::tempdir().unwrap(),
         };
-        fs::write(script.program(), format!("#!/bin/sh\n{text}\n")).unwrap();
-        fs::set_permissions(script.program(), fs::Permissions::from_mode(0o755)).unwrap();
+        let source = script.folder.path().join("source");
+        fs::write(&source, format!("#!/bin/sh\n{text}\n")).unwrap();
+        // Another process writes what is to be run: a file that this one writes may be held open for a moment by a
+        // child that another test is starting, and then the system refuses to run it.
+        let install = Command::new("install")
+            .args(["-m", "755"])
+            .args([&source, &script.program()])
+            .status();
+        assert!(install.unwrap().success());
         script
     }
 
