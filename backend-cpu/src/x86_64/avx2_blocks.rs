@@ -79,7 +79,7 @@ impl<const VNNI: bool> Avx2<VNNI> {
 
     /// The sum of the lanes of each register.
     #[inline(always)]
-    fn totals<const R: usize>(self, sums: [__m256i; R]) -> [i32; R] {
+    pub(super) fn totals<const R: usize>(self, sums: [__m256i; R]) -> [i32; R] {
         let mut totals = [0; R];
         let (fours, rest) = totals.as_chunks_mut::<4>();
         let (sum_fours, sum_rest) = sums.as_chunks::<4>();
@@ -110,21 +110,17 @@ impl<const VNNI: bool> Blocks for Avx2<VNNI> {
 
     #[inline(always)]
     fn i2s_rows<const R: usize>(self, rows: [&[u8]; R], q: &[i8]) -> [i32; R] {
-        let mut sums = [self.zero(); R];
         let groups = q.as_chunks::<32>().0.as_chunks::<4>().0;
-        for (chunk, groups) in groups.chunks(RUN).enumerate() {
-            let mut runs = [self.zero(); R];
-            for (run, sums) in runs.iter_mut().zip(sums) {
-                *run = self.begin_run(sums);
-            }
-            for (i, q) in groups.iter().enumerate() {
-                let group = chunk * RUN + i;
-                for (row, run) in rows.iter().zip(&mut runs) {
-                    prefetch(row, group * 32 + AHEAD);
-                    *run = self.add_group(&row.as_chunks().0[group], q, true, *run);
+        let mut sums = [self.zero(); R];
+        // Row after row, so that the memory is read in one stream.
+        for (row, sums) in rows.iter().zip(&mut sums) {
+            let runs = row.as_chunks::<32>().0.chunks(RUN).zip(groups.chunks(RUN));
+            for (chunk, (bytes, groups)) in runs.enumerate() {
+                let mut run = self.begin_run(*sums);
+                for (i, (bytes, q)) in bytes.iter().zip(groups).enumerate() {
+                    prefetch(row, (chunk * RUN + i) * 32 + AHEAD);
+                    run = self.add_group(bytes, q, true, run);
                 }
-            }
-            for (sums, run) in sums.iter_mut().zip(runs) {
                 *sums = self.end_run(*sums, run);
             }
         }

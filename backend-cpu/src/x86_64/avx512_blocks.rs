@@ -7,70 +7,59 @@ use super::{AHEAD, prefetch};
 use crate::blocks::Blocks;
 use crate::generic::ternary;
 
-/// The bits of a byte that hold each of its four codes.
-const PLACES: [i8; 4] = [0b11, 0b1100, 0b11_0000, 0b1100_0000_u8.cast_signed()];
+/// Bits of a byte that hold two of its codes: one in the lower half of a register, the next in the upper half.
+const LOW_CODES: i8 = 0b11;
+const HIGH_CODES: i8 = 0b11_0000;
 
 impl<const VBMI: bool> Avx512<VBMI> {
-    /// The activations of 256 codes in the order of [`PLACES`]: in each half of 128, the four codes of byte `j` belong
-    /// to activations `j`, `j + 32`, `j + 64` and `j + 96`, from the highest or the lowest bits on.
+    /// Adds the products of a group of 128 codes, as many times too large as the codes stand high in their bytes.
+    ///
+    /// Both halves of a register hold the same 32 bytes and take different codes out of them, so that the activations
+    /// are read as they lie: those of the two lower codes make one register, those of the two higher ones the other.
     #[inline(always)]
-    fn activations(self, q: &[i8; 256], highest_first: bool) -> [__m512i; 4] {
-        // SAFETY: `self` proves AVX-512; every load lies within the array.
+    fn add_in_place(
+        self,
+        bytes: &[u8; 32],
+        q: &[[i8; 64]; 2],
+        highest_first: bool,
+        [low, high]: &mut [__m512i; 2],
+    ) {
+        // SAFETY: `self` proves AVX-512 with VNNI; each load covers its array.
         unsafe {
-            let mut activations = [_mm512_setzero_si512(); 4];
-            for (place, activations) in activations.iter_mut().enumerate() {
-                let run = if highest_first { 3 - place } else { place };
-                let low = _mm256_loadu_si256(q.as_ptr().add(run * 32).cast());
-                let high = _mm256_loadu_si256(q.as_ptr().add(128 + run * 32).cast());
-                *activations = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high);
-            }
-            activations
-        }
-    }
-
-    /// For each place of a code in its byte adds the products, as many times too large as the place is high.
-    #[inline(always)]
-    fn add_in_place(self, bytes: &[u8; 64], activations: [__m512i; 4], sums: &mut [__m512i; 4]) {
-        // SAFETY: `self` proves AVX-512 with VNNI; the load covers the array.
-        unsafe {
-            let bytes = _mm512_loadu_si512(bytes.as_ptr().cast());
-            for place in 0..4 {
-                let codes = _mm512_and_si512(bytes, _mm512_set1_epi8(PLACES[place]));
-                sums[place] = _mm512_dpbusd_epi32(sums[place], codes, activations[place]);
-            }
-        }
-    }
-
-    /// The products of 256 codes.
-    #[inline(always)]
-    fn products(self, bytes: &[u8; 64], activations: [__m512i; 4]) -> __m512i {
-        // SAFETY: `self` proves AVX-512 with VNNI; the load covers the array.
-        unsafe {
-            let mut bytes = _mm512_loadu_si512(bytes.as_ptr().cast());
-            let mut sums = _mm512_setzero_si512();
-            for activations in activations {
-                let codes = _mm512_and_si512(bytes, _mm512_set1_epi8(PLACES[0]));
-                sums = _mm512_dpbusd_epi32(sums, codes, activations);
-                bytes = _mm512_srli_epi16::<2>(bytes);
-            }
-            sums
+            let bytes = _mm512_broadcast_i64x4(_mm256_loadu_si256(bytes.as_ptr().cast()));
+            let q = q.each_ref().map(|q| _mm512_loadu_si512(q.as_ptr().cast()));
+            let halves = |lower: i8, upper: i8| {
+                let upper = _mm512_set1_epi8(upper);
+                _mm512_mask_set1_epi8(upper, 0xffff_ffff, lower)
+            };
+            let next = |codes: i8| codes << 2;
+            let (low_codes, high_codes, low_q, high_q) = if highest_first {
+                let low = halves(next(LOW_CODES), LOW_CODES);
+                (low, halves(next(HIGH_CODES), HIGH_CODES), q[1], q[0])
+            } else {
+                let low = halves(LOW_CODES, next(LOW_CODES));
+                (low, halves(HIGH_CODES, next(HIGH_CODES)), q[0], q[1])
+            };
+            *low = _mm512_dpbusd_epi32(*low, _mm512_and_si512(bytes, low_codes), low_q);
+            *high = _mm512_dpbusd_epi32(*high, _mm512_and_si512(bytes, high_codes), high_q);
         }
     }
 
     /// Takes the places of the codes out of account.
     #[inline(always)]
-    fn placed(self, [a, b, c, d]: [__m512i; 4]) -> __m512i {
+    fn placed(self, [low, high]: [__m512i; 2], highest_first: bool) -> __m512i {
         // SAFETY: `self` proves AVX-512.
         unsafe {
-            let ab = _mm512_add_epi32(a, _mm512_srai_epi32::<2>(b));
-            let cd = _mm512_add_epi32(_mm512_srai_epi32::<4>(c), _mm512_srai_epi32::<6>(d));
-            _mm512_add_epi32(ab, cd)
+            // Sums are multiples of the place of their codes, so nothing is shifted out.
+            let sums = _mm512_add_epi32(low, _mm512_srai_epi32::<4>(high));
+            let halves = if highest_first { 0x00ff } else { 0xff00 };
+            _mm512_mask_srai_epi32::<2>(sums, halves, sums)
         }
     }
 
     /// The sum of the lanes of each register.
     #[inline(always)]
-    fn totals<const R: usize>(self, sums: [__m512i; R]) -> [i32; R] {
+    pub(super) fn totals<const R: usize>(self, sums: [__m512i; R]) -> [i32; R] {
         let mut totals = [0; R];
         let (fours, rest) = totals.as_chunks_mut::<4>();
         let (sum_fours, sum_rest) = sums.as_chunks::<4>();
@@ -108,41 +97,34 @@ impl<const VBMI: bool> Avx512<VBMI> {
 impl<const VBMI: bool> Blocks for Avx512<VBMI> {
     #[inline(always)]
     fn i2s_rows<const R: usize>(self, rows: [&[u8]; R], q: &[i8]) -> [i32; R] {
-        let mut sums = [[self.zero(); 4]; R];
-        let (q_pairs, q_rest) = q.as_chunks::<256>();
-        for (i, q) in q_pairs.iter().enumerate() {
-            let activations = self.activations(q, true);
-            for (row, sums) in rows.iter().zip(&mut sums) {
-                prefetch(row, i * 64 + AHEAD);
-                self.add_in_place(&row.as_chunks().0[i], activations, sums);
-            }
-        }
-        // One group of 128 may be left; zeros beside it add nothing.
-        if !q_rest.is_empty() {
-            let mut q = [0; 256];
-            q[..128].copy_from_slice(q_rest);
-            let activations = self.activations(&q, true);
-            for (row, sums) in rows.iter().zip(&mut sums) {
-                let mut bytes = [0; 64];
-                bytes[..32].copy_from_slice(row.as_chunks::<64>().1);
-                self.add_in_place(&bytes, activations, sums);
-            }
-        }
+        let groups = q.as_chunks::<64>().0.as_chunks::<2>().0;
         let mut placed = [self.zero(); R];
-        for (placed, sums) in placed.iter_mut().zip(sums) {
-            *placed = self.placed(sums);
+        // Row after row, so that the memory is read in one stream.
+        for (row, placed) in rows.iter().zip(&mut placed) {
+            let mut sums = [self.zero(); 2];
+            for (i, (bytes, q)) in row.as_chunks::<32>().0.iter().zip(groups).enumerate() {
+                if i % 2 == 0 {
+                    prefetch(row, i * 32 + AHEAD);
+                }
+                self.add_in_place(bytes, q, true, &mut sums);
+            }
+            *placed = self.placed(sums, true);
         }
         self.totals(placed)
     }
 
     #[inline(always)]
     fn tq2_0_rows<const R: usize>(self, qs: [&[u8; 64]; R], q: &[i8; 256]) -> [i32; R] {
-        let activations = self.activations(q, false);
-        let mut sums = [self.zero(); R];
-        for (sums, qs) in sums.iter_mut().zip(qs) {
-            *sums = self.products(qs, activations);
+        let groups = q.as_chunks::<64>().0.as_chunks::<2>().0;
+        let mut placed = [self.zero(); R];
+        for (qs, placed) in qs.into_iter().zip(&mut placed) {
+            let mut sums = [self.zero(); 2];
+            for (bytes, q) in qs.as_chunks::<32>().0.iter().zip(groups) {
+                self.add_in_place(bytes, q, false, &mut sums);
+            }
+            *placed = self.placed(sums, false);
         }
-        self.totals(sums)
+        self.totals(placed)
     }
 
     #[inline(always)]
