@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
 
-use bitnet_kernels::backend::SharedWeights;
+use bitnet_kernels::backend::{Screening, SharedWeights};
 use bitnet_kernels::oracle;
 use bitnet_kernels::program::{BufferId, Op, Product};
 use bitnet_kernels::{
@@ -15,7 +15,8 @@ use bitnet_kernels::{
 use crate::buffers::Buffer;
 use crate::cache::Cache;
 use crate::cells::Cells;
-use crate::exec::{Pass, Place, Scratch};
+use crate::exec::{OTHER_PHASES, Pass, Place, Scratch};
+use crate::head::Head;
 use crate::isa::Isa;
 use crate::pool::Pool;
 use crate::table::Kernels;
@@ -40,6 +41,7 @@ pub struct CpuBackend {
     caches: BTreeMap<CacheId, Cache>,
     next_cache: u32,
     recorder: KernelRecorder,
+    head: Option<Head>,
     scratch: Vec<Mutex<Scratch>>,
     tickets: Vec<AtomicUsize>,
     frequencies: Vec<f32>,
@@ -75,8 +77,9 @@ impl CpuBackend {
             caches: BTreeMap::new(),
             next_cache: 0,
             recorder: KernelRecorder::default(),
+            head: Head::new(&program),
             scratch: (0..threads).map(|_| Mutex::default()).collect(),
-            tickets: (0..=program.ops.len())
+            tickets: (0..(program.ops.len() + OTHER_PHASES) * threads)
                 .map(|_| AtomicUsize::new(0))
                 .collect(),
             frequencies: oracle::rope_frequencies(&program.attention.rope),
@@ -130,7 +133,7 @@ impl CpuBackend {
     }
 
     /// Notes the kernels of the operations to come.
-    fn note(&mut self, batch: &Batch<'_>, ops: Range<usize>) {
+    fn note(&mut self, batch: &Batch<'_>, ops: Range<usize>, search: bool) {
         let isa = self.kernels;
         let kernel = |product: &Product| {
             let rows = batch.rows(self.program.buffer(product.x).rows);
@@ -147,10 +150,63 @@ impl CpuBackend {
                     self.recorder.note(kernel(gate));
                     self.recorder.note(kernel(up));
                 }
-                Op::Head { product, .. } => self.recorder.note(kernel(product)),
+                Op::Head { product, .. } => {
+                    let screened = self.head.as_ref().is_some_and(Head::is_screened);
+                    if search && screened {
+                        self.recorder.note(isa.screen_name);
+                    }
+                    self.recorder.note(kernel(product));
+                }
                 _ => self.recorder.note(op.name()),
             }
         }
+    }
+
+    /// Runs operations. With `best`, the head finds as many of the best logits instead of writing all of them.
+    fn pass(
+        &mut self,
+        batch: &Batch<'_>,
+        ops: Range<usize>,
+        best: Option<usize>,
+    ) -> Result<(), BackendError> {
+        self.prepare(batch)?;
+        self.note(batch, ops.clone(), best.is_some());
+        let search = match (&mut self.head, best) {
+            (Some(head), Some(k)) => Some(head.search(k, batch.selected.len(), &mut self.scratch)),
+            _ => None,
+        };
+        for ticket in &mut self.tickets {
+            *ticket.get_mut() = 0;
+        }
+        let caches: Vec<&Cache> = batch
+            .segments
+            .iter()
+            .map(|segment| &self.caches[&segment.cache])
+            .collect();
+        let pass = Pass {
+            kernels: self.kernels,
+            program: &self.program,
+            weights: &self.weights,
+            buffers: &self.buffers,
+            caches: &caches,
+            tokens: batch.tokens,
+            places: &self.places,
+            selected: batch.selected,
+            ops,
+            tickets: &self.tickets,
+            frequencies: &self.frequencies,
+            rotations: &self.rotations,
+            threads: self.pool.threads(),
+            search,
+        };
+        let scratch = &self.scratch;
+        self.pool.run(|team| {
+            let mut scratch = scratch[team.thread]
+                .lock()
+                .unwrap_or_else(|poisoned| poisoned.into_inner());
+            pass.run(team, &mut scratch);
+        });
+        Ok(())
     }
 }
 
@@ -193,63 +249,29 @@ impl Backend for CpuBackend {
             },
             _ => batch,
         };
-        self.run(batch, 0..self.program.ops.len())?;
+        let best = match want {
+            Want::Top(k) => Some(k.min(self.program.vocabulary)),
+            Want::Nothing | Want::Logits => None,
+        };
+        self.pass(batch, 0..self.program.ops.len(), best)?;
         out.logits.clear();
         out.top.clear();
-        let logits = self.program.ops.iter().find_map(|op| match op {
-            Op::Head { logits, .. } => Some(*logits),
-            _ => None,
-        });
-        let Some(logits) = logits else { return Ok(()) };
-        let vocabulary = self.program.vocabulary;
-        let len = batch.selected.len() * vocabulary;
-        let logits = &self.buffers[logits.0 as usize].values.as_mut()[..len];
-        match want {
-            Want::Nothing => {}
-            Want::Logits => out.logits.extend_from_slice(logits),
-            Want::Top(k) => {
-                for row in logits.chunks_exact(vocabulary) {
-                    crate::head::top(row, k, &mut out.top);
-                }
+        let Some(head) = &mut self.head else {
+            return Ok(());
+        };
+        match best {
+            Some(_) => head.finish(&mut self.scratch, &self.weights, &mut out.top),
+            None => {
+                let len = batch.selected.len() * self.program.vocabulary;
+                let logits = self.buffers[head.logits.0 as usize].values.as_mut();
+                out.logits.extend_from_slice(&logits[..len]);
             }
         }
         Ok(())
     }
 
     fn run(&mut self, batch: &Batch<'_>, ops: Range<usize>) -> Result<(), BackendError> {
-        self.prepare(batch)?;
-        self.note(batch, ops.clone());
-        for ticket in &mut self.tickets {
-            *ticket.get_mut() = 0;
-        }
-        let caches: Vec<&Cache> = batch
-            .segments
-            .iter()
-            .map(|segment| &self.caches[&segment.cache])
-            .collect();
-        let pass = Pass {
-            kernels: self.kernels,
-            program: &self.program,
-            weights: &self.weights,
-            buffers: &self.buffers,
-            caches: &caches,
-            tokens: batch.tokens,
-            places: &self.places,
-            selected: batch.selected,
-            ops,
-            tickets: &self.tickets,
-            frequencies: &self.frequencies,
-            rotations: &self.rotations,
-            threads: self.pool.threads(),
-        };
-        let scratch = &self.scratch;
-        self.pool.run(|team| {
-            let mut scratch = scratch[team.thread]
-                .lock()
-                .unwrap_or_else(|poisoned| poisoned.into_inner());
-            pass.run(team, &mut scratch);
-        });
-        Ok(())
+        self.pass(batch, ops, None)
     }
 
     fn read(&mut self, buffer: BufferId, rows: usize) -> Result<Vec<f32>, BackendError> {
@@ -308,6 +330,10 @@ impl Backend for CpuBackend {
                 .set(shape.value(layer, head, position) + d, *value);
         }
         Ok(())
+    }
+
+    fn screening(&self) -> Option<Screening> {
+        self.head.as_ref()?.report()
     }
 
     fn recorder(&mut self) -> &mut KernelRecorder {

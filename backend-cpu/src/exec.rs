@@ -1,11 +1,10 @@
 //! One forward pass on one thread of the team: the operations in order, a barrier between any two.
 //!
-//! Every operation is cut into pieces, and threads take pieces by ticket, so that a thread that the system
-//! holds up does not hold up the others. A piece writes what no other piece of the operation touches; that,
-//! and the barrier, is what the `unsafe` blocks here rest on. Who computes a piece never changes its value.
+//! Every operation is cut into pieces, and threads take pieces by ticket. A piece writes what no other piece of
+//! the operation touches; that, and the barrier, is what the `unsafe` blocks here rest on. Who computes a piece never changes its value.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 
 use bitnet_kernels::Program;
 use bitnet_kernels::order::LANES;
@@ -16,9 +15,11 @@ use crate::cache::{Cache, Elements};
 use crate::cells::Cells;
 use crate::generic::attention::Visible;
 use crate::generic::gemm::{self, Panel};
+use crate::head::{Found, Search};
 use crate::matrix::{Encoded, Matrix, TileKernel};
 use crate::pool::Team;
 use crate::table::{AttendFn, Kernels};
+use crate::tickets::Tickets;
 use crate::weights::Weights;
 
 /// Rows of a matrix in one piece of work for many tokens; a power of two times that for few, if there are pieces enough.
@@ -38,6 +39,16 @@ pub(crate) struct Place {
     pub(crate) position: usize,
 }
 
+/// One thread's share in one phase of a pass: the preparation, an operation, the head's second part.
+#[derive(Clone, Copy)]
+pub(crate) struct Turn<'a> {
+    pub(crate) team: Team<'a>,
+    pub(crate) phase: usize,
+}
+
+/// Phases of a pass over a program that are not operations.
+pub(crate) const OTHER_PHASES: usize = 2;
+
 /// What all threads of a pass share.
 pub(crate) struct Pass<'a> {
     pub(crate) kernels: &'static Kernels,
@@ -50,7 +61,7 @@ pub(crate) struct Pass<'a> {
     pub(crate) places: &'a [Place],
     pub(crate) selected: &'a [u32],
     pub(crate) ops: Range<usize>,
-    /// One ticket counter per operation, and one for the preparation, all 0.
+    /// `[phase][thread]`: counters of tickets, all 0.
     pub(crate) tickets: &'a [AtomicUsize],
     /// Frequencies of the rotation, one per pair.
     pub(crate) frequencies: &'a [f32],
@@ -58,16 +69,19 @@ pub(crate) struct Pass<'a> {
     pub(crate) rotations: &'a Cells<f32>,
     /// Threads that share the work.
     pub(crate) threads: usize,
+    /// What to find in the head's logits; all of them are wanted if absent.
+    pub(crate) search: Option<Search<'a>>,
 }
 
 /// What a thread keeps for itself from pass to pass.
 #[derive(Default)]
 pub(crate) struct Scratch {
-    tile: Vec<f32>,
+    pub(crate) tile: Vec<f32>,
     second: Vec<f32>,
     weights: Vec<f32>,
     values: Vec<f32>,
-    panel: Panel,
+    pub(crate) panel: Panel,
+    pub(crate) found: Found,
 }
 
 impl Scratch {
@@ -95,39 +109,25 @@ impl Scratch {
     }
 }
 
-/// Pieces of an operation, taken one by one.
-struct Tickets<'a> {
-    next: &'a AtomicUsize,
-    pieces: usize,
-}
-
-impl Iterator for Tickets<'_> {
-    type Item = usize;
-
-    fn next(&mut self) -> Option<usize> {
-        let piece = self.next.fetch_add(1, Ordering::Relaxed);
-        (piece < self.pieces).then_some(piece)
-    }
-}
-
 impl Pass<'_> {
     /// Runs the pass on one thread of the team.
     pub(crate) fn run(&self, team: Team<'_>, scratch: &mut Scratch) {
-        self.prepare_rotations();
+        self.prepare_rotations(Turn { team, phase: 0 });
         for index in self.ops.clone() {
             team.barrier();
-            self.step(index, scratch);
+            let phase = 1 + index;
+            self.step(&self.program.ops[index], Turn { team, phase }, scratch);
         }
     }
 
-    fn tickets(&self, index: usize, pieces: usize) -> Tickets<'_> {
-        Tickets {
-            next: &self.tickets[index],
-            pieces,
-        }
+    /// The tickets of a thread's turn for `pieces` pieces.
+    pub(crate) fn tickets(&self, turn: Turn<'_>, pieces: usize) -> Tickets<'_> {
+        let first = turn.phase * self.threads;
+        let taken = &self.tickets[first..first + self.threads];
+        Tickets::new(taken, turn.team.thread, pieces)
     }
 
-    fn buffer(&self, id: BufferId) -> &Buffer {
+    pub(crate) fn buffer(&self, id: BufferId) -> &Buffer {
         &self.buffers[id.0 as usize]
     }
 
@@ -139,9 +139,9 @@ impl Pass<'_> {
         }
     }
 
-    fn prepare_rotations(&self) {
+    fn prepare_rotations(&self, turn: Turn<'_>) {
         let pairs = self.frequencies.len();
-        for token in self.tickets(self.program.ops.len(), self.tokens.len()) {
+        for token in self.tickets(turn, self.tokens.len()) {
             // SAFETY: this token's ticket is ours alone.
             let rotations = unsafe {
                 self.rotations
@@ -159,11 +159,11 @@ impl Pass<'_> {
         }
     }
 
-    fn step(&self, index: usize, scratch: &mut Scratch) {
-        match &self.program.ops[index] {
+    fn step(&self, op: &Op, turn: Turn<'_>, scratch: &mut Scratch) {
+        match op {
             Op::Embed { table, out } => {
                 let out = self.buffer(*out);
-                for token in self.tickets(index, self.tokens.len()) {
+                for token in self.tickets(turn, self.tokens.len()) {
                     // SAFETY: this token's ticket is ours alone.
                     let row =
                         unsafe { out.values.write(token * out.width..(token + 1) * out.width) };
@@ -173,30 +173,30 @@ impl Pass<'_> {
             }
             Op::Norm { x, gain, eps, out } => {
                 let gain = self.weights.vector(*gain);
-                self.each_row(index, *x, *out, scratch, |x, normed| {
+                self.each_row(turn, *x, *out, scratch, |x, normed| {
                     (self.kernels.norm)(x, gain, *eps, normed);
                 });
             }
             Op::Encode { x, out } => {
-                self.each_row(index, *x, *out, scratch, |x, copy| copy.copy_from_slice(x));
+                self.each_row(turn, *x, *out, scratch, |x, copy| copy.copy_from_slice(x));
             }
             Op::Linear {
                 products,
                 accumulate,
-            } => self.linear(index, products, *accumulate, scratch),
+            } => self.linear(turn, products, *accumulate, scratch),
             Op::GatedLinear {
                 gate,
                 up,
                 activation,
                 out,
             } => {
-                self.gated(index, gate, up, *activation, *out, scratch);
+                self.gated(turn, gate, up, *activation, *out, scratch);
             }
-            Op::RopeStore { q, k, v, layer } => self.rope_store(index, *q, *k, *v, *layer),
+            Op::RopeStore { q, k, v, layer } => self.rope_store(turn, *q, *k, *v, *layer),
             Op::Attention { q, layer, out } => match self.program.cache_type {
                 CacheType::F16 => {
                     self.attention(
-                        index,
+                        turn,
                         *q,
                         *layer,
                         *out,
@@ -207,7 +207,7 @@ impl Pass<'_> {
                 }
                 CacheType::F32 => {
                     self.attention(
-                        index,
+                        turn,
                         *q,
                         *layer,
                         *out,
@@ -219,7 +219,7 @@ impl Pass<'_> {
             },
             Op::Select { x, out } => {
                 let (x, out) = (self.buffer(*x), self.buffer(*out));
-                for piece in self.tickets(index, self.selected.len()) {
+                for piece in self.tickets(turn, self.selected.len()) {
                     let row = self.selected[piece] as usize;
                     // SAFETY: `x` was written before the barrier; this piece's ticket is ours alone.
                     unsafe {
@@ -230,16 +230,19 @@ impl Pass<'_> {
                     }
                 }
             }
-            Op::Head { product, logits } => {
-                self.linear(index, &[(*product, *logits)], false, scratch);
-            }
+            Op::Head { product, logits } => match &self.search {
+                Some(search) => {
+                    self.find_best(turn, product, *logits, search, scratch);
+                }
+                None => self.linear(turn, &[(*product, *logits)], false, scratch),
+            },
         }
     }
 
     /// Applies `f(row, result)` to each row of `x` and stores the result in the encoding of `out`.
     fn each_row(
         &self,
-        index: usize,
+        turn: Turn<'_>,
         x: BufferId,
         out: BufferId,
         scratch: &mut Scratch,
@@ -250,7 +253,7 @@ impl Pass<'_> {
         let rows = self.rows(out);
         let (x, out) = (self.buffer(x), self.buffer(out));
         let width = out.width;
-        for row in self.tickets(index, rows) {
+        for row in self.tickets(turn, rows) {
             let at = row * width..(row + 1) * width;
             // SAFETY: `x` was written before the barrier.
             let from = unsafe { x.values.read(at.clone()) };
@@ -287,7 +290,7 @@ impl Pass<'_> {
         self.weights.matrix(product.weight)
     }
 
-    fn encoded(&self, product: &Product) -> Encoded<'_> {
+    pub(crate) fn encoded(&self, product: &Product) -> Encoded<'_> {
         // SAFETY: written before the barrier; no operation writes its own input.
         unsafe { self.buffer(product.x).encoded(self.rows(product.x)) }
     }
@@ -301,7 +304,13 @@ impl Pass<'_> {
     }
 
     /// Computes `rows` of a product for all its tokens into `tile`, `[tokens, rows]`.
-    fn tile(&self, product: &Product, rows: Range<usize>, panel: &mut Panel, tile: &mut [f32]) {
+    pub(crate) fn tile(
+        &self,
+        product: &Product,
+        rows: Range<usize>,
+        panel: &mut Panel,
+        tile: &mut [f32],
+    ) {
         let x = self.encoded(product);
         (self.kernel(product).run)(
             &self.matrix(product),
@@ -332,7 +341,7 @@ impl Pass<'_> {
 
     fn linear(
         &self,
-        index: usize,
+        turn: Turn<'_>,
         products: &[(Product, BufferId)],
         accumulate: bool,
         scratch: &mut Scratch,
@@ -345,7 +354,7 @@ impl Pass<'_> {
         let piece_rows = self.piece_rows(all, tokens);
         let pieces = |product: &Product| outputs(product).div_ceil(piece_rows);
         let total = products.iter().map(|(product, _)| pieces(product)).sum();
-        for ticket in self.tickets(index, total) {
+        for ticket in self.tickets(turn, total) {
             let mut piece = ticket;
             let mut products = products.iter();
             let (product, out) = loop {
@@ -379,7 +388,7 @@ impl Pass<'_> {
 
     fn gated(
         &self,
-        index: usize,
+        turn: Turn<'_>,
         gate: &Product,
         up: &Product,
         activation: Activation,
@@ -389,7 +398,7 @@ impl Pass<'_> {
         let out = self.buffer(out);
         let width = out.width;
         let piece_rows = self.piece_rows(width, self.tokens.len());
-        for piece in self.tickets(index, width.div_ceil(piece_rows)) {
+        for piece in self.tickets(turn, width.div_ceil(piece_rows)) {
             let rows = piece * piece_rows..((piece + 1) * piece_rows).min(width);
             let len = self.tokens.len() * rows.len();
             let panel = &mut scratch.panel;
@@ -425,10 +434,10 @@ impl Pass<'_> {
         }
     }
 
-    fn rope_store(&self, index: usize, q: BufferId, k: BufferId, v: BufferId, layer: usize) {
+    fn rope_store(&self, turn: Turn<'_>, q: BufferId, k: BufferId, v: BufferId, layer: usize) {
         let head_dim = self.program.attention.head_dim;
         let (q, k, v) = (self.buffer(q), self.buffer(k), self.buffer(v));
-        for token in self.tickets(index, self.tokens.len()) {
+        for token in self.tickets(turn, self.tokens.len()) {
             let place = self.places[token];
             let cache = self.caches[place.sequence];
             let row = |buffer: &Buffer| token * buffer.width..(token + 1) * buffer.width;
@@ -466,7 +475,7 @@ impl Pass<'_> {
     )]
     fn attention<E: Copy + Default>(
         &self,
-        index: usize,
+        turn: Turn<'_>,
         q: BufferId,
         layer: usize,
         out: BufferId,
@@ -478,7 +487,7 @@ impl Pass<'_> {
         let dim = attention.head_dim;
         let group = attention.heads / attention.kv_heads;
         let (q, out) = (self.buffer(q), self.buffer(out));
-        for piece in self.tickets(index, self.tokens.len() * attention.heads) {
+        for piece in self.tickets(turn, self.tokens.len() * attention.heads) {
             let (token, head) = (piece / attention.heads, piece % attention.heads);
             let place = self.places[token];
             let cache = self.caches[place.sequence];

@@ -17,10 +17,13 @@ mod head;
 mod isa;
 mod lanes;
 mod matrix;
+mod pages;
 mod pool;
 mod quads;
 mod scalar;
+mod screens;
 mod table;
+mod tickets;
 mod weights;
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use crate::generic::gemm::{self, Job, Ternary};
 use crate::isa::Isa;
 use crate::lanes::Lanes;
 use crate::quads::{Group, Quads, Word};
+use crate::screens::Screens;
 use crate::table::{Kernels, kernels};
 
 /// Needs nothing of the CPU.
@@ -85,6 +86,8 @@ impl Lanes for Scalar {
 }
 
 impl Blocks for Scalar {}
+
+impl Screens for Scalar {}
 
 impl Quads for Scalar {
     type Bytes = [[u8; 4]; LANES];

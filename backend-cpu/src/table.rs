@@ -1,11 +1,14 @@
 //! The table of kernels of an instruction set.
 
+use std::ops::Range;
+
 use bitnet_kernels::Format;
 use bitnet_kernels::program::Activation;
 
 use crate::generic::attention::Visible;
+use crate::generic::screen::{Query, Rows, RowsMut};
 use crate::isa::Isa;
-use crate::matrix::TileKernel;
+use crate::matrix::{Matrix, TileKernel};
 
 /// Everything the executor calls, for one instruction set. An instruction set's module holds one and hands
 /// it out only against its token, so the functions are safe to call: whoever has the table has the proof.
@@ -23,6 +26,12 @@ pub(crate) struct Kernels {
     pub(crate) gate: fn(Activation, &[f32], &[f32], &mut [f32]),
     pub(crate) attend_f16: AttendFn<u16>,
     pub(crate) attend_f32: AttendFn<f32>,
+    /// What the recorder notes for the two that follow.
+    pub(crate) screen_name: &'static str,
+    /// `(matrix, rows, cols, out)`; see `generic::screen::encode`.
+    pub(crate) screen_encode: fn(&Matrix<'_>, Range<usize>, usize, RowsMut<'_>),
+    /// `(rows, queries, out)`; see `generic::screen::uppers`.
+    pub(crate) screen_uppers: fn(Rows<'_>, &[Query], &mut [f32]),
     /// The kernel for a format and a number of tokens.
     pub(crate) tile: fn(Format, usize) -> TileKernel,
 }
@@ -47,6 +56,12 @@ macro_rules! kernels {
             attend_f32: $crate::table::wrap!($token, $(#[$features])? attention::attend(
                 q: &[f32], scale: f32, round_weights: bool,
                 visible: $crate::generic::attention::Visible<'_, f32>, weights: &mut [f32], out: &mut [f32])),
+            screen_name: concat!($prefix, "_screen_6bit_i16"),
+            screen_encode: $crate::table::wrap!($token, $(#[$features])? screen::encode(
+                m: &$crate::matrix::Matrix<'_>, rows: std::ops::Range<usize>, cols: usize,
+                out: $crate::generic::screen::RowsMut<'_>)),
+            screen_uppers: $crate::table::wrap!($token, $(#[$features])? screen::uppers(
+                rows: $crate::generic::screen::Rows<'_>, queries: &[$crate::generic::screen::Query], out: &mut [f32])),
             tile: |format, tokens| {
                 use bitnet_kernels::Format;
                 use $crate::generic::{product, ternary};

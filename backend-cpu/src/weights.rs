@@ -94,6 +94,14 @@ impl Weights {
         }
     }
 
+    /// Tells that `rows` of a matrix will seldom be read from now on.
+    pub(crate) fn release(&self, id: WeightId, rows: Range<usize>) {
+        let start = self.get(id).part.start;
+        let stride = self.matrix(id).stride;
+        self.source
+            .release(start + rows.start * stride..start + rows.end * stride);
+    }
+
     /// Decodes one row of a matrix.
     pub(crate) fn decode_row(&self, id: WeightId, row: usize, out: &mut [f32]) {
         let matrix = self.matrix(id);

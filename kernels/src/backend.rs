@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bitnet_gguf::Gguf;
 
@@ -67,6 +68,23 @@ pub struct Output {
     /// After [`Want::Top`]: `[selected, k]`, largest first, the lower id first among equals. `k` is at most
     /// the vocabulary.
     pub top: Vec<Candidate>,
+}
+
+/// A compact copy of the output head that rules out most rows where only the best few logits are wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Screening {
+    /// Bytes of the copy when it is complete, all of which are read once per pass.
+    pub bytes: u64,
+    /// Rows of the head.
+    pub rows: usize,
+    /// Rows that are in the copy so far.
+    pub ready: usize,
+    /// Time that it took to make the copy, summed over threads.
+    pub thread_time: Duration,
+    /// Tokens whose best logits were found with the complete copy.
+    pub tokens: u64,
+    /// Rows that were read of the head itself for these tokens.
+    pub exact_rows: u64,
 }
 
 /// Where the bytes of weights come from: one region of memory with named parts.
@@ -197,6 +215,11 @@ pub trait Backend: Send {
         keys: &[f32],
         values: &[f32],
     ) -> Result<(), BackendError>;
+
+    /// What searching the output head through a screen cost and saved; `None` if this backend has none.
+    fn screening(&self) -> Option<Screening> {
+        None
+    }
 
     /// Which kernels ran since it was last cleared.
     fn recorder(&mut self) -> &mut KernelRecorder;

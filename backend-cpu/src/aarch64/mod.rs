@@ -8,3 +8,4 @@ pub(crate) mod i8mm;
 mod lanes;
 pub(crate) mod neon;
 mod quads;
+mod screen;

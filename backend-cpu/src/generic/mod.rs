@@ -9,5 +9,6 @@ pub(crate) mod gemm;
 pub(crate) mod gemv;
 pub(crate) mod math;
 pub(crate) mod product;
+pub(crate) mod screen;
 pub(crate) mod ternary;
 pub(crate) mod tile;

@@ -3,9 +3,11 @@
 pub(crate) mod avx2;
 mod avx2_blocks;
 mod avx2_quads;
+mod avx2_screen;
 pub(crate) mod avx512;
 mod avx512_blocks;
 mod avx512_quads;
+mod avx512_screen;
 mod avx512_vbmi;
 
 /// Bytes between what is read and what is asked for ahead of its turn; rows lie one after another.

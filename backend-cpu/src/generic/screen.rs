@@ -1,0 +1,292 @@
+//! The screen of an output head: its rows in six bits, and how far a logit can be from what they say.
+//!
+//! The proof that the bound holds is in `docs/explanation/output-head.md`; names here are the ones there.
+
+use std::ops::Range;
+
+use bitnet_kernels::Format;
+use bitnet_kernels::order::LANES;
+
+use super::product::{BF16, F16, F32, Weights};
+use crate::lanes::Lanes;
+use crate::matrix::Matrix;
+use crate::screens::{BLOCK, Block, Planes, RUN, Screens};
+
+/// The value between codes 31 and 32.
+const MIDDLE: f32 = 31.5;
+/// The largest magnitude of a two-byte activation whose bytes are both at least -128 and at most 127.
+const LARGEST: f32 = 127.0 * 256.0 + 127.0;
+/// What is left out of account of relative roundings in sums of squares, and more.
+const SLACK: f64 = 1.0 + 1e-6;
+/// Bounds of products beyond this are not trusted: a partial sum might leave the range of f32.
+const REACH: f64 = 1e38;
+
+/// Blocks of a row of `cols` weights.
+pub(crate) fn blocks(cols: usize) -> usize {
+    cols.div_ceil(BLOCK)
+}
+
+/// What is known of rows, a value per row.
+pub(crate) struct Bounds<S> {
+    /// A code `c` stands for `(c - 31.5) * scale`.
+    pub(crate) scale: S,
+    /// At least the norm of what the codes leave out.
+    pub(crate) error: S,
+    /// At least the norm of the row.
+    pub(crate) norm: S,
+}
+
+/// Rows of a screen.
+pub(crate) struct Rows<'a> {
+    /// `[rows, blocks(cols)]`.
+    pub(crate) blocks: &'a [Block],
+    pub(crate) bounds: Bounds<&'a [f32]>,
+}
+
+/// Rows of a screen that are being made.
+pub(crate) struct RowsMut<'a> {
+    /// `[rows, blocks(cols)]`.
+    pub(crate) blocks: &'a mut [Block],
+    pub(crate) bounds: Bounds<&'a mut [f32]>,
+}
+
+/// One token's activations, as the screen meets them.
+pub(crate) struct Query {
+    pub(crate) planes: Vec<Planes>,
+    /// The sum of the two-byte activations.
+    total: f64,
+    /// An activation is its two bytes times this.
+    scale: f64,
+    /// What a unit of a row's error may add to a logit.
+    error: f64,
+    /// What a unit of a row's norm may add to a logit.
+    norm: f64,
+}
+
+impl Query {
+    /// Room for tokens of `cols` activations.
+    pub(crate) fn new(cols: usize) -> Query {
+        Query {
+            planes: vec![Planes::ZERO; blocks(cols)],
+            total: 0.0,
+            scale: 0.0,
+            error: 0.0,
+            norm: 0.0,
+        }
+    }
+
+    /// Takes a token's activations in. If one of them is not finite, nothing is ruled out.
+    pub(crate) fn set(&mut self, x: &[f32]) {
+        let largest = x.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
+        let scale = f64::from(largest) / f64::from(LARGEST);
+        let (mut squares, mut errors, mut total) = (0.0, 0.0, 0);
+        self.planes.fill(Planes::ZERO);
+        for (planes, x) in self.planes.iter_mut().zip(x.chunks(BLOCK)) {
+            for (planes, x) in planes.0.iter_mut().zip(x.chunks(RUN)) {
+                for (j, x) in x.iter().enumerate() {
+                    let x = f64::from(*x);
+                    // A scale of 0 makes NaN here, which becomes 0.
+                    let q = (x / scale).round_ties_even() as i32;
+                    // The low byte is signed, so the high one is rounded to nearest.
+                    let high = (q + 128) >> 8;
+                    planes[0][j] = high as i8;
+                    planes[1][j] = (q - 256 * high) as i8;
+                    let error = x - f64::from(q) * scale;
+                    squares += x * x;
+                    errors += error * error;
+                    total += i64::from(q);
+                }
+            }
+        }
+        let (x_norm, x_error) = (squares.sqrt() * SLACK, errors.sqrt() * SLACK);
+        // Roundings on the way of a sum: one for each addition to a lane, the tail's, and those of the fold.
+        let roundings = (x.len().div_ceil(LANES) + 1 + LANES.ilog2() as usize) as f64;
+        let unit = f64::from(f32::EPSILON) / 2.0;
+        let chain = roundings * unit / (1.0 - roundings * unit);
+        self.total = total as f64;
+        self.scale = scale;
+        self.error = (x_norm + x_error) * SLACK;
+        self.norm = (chain * x_norm * SLACK + x_error) * SLACK;
+    }
+
+    /// The most that a row's logit can be.
+    #[inline(always)]
+    fn upper(&self, [high, low]: [i32; 2], scale: f32, error: f32, norm: f32) -> f32 {
+        let integer = 256.0 * f64::from(high) + f64::from(low) - f64::from(MIDDLE) * self.total;
+        let estimate = f64::from(scale) * self.scale * integer;
+        let margin = f64::from(error) * self.error + f64::from(norm) * self.norm;
+        let upper = ((estimate + margin) as f32).next_up();
+        // The rounding to f32 is to nearest, so the next value up is no less than the sum. Comparisons are written
+        // so that NaN rules nothing out.
+        let sure = f64::from(norm) * self.error < REACH && upper > f32::NEG_INFINITY;
+        if sure { upper } else { f32::INFINITY }
+    }
+}
+
+/// Whether rows of this format can be screened: those whose products are sums of floats.
+pub(crate) fn takes(format: Format) -> bool {
+    matches!(format, Format::F16 | Format::BF16 | Format::F32)
+}
+
+/// Makes the screen of `rows` of a matrix of `cols` columns in one of the formats that [`takes`] names.
+#[inline(always)]
+pub(crate) fn encode<L: Lanes>(
+    l: L,
+    m: &Matrix<'_>,
+    rows: Range<usize>,
+    cols: usize,
+    out: RowsMut<'_>,
+) {
+    let RowsMut { blocks, bounds } = out;
+    let per_row = blocks.len() / rows.len();
+    for (i, (row, blocks)) in rows.zip(blocks.chunks_exact_mut(per_row)).enumerate() {
+        let row = m.row(row);
+        let found = match m.format {
+            Format::F16 => encode_row::<L, F16>(l, row, cols, blocks),
+            Format::BF16 => encode_row::<L, BF16>(l, row, cols, blocks),
+            Format::F32 => encode_row::<L, F32>(l, row, cols, blocks),
+            other => unreachable!("{other} is not screened"),
+        };
+        bounds.scale[i] = found.scale;
+        bounds.error[i] = found.error;
+        bounds.norm[i] = found.norm;
+    }
+}
+
+#[inline(always)]
+fn encode_row<L: Lanes, W: Weights<L>>(
+    l: L,
+    row: &[u8],
+    cols: usize,
+    blocks: &mut [Block],
+) -> Bounds<f32> {
+    let mut largest = l.splat(0.0);
+    let mut squares = l.zero_f64();
+    for i in 0..cols.div_ceil(LANES) {
+        let x = chunk::<L, W>(l, row, cols, i);
+        largest = l.max(l.abs(x), largest);
+        squares = l.add_f64(squares, l.mul(x, x));
+    }
+    let largest = l.to_array(largest).into_iter().fold(0.0, f32::max);
+    // Where the scale would lose its precision, the row is all error.
+    let scale = match largest / MIDDLE {
+        scale if scale.is_finite() && scale > 1e-30 => scale,
+        _ => 0.0,
+    };
+    let inverse = l.splat(if scale > 0.0 { 1.0 / scale } else { 0.0 });
+    let minus_scale = l.splat(-scale);
+    let (middle, first, last) = (l.splat(MIDDLE), l.splat(0.0), l.splat(63.0));
+    let mut errors = l.zero_f64();
+    // Codes behind the last column meet zeros; what they are does not matter.
+    let mut codes = [0; BLOCK];
+    for (block, out) in blocks.iter_mut().enumerate() {
+        for (i, codes) in codes.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
+            let i = block * (BLOCK / LANES) + i;
+            if i * LANES >= cols {
+                break;
+            }
+            let x = chunk::<L, W>(l, row, cols, i);
+            let code = l.round(l.fma(x, inverse, middle));
+            let code = l.min(l.max(code, first), last);
+            let error = l.fma(minus_scale, l.sub(code, middle), x);
+            errors = l.add_f64(errors, l.mul(error, error));
+            l.store_i8(code, codes);
+        }
+        *out = Block::pack(&codes);
+    }
+    Bounds {
+        scale,
+        error: norm(l.store_f64(errors), cols),
+        norm: norm(l.store_f64(squares), cols),
+    }
+}
+
+/// At least the square root of a sum of squares that were rounded to f32.
+fn norm(squares: [f64; LANES], cols: usize) -> f32 {
+    let sum: f64 = squares.into_iter().sum();
+    // Squares below the normal range may have been lost: each of a value of less than 2^-62.
+    let lost = (cols as f64).sqrt() * 2.0_f64.powi(-62);
+    ((sum.sqrt() * SLACK + lost) as f32).next_up()
+}
+
+/// Sixteen weights of a row of `cols`, the `i`th such; zeros behind the last.
+#[inline(always)]
+fn chunk<L: Lanes, W: Weights<L>>(l: L, row: &[u8], cols: usize, i: usize) -> L::F {
+    let bytes = LANES * W::BYTES;
+    if (i + 1) * LANES <= cols {
+        return W::load(l, &row[i * bytes..(i + 1) * bytes]);
+    }
+    let mut values = [0.0; LANES];
+    let tail = row[i * bytes..cols * W::BYTES].chunks_exact(W::BYTES);
+    for (value, bytes) in values.iter_mut().zip(tail) {
+        *value = W::one(bytes);
+    }
+    l.load(&values)
+}
+
+/// Rows that are bounded at a time.
+const STRIP: usize = 16;
+
+/// Writes the most that each row's logits can be to `out`, `[queries, rows]`.
+#[inline(always)]
+pub(crate) fn uppers<S: Screens>(s: S, rows: Rows<'_>, queries: &[Query], out: &mut [f32]) {
+    let Rows { blocks, bounds } = rows;
+    let rows = bounds.scale.len();
+    let per_row = blocks.len() / rows;
+    let row = |row: usize| &blocks[row * per_row..(row + 1) * per_row];
+    for first in (0..rows).step_by(STRIP) {
+        let count = STRIP.min(rows - first);
+        // Rows that fill up the last strip repeat its last one; their results are dropped.
+        let strip: [&[Block]; STRIP] = std::array::from_fn(|r| row(first + r.min(count - 1)));
+        let mut t = 0;
+        let (fours, rest) = queries.as_chunks::<4>();
+        for four in fours {
+            let planes = four.each_ref().map(|query| query.planes.as_slice());
+            let mut sums = [[[0; 2]; STRIP]; 4];
+            for (r, row) in strip[..count].iter().enumerate() {
+                let [products] = s.screen([*row], planes);
+                for (sums, product) in sums.iter_mut().zip(products) {
+                    sums[r] = product;
+                }
+            }
+            for (query, sums) in four.iter().zip(sums) {
+                let at = t * rows + first;
+                bound(query, &sums, &bounds, first, &mut out[at..at + count]);
+                t += 1;
+            }
+        }
+        for query in rest {
+            let mut sums = [[0; 2]; STRIP];
+            let (rows_of_four, sums_of_four) = (strip.as_chunks::<4>().0, sums.as_chunks_mut().0);
+            for (rows, sums) in rows_of_four.iter().zip(sums_of_four) {
+                *sums = s.screen(*rows, [&query.planes]).map(|[sums]| sums);
+            }
+            let at = t * rows + first;
+            bound(query, &sums, &bounds, first, &mut out[at..at + count]);
+            t += 1;
+        }
+    }
+}
+
+/// The bounds of a strip of rows from `first` on.
+#[inline(always)]
+fn bound(
+    query: &Query,
+    sums: &[[i32; 2]; STRIP],
+    bounds: &Bounds<&[f32]>,
+    first: usize,
+    out: &mut [f32],
+) {
+    let count = out.len();
+    let of = |values: &[f32]| {
+        let mut strip = [0.0; STRIP];
+        strip[..count].copy_from_slice(&values[first..first + count]);
+        strip
+    };
+    let (scale, error, norm) = (of(bounds.scale), of(bounds.error), of(bounds.norm));
+    let mut uppers = [0.0; STRIP];
+    for r in 0..STRIP {
+        uppers[r] = query.upper(sums[r], scale[r], error[r], norm[r]);
+    }
+    out.copy_from_slice(&uppers[..count]);
+}

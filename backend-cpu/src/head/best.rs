@@ -1,0 +1,95 @@
+//! The best few logits among those that come by.
+
+use bitnet_kernels::Candidate;
+
+/// The `k` best of the logits pushed so far: largest first, the lower id first among equals, NaN never but for want of
+/// others.
+#[derive(Debug, Default)]
+pub(crate) struct Best {
+    k: usize,
+    list: Vec<Candidate>,
+}
+
+/// Whether `a` comes before `b`.
+pub(crate) fn before(a: &Candidate, b: &Candidate) -> bool {
+    a.logit > b.logit || a.logit == b.logit && a.id < b.id
+}
+
+impl Best {
+    /// Forgets all, and makes room for `k`.
+    pub(crate) fn start(&mut self, k: usize) {
+        self.k = k;
+        self.list.clear();
+        self.list.reserve(k);
+    }
+
+    /// The least that a logit must be to come among the best.
+    pub(crate) fn least(&self) -> f32 {
+        match self.list.last() {
+            Some(worst) if self.list.len() == self.k => worst.logit,
+            _ => f32::NEG_INFINITY,
+        }
+    }
+
+    /// Takes a logit, each id at most once.
+    pub(crate) fn push(&mut self, id: u32, logit: f32) {
+        // -0 and +0 are equal logits; a NaN loses against everything.
+        let logit = if logit.is_nan() {
+            f32::NEG_INFINITY
+        } else {
+            logit + 0.0
+        };
+        let new = Candidate { id, logit };
+        if self.list.len() == self.k {
+            match self.list.last() {
+                Some(worst) if before(&new, worst) => self.list.pop(),
+                _ => return,
+            };
+        }
+        let place = self.list.partition_point(|other| before(other, &new));
+        self.list.insert(place, new);
+    }
+
+    /// Takes the logits of ids from `first` on.
+    pub(crate) fn extend(&mut self, first: usize, logits: &[f32]) {
+        const AT_ONCE: usize = 16;
+        for (i, logits) in logits.chunks(AT_ONCE).enumerate() {
+            // Most logits are not among the best: that is seen for several at once.
+            let least = self.least();
+            if self.list.len() == self.k && logits.iter().all(|logit| *logit < least) {
+                continue;
+            }
+            for (j, logit) in logits.iter().enumerate() {
+                self.push((first + i * AT_ONCE + j) as u32, *logit);
+            }
+        }
+    }
+
+    /// The best, in order.
+    pub(crate) fn list(&self) -> &[Candidate] {
+        &self.list
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bitnet_kernels::oracle;
+
+    use super::Best;
+
+    #[test]
+    fn the_best_are_those_of_the_oracle_in_whatever_order_they_come() {
+        let mut logits: Vec<f32> = (0..1000_u32)
+            .map(|i| (i.wrapping_mul(2_654_435_761) >> 22) as f32)
+            .collect();
+        logits[5] = f32::INFINITY;
+        logits[7] = -0.0;
+        for k in [0, 1, 2, 40, 1000, 2000] {
+            let mut best = Best::default();
+            best.start(k);
+            best.extend(500, &logits[500..]);
+            best.extend(0, &logits[..500]);
+            assert_eq!(best.list(), oracle::top(&logits, k));
+        }
+    }
+}

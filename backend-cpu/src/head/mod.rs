@@ -1,0 +1,177 @@
+//! The output head where only the best few logits are wanted.
+//!
+//! A head of floats is by far the largest matrix of a ternary model, and nearly all of its logits are of no interest.
+//! A [`screen::Screen`] holds its rows in six bits and bounds every logit from above; only rows whose bound reaches the
+//! best few are multiplied as they are. What comes out is the same to the bit as from all logits: the proof is in
+//! `docs/explanation/output-head.md`. The screen is made on the way, a part of the rows with each of the first passes,
+//! while they are being read for their logits.
+
+mod best;
+#[cfg(test)]
+mod judged;
+mod screen;
+mod search;
+
+use std::sync::{Mutex, PoisonError};
+
+use bitnet_kernels::backend::Screening;
+use bitnet_kernels::program::{BufferId, Op, Product};
+use bitnet_kernels::{Candidate, Program};
+
+use crate::exec::Scratch;
+use crate::generic::screen::takes;
+use crate::weights::Weights;
+use best::Best;
+use screen::Screen;
+pub(crate) use search::{Found, Search};
+use search::{PIECE, Threshold};
+
+/// Passes in which a screen is made.
+const PASSES: usize = 16;
+/// Rows for each of the wanted best, from which on a screen is worth its while.
+const ROWS_FOR_ONE: usize = 16;
+/// Columns up to which the integer sums of a row fit 32 bits.
+const MOST_COLS: usize = 1 << 17;
+/// Bytes that reading one row may bring into memory: systems map what lies around it, too.
+const AROUND: usize = 1 << 16;
+/// The part of the head that may be in memory again before it is given back.
+const PART_BACK: usize = 4;
+
+/// A program's head, and what is kept for it from pass to pass.
+pub(crate) struct Head {
+    product: Product,
+    pub(crate) logits: BufferId,
+    rows: usize,
+    cols: usize,
+    /// Whether the matrix can be screened, and memory for it was not refused.
+    screened: bool,
+    screen: Option<Screen>,
+    /// How many logits the pass under way is to find, and up to which row it makes the screen.
+    k: usize,
+    until: usize,
+    report: Screening,
+    /// Rows read one by one since the matrix's memory was last given back.
+    read: usize,
+    thresholds: Vec<Threshold>,
+    merged: Best,
+}
+
+impl Head {
+    /// The head of `program`, if it has one.
+    pub(crate) fn new(program: &Program) -> Option<Head> {
+        let (product, logits) = program.ops.iter().find_map(|op| match op {
+            Op::Head { product, logits } => Some((*product, *logits)),
+            _ => None,
+        })?;
+        let desc = program.weight(product.weight);
+        Some(Head {
+            product,
+            logits,
+            rows: desc.rows,
+            cols: desc.cols,
+            // A scale would have to be taken into the bound.
+            screened: takes(desc.format) && product.scale == 1.0 && desc.cols <= MOST_COLS,
+            screen: None,
+            k: 0,
+            until: 0,
+            report: Screening::default(),
+            read: 0,
+            thresholds: Vec::new(),
+            merged: Best::default(),
+        })
+    }
+
+    /// Prepares a search for the `k` best logits of each of `tokens`.
+    pub(crate) fn search(
+        &mut self,
+        k: usize,
+        tokens: usize,
+        threads: &mut [Mutex<Scratch>],
+    ) -> Search<'_> {
+        self.thresholds.clear();
+        self.thresholds.resize_with(tokens, Threshold::default);
+        let worthwhile = k > 0 && tokens > 0 && self.rows >= k * ROWS_FOR_ONE;
+        if worthwhile && self.screened && self.screen.is_none() {
+            self.screen = Screen::new(self.rows, self.cols).ok();
+            // Without memory for it, all rows are read.
+            self.screened = self.screen.is_some();
+        }
+        for scratch in threads {
+            let Scratch { found, tile, .. } = exclusive(scratch);
+            found.reserve(k, tokens, self.cols, self.screened);
+            if tile.len() < tokens * PIECE {
+                tile.resize(tokens * PIECE, 0.0);
+            }
+        }
+        let screen = self.screen.as_ref().filter(|_| worthwhile);
+        let part = self.rows.div_ceil(PASSES).next_multiple_of(PIECE);
+        self.until = screen.map_or(0, |screen| (screen.ready + part).min(self.rows));
+        self.k = k;
+        Search {
+            screen,
+            until: self.until,
+            thresholds: &self.thresholds,
+        }
+    }
+
+    /// Appends what the threads found for each token to `out`, notes what was made, and gives back the memory of rows
+    /// that will seldom be read.
+    pub(crate) fn finish(
+        &mut self,
+        threads: &mut [Mutex<Scratch>],
+        weights: &Weights,
+        out: &mut Vec<Candidate>,
+    ) {
+        for token in 0..self.thresholds.len() {
+            self.merged.start(self.k);
+            for scratch in &mut *threads {
+                let found = &exclusive(scratch).found;
+                for candidate in found.best[token].list() {
+                    self.merged.push(candidate.id, candidate.logit);
+                }
+            }
+            out.extend_from_slice(self.merged.list());
+        }
+        let Some(screen) = &mut self.screen else {
+            return;
+        };
+        let mut exact = 0;
+        for scratch in threads {
+            let found = &mut exclusive(scratch).found;
+            exact += std::mem::take(&mut found.exact);
+            self.report.thread_time += std::mem::take(&mut found.making);
+        }
+        let made = screen.ready..self.until;
+        if !made.is_empty() {
+            weights.release(self.product.weight, made.clone());
+            screen.ready = made.end;
+        } else if self.until == self.rows {
+            self.report.tokens += self.thresholds.len() as u64;
+            self.report.exact_rows += exact as u64;
+        }
+        self.report.bytes = screen.bytes() as u64;
+        self.report.rows = self.rows;
+        self.report.ready = screen.ready;
+        self.read += exact;
+        if self.read * AROUND > weights.matrix(self.product.weight).bytes.len() / PART_BACK {
+            self.read = 0;
+            weights.release(self.product.weight, 0..screen.ready);
+        }
+    }
+
+    /// Whether a part of the screen can be used.
+    pub(crate) fn is_screened(&self) -> bool {
+        self.screen.as_ref().is_some_and(|screen| screen.ready > 0)
+    }
+
+    /// What the screen cost and saved, once there is one.
+    pub(crate) fn report(&self) -> Option<Screening> {
+        self.screen.as_ref().map(|_| self.report)
+    }
+}
+
+/// A thread's scratch, between passes.
+fn exclusive(scratch: &mut Mutex<Scratch>) -> &mut Scratch {
+    // What a thread that panicked left is made anew by the next pass.
+    scratch.get_mut().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,230 @@
+//! The search for the best logits, on each thread of the team.
+//!
+//! First every row that is in the screen gets its bound, every other row its logit. Each thread then takes its rows of
+//! the highest bounds and computes their logits, and what the last of its best is becomes a threshold for all. After a
+//! barrier, the rows whose bounds reach the threshold get their logits, too, while the threshold keeps rising.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use bitnet_kernels::program::{BufferId, Product};
+
+use super::best::Best;
+use super::screen::Screen;
+use crate::exec::{Pass, Scratch, Turn};
+use crate::generic::gemm::Panel;
+use crate::generic::screen::Query;
+
+/// Rows in a piece of the first part.
+pub(crate) const PIECE: usize = 256;
+/// Rows in a piece of the second part.
+const SECOND_PIECE: usize = 4096;
+/// Bounds that are compared at a time.
+const AT_ONCE: usize = 16;
+
+/// What a pass is to find, shared by its threads.
+pub(crate) struct Search<'a> {
+    pub(crate) screen: Option<&'a Screen>,
+    /// Rows up to which the screen is made when the pass is over.
+    pub(crate) until: usize,
+    /// A threshold per token.
+    pub(crate) thresholds: &'a [Threshold],
+}
+
+/// A logit that only rises: `k` logits are known to be at least as large.
+pub(crate) struct Threshold(AtomicU32);
+
+impl Default for Threshold {
+    fn default() -> Threshold {
+        Threshold(AtomicU32::new(key(f32::NEG_INFINITY)))
+    }
+}
+
+/// Bits that compare as the number does.
+fn key(x: f32) -> u32 {
+    let bits = x.to_bits();
+    if bits >> 31 == 0 {
+        bits | 1 << 31
+    } else {
+        !bits
+    }
+}
+
+impl Threshold {
+    fn raise(&self, to: f32) {
+        self.0.fetch_max(key(to), Ordering::Relaxed);
+    }
+
+    fn get(&self) -> f32 {
+        let key = self.0.load(Ordering::Relaxed);
+        f32::from_bits(if key >> 31 == 1 {
+            key & !(1 << 31)
+        } else {
+            !key
+        })
+    }
+}
+
+/// What a thread finds, and its room to work in.
+#[derive(Default)]
+pub(crate) struct Found {
+    /// Per token, the best logits that it computed.
+    pub(crate) best: Vec<Best>,
+    /// Per token, its rows of the highest bounds.
+    seeds: Vec<Best>,
+    queries: Vec<Query>,
+    /// Logits computed one by one.
+    pub(crate) exact: usize,
+    /// Time that it took to make a part of the screen.
+    pub(crate) making: Duration,
+}
+
+impl Found {
+    /// Makes room for the `k` best of each of `tokens` tokens of `cols` activations.
+    pub(crate) fn reserve(&mut self, k: usize, tokens: usize, cols: usize, screened: bool) {
+        for best in [&mut self.best, &mut self.seeds] {
+            best.resize_with(tokens.max(best.len()), Best::default);
+            for best in &mut best[..tokens] {
+                best.start(k);
+            }
+        }
+        while screened && self.queries.len() < tokens {
+            self.queries.push(Query::new(cols));
+        }
+    }
+}
+
+impl Pass<'_> {
+    /// Finds the best logits of `product`. `bounds` has room for a value per row and token.
+    pub(crate) fn find_best(
+        &self,
+        turn: Turn<'_>,
+        product: &Product,
+        bounds: BufferId,
+        search: &Search<'_>,
+        scratch: &mut Scratch,
+    ) {
+        let rows = self.program.weight(product.weight).rows;
+        let (x, matrix) = (self.encoded(product), self.weights.matrix(product.weight));
+        let tokens = search.thresholds.len();
+        let bounds = &self.buffer(bounds).values;
+        let ready = search.screen.map_or(0, |screen| screen.ready);
+        let Scratch {
+            found, tile, panel, ..
+        } = scratch;
+        if ready > 0 {
+            for (token, query) in found.queries[..tokens].iter_mut().enumerate() {
+                query.set(x.values(token));
+            }
+        }
+        for piece in self.tickets(turn, rows.div_ceil(PIECE)) {
+            let rows_here = piece * PIECE..((piece + 1) * PIECE).min(rows);
+            let tile = &mut tile[..tokens * rows_here.len()];
+            if let Some(screen) = search.screen.filter(|_| rows_here.end <= ready) {
+                // SAFETY: made in an earlier pass.
+                let made = unsafe { screen.read(rows_here.clone()) };
+                (self.kernels.screen_uppers)(made, &found.queries[..tokens], tile);
+                for (token, uppers) in tile.chunks_exact(rows_here.len()).enumerate() {
+                    found.seeds[token].extend(rows_here.start, uppers);
+                    let at = token * rows + rows_here.start..token * rows + rows_here.end;
+                    // SAFETY: these rows' ticket is ours alone.
+                    unsafe { bounds.write(at) }.copy_from_slice(uppers);
+                }
+                continue;
+            }
+            self.tile(product, rows_here.clone(), panel, tile);
+            for (token, logits) in tile.chunks_exact(rows_here.len()).enumerate() {
+                found.best[token].extend(rows_here.start, logits);
+            }
+            if let Some(screen) = search.screen.filter(|_| rows_here.end <= search.until) {
+                let start = Instant::now();
+                // SAFETY: these rows' ticket is ours alone.
+                let room = unsafe { screen.write(rows_here.clone()) };
+                (self.kernels.screen_encode)(&matrix, rows_here, x.width, room);
+                found.making += start.elapsed();
+            }
+        }
+        if ready == 0 {
+            return;
+        }
+        let kernel = self.kernel(product);
+        let exact = |row: usize, token: usize, panel: &mut Panel| {
+            let mut logit = [0.0];
+            (kernel.run)(
+                &matrix,
+                row..row + 1,
+                &x,
+                token..token + 1,
+                panel,
+                &mut logit,
+            );
+            logit[0]
+        };
+        for (token, threshold) in search.thresholds.iter().enumerate() {
+            for seed in found.seeds[token].list() {
+                let row = seed.id as usize;
+                let logit = exact(row, token, panel);
+                found.best[token].push(seed.id, logit);
+                found.exact += 1;
+                // A row that is done reaches nothing.
+                let at = token * rows + row;
+                // SAFETY: the row is of a piece that was ours.
+                unsafe { bounds.write(at..at + 1) }.fill(f32::NAN);
+            }
+            threshold.raise(found.best[token].least());
+        }
+        turn.team.barrier();
+        let second = Turn {
+            phase: 1 + self.program.ops.len(),
+            ..turn
+        };
+        let pieces = self.tickets(second, ready.div_ceil(SECOND_PIECE));
+        for piece in pieces {
+            let first = piece * SECOND_PIECE;
+            let len = SECOND_PIECE.min(ready - first);
+            for (token, threshold) in search.thresholds.iter().enumerate() {
+                let at = token * rows + first;
+                // SAFETY: written before the barrier.
+                let uppers = unsafe { bounds.read(at..at + len) };
+                for (i, uppers) in uppers.chunks(AT_ONCE).enumerate() {
+                    let least = threshold.get();
+                    if !uppers.iter().any(|upper| *upper >= least) {
+                        continue;
+                    }
+                    for (j, upper) in uppers.iter().enumerate() {
+                        if *upper >= threshold.get() {
+                            let row = first + i * AT_ONCE + j;
+                            let logit = exact(row, token, panel);
+                            found.best[token].push(row as u32, logit);
+                            found.exact += 1;
+                            threshold.raise(found.best[token].least());
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_threshold_only_rises() {
+        let threshold = Threshold::default();
+        assert_eq!(threshold.get(), f32::NEG_INFINITY);
+        for (to, then) in [
+            (-3.0, -3.0),
+            (-4.0, -3.0),
+            (-0.5, -0.5),
+            (2.5, 2.5),
+            (-1.0, 2.5),
+        ] {
+            threshold.raise(to);
+            assert_eq!(threshold.get(), then);
+        }
+        threshold.raise(f32::INFINITY);
+        assert_eq!(threshold.get(), f32::INFINITY);
+    }
+}

@@ -1,0 +1,65 @@
+//! Zeroed memory straight from the system.
+
+use std::io;
+use std::marker::PhantomData;
+use std::ops::Range;
+
+use memmap2::MmapMut;
+
+/// A large slice of zeros whose parts different threads may write at the same time. It takes memory where it was
+/// touched, in large pages where the system has them, so that reading it through asks for few translations.
+pub(crate) struct Pages<T> {
+    map: MmapMut,
+    len: usize,
+    of: PhantomData<T>,
+}
+
+/// Types for which any bytes are a value, and whose alignment a page has.
+///
+/// # Safety
+/// - Any bytes are a value of the type, it has no padding, and it is aligned to at most 4096 bytes.
+pub(crate) unsafe trait Plain: Copy + Send + Sync {}
+
+impl<T: Plain> Pages<T> {
+    pub(crate) fn new(len: usize) -> io::Result<Pages<T>> {
+        let map = MmapMut::map_anon((len * size_of::<T>()).max(1))?;
+        // Only advice: a system without large pages gives small ones.
+        #[cfg(target_os = "linux")]
+        let _ = map.advise(memmap2::Advice::HugePage);
+        Ok(Pages {
+            map,
+            len,
+            of: PhantomData,
+        })
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.len * size_of::<T>()
+    }
+
+    fn start(&self) -> *const T {
+        self.map.as_ptr().cast()
+    }
+
+    /// # Safety
+    /// - Nobody writes any of these values while the result lives: their writer was before the last barrier.
+    pub(crate) unsafe fn read(&self, range: Range<usize>) -> &[T] {
+        assert!(range.start <= range.end && range.end <= self.len);
+        // SAFETY: the map is that long, aligned, and any bytes are a `T`; the caller keeps writers away.
+        unsafe { std::slice::from_raw_parts(self.start().add(range.start), range.len()) }
+    }
+
+    /// # Safety
+    /// - Nobody else reads or writes any of these values while the result lives.
+    #[expect(
+        clippy::mut_from_ref,
+        reason = "the point of the type; the caller keeps others away"
+    )]
+    pub(crate) unsafe fn write(&self, range: Range<usize>) -> &mut [T] {
+        assert!(range.start <= range.end && range.end <= self.len);
+        // SAFETY: as above, and the map is private and writable; nothing ever makes a reference to all of it.
+        unsafe {
+            std::slice::from_raw_parts_mut(self.start().cast_mut().add(range.start), range.len())
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! Products of the screen's codes in 256-bit registers.
+
+use std::arch::x86_64::*;
+
+use super::avx2::Avx2;
+use super::{AHEAD, prefetch};
+use crate::screens::{Block, Planes, Screens};
+
+impl<const VNNI: bool> Avx2<VNNI> {
+    /// Half of the codes of a block: of each run, those of bytes `32 * half ..`.
+    #[inline(always)]
+    fn six_bits(self, block: &Block, half: usize) -> [__m256i; 4] {
+        // SAFETY: `self` proves AVX2; the loads lie within the arrays.
+        unsafe {
+            let load = |bytes: &[u8], at: usize| {
+                _mm256_loadu_si256(bytes.as_ptr().add(at + half * 32).cast())
+            };
+            let (first, second) = (load(&block.low, 0), load(&block.low, 64));
+            let high = load(&block.high, 0);
+            let code = |low: __m256i, high: __m256i| {
+                _mm256_or_si256(
+                    _mm256_and_si256(low, _mm256_set1_epi8(15)),
+                    _mm256_and_si256(high, _mm256_set1_epi8(0x30)),
+                )
+            };
+            [
+                code(first, _mm256_slli_epi16::<4>(high)),
+                code(_mm256_srli_epi16::<4>(first), _mm256_slli_epi16::<2>(high)),
+                code(second, high),
+                code(_mm256_srli_epi16::<4>(second), _mm256_srli_epi16::<2>(high)),
+            ]
+        }
+    }
+
+    /// Adds the products of two registers of codes below 64 with activations.
+    ///
+    /// Without VNNI, a pair of products is at most `2 * 63 * 128 = 16128` in magnitude, and two pairs fit 16 bits.
+    #[inline(always)]
+    fn add_six_bits(self, sum: __m256i, codes: [__m256i; 2], q: [__m256i; 2]) -> __m256i {
+        // SAFETY: `self` proves AVX2, and AVX-VNNI where `VNNI` is set.
+        unsafe {
+            if VNNI {
+                let sum = _mm256_dpbusd_avx_epi32(sum, codes[0], q[0]);
+                _mm256_dpbusd_avx_epi32(sum, codes[1], q[1])
+            } else {
+                let pairs = _mm256_add_epi16(
+                    _mm256_maddubs_epi16(codes[0], q[0]),
+                    _mm256_maddubs_epi16(codes[1], q[1]),
+                );
+                _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
+            }
+        }
+    }
+}
+
+impl<const VNNI: bool> Screens for Avx2<VNNI> {
+    #[inline(always)]
+    fn screen<const R: usize, const T: usize>(
+        self,
+        rows: [&[Block]; R],
+        tokens: [&[Planes]; T],
+    ) -> [[[i32; 2]; T]; R] {
+        // SAFETY: `self` proves AVX2; every load lies within the array that it is from.
+        unsafe {
+            let mut sums = [[[_mm256_setzero_si256(); 2]; T]; R];
+            // Row after row, so that the memory is read in one stream.
+            for (row, sums) in rows.iter().zip(&mut sums) {
+                for (i, block) in row.iter().enumerate() {
+                    for line in 0..size_of::<Block>() / 64 {
+                        let at = i * size_of::<Block>() + line * 64 + AHEAD;
+                        prefetch(row[0].low.as_slice(), at);
+                    }
+                    for half in 0..2 {
+                        let [a, b, c, d] = self.six_bits(block, half);
+                        for (sums, token) in sums.iter_mut().zip(tokens) {
+                            for (plane, sum) in sums.iter_mut().enumerate() {
+                                let q = |run: usize| {
+                                    let q = token[i].0[run][plane].as_ptr();
+                                    _mm256_loadu_si256(q.add(half * 32).cast())
+                                };
+                                *sum = self.add_six_bits(*sum, [a, b], [q(0), q(1)]);
+                                *sum = self.add_six_bits(*sum, [c, d], [q(2), q(3)]);
+                            }
+                        }
+                    }
+                }
+            }
+            let mut totals = [[[0; 2]; T]; R];
+            let (fours, pairs) = sums.as_flattened().as_flattened().as_chunks::<4>();
+            let (total_fours, total_pairs) = totals
+                .as_flattened_mut()
+                .as_flattened_mut()
+                .as_chunks_mut::<4>();
+            for (totals, sums) in total_fours.iter_mut().zip(fours) {
+                *totals = self.totals(*sums);
+            }
+            for (total, sums) in total_pairs.iter_mut().zip(pairs) {
+                [*total] = self.totals([*sums]);
+            }
+            totals
+        }
+    }
+}
