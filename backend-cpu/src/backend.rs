@@ -5,19 +5,22 @@ use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
 
-use bitnet_kernels::backend::{Screening, SharedWeights};
+use bitnet_kernels::backend::SharedWeights;
 use bitnet_kernels::oracle;
 use bitnet_kernels::program::{BufferId, Op, Product};
 use bitnet_kernels::{
-    Backend, BackendError, Batch, CacheId, KernelRecorder, Output, Program, Want,
+    Backend, BackendError, Batch, CacheId, KernelRecorder, Limits, Output, Profile, Program,
+    Screening, Want,
 };
 
 use crate::buffers::Buffer;
 use crate::cache::Cache;
 use crate::cells::Cells;
+use crate::clock::Clock;
 use crate::exec::{OTHER_PHASES, Pass, Place, Scratch};
 use crate::head::Head;
 use crate::isa::Isa;
+use crate::limits;
 use crate::pool::Pool;
 use crate::table::Kernels;
 use crate::weights::Weights;
@@ -42,6 +45,7 @@ pub struct CpuBackend {
     next_cache: u32,
     recorder: KernelRecorder,
     head: Option<Head>,
+    clock: Option<Clock>,
     scratch: Vec<Mutex<Scratch>>,
     tickets: Vec<AtomicUsize>,
     frequencies: Vec<f32>,
@@ -78,6 +82,7 @@ impl CpuBackend {
             next_cache: 0,
             recorder: KernelRecorder::default(),
             head: Head::new(&program),
+            clock: None,
             scratch: (0..threads).map(|_| Mutex::default()).collect(),
             tickets: (0..(program.ops.len() + OTHER_PHASES) * threads)
                 .map(|_| AtomicUsize::new(0))
@@ -99,7 +104,8 @@ impl CpuBackend {
     fn prepare(&mut self, batch: &Batch<'_>) -> Result<(), BackendError> {
         batch.validate(&self.program)?;
         self.places.clear();
-        for (sequence, segment) in batch.segments.iter().enumerate() {
+        let mut longest = 0;
+        for segment in batch.segments {
             let room = self.cache(segment.cache)?.shape.positions;
             if segment.start + segment.len > room {
                 return Err(BackendError::Batch(format!(
@@ -108,26 +114,23 @@ impl CpuBackend {
                     segment.start + segment.len
                 )));
             }
+            longest = longest.max(room);
             let positions = segment.start..segment.start + segment.len;
-            self.places
-                .extend(positions.map(|position| Place { sequence, position }));
+            self.places.extend(positions.map(|position| Place {
+                cache: segment.cache,
+                position,
+            }));
         }
         let (tokens, selected) = (batch.tokens.len(), batch.selected.len());
         for (buffer, desc) in self.buffers.iter_mut().zip(&self.program.buffers) {
             buffer.reserve(batch.rows(desc.rows));
         }
-        let last = self
-            .places
-            .iter()
-            .map(|place| place.position)
-            .max()
-            .unwrap_or(0);
         self.rotations.reserve(tokens * self.frequencies.len() * 2);
         for scratch in &mut self.scratch {
             let scratch = scratch
                 .get_mut()
                 .unwrap_or_else(|poisoned| poisoned.into_inner());
-            scratch.reserve(tokens.max(selected), last, &self.program);
+            scratch.reserve(tokens.max(selected), longest, &self.program);
         }
         Ok(())
     }
@@ -178,17 +181,12 @@ impl CpuBackend {
         for ticket in &mut self.tickets {
             *ticket.get_mut() = 0;
         }
-        let caches: Vec<&Cache> = batch
-            .segments
-            .iter()
-            .map(|segment| &self.caches[&segment.cache])
-            .collect();
         let pass = Pass {
             kernels: self.kernels,
             program: &self.program,
             weights: &self.weights,
             buffers: &self.buffers,
-            caches: &caches,
+            caches: &self.caches,
             tokens: batch.tokens,
             places: &self.places,
             selected: batch.selected,
@@ -197,6 +195,7 @@ impl CpuBackend {
             frequencies: &self.frequencies,
             rotations: &self.rotations,
             threads: self.pool.threads(),
+            clock: self.clock.as_ref(),
             search,
         };
         let scratch = &self.scratch;
@@ -206,6 +205,9 @@ impl CpuBackend {
                 .unwrap_or_else(|poisoned| poisoned.into_inner());
             pass.run(team, &mut scratch);
         });
+        if let Some(clock) = &mut self.clock {
+            clock.gather();
+        }
         Ok(())
     }
 }
@@ -330,6 +332,19 @@ impl Backend for CpuBackend {
                 .set(shape.value(layer, head, position) + d, *value);
         }
         Ok(())
+    }
+
+    fn limits(&mut self) -> Option<Limits> {
+        limits::measure(&mut self.pool, self.kernels).ok()
+    }
+
+    fn set_profiling(&mut self, on: bool) -> bool {
+        self.clock = on.then(|| Clock::new(&self.program));
+        true
+    }
+
+    fn profile(&self) -> Option<&Profile> {
+        self.clock.as_ref().map(|clock| &clock.profile)
     }
 
     fn screening(&self) -> Option<Screening> {

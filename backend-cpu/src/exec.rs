@@ -3,16 +3,19 @@
 //! Every operation is cut into pieces, and threads take pieces by ticket. A piece writes what no other piece of
 //! the operation touches; that, and the barrier, is what the `unsafe` blocks here rest on. Who computes a piece never changes its value.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::atomic::AtomicUsize;
+use std::time::Instant;
 
-use bitnet_kernels::Program;
 use bitnet_kernels::order::LANES;
-use bitnet_kernels::program::{Activation, BufferId, CacheType, Op, Pairing, Product, Rows};
+use bitnet_kernels::program::{Activation, BufferId, CacheType, Op, Product, Rows};
+use bitnet_kernels::{CacheId, Program};
 
 use crate::buffers::Buffer;
 use crate::cache::{Cache, Elements};
 use crate::cells::Cells;
+use crate::clock::Clock;
 use crate::generic::attention::Visible;
 use crate::generic::gemm::{self, Panel};
 use crate::head::{Found, Search};
@@ -34,8 +37,8 @@ const PIECES_PER_THREAD: usize = 4;
 /// A token's place.
 #[derive(Clone, Copy)]
 pub(crate) struct Place {
-    /// Index into [`Pass::caches`].
-    pub(crate) sequence: usize,
+    /// The sequence's cache.
+    pub(crate) cache: CacheId,
     pub(crate) position: usize,
 }
 
@@ -55,8 +58,8 @@ pub(crate) struct Pass<'a> {
     pub(crate) program: &'a Program,
     pub(crate) weights: &'a Weights,
     pub(crate) buffers: &'a [Buffer],
-    /// Caches of the batch's segments, in order.
-    pub(crate) caches: &'a [&'a Cache],
+    /// All caches, those of the batch's tokens among them.
+    pub(crate) caches: &'a BTreeMap<CacheId, Cache>,
     pub(crate) tokens: &'a [u32],
     pub(crate) places: &'a [Place],
     pub(crate) selected: &'a [u32],
@@ -65,10 +68,12 @@ pub(crate) struct Pass<'a> {
     pub(crate) tickets: &'a [AtomicUsize],
     /// Frequencies of the rotation, one per pair.
     pub(crate) frequencies: &'a [f32],
-    /// Cosine and sine, `[tokens, pairs, 2]`, made by the pass.
+    /// Cosines and sines, `[tokens, 2, pairs]`, made by the pass.
     pub(crate) rotations: &'a Cells<f32>,
     /// Threads that share the work.
     pub(crate) threads: usize,
+    /// Noted on the first thread, if present.
+    pub(crate) clock: Option<&'a Clock>,
     /// What to find in the head's logits; all of them are wanted if absent.
     pub(crate) search: Option<Search<'a>>,
 }
@@ -80,13 +85,14 @@ pub(crate) struct Scratch {
     second: Vec<f32>,
     weights: Vec<f32>,
     values: Vec<f32>,
+    halves: Vec<u16>,
     pub(crate) panel: Panel,
     pub(crate) found: Found,
 }
 
 impl Scratch {
-    /// Makes room for a pass over `tokens`, the last of them at position `last` of its sequence.
-    pub(crate) fn reserve(&mut self, tokens: usize, last: usize, program: &Program) {
+    /// Makes room for a pass over `tokens` of sequences of up to `positions`.
+    pub(crate) fn reserve(&mut self, tokens: usize, positions: usize, program: &Program) {
         let widest = program
             .buffers
             .iter()
@@ -101,8 +107,13 @@ impl Scratch {
         let rows = if tokens > FEW_TOKENS { ROWS } else { MOST_ROWS };
         grow(&mut self.tile, tokens * rows);
         grow(&mut self.second, tokens * rows);
-        grow(&mut self.weights, (last + 1).next_multiple_of(LANES));
-        grow(&mut self.values, widest.next_multiple_of(LANES));
+        // For the most heads that attention handles at once.
+        grow(&mut self.weights, 4 * positions.next_multiple_of(LANES));
+        let attention = &program.attention;
+        let group = attention.heads / attention.kv_heads;
+        let results = group * attention.head_dim.next_multiple_of(LANES);
+        grow(&mut self.values, widest.max(results));
+        self.halves.resize(attention.head_dim, 0);
         if tokens > 1 {
             self.panel.reserve(ROWS, widest);
         }
@@ -113,10 +124,17 @@ impl Pass<'_> {
     /// Runs the pass on one thread of the team.
     pub(crate) fn run(&self, team: Team<'_>, scratch: &mut Scratch) {
         self.prepare_rotations(Turn { team, phase: 0 });
+        let clock = self.clock.filter(|_| team.thread == 0);
+        let mut start = clock.map(|_| Instant::now());
         for index in self.ops.clone() {
             team.barrier();
             let phase = 1 + index;
             self.step(&self.program.ops[index], Turn { team, phase }, scratch);
+            if let (Some(clock), Some(since)) = (clock, start) {
+                let now = Instant::now();
+                clock.note(index, now - since);
+                start = Some(now);
+            }
         }
     }
 
@@ -148,13 +166,10 @@ impl Pass<'_> {
                     .write(token * pairs * 2..(token + 1) * pairs * 2)
             };
             let position = self.places[token].position as f32;
-            for (frequency, rotation) in self
-                .frequencies
-                .iter()
-                .zip(rotations.as_chunks_mut::<2>().0)
-            {
+            let (cosines, sines) = rotations.split_at_mut(pairs);
+            for (i, frequency) in self.frequencies.iter().enumerate() {
                 let angle = f64::from(position * frequency);
-                *rotation = [libm::cos(angle) as f32, libm::sin(angle) as f32];
+                (cosines[i], sines[i]) = (libm::cos(angle) as f32, libm::sin(angle) as f32);
             }
         }
     }
@@ -192,7 +207,9 @@ impl Pass<'_> {
             } => {
                 self.gated(turn, gate, up, *activation, *out, scratch);
             }
-            Op::RopeStore { q, k, v, layer } => self.rope_store(turn, *q, *k, *v, *layer),
+            Op::RopeStore { q, k, v, layer } => {
+                self.rope_store(turn, *q, *k, *v, *layer, scratch);
+            }
             Op::Attention { q, layer, out } => match self.program.cache_type {
                 CacheType::F16 => {
                     self.attention(
@@ -416,53 +433,61 @@ impl Pass<'_> {
         }
     }
 
-    fn rotate(&self, token: usize, head: &mut [f32]) {
-        let pairs = self.frequencies.len();
-        // SAFETY: made before the first barrier.
-        let rotations = unsafe {
-            self.rotations
-                .read(token * pairs * 2..(token + 1) * pairs * 2)
-        };
-        for (i, [cos, sin]) in rotations.as_chunks::<2>().0.iter().enumerate() {
-            let (a, b) = match self.program.attention.rope.pairing {
-                Pairing::Adjacent => (2 * i, 2 * i + 1),
-                Pairing::Halves => (i, i + pairs),
-            };
-            let (x, y) = (head[a], head[b]);
-            head[a] = x * cos - y * sin;
-            head[b] = y * cos + x * sin;
-        }
-    }
-
-    fn rope_store(&self, turn: Turn<'_>, q: BufferId, k: BufferId, v: BufferId, layer: usize) {
+    fn rope_store(
+        &self,
+        turn: Turn<'_>,
+        q: BufferId,
+        k: BufferId,
+        v: BufferId,
+        layer: usize,
+        scratch: &mut Scratch,
+    ) {
         let head_dim = self.program.attention.head_dim;
+        let pairing = self.program.attention.rope.pairing;
+        let turns = self.frequencies.len() * 2;
         let (q, k, v) = (self.buffer(q), self.buffer(k), self.buffer(v));
         for token in self.tickets(turn, self.tokens.len()) {
             let place = self.places[token];
-            let cache = self.caches[place.sequence];
+            let cache = &self.caches[&place.cache];
             let row = |buffer: &Buffer| token * buffer.width..(token + 1) * buffer.width;
+            // SAFETY: made before the first barrier.
+            let rotations = unsafe { self.rotations.read(token * turns..(token + 1) * turns) };
             // SAFETY: this token's ticket is ours alone.
             let (q, k) = unsafe { (q.values.write(row(q)), k.values.write(row(k))) };
             // SAFETY: written before the barrier.
             let v = unsafe { v.values.read(row(v)) };
             for head in q.chunks_exact_mut(head_dim) {
-                self.rotate(token, head);
-                if self.program.cache_type == CacheType::F16 {
-                    for x in head {
-                        *x = half::f16::from_f32(*x).to_f32();
-                    }
-                }
+                (self.kernels.rotate)(pairing, rotations, head);
+            }
+            if self.program.cache_type == CacheType::F16 {
+                (self.kernels.round_f16)(q);
             }
             let heads = k.chunks_exact_mut(head_dim).zip(v.chunks_exact(head_dim));
             for (kv_head, (k, v)) in heads.enumerate() {
-                self.rotate(token, k);
-                for (d, (k, v)) in k.iter().zip(v).enumerate() {
-                    let key = cache.shape.key(layer, kv_head, place.position, d);
-                    let value = cache.shape.value(layer, kv_head, place.position) + d;
-                    // SAFETY: this position of this sequence belongs to this token alone.
-                    unsafe {
-                        put(&cache.keys, self.program.cache_type, key, *k);
-                        put(&cache.values, self.program.cache_type, value, *v);
+                (self.kernels.rotate)(pairing, rotations, k);
+                let shape = &cache.shape;
+                let value = shape.value(layer, kv_head, place.position);
+                let values = value..value + head_dim;
+                // A tile of sixteen keys, of which this is one, element by element.
+                let key = shape.key(layer, kv_head, place.position, 0);
+                let elements = (key..).step_by(LANES);
+                // SAFETY: this position of this sequence belongs to this token alone.
+                unsafe {
+                    match self.program.cache_type {
+                        CacheType::F16 => {
+                            let narrow = &mut scratch.halves[..head_dim];
+                            (self.kernels.narrow)(v, cache.values.f16.write(values));
+                            (self.kernels.narrow)(k, narrow);
+                            for (at, k) in elements.zip(narrow) {
+                                cache.keys.f16.write(at..at + 1)[0] = *k;
+                            }
+                        }
+                        CacheType::F32 => {
+                            cache.values.f32.write(values).copy_from_slice(v);
+                            for (at, k) in elements.zip(k) {
+                                cache.keys.f32.write(at..at + 1)[0] = *k;
+                            }
+                        }
                     }
                 }
             }
@@ -487,16 +512,23 @@ impl Pass<'_> {
         let dim = attention.head_dim;
         let group = attention.heads / attention.kv_heads;
         let (q, out) = (self.buffer(q), self.buffer(out));
-        for piece in self.tickets(turn, self.tokens.len() * attention.heads) {
-            let (token, head) = (piece / attention.heads, piece % attention.heads);
+        // Heads that share keys make one piece, if there are pieces enough.
+        let groups = self.tokens.len() * attention.kv_heads;
+        let few = groups < PIECES_PER_THREAD * self.threads && group.is_multiple_of(2);
+        let (parts, heads) = if few { (2, group / 2) } else { (1, group) };
+        for piece in self.tickets(turn, groups * parts) {
+            let (token, first) = (
+                piece / (attention.kv_heads * parts),
+                piece % (attention.kv_heads * parts) * heads,
+            );
             let place = self.places[token];
-            let cache = self.caches[place.sequence];
+            let cache = &self.caches[&place.cache];
             let shape = cache.shape;
-            let kv_head = head / group;
+            let kv_head = first / group;
             let len = place.position + 1;
-            let at = token * q.width + head * dim..token * q.width + (head + 1) * dim;
+            let at = token * q.width + first * dim..token * q.width + (first + heads) * dim;
             // SAFETY: written before the barrier.
-            let query = unsafe { q.values.read(at.clone()) };
+            let queries = unsafe { q.values.read(at.clone()) };
             let stride = shape.stride;
             let (key, value) = (
                 shape.key(layer, kv_head, 0, 0),
@@ -511,32 +543,21 @@ impl Pass<'_> {
                     len,
                 }
             };
-            let result = &mut scratch.values[..stride];
-            let weights = &mut scratch.weights;
+            let results = &mut scratch.values[..heads * stride];
             attend(
-                query,
+                queries,
+                heads,
                 attention.scale,
                 attention.round_weights,
                 visible,
-                weights,
-                result,
+                &mut scratch.weights,
+                results,
             );
-            // SAFETY: this head of this token has a ticket of its own, which is ours.
-            unsafe { out.values.write(at) }.copy_from_slice(&result[..dim]);
-        }
-    }
-}
-
-/// Writes one element of a cache.
-///
-/// # Safety
-/// - Nobody else reads or writes this element until the next barrier.
-unsafe fn put(elements: &Elements, cache_type: CacheType, at: usize, x: f32) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        match cache_type {
-            CacheType::F16 => elements.f16.write(at..at + 1)[0] = half::f16::from_f32(x).to_bits(),
-            CacheType::F32 => elements.f32.write(at..at + 1)[0] = x,
+            // SAFETY: these heads of this token have a ticket of their own, which is ours.
+            let out = unsafe { out.values.write(at) };
+            for (out, result) in out.chunks_exact_mut(dim).zip(results.chunks_exact(stride)) {
+                out.copy_from_slice(&result[..dim]);
+            }
         }
     }
 }

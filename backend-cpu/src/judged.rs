@@ -115,6 +115,50 @@ fn encodings_are_the_oracles() {
     }
 }
 
+#[test]
+fn rotations_and_halves_are_the_oracles() {
+    use bitnet_kernels::program::{Pairing, Rope};
+
+    for pairing in [Pairing::Adjacent, Pairing::Halves] {
+        for (dims, dim) in [(2, 2), (16, 20), (34, 34), (64, 80), (128, 128)] {
+            let rope = Rope {
+                dims,
+                base: 500_000.0,
+                pairing,
+                factors: Vec::new(),
+            };
+            let position = 1234;
+            let angles: Vec<f64> = oracle::rope_frequencies(&rope)
+                .iter()
+                .map(|frequency| f64::from(position as f32 * frequency))
+                .collect();
+            let cosines = angles.iter().map(|angle| libm::cos(*angle) as f32);
+            let sines = angles.iter().map(|angle| libm::sin(*angle) as f32);
+            let rotations: Vec<f32> = cosines.chain(sines).collect();
+            for x in rows(dim) {
+                let mut wanted = x.clone();
+                oracle::rope_rotate(&rope, &mut wanted, position);
+                let halves: Vec<f32> = wanted.iter().map(|x| oracle::round_f16(*x)).collect();
+                for kernels in kernels() {
+                    let what = format!("{} {pairing:?} rotation of {dims} of {dim}", kernels.isa);
+                    let mut head = x.clone();
+                    (kernels.rotate)(pairing, &rotations, &mut head);
+                    same(&head, &wanted, &what);
+                    let mut narrow = vec![99; dim];
+                    (kernels.narrow)(&head, &mut narrow);
+                    let widened: Vec<f32> = narrow
+                        .iter()
+                        .map(|half| half::f16::from_bits(*half).to_f32())
+                        .collect();
+                    same(&widened, &halves, &what);
+                    (kernels.round_f16)(&mut head);
+                    same(&head, &halves, &what);
+                }
+            }
+        }
+    }
+}
+
 /// Tokens of activations in one encoding.
 struct Tokens {
     rows: Vec<Vec<f32>>,
@@ -329,22 +373,27 @@ fn attention_is_the_oracles() {
     use crate::generic::attention::Visible;
     use bitnet_kernels::order::LANES;
 
-    // Around tiles of 16 keys, groups of four tiles, and blocks of 16 elements of a head.
-    for (len, dim) in [
+    // Around tiles of 16 keys, groups of such tiles, blocks of 16 elements of a head, and heads side by side.
+    let shapes = [
         (1, 16),
         (2, 100),
         (15, 64),
         (16, 64),
         (17, 128),
+        (33, 48),
         (49, 80),
         (63, 64),
         (64, 128),
         (65, 112),
+        (127, 256),
+        (129, 16),
         (255, 32),
         (257, 128),
         (300, 64),
         (2048, 128),
-    ] {
+    ];
+    for (i, (len, dim)) in shapes.into_iter().enumerate() {
+        let heads = 1 + i % 8;
         let stride = dim_stride(dim);
         // Values that binary16 holds, so that both types of cache must give the same.
         let halves = |len, seed| -> Vec<f32> {
@@ -353,7 +402,8 @@ fn attention_is_the_oracles() {
                 .map(oracle::round_f16)
                 .collect()
         };
-        let (q, keys, values) = (halves(dim, 1), halves(len * dim, 2), halves(len * dim, 3));
+        let q = halves(heads * dim, 1);
+        let (keys, values) = (halves(len * dim, 2), halves(len * dim, 3));
         // As the cache lays them out: keys in tiles of 16 positions, values in padded rows.
         let mut tiles = vec![f32::NAN; len.next_multiple_of(LANES) * dim];
         let mut padded = vec![0.0; len * stride];
@@ -383,15 +433,23 @@ fn attention_is_the_oracles() {
         };
         for kernels in kernels() {
             for round in [false, true] {
-                let wanted = oracle::attention(&q, &keys, &values, 0.125, round);
-                let what = format!("{} attention over {len} of {dim}", kernels.isa);
-                let mut weights = vec![f32::NAN; len.next_multiple_of(LANES)];
-                let mut out = vec![f32::NAN; stride];
-                (kernels.attend_f32)(&q, 0.125, round, f32, &mut weights, &mut out);
-                same(&out[..dim], &wanted, &what);
+                let what = format!(
+                    "{} attention of {heads} heads over {len} of {dim}",
+                    kernels.isa
+                );
+                let mut weights = vec![f32::NAN; 4 * len.next_multiple_of(LANES)];
+                let judge = |out: &[f32]| {
+                    for (q, out) in q.chunks_exact(dim).zip(out.chunks_exact(stride)) {
+                        let wanted = oracle::attention(q, &keys, &values, 0.125, round);
+                        same(&out[..dim], &wanted, &what);
+                    }
+                };
+                let mut out = vec![f32::NAN; heads * stride];
+                (kernels.attend_f32)(&q, heads, 0.125, round, f32, &mut weights, &mut out);
+                judge(&out);
                 out.fill(f32::NAN);
-                (kernels.attend_f16)(&q, 0.125, round, f16, &mut weights, &mut out);
-                same(&out[..dim], &wanted, &what);
+                (kernels.attend_f16)(&q, heads, 0.125, round, f16, &mut weights, &mut out);
+                judge(&out);
             }
         }
     }

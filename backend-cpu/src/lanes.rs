@@ -11,6 +11,9 @@ use bitnet_kernels::order::LANES;
 pub(crate) trait Lanes: Copy {
     /// Sixteen f32.
     type F: Copy;
+    /// Values of that type that sums under way at once may take up, so that none waits for its last addition and
+    /// all stay in registers.
+    const CHAINS: usize = 4;
 
     fn splat(self, x: f32) -> Self::F;
     fn load(self, x: &[f32; LANES]) -> Self::F;

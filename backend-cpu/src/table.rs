@@ -3,12 +3,13 @@
 use std::ops::Range;
 
 use bitnet_kernels::Format;
-use bitnet_kernels::program::Activation;
+use bitnet_kernels::program::{Activation, Pairing};
 
 use crate::generic::attention::Visible;
 use crate::generic::screen::{Query, Rows, RowsMut};
 use crate::isa::Isa;
 use crate::matrix::{Matrix, TileKernel};
+use crate::peak::Peak;
 
 /// Everything the executor calls, for one instruction set. An instruction set's module holds one and hands
 /// it out only against its token, so the functions are safe to call: whoever has the table has the proof.
@@ -24,6 +25,12 @@ pub(crate) struct Kernels {
     pub(crate) encode_q8_0: fn(&[f32], &mut [i8], &mut [f32]),
     /// `(activation, gate, up, out)`.
     pub(crate) gate: fn(Activation, &[f32], &[f32], &mut [f32]),
+    /// `(pairing, rotations, head)`; see `generic::rope::rotate`.
+    pub(crate) rotate: fn(Pairing, &[f32], &mut [f32]),
+    /// `(x, out)`, rounded to binary16.
+    pub(crate) narrow: fn(&[f32], &mut [u16]),
+    /// The same in place.
+    pub(crate) round_f16: fn(&mut [f32]),
     pub(crate) attend_f16: AttendFn<u16>,
     pub(crate) attend_f32: AttendFn<f32>,
     /// What the recorder notes for the two that follow.
@@ -32,12 +39,26 @@ pub(crate) struct Kernels {
     pub(crate) screen_encode: fn(&Matrix<'_>, Range<usize>, usize, RowsMut<'_>),
     /// `(rows, queries, out)`; see `generic::screen::uppers`.
     pub(crate) screen_uppers: fn(Rows<'_>, &[Query], &mut [f32]),
+    /// Reads bytes through; see `generic::probe::read`.
+    pub(crate) read: fn(&[u8]) -> f32,
+    pub(crate) peak: Multiply,
     /// The kernel for a format and a number of tokens.
     pub(crate) tile: fn(Format, usize) -> TileKernel,
 }
 
-/// `(q, scale, round_weights, visible, weights, out)`; see `generic::attention::attend`.
-pub(crate) type AttendFn<E> = fn(&[f32], f32, bool, Visible<'_, E>, &mut [f32], &mut [f32]);
+/// See [`Peak`](crate::peak::Peak).
+pub(crate) struct Multiply {
+    pub(crate) per_round: u64,
+    pub(crate) run: fn(u64) -> i32,
+}
+
+/// `(q, heads, scale, round_weights, visible, weights, out)`; see `generic::attention::attend`.
+pub(crate) type AttendFn<E> = fn(&[f32], usize, f32, bool, Visible<'_, E>, &mut [f32], &mut [f32]);
+
+/// The multiply-adds of a round of the instruction set that a token stands for.
+pub(crate) const fn per_round<P: Peak>(_token: &P) -> u64 {
+    P::PER_ROUND
+}
 
 /// Makes the `Kernels` of an instruction set: each kernel of `generic`, compiled with the set's features.
 macro_rules! kernels {
@@ -50,11 +71,15 @@ macro_rules! kernels {
             encode_q8_0: $crate::table::wrap!($token, $(#[$features])? encode::encode_q8_0(x: &[f32], q: &mut [i8], d: &mut [f32])),
             gate: $crate::table::wrap!($token, $(#[$features])? math::gate(
                 activation: bitnet_kernels::program::Activation, gate: &[f32], up: &[f32], out: &mut [f32])),
+            rotate: $crate::table::wrap!($token, $(#[$features])? rope::rotate(
+                pairing: bitnet_kernels::program::Pairing, rotations: &[f32], head: &mut [f32])),
+            narrow: $crate::table::wrap!($token, $(#[$features])? rope::narrow(x: &[f32], out: &mut [u16])),
+            round_f16: $crate::table::wrap!($token, $(#[$features])? rope::round_f16(x: &mut [f32])),
             attend_f16: $crate::table::wrap!($token, $(#[$features])? attention::attend(
-                q: &[f32], scale: f32, round_weights: bool,
+                q: &[f32], heads: usize, scale: f32, round_weights: bool,
                 visible: $crate::generic::attention::Visible<'_, u16>, weights: &mut [f32], out: &mut [f32])),
             attend_f32: $crate::table::wrap!($token, $(#[$features])? attention::attend(
-                q: &[f32], scale: f32, round_weights: bool,
+                q: &[f32], heads: usize, scale: f32, round_weights: bool,
                 visible: $crate::generic::attention::Visible<'_, f32>, weights: &mut [f32], out: &mut [f32])),
             screen_name: concat!($prefix, "_screen_6bit_i16"),
             screen_encode: $crate::table::wrap!($token, $(#[$features])? screen::encode(
@@ -62,6 +87,11 @@ macro_rules! kernels {
                 out: $crate::generic::screen::RowsMut<'_>)),
             screen_uppers: $crate::table::wrap!($token, $(#[$features])? screen::uppers(
                 rows: $crate::generic::screen::Rows<'_>, queries: &[$crate::generic::screen::Query], out: &mut [f32])),
+            read: $crate::table::wrap!($token, $(#[$features])? probe::read(bytes: &[u8]) -> f32),
+            peak: $crate::table::Multiply {
+                per_round: $crate::table::per_round(&$token),
+                run: |rounds| $crate::peak::Peak::multiply($token, rounds),
+            },
             tile: |format, tokens| {
                 use bitnet_kernels::Format;
                 use $crate::generic::{product, ternary};

@@ -5,13 +5,13 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bitnet_gguf::Gguf;
 
 use crate::format::Encoding;
 use crate::program::{BufferId, Program, Rows};
 use crate::recorder::KernelRecorder;
+use crate::report::{Limits, Profile, Screening};
 
 /// Names a cache of one sequence, made by [`Backend::create_cache`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -68,23 +68,6 @@ pub struct Output {
     /// After [`Want::Top`]: `[selected, k]`, largest first, the lower id first among equals. `k` is at most
     /// the vocabulary.
     pub top: Vec<Candidate>,
-}
-
-/// A compact copy of the output head that rules out most rows where only the best few logits are wanted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Screening {
-    /// Bytes of the copy when it is complete, all of which are read once per pass.
-    pub bytes: u64,
-    /// Rows of the head.
-    pub rows: usize,
-    /// Rows that are in the copy so far.
-    pub ready: usize,
-    /// Time that it took to make the copy, summed over threads.
-    pub thread_time: Duration,
-    /// Tokens whose best logits were found with the complete copy.
-    pub tokens: u64,
-    /// Rows that were read of the head itself for these tokens.
-    pub exact_rows: u64,
 }
 
 /// Where the bytes of weights come from: one region of memory with named parts.
@@ -218,6 +201,21 @@ pub trait Backend: Send {
 
     /// What searching the output head through a screen cost and saved; `None` if this backend has none.
     fn screening(&self) -> Option<Screening> {
+        None
+    }
+
+    /// Measures what the device can do at most; `None` where nothing is measured. Takes well below a second.
+    fn limits(&mut self) -> Option<Limits> {
+        None
+    }
+
+    /// Starts to note where the time goes, from nothing, or stops. Whether it can be told.
+    fn set_profiling(&mut self, _on: bool) -> bool {
+        false
+    }
+
+    /// Where the time went since [`Backend::set_profiling`].
+    fn profile(&self) -> Option<&Profile> {
         None
     }
 

@@ -2,6 +2,7 @@
 
 use std::arch::aarch64::*;
 
+use super::peak::Multiply;
 use crate::generic::gemm::{self, Job, Ternary};
 use crate::quads::{Group, QUADS};
 
@@ -23,6 +24,8 @@ pub(crate) trait Dot: Copy {
 
     /// Four sums on their way, over the quads of a group of 128.
     type Run: Copy;
+    /// The instruction that multiplies the most bytes.
+    const MULTIPLY: Multiply;
     /// Tokens of a tile of registers, at most.
     const TOKENS: usize;
 

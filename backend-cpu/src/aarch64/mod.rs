@@ -7,5 +7,6 @@ pub(crate) mod dotprod;
 pub(crate) mod i8mm;
 mod lanes;
 pub(crate) mod neon;
+mod peak;
 mod quads;
 mod screen;

@@ -1,4 +1,4 @@
-//! Attention of one query head over its keys and values.
+//! Attention of query heads over the keys and values that they share.
 
 use bitnet_kernels::order::{LANES, fold};
 
@@ -38,35 +38,194 @@ pub(crate) struct Visible<'a, E> {
     pub(crate) len: usize,
 }
 
-/// Attention of the query `q`, `head_dim` elements, into `out`, `stride` elements. `weights` has room for the
-/// positions, rounded up to a multiple of 16.
+/// Attention of adjacent query heads that share keys and values. `q` is `[heads, head_dim]`, `out` `[heads, stride]`;
+/// `weights` has room for as many rows of the positions, rounded up to a multiple of 16.
 #[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "the parts of attention")]
 pub(crate) fn attend<L: Lanes, E: Element<L>>(
     l: L,
     q: &[f32],
+    heads: usize,
     scale: f32,
     round_weights: bool,
     visible: Visible<'_, E>,
     weights: &mut [f32],
     out: &mut [f32],
 ) {
-    let len = visible.len;
-    let (tiles, _) = weights[..len.next_multiple_of(LANES)].as_chunks_mut::<LANES>();
-    let (keys, _) = visible.keys.as_chunks::<LANES>();
-    let scale = l.splat(scale);
-    let (groups, rest) = tiles.as_chunks_mut::<CHAINS>();
-    let (in_groups, in_rest) = keys.split_at(groups.len() * CHAINS * q.len());
-    for (group, keys) in groups
-        .iter_mut()
-        .zip(in_groups.chunks_exact(CHAINS * q.len()))
+    let dim = q.len() / heads;
+    let mut head = 0;
+    while head < heads {
+        let job = Job {
+            q: &q[head * dim..],
+            dim,
+            scale,
+            round_weights,
+            visible,
+        };
+        let out = &mut out[head * visible.stride..];
+        head += match heads - head {
+            4.. => job.run::<L, 4>(l, weights, out),
+            2..=3 => job.run::<L, 2>(l, weights, out),
+            _ => job.run::<L, 1>(l, weights, out),
+        };
+    }
+}
+
+/// Some heads side by side, so that a key or a value is read once for all of them.
+struct Job<'a, E> {
+    /// `[heads, dim]`.
+    q: &'a [f32],
+    dim: usize,
+    scale: f32,
+    round_weights: bool,
+    visible: Visible<'a, E>,
+}
+
+impl<E> Job<'_, E> {
+    /// Attention of the first `G` heads.
+    #[inline(always)]
+    fn run<L: Lanes, const G: usize>(&self, l: L, weights: &mut [f32], out: &mut [f32]) -> usize
+    where
+        E: Element<L>,
     {
-        scores(l, q, scale, keys, group);
+        let len = self.visible.len;
+        let padded = len.next_multiple_of(LANES);
+        let weights = &mut weights[..G * padded];
+        self.all_scores::<L, G>(l, weights);
+        let mut sums = [l.splat(1.0); G];
+        for (weights, sum) in weights.chunks_exact_mut(padded).zip(&mut sums) {
+            *sum = l.splat(softmax(l, weights, len, self.round_weights));
+        }
+        let blocks = self.visible.stride / LANES;
+        let mut block = 0;
+        while block < blocks {
+            let left = blocks - block;
+            // Registers for sums: sixteen of them where there are thirty-two.
+            block += match (L::CHAINS * 2 / G, left) {
+                (16, 8..) | (8, 8..) if L::CHAINS == 8 => {
+                    self.weighted::<L, G, 8>(l, weights, block, sums, out)
+                }
+                (4.., 4..) => self.weighted::<L, G, 4>(l, weights, block, sums, out),
+                (2.., 2..) => self.weighted::<L, G, 2>(l, weights, block, sums, out),
+                _ => self.weighted::<L, G, 1>(l, weights, block, sums, out),
+            };
+        }
+        G
     }
-    for (tile, keys) in rest.iter_mut().zip(in_rest.chunks_exact(q.len())) {
-        scores(l, q, scale, keys, std::array::from_mut(tile));
+
+    /// The scores of all positions, `[G, padded]`; what lies behind the last is without meaning.
+    #[inline(always)]
+    fn all_scores<L: Lanes, const G: usize>(&self, l: L, out: &mut [f32])
+    where
+        E: Element<L>,
+    {
+        let tiles = self.visible.len.div_ceil(LANES);
+        let mut tile = 0;
+        while tile < tiles {
+            tile += match (L::CHAINS / G, tiles - tile) {
+                (8.., 8..) => self.scores::<L, G, 8>(l, tile, out),
+                (4.., 4..) => self.scores::<L, G, 4>(l, tile, out),
+                (2.., 2..) => self.scores::<L, G, 2>(l, tile, out),
+                _ => self.scores::<L, G, 1>(l, tile, out),
+            };
+        }
     }
+
+    /// The scores of `N` tiles from `tile` on.
+    #[inline(always)]
+    fn scores<L: Lanes, const G: usize, const N: usize>(
+        &self,
+        l: L,
+        tile: usize,
+        out: &mut [f32],
+    ) -> usize
+    where
+        E: Element<L>,
+    {
+        let dim = self.dim;
+        let (keys, _) = self.visible.keys.as_chunks::<LANES>();
+        let keys: [&[[E; LANES]]; N] =
+            std::array::from_fn(|n| &keys[(tile + n) * dim..(tile + n + 1) * dim]);
+        let q: [&[f32]; G] = std::array::from_fn(|g| &self.q[g * dim..(g + 1) * dim]);
+        let mut sums = [[l.splat(0.0); N]; G];
+        for d in 0..dim {
+            let mut loaded = [l.splat(0.0); N];
+            for (loaded, keys) in loaded.iter_mut().zip(keys) {
+                *loaded = E::load(l, &keys[d]);
+            }
+            for (sums, q) in sums.iter_mut().zip(q) {
+                let q = l.splat(q[d]);
+                for (sum, key) in sums.iter_mut().zip(loaded) {
+                    *sum = l.fma(q, key, *sum);
+                }
+            }
+        }
+        let scale = l.splat(self.scale);
+        let padded = out.len() / G;
+        for (sums, out) in sums.into_iter().zip(out.chunks_exact_mut(padded)) {
+            let (out, _) = out[tile * LANES..].as_chunks_mut::<LANES>();
+            for (sum, out) in sums.into_iter().zip(out) {
+                l.store(l.mul(sum, scale), out);
+            }
+        }
+        N
+    }
+
+    /// `N` blocks of 16 elements of the weighted values, from `block` on, over the sums.
+    #[inline(always)]
+    fn weighted<L: Lanes, const G: usize, const N: usize>(
+        &self,
+        l: L,
+        weights: &[f32],
+        block: usize,
+        sums: [L::F; G],
+        out: &mut [f32],
+    ) -> usize
+    where
+        E: Element<L>,
+    {
+        let Visible {
+            values,
+            stride,
+            len,
+            ..
+        } = self.visible;
+        let padded = weights.len() / G;
+        let weights: [&[f32]; G] = std::array::from_fn(|g| &weights[g * padded..][..len]);
+        let mut results = [[l.splat(0.0); N]; G];
+        for (i, row) in values.chunks_exact(stride).take(len).enumerate() {
+            let (row, _) = row[block * LANES..(block + N) * LANES].as_chunks::<LANES>();
+            let mut loaded = [l.splat(0.0); N];
+            for (loaded, row) in loaded.iter_mut().zip(row) {
+                *loaded = E::load(l, row);
+            }
+            for (results, weights) in results.iter_mut().zip(weights) {
+                let p = l.splat(weights[i]);
+                for (result, value) in results.iter_mut().zip(loaded) {
+                    *result = l.fma(p, value, *result);
+                }
+            }
+        }
+        let heads = results
+            .into_iter()
+            .zip(sums)
+            .zip(out.chunks_exact_mut(stride));
+        for ((results, sum), out) in heads {
+            let (out, _) = out[block * LANES..].as_chunks_mut::<LANES>();
+            for (result, out) in results.into_iter().zip(out) {
+                l.store(l.div(result, sum), out);
+            }
+        }
+        N
+    }
+}
+
+/// Turns the scores of `len` positions into weights, and returns what weighted values are to be divided by.
+#[inline(always)]
+fn softmax<L: Lanes>(l: L, scores: &mut [f32], len: usize, round_weights: bool) -> f32 {
     // What lies behind the last position must not take part.
-    tiles.as_flattened_mut()[len..].fill(f32::NEG_INFINITY);
+    scores[len..].fill(f32::NEG_INFINITY);
+    let (tiles, _) = scores.as_chunks_mut::<LANES>();
     let mut max = l.splat(f32::NEG_INFINITY);
     for tile in tiles.iter() {
         max = l.max(l.load(tile), max);
@@ -83,78 +242,15 @@ pub(crate) fn attend<L: Lanes, E: Element<L>>(
     for tile in tiles.iter() {
         sums = l.add(sums, l.load(tile));
     }
-    let mut sum = fold(l.to_array(sums));
-    if round_weights {
-        let share = l.splat(1.0 / sum);
-        for tile in tiles.iter_mut() {
-            let mut rounded = [0; LANES];
-            l.store_f16(l.mul(l.load(tile), share), &mut rounded);
-            l.store(l.load_f16(&rounded), tile);
-        }
-        sum = 1.0;
+    let sum = fold(l.to_array(sums));
+    if !round_weights {
+        return sum;
     }
-    let weights = &tiles.as_flattened()[..len];
-    let sum = l.splat(sum);
-    let (blocks, _) = out.as_chunks_mut::<LANES>();
-    let (groups, rest) = blocks.as_chunks_mut::<CHAINS>();
-    let first_of_rest = groups.len() * CHAINS;
-    for (group, out) in groups.iter_mut().enumerate() {
-        weighted(l, weights, &visible, group * CHAINS, sum, out);
+    let share = l.splat(1.0 / sum);
+    for tile in tiles.iter_mut() {
+        let mut rounded = [0; LANES];
+        l.store_f16(l.mul(l.load(tile), share), &mut rounded);
+        l.store(l.load_f16(&rounded), tile);
     }
-    for (block, out) in rest.iter_mut().enumerate() {
-        let out = std::array::from_mut(out);
-        weighted(l, weights, &visible, first_of_rest + block, sum, out);
-    }
-}
-
-/// Sums under way at once, so that none waits for its last addition: a fused multiply-add takes four cycles.
-const CHAINS: usize = 4;
-
-/// The scores of `N` tiles of keys, `[N][head_dim][16]`.
-#[inline(always)]
-fn scores<L: Lanes, E: Element<L>, const N: usize>(
-    l: L,
-    q: &[f32],
-    scale: L::F,
-    keys: &[[E; LANES]],
-    out: &mut [[f32; LANES]; N],
-) {
-    let tiles: [&[[E; LANES]]; N] =
-        std::array::from_fn(|tile| &keys[tile * q.len()..(tile + 1) * q.len()]);
-    let mut sums = [l.splat(0.0); N];
-    for (d, q) in q.iter().enumerate() {
-        let q = l.splat(*q);
-        for (sum, tile) in sums.iter_mut().zip(tiles) {
-            *sum = l.fma(q, E::load(l, &tile[d]), *sum);
-        }
-    }
-    for (sum, out) in sums.into_iter().zip(out) {
-        l.store(l.mul(sum, scale), out);
-    }
-}
-
-/// `N` blocks of 16 elements of the weighted values, from `block` on, over `sum`.
-#[inline(always)]
-fn weighted<L: Lanes, E: Element<L>, const N: usize>(
-    l: L,
-    weights: &[f32],
-    visible: &Visible<'_, E>,
-    block: usize,
-    sum: L::F,
-    out: &mut [[f32; LANES]; N],
-) {
-    let mut values = [l.splat(0.0); N];
-    for (p, row) in weights
-        .iter()
-        .zip(visible.values.chunks_exact(visible.stride))
-    {
-        let (row, _) = row[block * LANES..(block + N) * LANES].as_chunks::<LANES>();
-        let p = l.splat(*p);
-        for (value, x) in values.iter_mut().zip(row) {
-            *value = l.fma(p, E::load(l, x), *value);
-        }
-    }
-    for (value, out) in values.into_iter().zip(out) {
-        l.store(l.div(value, sum), out);
-    }
+    1.0
 }

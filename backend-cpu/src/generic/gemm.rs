@@ -129,7 +129,8 @@ pub(crate) fn gemm<D: Quads, F: Ternary>(
     for first in rows.clone().step_by(ROWS) {
         let end = rows.end.min(first + ROWS);
         panel.fill::<D, F>(d, m, first..end, x.width / 128);
-        let next = end..rows.end.min(end + ROWS);
+        // What follows the rows is most often this thread's next piece.
+        let next = end..(m.bytes.len() / m.stride).min(end + ROWS);
         let ahead = &m.bytes[next.start * m.stride..next.end * m.stride];
         let out = &mut out[first - rows.start..];
         multiply::<D, F>(

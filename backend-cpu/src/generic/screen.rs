@@ -239,54 +239,78 @@ pub(crate) fn uppers<S: Screens>(s: S, rows: Rows<'_>, queries: &[Query], out: &
         // Rows that fill up the last strip repeat its last one; their results are dropped.
         let strip: [&[Block]; STRIP] = std::array::from_fn(|r| row(first + r.min(count - 1)));
         let mut t = 0;
-        let (fours, rest) = queries.as_chunks::<4>();
-        for four in fours {
-            let planes = four.each_ref().map(|query| query.planes.as_slice());
-            let mut sums = [[[0; 2]; STRIP]; 4];
-            for (r, row) in strip[..count].iter().enumerate() {
-                let [products] = s.screen([*row], planes);
-                for (sums, product) in sums.iter_mut().zip(products) {
-                    sums[r] = product;
+        while t < queries.len() {
+            let left = &queries[t..];
+            let mut part = Part {
+                bounds: &bounds,
+                first,
+                rows,
+                out: &mut out[t * rows..],
+            };
+            t += match left.len() {
+                8.. if S::TOKENS == 8 => part.write::<S, 8>(s, &strip[..count], left),
+                4.. => part.write::<S, 4>(s, &strip[..count], left),
+                _ => {
+                    let mut sums = [[0; 2]; STRIP];
+                    let (fours, sums_of_four) = (strip.as_chunks::<4>().0, sums.as_chunks_mut().0);
+                    for (rows, sums) in fours.iter().zip(sums_of_four) {
+                        *sums = s.screen(*rows, [&left[0].planes]).map(|[sums]| sums);
+                    }
+                    part.bound(0, &left[0], &sums, count);
+                    1
                 }
-            }
-            for (query, sums) in four.iter().zip(sums) {
-                let at = t * rows + first;
-                bound(query, &sums, &bounds, first, &mut out[at..at + count]);
-                t += 1;
-            }
-        }
-        for query in rest {
-            let mut sums = [[0; 2]; STRIP];
-            let (rows_of_four, sums_of_four) = (strip.as_chunks::<4>().0, sums.as_chunks_mut().0);
-            for (rows, sums) in rows_of_four.iter().zip(sums_of_four) {
-                *sums = s.screen(*rows, [&query.planes]).map(|[sums]| sums);
-            }
-            let at = t * rows + first;
-            bound(query, &sums, &bounds, first, &mut out[at..at + count]);
-            t += 1;
+            };
         }
     }
 }
 
-/// The bounds of a strip of rows from `first` on.
-#[inline(always)]
-fn bound(
-    query: &Query,
-    sums: &[[i32; 2]; STRIP],
-    bounds: &Bounds<&[f32]>,
+/// Where the bounds of a strip of rows go.
+struct Part<'a> {
+    bounds: &'a Bounds<&'a [f32]>,
+    /// The strip's first row, of how many.
     first: usize,
-    out: &mut [f32],
-) {
-    let count = out.len();
-    let of = |values: &[f32]| {
-        let mut strip = [0.0; STRIP];
-        strip[..count].copy_from_slice(&values[first..first + count]);
-        strip
-    };
-    let (scale, error, norm) = (of(bounds.scale), of(bounds.error), of(bounds.norm));
-    let mut uppers = [0.0; STRIP];
-    for r in 0..STRIP {
-        uppers[r] = query.upper(sums[r], scale[r], error[r], norm[r]);
+    rows: usize,
+    out: &'a mut [f32],
+}
+
+impl Part<'_> {
+    /// Bounds of the strip's rows for the first `T` of the queries.
+    #[inline(always)]
+    fn write<S: Screens, const T: usize>(
+        &mut self,
+        s: S,
+        strip: &[&[Block]],
+        queries: &[Query],
+    ) -> usize {
+        let planes: [&[Planes]; T] = std::array::from_fn(|t| queries[t].planes.as_slice());
+        let mut sums = [[[0; 2]; STRIP]; T];
+        for (r, row) in strip.iter().enumerate() {
+            let [products] = s.screen([*row], planes);
+            for (sums, product) in sums.iter_mut().zip(products) {
+                sums[r] = product;
+            }
+        }
+        for (t, (query, sums)) in queries.iter().zip(&sums).enumerate() {
+            self.bound(t, query, sums, strip.len());
+        }
+        T
     }
-    out.copy_from_slice(&uppers[..count]);
+
+    /// Writes the bounds of the strip's `count` rows for the token `t`.
+    #[inline(always)]
+    fn bound(&mut self, t: usize, query: &Query, sums: &[[i32; 2]; STRIP], count: usize) {
+        let of = |values: &[f32]| {
+            let mut strip = [0.0; STRIP];
+            strip[..count].copy_from_slice(&values[self.first..self.first + count]);
+            strip
+        };
+        let Bounds { scale, error, norm } = self.bounds;
+        let (scale, error, norm) = (of(scale), of(error), of(norm));
+        let mut uppers = [0.0; STRIP];
+        for r in 0..STRIP {
+            uppers[r] = query.upper(sums[r], scale[r], error[r], norm[r]);
+        }
+        let at = t * self.rows + self.first;
+        self.out[at..at + count].copy_from_slice(&uppers[..count]);
+    }
 }

@@ -14,9 +14,8 @@ mod search;
 
 use std::sync::{Mutex, PoisonError};
 
-use bitnet_kernels::backend::Screening;
 use bitnet_kernels::program::{BufferId, Op, Product};
-use bitnet_kernels::{Candidate, Program};
+use bitnet_kernels::{Candidate, Program, Screening};
 
 use crate::exec::Scratch;
 use crate::generic::screen::takes;
@@ -35,7 +34,7 @@ const MOST_COLS: usize = 1 << 17;
 /// Bytes that reading one row may bring into memory: systems map what lies around it, too.
 const AROUND: usize = 1 << 16;
 /// The part of the head that may be in memory again before it is given back.
-const PART_BACK: usize = 4;
+const PART_BACK: usize = 16;
 
 /// A program's head, and what is kept for it from pass to pass.
 pub(crate) struct Head {

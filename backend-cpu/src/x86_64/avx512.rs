@@ -58,6 +58,7 @@ impl Avx512<true> {
 
 impl<const VBMI: bool> Lanes for Avx512<VBMI> {
     type F = __m512;
+    const CHAINS: usize = 8;
     type D = [__m512d; 2];
 
     #[inline(always)]

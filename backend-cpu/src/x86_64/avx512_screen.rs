@@ -34,6 +34,8 @@ impl<const VBMI: bool> Avx512<VBMI> {
 }
 
 impl<const VBMI: bool> Screens for Avx512<VBMI> {
+    const TOKENS: usize = 8;
+
     #[inline(always)]
     fn screen<const R: usize, const T: usize>(
         self,
@@ -45,7 +47,8 @@ impl<const VBMI: bool> Screens for Avx512<VBMI> {
             let mut sums = [[[_mm512_setzero_si512(); 2]; T]; R];
             // Row after row, so that the memory is read in one stream.
             for (row, sums) in rows.iter().zip(&mut sums) {
-                // Two chains for each sum, so that none waits for its last addition.
+                // Two chains for each sum of a single token, so that none waits for its last addition.
+                let ways = if T == 1 { 2 } else { 1 };
                 let mut chains = [[[_mm512_setzero_si512(); 2]; 2]; T];
                 for (i, block) in row.iter().enumerate() {
                     for line in 0..size_of::<Block>() / 64 {
@@ -55,7 +58,7 @@ impl<const VBMI: bool> Screens for Avx512<VBMI> {
                     let codes = self.six_bits(block);
                     for (chains, token) in chains.iter_mut().zip(tokens) {
                         for (run, (codes, q)) in codes.iter().zip(&token[i].0).enumerate() {
-                            for (sum, q) in chains[run % 2].iter_mut().zip(q) {
+                            for (sum, q) in chains[run % ways].iter_mut().zip(q) {
                                 let q = _mm512_loadu_si512(q.as_ptr().cast());
                                 *sum = _mm512_dpbusd_epi32(*sum, *codes, q);
                             }

@@ -223,20 +223,77 @@ fn bench_measures_what_it_was_asked_for() {
         "2",
         "--repetitions",
         "1",
+        "--profile",
         "--json",
     ]));
     assert!(result.status.success(), "{}", stderr(&result));
     let json: serde_json::Value = serde_json::from_str(&stdout(&result)).unwrap();
+    let positive = |value: &serde_json::Value, name: &str| {
+        let value = value.as_f64();
+        assert!(value.is_some_and(|value| value > 0.0), "{name}: {json}");
+        value.unwrap()
+    };
     for key in [
-        "prefill_tokens_per_second",
-        "decode_tokens_per_second",
         "load_seconds",
         "first_token_seconds",
+        "read_bandwidth_bytes_per_second",
+        "int8_multiply_adds_per_second",
     ] {
-        assert!(
-            json[key].as_f64().is_some_and(|value| value > 0.0),
-            "{key}: {json}"
-        );
+        positive(&json[key], key);
+    }
+    let mut layers = Vec::new();
+    for phase in ["prefill", "decode"] {
+        let speed = positive(&json[format!("{phase}_tokens_per_second")], phase);
+        let detail = &json[phase];
+        let about = |ours: f64, wanted: f64| assert!((ours / wanted - 1.0).abs() < 1e-9, "{json}");
+        for (amount, rate, share, limit) in [
+            (
+                "bytes_per_token",
+                "bytes_per_second",
+                "share_of_read_bandwidth",
+                "read_bandwidth_bytes_per_second",
+            ),
+            (
+                "multiply_adds_per_token",
+                "multiply_adds_per_second",
+                "share_of_int8_peak",
+                "int8_multiply_adds_per_second",
+            ),
+        ] {
+            let per_second = positive(&detail[rate], rate);
+            about(per_second, positive(&detail[amount], amount) * speed);
+            about(
+                positive(&detail[share], share),
+                per_second / positive(&json[limit], limit),
+            );
+        }
+        let steps = detail["profile"].as_array().unwrap();
+        let step = |name: &str| steps.iter().find(|step| step["step"] == name);
+        assert!(step("head token_embd").is_some(), "{json}");
+        layers.push(step("attention").unwrap()["count"].as_u64().unwrap());
+    }
+    // One pass of prefill, four of decode.
+    assert_eq!(layers[1], 4 * layers[0], "{json}");
+    assert!(!json["kernels"].as_object().unwrap().is_empty(), "{json}");
+    let text = output(bitnet(folder.path()).args([
+        "bench",
+        "--device",
+        "cpu",
+        "--prompt-tokens",
+        "0",
+        "--gen-tokens",
+        "2",
+        "--repetitions",
+        "1",
+    ]));
+    for part in [
+        "reads at most",
+        "prefill 0",
+        "not measured",
+        "MB/token",
+        "% of the most",
+    ] {
+        assert!(stdout(&text).contains(part), "{part}: {}", stdout(&text));
     }
 }
 

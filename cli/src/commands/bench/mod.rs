@@ -1,13 +1,17 @@
-//! `bitnet bench`: speed and memory of a model on this machine.
+//! `bitnet bench`: speed and memory of a model on this machine, beside what the machine can do.
+
+mod machine;
+mod report;
 
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use bitnet_engine::{Output, Want};
-use serde_json::json;
+use bitnet_engine::kernels::{Cost, Profile, Screening, Work};
+use bitnet_engine::{Model, Output, Want};
 
 use crate::source::ModelArgs;
+use report::{Phase, Report};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -28,6 +32,9 @@ pub(crate) struct Args {
     /// Measurements, of which the median is shown
     #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     repetitions: u16,
+    /// Show where the time goes, by kind of operation
+    #[arg(long)]
+    profile: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -45,13 +52,34 @@ fn median(mut times: Vec<Duration>) -> Option<Duration> {
     times.get(times.len() / 2).copied()
 }
 
-/// The most memory this process ever had resident, in bytes, where the system tells.
-fn peak_memory() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))?;
-    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
+/// What `passes` passes of `tokens` tokens of each of `sequences` sequences cost, one after another from `depth` on.
+/// Logits of the last token of each sequence are wanted in every `selecting`th pass.
+fn work(sequences: usize, depth: usize, passes: &[usize], selecting: usize) -> Work {
+    let mut work = Work {
+        passes: passes.len() as u64,
+        selecting: selecting as u64,
+        selected: (selecting * sequences) as u64,
+        ..Work::default()
+    };
+    let mut position = depth as u64;
+    for tokens in passes {
+        let tokens = *tokens as u64;
+        work.tokens += tokens * sequences as u64;
+        work.cached += (position + tokens) * sequences as u64;
+        work.seen += (tokens * position + tokens * (tokens + 1) / 2) * sequences as u64;
+        position += tokens;
+    }
+    work
+}
+
+/// The cost of decoding, with what was read of the head in place of all of it.
+fn screened(mut cost: Cost, work: &Work, screening: Option<Screening>) -> Cost {
+    if let Some(screening) = screening.filter(|screening| screening.tokens > 0) {
+        let row = cost.head_bytes / work.selecting.max(1) / screening.rows.max(1) as u64;
+        let rows = screening.exact_rows * work.selected / screening.tokens;
+        cost.head_bytes = work.selecting * screening.bytes + rows * row;
+    }
+    cost
 }
 
 pub(crate) fn run(args: &Args) -> Result<u8> {
@@ -89,6 +117,8 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         model.feed(&mut session, &depth, Want::Nothing, &mut out)?;
     }
     let prompt = tokens(args.prompt_tokens, config.vocabulary);
+    profile(&mut model, args.profile)?;
+    model.backend().recorder().clear();
     let mut prefills = Vec::new();
     if !prompt.is_empty() {
         for _ in 0..args.repetitions {
@@ -99,6 +129,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         }
     }
     model.end(session);
+    let prefill_profile = model.backend().profile().cloned();
 
     let mut decodes = Vec::new();
     if args.gen_tokens > 0 {
@@ -110,6 +141,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
             }
             sessions.push(session);
         }
+        profile(&mut model, args.profile)?;
         for _ in 0..args.repetitions {
             for session in &mut sessions {
                 session.truncate(args.depth);
@@ -126,69 +158,69 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         }
     }
 
-    let rate = |tokens: usize, times: Vec<Duration>| {
-        median(times).map(|time| tokens as f64 / time.as_secs_f64())
+    let decode_profile = model.backend().profile().cloned();
+    let screening = model.backend().screening();
+    let phase = |times: Vec<Duration>, tokens: usize, work: &Work, profile: Option<Profile>| {
+        let cost = screened(model.plan().program.cost(work), work, screening);
+        median(times).map(|time| Phase {
+            tokens,
+            time,
+            cost,
+            profile,
+        })
     };
-    let prefill = rate(args.prompt_tokens, prefills);
-    let decode = rate(args.gen_tokens * args.sequences, decodes);
-    let memory = peak_memory();
+    let batch = args.model.batch as usize;
+    let passes: Vec<usize> = prompt.chunks(batch).map(<[u32]>::len).collect();
+    let prefill = phase(
+        prefills,
+        args.prompt_tokens,
+        &work(1, args.depth, &passes, 1),
+        prefill_profile,
+    );
+    let steps = vec![1; args.gen_tokens];
+    let decode = phase(
+        decodes,
+        args.gen_tokens * args.sequences,
+        &work(args.sequences, args.depth, &steps, args.gen_tokens),
+        decode_profile,
+    );
+    let report = Report {
+        model: opened.name().to_owned(),
+        device: model.device(),
+        cpu: machine::cpu(),
+        prompt_tokens: args.prompt_tokens,
+        gen_tokens: args.gen_tokens,
+        depth: args.depth,
+        sequences: args.sequences,
+        repetitions: args.repetitions,
+        load,
+        first_token,
+        // Before the machine is measured, which takes memory.
+        peak_memory: machine::peak_memory(),
+        file_bytes: opened.gguf.file_len() as u64,
+        prefill,
+        decode,
+        kernels: model.backend().recorder().counts().collect(),
+        limits: model.backend().limits(),
+        screening,
+    };
     let mut stdout = io::stdout().lock();
     if args.json {
-        let value = json!({
-            "model": opened.name(),
-            "device": model.device(),
-            "prompt_tokens": args.prompt_tokens,
-            "gen_tokens": args.gen_tokens,
-            "depth": args.depth,
-            "sequences": args.sequences,
-            "repetitions": args.repetitions,
-            "load_seconds": load.as_secs_f64(),
-            "first_token_seconds": first_token.as_secs_f64(),
-            "prefill_tokens_per_second": prefill,
-            "decode_tokens_per_second": decode,
-            "peak_memory_bytes": memory,
-            "file_bytes": opened.gguf.file_len(),
-        });
-        writeln!(stdout, "{value:#}").context("standard output")?;
-        return Ok(0);
+        writeln!(stdout, "{:#}", report.json())
+    } else {
+        report.write(&mut stdout)
     }
-    let shown = |value: Option<f64>| {
-        value.map_or_else(
-            || "not measured".to_owned(),
-            |value| format!("{value:.1} tokens/s"),
-        )
-    };
-    writeln!(stdout, "{}: {}", opened.name(), model.device()).context("standard output")?;
-    let rows = [
-        (
-            format!("prefill {} at depth {}", args.prompt_tokens, args.depth),
-            shown(prefill),
-        ),
-        (
-            format!(
-                "decode {} x {} at depth {}",
-                args.sequences, args.gen_tokens, args.depth
-            ),
-            shown(decode),
-        ),
-        (
-            "load".to_owned(),
-            format!("{:.1} ms", load.as_secs_f64() * 1e3),
-        ),
-        (
-            "load and first token of a 1-token prompt".to_owned(),
-            format!("{:.1} ms", first_token.as_secs_f64() * 1e3),
-        ),
-        (
-            "peak memory".to_owned(),
-            memory.map_or_else(
-                || "not known here".to_owned(),
-                |bytes| format!("{:.1} MB", bytes as f64 / 1e6),
-            ),
-        ),
-    ];
-    for (name, value) in rows {
-        writeln!(stdout, "  {name:42} {value}").context("standard output")?;
-    }
+    .context("standard output")?;
     Ok(0)
+}
+
+/// Starts a profile, if one is wanted.
+fn profile(model: &mut Model, wanted: bool) -> Result<()> {
+    if wanted && !model.backend().set_profiling(true) {
+        bail!(
+            "{} does not tell where its time goes; leave --profile out, or use --device cpu",
+            model.device()
+        );
+    }
+    Ok(())
 }

@@ -1,0 +1,210 @@
+//! What was measured, as text and as JSON.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use bitnet_engine::kernels::{Cost, Limits, Profile, Screening};
+use serde_json::{Value, json};
+
+/// Prefill or decode.
+pub(super) struct Phase {
+    /// Tokens of one measurement.
+    pub(super) tokens: usize,
+    /// The median time of a measurement.
+    pub(super) time: Duration,
+    /// What a measurement read and multiplied at least.
+    pub(super) cost: Cost,
+    pub(super) profile: Option<Profile>,
+}
+
+impl Phase {
+    fn per_token(&self, amount: u64) -> f64 {
+        amount as f64 / self.tokens as f64
+    }
+
+    fn per_second(&self, amount: f64) -> f64 {
+        amount / self.time.as_secs_f64()
+    }
+
+    fn tokens_per_second(&self) -> f64 {
+        self.per_second(self.tokens as f64)
+    }
+
+    fn bandwidth(&self) -> f64 {
+        self.per_second(self.cost.bytes() as f64)
+    }
+
+    fn multiply_adds(&self) -> f64 {
+        self.per_second(self.cost.multiply_adds() as f64)
+    }
+
+    fn json(&self, limits: Option<&Limits>) -> Value {
+        json!({
+            "bytes_per_token": self.per_token(self.cost.bytes()),
+            "multiply_adds_per_token": self.per_token(self.cost.multiply_adds()),
+            "bytes_per_second": self.bandwidth(),
+            "multiply_adds_per_second": self.multiply_adds(),
+            "share_of_read_bandwidth": limits.map(|limits| self.bandwidth() / limits.read_bandwidth),
+            "share_of_int8_peak": limits.map(|limits| self.multiply_adds() / limits.multiply_adds),
+            "profile": self.profile.as_ref().map(|profile| {
+                let steps = profile.steps().map(|(step, spent)| json!({
+                    "step": step,
+                    "seconds": spent.time.as_secs_f64(),
+                    "count": spent.count,
+                }));
+                steps.collect::<Vec<_>>()
+            }),
+        })
+    }
+}
+
+/// All of it.
+pub(super) struct Report {
+    pub(super) model: String,
+    pub(super) device: String,
+    pub(super) cpu: Option<String>,
+    pub(super) prompt_tokens: usize,
+    pub(super) gen_tokens: usize,
+    pub(super) depth: usize,
+    pub(super) sequences: usize,
+    pub(super) repetitions: u16,
+    pub(super) load: Duration,
+    pub(super) first_token: Duration,
+    pub(super) peak_memory: Option<u64>,
+    pub(super) file_bytes: u64,
+    pub(super) prefill: Option<Phase>,
+    pub(super) decode: Option<Phase>,
+    pub(super) limits: Option<Limits>,
+    pub(super) screening: Option<Screening>,
+    pub(super) kernels: Vec<(&'static str, u64)>,
+}
+
+impl Report {
+    pub(super) fn json(&self) -> Value {
+        let limits = self.limits.as_ref();
+        let speed = |phase: &Option<Phase>| phase.as_ref().map(Phase::tokens_per_second);
+        let detail = |phase: &Option<Phase>| phase.as_ref().map(|phase| phase.json(limits));
+        json!({
+            "model": self.model,
+            "device": self.device,
+            "cpu": self.cpu,
+            "prompt_tokens": self.prompt_tokens,
+            "gen_tokens": self.gen_tokens,
+            "depth": self.depth,
+            "sequences": self.sequences,
+            "repetitions": self.repetitions,
+            "load_seconds": self.load.as_secs_f64(),
+            "first_token_seconds": self.first_token.as_secs_f64(),
+            "prefill_tokens_per_second": speed(&self.prefill),
+            "decode_tokens_per_second": speed(&self.decode),
+            "prefill": detail(&self.prefill),
+            "decode": detail(&self.decode),
+            "read_bandwidth_bytes_per_second": limits.map(|limits| limits.read_bandwidth),
+            "int8_multiply_adds_per_second": limits.map(|limits| limits.multiply_adds),
+            "output_head": self.screening.map(|screening| json!({
+                "screen_bytes": screening.bytes,
+                "rows": screening.rows,
+                "rows_in_screen": screening.ready,
+                "thread_seconds_to_make": screening.thread_time.as_secs_f64(),
+                "tokens_searched": screening.tokens,
+                "rows_read": screening.exact_rows,
+            })),
+            "kernels": self.kernels.iter().map(|(name, count)| ((*name).to_owned(), json!(count)))
+                .collect::<serde_json::Map<_, _>>(),
+            "peak_memory_bytes": self.peak_memory,
+            "file_bytes": self.file_bytes,
+        })
+    }
+
+    pub(super) fn write(&self, to: &mut impl Write) -> io::Result<()> {
+        writeln!(to, "{}: {}", self.model, self.device)?;
+        let mut row = |name: &str, value: String| writeln!(to, "  {name:42} {value}");
+        if let Some(cpu) = &self.cpu {
+            row("CPU", cpu.clone())?;
+        }
+        let unknown = || "not known here".to_owned();
+        let bandwidth = |limits: &Limits| format!("{:.1} GB/s", limits.read_bandwidth / 1e9);
+        row(
+            "reads at most",
+            self.limits.as_ref().map_or_else(unknown, bandwidth),
+        )?;
+        let peak = |limits: &Limits| format!("{:.0} G/s", limits.multiply_adds / 1e9);
+        row(
+            "multiply-adds of bytes at most",
+            self.limits.as_ref().map_or_else(unknown, peak),
+        )?;
+        let prefill = format!("prefill {} at depth {}", self.prompt_tokens, self.depth);
+        let decode = format!(
+            "decode {} x {} at depth {}",
+            self.sequences, self.gen_tokens, self.depth
+        );
+        for (name, phase) in [(prefill, &self.prefill), (decode, &self.decode)] {
+            let Some(phase) = phase else {
+                row(&name, "not measured".to_owned())?;
+                continue;
+            };
+            row(&name, format!("{:.1} tokens/s", phase.tokens_per_second()))?;
+            let share = |reached: f64, limit: fn(&Limits) -> f64| {
+                self.limits.as_ref().map_or_else(String::new, |limits| {
+                    format!(", {:.0} % of the most", reached / limit(limits) * 100.0)
+                })
+            };
+            row(
+                "  bytes read",
+                format!(
+                    "{:.1} MB/token, {:.1} GB/s{}",
+                    phase.per_token(phase.cost.bytes()) / 1e6,
+                    phase.bandwidth() / 1e9,
+                    share(phase.bandwidth(), |limits| limits.read_bandwidth)
+                ),
+            )?;
+            row(
+                "  multiply-adds",
+                format!(
+                    "{:.0} M/token, {:.0} G/s{}",
+                    phase.per_token(phase.cost.multiply_adds()) / 1e6,
+                    phase.multiply_adds() / 1e9,
+                    share(phase.multiply_adds(), |limits| limits.multiply_adds)
+                ),
+            )?;
+            let Some(profile) = &phase.profile else {
+                continue;
+            };
+            let mut steps: Vec<_> = profile.steps().collect();
+            steps.sort_by_key(|(_, spent)| std::cmp::Reverse(spent.time));
+            for (step, spent) in steps {
+                let share = spent.time.as_secs_f64() / profile.total().as_secs_f64() * 100.0;
+                let each = spent.time.as_secs_f64() * 1e6 / spent.count as f64;
+                row(
+                    &format!("    {step}"),
+                    format!("{share:5.1} %, {each:.1} us each"),
+                )?;
+            }
+        }
+        if let Some(screening) = &self.screening {
+            let read = screening.exact_rows as f64 / screening.tokens.max(1) as f64;
+            row(
+                "output head",
+                format!(
+                    "{:.0} MB of screen made in {:.0} ms of a thread; {read:.0} of {} rows read per token",
+                    screening.bytes as f64 / 1e6,
+                    screening.thread_time.as_secs_f64() * 1e3,
+                    screening.rows
+                ),
+            )?;
+        }
+        row("load", format!("{:.1} ms", self.load.as_secs_f64() * 1e3))?;
+        row(
+            "load and first token of a 1-token prompt",
+            format!("{:.1} ms", self.first_token.as_secs_f64() * 1e3),
+        )?;
+        let memory = |bytes: u64| {
+            format!(
+                "{:.1} MB for a file of {:.1} MB",
+                bytes as f64 / 1e6,
+                self.file_bytes as f64 / 1e6
+            )
+        };
+        row("peak memory", self.peak_memory.map_or_else(unknown, memory))
+    }
+}
