@@ -65,6 +65,9 @@ pub struct Generation {
     pub decode: Duration,
 }
 
+/// Bytes of text for which there is room from the start, per token.
+const BYTES_PER_TOKEN: usize = 8;
+
 /// Reads `prompt` and generates from it, handing text to `show` as soon as it is sure.
 pub fn generate(
     model: &mut Model,
@@ -84,8 +87,10 @@ pub fn generate(
     let mut stops = StopStrings::new(&options.stop);
     let mut decoder = tokenizer.stream();
     let mut out = Output::default();
-    let mut text = String::new();
-    let mut tokens = Vec::new();
+    // Room for what is likely to come, so that nothing grows on the way.
+    let room = options.max_tokens.min(session.capacity());
+    let mut text = String::with_capacity(room * BYTES_PER_TOKEN);
+    let mut tokens = Vec::with_capacity(room);
     let mut emit = |piece: &str, text: &mut String| {
         text.push_str(piece);
         if piece.is_empty() {
@@ -108,8 +113,8 @@ pub fn generate(
             break StopReason::EndOfGeneration;
         }
         tokens.push(token);
-        let (piece, found) = stops.push(&decoder.push(token));
-        if emit(&piece, &mut text).is_break() {
+        let (piece, found) = stops.push(decoder.push(token));
+        if emit(piece, &mut text).is_break() {
             break StopReason::Cancelled;
         }
         if found {
@@ -124,7 +129,8 @@ pub fn generate(
         model.feed(session, &[token], sampler.want(), &mut out)?;
     };
     if !matches!(stop, StopReason::StopString | StopReason::Cancelled) {
-        let (mut rest, found) = stops.push(&decoder.finish());
+        let (rest, found) = stops.push(&decoder.finish());
+        let mut rest = rest.to_owned();
         if !found {
             rest.push_str(&stops.finish());
         }

@@ -44,6 +44,9 @@ pub struct Model {
     plan: Plan,
     backend: Box<dyn Backend>,
     batch: usize,
+    /// The batch of [`Model::step`], kept so that a step allocates nothing.
+    segments: Vec<Segment>,
+    selected: Vec<u32>,
 }
 
 /// One sequence of tokens: what the model has read so far.
@@ -104,6 +107,8 @@ impl Model {
             plan,
             backend,
             batch: batch.max(1),
+            segments: Vec::new(),
+            selected: Vec::new(),
         }
     }
 
@@ -201,13 +206,15 @@ impl Model {
             start: session.len,
             len: 1,
         };
-        let segments: Vec<Segment> = sessions.iter().map(segment).collect();
-        let selected: Vec<u32> = (0..tokens.len() as u32).collect();
+        self.segments.clear();
+        self.segments.extend(sessions.iter().map(segment));
+        self.selected.clear();
+        self.selected.extend(0..tokens.len() as u32);
         self.backend.forward(
             &Batch {
                 tokens,
-                segments: &segments,
-                selected: &selected,
+                segments: &self.segments,
+                selected: &self.selected,
             },
             want,
             out,

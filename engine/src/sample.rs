@@ -87,7 +87,7 @@ impl Sampler {
         let random = SplitMix64(sampling.seed);
         Sampler {
             sampling,
-            recent: Vec::new(),
+            recent: Vec::with_capacity(Sampling::REPEAT_WINDOW),
             random,
             candidates: Vec::new(),
         }

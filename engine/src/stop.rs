@@ -5,6 +5,7 @@
 pub(crate) struct StopStrings {
     stops: Vec<String>,
     held: String,
+    shown: String,
 }
 
 impl StopStrings {
@@ -18,11 +19,12 @@ impl StopStrings {
         StopStrings {
             stops,
             held: String::new(),
+            shown: String::new(),
         }
     }
 
     /// Takes more text. Returns what may be shown now, and whether a stop string was found behind it.
-    pub(crate) fn push(&mut self, text: &str) -> (String, bool) {
+    pub(crate) fn push(&mut self, text: &str) -> (&str, bool) {
         self.held.push_str(text);
         if let Some(at) = self
             .stops
@@ -30,8 +32,10 @@ impl StopStrings {
             .filter_map(|stop| self.held.find(stop))
             .min()
         {
-            self.held.truncate(at);
-            return (std::mem::take(&mut self.held), true);
+            self.shown.clear();
+            self.shown.push_str(&self.held[..at]);
+            self.held.clear();
+            return (&self.shown, true);
         }
         let keep = self
             .stops
@@ -39,8 +43,11 @@ impl StopStrings {
             .map(|stop| self.overlap(stop))
             .max()
             .unwrap_or(0);
-        let rest = self.held.split_off(self.held.len() - keep);
-        (std::mem::replace(&mut self.held, rest), false)
+        let sure = self.held.len() - keep;
+        self.shown.clear();
+        self.shown.push_str(&self.held[..sure]);
+        self.held.drain(..sure);
+        (&self.shown, false)
     }
 
     /// What was held back, once no more text comes.
@@ -64,17 +71,17 @@ mod tests {
     #[test]
     fn a_stop_string_is_found_across_pieces_and_never_shown() {
         let mut stops = StopStrings::new(&["END.".to_owned(), String::new(), "stop".to_owned()]);
-        assert_eq!(stops.push("so E"), ("so ".to_owned(), false));
-        assert_eq!(stops.push("Nx st"), ("ENx ".to_owned(), false));
-        assert_eq!(stops.push("o"), (String::new(), false));
-        assert_eq!(stops.push("E"), ("sto".to_owned(), false));
-        assert_eq!(stops.push("ND. more"), (String::new(), true));
+        assert_eq!(stops.push("so E"), ("so ", false));
+        assert_eq!(stops.push("Nx st"), ("ENx ", false));
+        assert_eq!(stops.push("o"), ("", false));
+        assert_eq!(stops.push("E"), ("sto", false));
+        assert_eq!(stops.push("ND. more"), ("", true));
     }
 
     #[test]
     fn what_was_held_back_comes_out_in_the_end() {
         let mut stops = StopStrings::new(&["étoile".to_owned()]);
-        assert_eq!(stops.push("une é"), ("une ".to_owned(), false));
+        assert_eq!(stops.push("une é"), ("une ", false));
         assert_eq!(stops.finish(), "é");
     }
 }

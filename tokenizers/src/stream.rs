@@ -7,6 +7,7 @@ use crate::Tokenizer;
 pub struct StreamDecoder<'a> {
     tokenizer: &'a Tokenizer,
     held: Vec<u8>,
+    text: String,
 }
 
 impl<'a> StreamDecoder<'a> {
@@ -14,30 +15,32 @@ impl<'a> StreamDecoder<'a> {
         StreamDecoder {
             tokenizer,
             held: Vec::new(),
+            text: String::new(),
         }
     }
 
     /// Takes a token and returns the text that is complete now. Bytes that can never become a character are
     /// replaced by U+FFFD.
-    pub fn push(&mut self, id: u32) -> String {
+    pub fn push(&mut self, id: u32) -> &str {
         self.held.extend_from_slice(self.tokenizer.token_bytes(id));
-        let mut text = String::new();
+        self.text.clear();
         loop {
             match std::str::from_utf8(&self.held) {
                 Ok(rest) => {
-                    text.push_str(rest);
+                    self.text.push_str(rest);
                     self.held.clear();
-                    return text;
+                    return &self.text;
                 }
                 Err(error) => {
-                    let (good, rest) = self.held.split_at(error.valid_up_to());
-                    text.push_str(&String::from_utf8_lossy(good));
+                    let good = error.valid_up_to();
+                    self.text
+                        .push_str(&String::from_utf8_lossy(&self.held[..good]));
                     let Some(bad) = error.error_len() else {
-                        self.held = rest.to_vec();
-                        return text;
+                        self.held.drain(..good);
+                        return &self.text;
                     };
-                    text.push(char::REPLACEMENT_CHARACTER);
-                    self.held = rest[bad..].to_vec();
+                    self.text.push(char::REPLACEMENT_CHARACTER);
+                    self.held.drain(..good + bad);
                 }
             }
         }

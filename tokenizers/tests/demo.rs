@@ -78,7 +78,7 @@ fn a_stream_never_shows_half_a_character() {
         for id in &ids {
             let piece = stream.push(*id);
             assert!(!piece.contains(char::REPLACEMENT_CHARACTER));
-            shown.push_str(&piece);
+            shown.push_str(piece);
         }
         assert_eq!(shown + &stream.finish(), text);
 
