@@ -203,7 +203,7 @@ impl ParityReceipt {
     ) -> Self {
         Self {
             version: SCHEMA_VERSION,
-            timestamp: humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string(),
+            timestamp: timestamp(),
             model: model.into(),
             backend: backend.into(),
             prompt: prompt.into(),
@@ -342,6 +342,11 @@ fn entry(pos: usize, found: &Comparison) -> PositionMetrics {
         passed: Some(found.verdict.rows[pos]),
         own_mse: own.reduce(f64::max),
     }
+}
+
+/// Now, in RFC 3339, as receipts have it.
+pub fn timestamp() -> String {
+    humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string()
 }
 
 /// Writes JSON beside `path` and renames it into place.

@@ -320,7 +320,7 @@ impl SuiteReceipt {
         };
         Self {
             schema_version: SCHEMA_VERSION.to_owned(),
-            timestamp: humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string(),
+            timestamp: crate::receipt::timestamp(),
             model_sha256,
             bitnet_commit,
             test_suite: "full".to_owned(),

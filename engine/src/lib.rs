@@ -9,6 +9,7 @@ pub mod config;
 pub mod device;
 mod error;
 mod generate;
+pub mod measure;
 mod model;
 pub mod plan;
 pub mod sample;

@@ -122,6 +122,11 @@ impl Model {
         &self.plan
     }
 
+    /// Most tokens of a prompt in one forward pass.
+    pub fn batch(&self) -> usize {
+        self.batch
+    }
+
     /// The device it is on.
     pub fn backend(&mut self) -> &mut dyn Backend {
         &mut *self.backend

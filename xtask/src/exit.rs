@@ -38,6 +38,8 @@ pub enum Exit {
     HashMismatch = 13,
     /// Connections, timeouts, 404.
     Network = 14,
+    /// There is no baseline that a measurement could be compared with.
+    NoBaseline = 15,
     /// Ctrl-C.
     Interrupted = 130,
 }
@@ -88,6 +90,11 @@ impl Exit {
             Self::Network,
             "Network error",
             "Connection issues, 404, timeouts",
+        ),
+        (
+            Self::NoBaseline,
+            "No baseline",
+            "Nothing was measured yet on this CPU model, with this device and model",
         ),
         (Self::Interrupted, "Interrupted", "Ctrl-C during operation"),
     ];

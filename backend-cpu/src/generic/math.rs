@@ -47,6 +47,14 @@ pub(crate) fn norm<L: Lanes>(l: L, x: &[f32], gain: &[f32], eps: f32, out: &mut 
     }
 }
 
+/// `x / (1 + e^-x) * up`. Not a closure: those are compiled without the instruction set's features unless the compiler
+/// happens to inline them.
+#[inline(always)]
+fn silu<L: Lanes>(l: L, x: L::F, up: L::F) -> L::F {
+    let e = exp(l, l.sub(l.splat(0.0), x));
+    l.mul(l.div(x, l.add(l.splat(1.0), e)), up)
+}
+
 /// `out = activation(gate) * up`.
 #[inline(always)]
 pub(crate) fn gate<L: Lanes>(
@@ -58,16 +66,13 @@ pub(crate) fn gate<L: Lanes>(
 ) {
     match activation {
         Activation::Silu => {
-            let one = l.splat(1.0);
-            let silu =
-                |x: L::F, up: L::F| l.mul(l.div(x, l.add(one, exp(l, l.sub(l.splat(0.0), x)))), up);
             let (gates, gate_tail) = gate.as_chunks::<LANES>();
             let (ups, up_tail) = up.as_chunks::<LANES>();
             let (outs, out_tail) = out.as_chunks_mut::<LANES>();
             for ((gate, up), out) in gates.iter().zip(ups).zip(outs) {
-                l.store(silu(l.load(gate), l.load(up)), out);
+                l.store(silu(l, l.load(gate), l.load(up)), out);
             }
-            let tail = silu(l.load_tail(gate_tail, 0.0), l.load_tail(up_tail, 0.0));
+            let tail = silu(l, l.load_tail(gate_tail, 0.0), l.load_tail(up_tail, 0.0));
             out_tail.copy_from_slice(&l.to_array(tail)[..out_tail.len()]);
         }
         Activation::Relu2 => {

@@ -7,27 +7,29 @@ use super::{AHEAD, prefetch};
 use crate::screens::{Block, Planes, Screens};
 
 impl<const VNNI: bool> Avx2<VNNI> {
+    /// Codes of the four lowest bits of each byte and the two above them.
+    #[inline(always)]
+    fn code(self, low: __m256i, high: __m256i) -> __m256i {
+        // SAFETY: `self` proves AVX2.
+        unsafe {
+            let low = _mm256_and_si256(low, _mm256_set1_epi8(15));
+            _mm256_or_si256(low, _mm256_and_si256(high, _mm256_set1_epi8(0x30)))
+        }
+    }
+
     /// Half of the codes of a block: of each run, those of bytes `32 * half ..`.
     #[inline(always)]
     fn six_bits(self, block: &Block, half: usize) -> [__m256i; 4] {
         // SAFETY: `self` proves AVX2; the loads lie within the arrays.
         unsafe {
-            let load = |bytes: &[u8], at: usize| {
-                _mm256_loadu_si256(bytes.as_ptr().add(at + half * 32).cast())
-            };
-            let (first, second) = (load(&block.low, 0), load(&block.low, 64));
-            let high = load(&block.high, 0);
-            let code = |low: __m256i, high: __m256i| {
-                _mm256_or_si256(
-                    _mm256_and_si256(low, _mm256_set1_epi8(15)),
-                    _mm256_and_si256(high, _mm256_set1_epi8(0x30)),
-                )
-            };
+            let first = _mm256_loadu_si256(block.low.as_ptr().add(half * 32).cast());
+            let second = _mm256_loadu_si256(block.low.as_ptr().add(64 + half * 32).cast());
+            let high = _mm256_loadu_si256(block.high.as_ptr().add(half * 32).cast());
             [
-                code(first, _mm256_slli_epi16::<4>(high)),
-                code(_mm256_srli_epi16::<4>(first), _mm256_slli_epi16::<2>(high)),
-                code(second, high),
-                code(_mm256_srli_epi16::<4>(second), _mm256_srli_epi16::<2>(high)),
+                self.code(first, _mm256_slli_epi16::<4>(high)),
+                self.code(_mm256_srli_epi16::<4>(first), _mm256_slli_epi16::<2>(high)),
+                self.code(second, high),
+                self.code(_mm256_srli_epi16::<4>(second), _mm256_srli_epi16::<2>(high)),
             ]
         }
     }
@@ -74,12 +76,13 @@ impl<const VNNI: bool> Screens for Avx2<VNNI> {
                         let [a, b, c, d] = self.six_bits(block, half);
                         for (sums, token) in sums.iter_mut().zip(tokens) {
                             for (plane, sum) in sums.iter_mut().enumerate() {
-                                let q = |run: usize| {
-                                    let q = token[i].0[run][plane].as_ptr();
-                                    _mm256_loadu_si256(q.add(half * 32).cast())
-                                };
-                                *sum = self.add_six_bits(*sum, [a, b], [q(0), q(1)]);
-                                *sum = self.add_six_bits(*sum, [c, d], [q(2), q(3)]);
+                                let mut q = [_mm256_setzero_si256(); 4];
+                                for (q, planes) in q.iter_mut().zip(&token[i].0) {
+                                    let at = planes[plane].as_ptr().add(half * 32);
+                                    *q = _mm256_loadu_si256(at.cast());
+                                }
+                                *sum = self.add_six_bits(*sum, [a, b], [q[0], q[1]]);
+                                *sum = self.add_six_bits(*sum, [c, d], [q[2], q[3]]);
                             }
                         }
                     }

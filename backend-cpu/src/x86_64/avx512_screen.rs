@@ -7,6 +7,17 @@ use super::{AHEAD, prefetch};
 use crate::screens::{Block, Planes, Screens};
 
 impl<const VBMI: bool> Avx512<VBMI> {
+    /// Codes of the four lowest bits of each byte and the two above them.
+    #[inline(always)]
+    fn code(self, low: __m512i, high: __m512i) -> __m512i {
+        // SAFETY: `self` proves AVX-512.
+        unsafe {
+            let high = _mm512_and_si512(high, _mm512_set1_epi8(0x30));
+            // (low & 15) | high
+            _mm512_ternarylogic_epi32::<0xf8>(high, low, _mm512_set1_epi8(15))
+        }
+    }
+
     /// The codes of a block, a run to a register.
     #[inline(always)]
     fn six_bits(self, block: &Block) -> [__m512i; 4] {
@@ -18,16 +29,11 @@ impl<const VBMI: bool> Avx512<VBMI> {
                 _mm512_loadu_si512(second.cast()),
             );
             let high = _mm512_loadu_si512(block.high.as_ptr().cast());
-            let code = |low: __m512i, high: __m512i| {
-                let high = _mm512_and_si512(high, _mm512_set1_epi8(0x30));
-                // (low & 15) | high
-                _mm512_ternarylogic_epi32::<0xf8>(high, low, _mm512_set1_epi8(15))
-            };
             [
-                code(first, _mm512_slli_epi16::<4>(high)),
-                code(_mm512_srli_epi16::<4>(first), _mm512_slli_epi16::<2>(high)),
-                code(second, high),
-                code(_mm512_srli_epi16::<4>(second), _mm512_srli_epi16::<2>(high)),
+                self.code(first, _mm512_slli_epi16::<4>(high)),
+                self.code(_mm512_srli_epi16::<4>(first), _mm512_slli_epi16::<2>(high)),
+                self.code(second, high),
+                self.code(_mm512_srli_epi16::<4>(second), _mm512_srli_epi16::<2>(high)),
             ]
         }
     }

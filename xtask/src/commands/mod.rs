@@ -1,12 +1,14 @@
 //! One file per subcommand. Each has an `Args` (its flags, documented for `--help`) and a `run` that does the work by
 //! calling the library; `Ok(code)` is the exit code, an `Err` is printed and mapped by [`Exit::of`](crate::Exit::of).
 
+mod baseline_args;
 pub mod clean_cache;
 pub mod crossval;
 pub mod docs;
 pub mod download_model;
 pub mod fetch_cpp;
 pub mod fetch_models;
+pub mod gen_baselines;
 pub mod gen_fixtures;
 mod lane_args;
 mod parity_args;
@@ -16,10 +18,12 @@ pub mod setup_cpp_auto;
 pub mod shaders;
 pub mod tokenizer;
 mod transfer_args;
+pub mod verify_baselines;
 pub mod verify_receipt;
 
 use std::process::ExitCode;
 
+pub use baseline_args::BaselineArgs;
 pub use lane_args::{LaneArgs, RepairArgs};
 pub use parity_args::ParityArgs;
 pub use transfer_args::TransferArgs;
@@ -49,6 +53,10 @@ pub enum Command {
     VerifyReceipt(verify_receipt::Args),
     /// Write a synthetic model with random ternary weights
     GenFixtures(gen_fixtures::Args),
+    /// Measure how fast the CPU kernels are here, and write it down
+    GenBaselines(gen_baselines::Args),
+    /// Check that the CPU kernels are as fast here as they were
+    VerifyBaselines(verify_baselines::Args),
     /// Write the generated GPU kernels, or check that the committed ones are in step with their sources
     Shaders(shaders::Args),
     /// Remove build output, caches and models, after asking
@@ -75,6 +83,8 @@ impl Command {
             Self::FullCrossval(args) => crossval::run_full(&args),
             Self::VerifyReceipt(args) => verify_receipt::run(&args),
             Self::GenFixtures(args) => gen_fixtures::run(&args),
+            Self::GenBaselines(args) => gen_baselines::run(&args),
+            Self::VerifyBaselines(args) => verify_baselines::run(&args),
             Self::Shaders(args) => shaders::run(&args),
             Self::CleanCache(args) => clean_cache::run(&args),
             Self::Docs(args) => docs::run(&args),

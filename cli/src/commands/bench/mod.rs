@@ -1,14 +1,15 @@
 //! `bitnet bench`: speed and memory of a model on this machine, beside what the machine can do.
 
-mod machine;
+mod memory;
 mod report;
 
 use std::io::{self, Write};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use bitnet_engine::kernels::{Cost, Profile, Screening, Work};
-use bitnet_engine::{Model, Output, Want};
+use bitnet_engine::kernels::{Cost, Screening, Work};
+use bitnet_engine::measure::{self, Sample, Workload};
+use bitnet_engine::{Output, Want};
 
 use crate::source::ModelArgs;
 use report::{Phase, Report};
@@ -40,38 +41,6 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// Token ids without meaning that a random number generator of one line gives.
-fn tokens(count: usize, vocabulary: usize) -> Vec<u32> {
-    (0..count as u64)
-        .map(|i| ((i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33) % vocabulary as u64) as u32)
-        .collect()
-}
-
-fn median(mut times: Vec<Duration>) -> Option<Duration> {
-    times.sort_unstable();
-    times.get(times.len() / 2).copied()
-}
-
-/// What `passes` passes of `tokens` tokens of each of `sequences` sequences cost, one after another from `depth` on.
-/// Logits of the last token of each sequence are wanted in every `selecting`th pass.
-fn work(sequences: usize, depth: usize, passes: &[usize], selecting: usize) -> Work {
-    let mut work = Work {
-        passes: passes.len() as u64,
-        selecting: selecting as u64,
-        selected: (selecting * sequences) as u64,
-        ..Work::default()
-    };
-    let mut position = depth as u64;
-    for tokens in passes {
-        let tokens = *tokens as u64;
-        work.tokens += tokens * sequences as u64;
-        work.cached += (position + tokens) * sequences as u64;
-        work.seen += (tokens * position + tokens * (tokens + 1) / 2) * sequences as u64;
-        position += tokens;
-    }
-    work
-}
-
 /// The cost of decoding, with what was read of the head in place of all of it.
 fn screened(mut cost: Cost, work: &Work, screening: Option<Screening>) -> Cost {
     if let Some(screening) = screening.filter(|screening| screening.tokens > 0) {
@@ -93,113 +62,54 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     let mut model = opened.load(&args.model)?;
     let load = start.elapsed();
     let config = model.config().clone();
-    let capacity = args.depth + args.prompt_tokens.max(args.gen_tokens).max(1);
-    if capacity > config.context {
-        bail!(
-            "{capacity} positions are needed, the model's context is {}; lower --depth or the token counts",
-            config.context
-        );
-    }
-    let mut out = Output::default();
-
-    let mut session = model.session(capacity)?;
-    model.feed(
-        &mut session,
-        &tokens(1, config.vocabulary),
-        Want::Top(1),
-        &mut out,
-    )?;
-    let first_token = start.elapsed();
-
-    session.truncate(0);
-    let depth = tokens(args.depth, config.vocabulary);
-    if !depth.is_empty() {
-        model.feed(&mut session, &depth, Want::Nothing, &mut out)?;
-    }
-    let prompt = tokens(args.prompt_tokens, config.vocabulary);
-    profile(&mut model, args.profile)?;
-    model.backend().recorder().clear();
-    let mut prefills = Vec::new();
-    if !prompt.is_empty() {
-        for _ in 0..args.repetitions {
-            session.truncate(args.depth);
-            let start = Instant::now();
-            model.feed(&mut session, &prompt, Want::Top(1), &mut out)?;
-            prefills.push(start.elapsed());
-        }
-    }
-    model.end(session);
-    let prefill_profile = model.backend().profile().cloned();
-
-    let mut decodes = Vec::new();
-    if args.gen_tokens > 0 {
-        let mut sessions = Vec::new();
-        for _ in 0..args.sequences {
-            let mut session = model.session(capacity)?;
-            if !depth.is_empty() {
-                model.feed(&mut session, &depth, Want::Nothing, &mut out)?;
-            }
-            sessions.push(session);
-        }
-        profile(&mut model, args.profile)?;
-        for _ in 0..args.repetitions {
-            for session in &mut sessions {
-                session.truncate(args.depth);
-            }
-            let mut next = tokens(args.sequences, config.vocabulary);
-            let start = Instant::now();
-            for _ in 0..args.gen_tokens {
-                model.step(&mut sessions, &next, Want::Top(1), &mut out)?;
-                for (token, best) in next.iter_mut().zip(&out.top) {
-                    *token = best.id;
-                }
-            }
-            decodes.push(start.elapsed());
-        }
-    }
-
-    let decode_profile = model.backend().profile().cloned();
-    let screening = model.backend().screening();
-    let phase = |times: Vec<Duration>, tokens: usize, work: &Work, profile: Option<Profile>| {
-        let cost = screened(model.plan().program.cost(work), work, screening);
-        median(times).map(|time| Phase {
-            tokens,
-            time,
-            cost,
-            profile,
-        })
-    };
-    let batch = args.model.batch as usize;
-    let passes: Vec<usize> = prompt.chunks(batch).map(<[u32]>::len).collect();
-    let prefill = phase(
-        prefills,
-        args.prompt_tokens,
-        &work(1, args.depth, &passes, 1),
-        prefill_profile,
-    );
-    let steps = vec![1; args.gen_tokens];
-    let decode = phase(
-        decodes,
-        args.gen_tokens * args.sequences,
-        &work(args.sequences, args.depth, &steps, args.gen_tokens),
-        decode_profile,
-    );
-    let report = Report {
-        model: opened.name().to_owned(),
-        device: model.device(),
-        cpu: machine::cpu(),
+    let workload = Workload {
         prompt_tokens: args.prompt_tokens,
         gen_tokens: args.gen_tokens,
         depth: args.depth,
         sequences: args.sequences,
-        repetitions: args.repetitions,
+        repetitions: usize::from(args.repetitions),
+    };
+    if workload.positions() > config.context {
+        bail!(
+            "{} positions are needed, the model's context is {}; lower --depth or the token counts",
+            workload.positions(),
+            config.context
+        );
+    }
+    if args.profile && !model.backend().set_profiling(true) {
+        bail!(
+            "{} does not tell where its time goes; leave --profile out, or use --device cpu",
+            model.device()
+        );
+    }
+    let mut session = model.session(1)?;
+    let prompt = measure::tokens(1, config.vocabulary);
+    model.feed(&mut session, &prompt, Want::Top(1), &mut Output::default())?;
+    let first_token = start.elapsed();
+    model.end(session);
+
+    model.backend().recorder().clear();
+    let measured = measure::measure(&mut model, &workload, args.profile)?;
+    let screening = model.backend().screening();
+    let phase = |sample: Sample| {
+        let cost = model.plan().program.cost(&sample.work);
+        Phase {
+            cost: screened(cost, &sample.work, screening),
+            sample,
+        }
+    };
+    let report = Report {
+        model: opened.name().to_owned(),
+        device: model.device(),
+        cpu: measure::cpu_name(),
+        workload,
         load,
         first_token,
         // Before the machine is measured, which takes memory.
-        peak_memory: machine::peak_memory(),
+        peak_memory: memory::peak(),
         file_bytes: opened.gguf.file_len() as u64,
-        prefill,
-        decode,
+        prefill: measured.prefill.map(phase),
+        decode: measured.decode.map(phase),
         kernels: model.backend().recorder().counts().collect(),
         limits: model.backend().limits(),
         screening,
@@ -212,15 +122,4 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     }
     .context("standard output")?;
     Ok(0)
-}
-
-/// Starts a profile, if one is wanted.
-fn profile(model: &mut Model, wanted: bool) -> Result<()> {
-    if wanted && !model.backend().set_profiling(true) {
-        bail!(
-            "{} does not tell where its time goes; leave --profile out, or use --device cpu",
-            model.device()
-        );
-    }
-    Ok(())
 }

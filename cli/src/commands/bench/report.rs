@@ -3,31 +3,24 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use bitnet_engine::kernels::{Cost, Limits, Profile, Screening};
+use bitnet_engine::kernels::{Cost, Limits, Screening};
+use bitnet_engine::measure::{Sample, Workload};
 use serde_json::{Value, json};
 
 /// Prefill or decode.
 pub(super) struct Phase {
-    /// Tokens of one measurement.
-    pub(super) tokens: usize,
-    /// The median time of a measurement.
-    pub(super) time: Duration,
+    pub(super) sample: Sample,
     /// What a measurement read and multiplied at least.
     pub(super) cost: Cost,
-    pub(super) profile: Option<Profile>,
 }
 
 impl Phase {
     fn per_token(&self, amount: u64) -> f64 {
-        amount as f64 / self.tokens as f64
+        amount as f64 / self.sample.work.tokens as f64
     }
 
     fn per_second(&self, amount: f64) -> f64 {
-        amount / self.time.as_secs_f64()
-    }
-
-    fn tokens_per_second(&self) -> f64 {
-        self.per_second(self.tokens as f64)
+        amount / self.sample.median().as_secs_f64()
     }
 
     fn bandwidth(&self) -> f64 {
@@ -46,7 +39,7 @@ impl Phase {
             "multiply_adds_per_second": self.multiply_adds(),
             "share_of_read_bandwidth": limits.map(|limits| self.bandwidth() / limits.read_bandwidth),
             "share_of_int8_peak": limits.map(|limits| self.multiply_adds() / limits.multiply_adds),
-            "profile": self.profile.as_ref().map(|profile| {
+            "profile": self.sample.profile.as_ref().map(|profile| {
                 let steps = profile.steps().map(|(step, spent)| json!({
                     "step": step,
                     "seconds": spent.time.as_secs_f64(),
@@ -63,11 +56,7 @@ pub(super) struct Report {
     pub(super) model: String,
     pub(super) device: String,
     pub(super) cpu: Option<String>,
-    pub(super) prompt_tokens: usize,
-    pub(super) gen_tokens: usize,
-    pub(super) depth: usize,
-    pub(super) sequences: usize,
-    pub(super) repetitions: u16,
+    pub(super) workload: Workload,
     pub(super) load: Duration,
     pub(super) first_token: Duration,
     pub(super) peak_memory: Option<u64>,
@@ -82,17 +71,18 @@ pub(super) struct Report {
 impl Report {
     pub(super) fn json(&self) -> Value {
         let limits = self.limits.as_ref();
-        let speed = |phase: &Option<Phase>| phase.as_ref().map(Phase::tokens_per_second);
+        let speed =
+            |phase: &Option<Phase>| phase.as_ref().map(|phase| phase.sample.tokens_per_second());
         let detail = |phase: &Option<Phase>| phase.as_ref().map(|phase| phase.json(limits));
         json!({
             "model": self.model,
             "device": self.device,
             "cpu": self.cpu,
-            "prompt_tokens": self.prompt_tokens,
-            "gen_tokens": self.gen_tokens,
-            "depth": self.depth,
-            "sequences": self.sequences,
-            "repetitions": self.repetitions,
+            "prompt_tokens": self.workload.prompt_tokens,
+            "gen_tokens": self.workload.gen_tokens,
+            "depth": self.workload.depth,
+            "sequences": self.workload.sequences,
+            "repetitions": self.workload.repetitions,
             "load_seconds": self.load.as_secs_f64(),
             "first_token_seconds": self.first_token.as_secs_f64(),
             "prefill_tokens_per_second": speed(&self.prefill),
@@ -133,17 +123,23 @@ impl Report {
             "multiply-adds of bytes at most",
             self.limits.as_ref().map_or_else(unknown, peak),
         )?;
-        let prefill = format!("prefill {} at depth {}", self.prompt_tokens, self.depth);
+        let prefill = format!(
+            "prefill {} at depth {}",
+            self.workload.prompt_tokens, self.workload.depth
+        );
         let decode = format!(
             "decode {} x {} at depth {}",
-            self.sequences, self.gen_tokens, self.depth
+            self.workload.sequences, self.workload.gen_tokens, self.workload.depth
         );
         for (name, phase) in [(prefill, &self.prefill), (decode, &self.decode)] {
             let Some(phase) = phase else {
                 row(&name, "not measured".to_owned())?;
                 continue;
             };
-            row(&name, format!("{:.1} tokens/s", phase.tokens_per_second()))?;
+            row(
+                &name,
+                format!("{:.1} tokens/s", phase.sample.tokens_per_second()),
+            )?;
             let share = |reached: f64, limit: fn(&Limits) -> f64| {
                 self.limits.as_ref().map_or_else(String::new, |limits| {
                     format!(", {:.0} % of the most", reached / limit(limits) * 100.0)
@@ -167,7 +163,7 @@ impl Report {
                     share(phase.multiply_adds(), |limits| limits.multiply_adds)
                 ),
             )?;
-            let Some(profile) = &phase.profile else {
+            let Some(profile) = &phase.sample.profile else {
                 continue;
             };
             let mut steps: Vec<_> = profile.steps().collect();

@@ -1,0 +1,196 @@
+//! How fast a model is: prefill and decode of tokens without meaning, timed.
+
+use std::time::{Duration, Instant};
+
+use bitnet_kernels::{Output, Profile, Want, Work};
+
+use crate::error::Error;
+use crate::model::{Model, Session};
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Workload {
+    /// Tokens of the prompt; 0 leaves prefill out.
+    pub prompt_tokens: usize,
+    /// Tokens to decode; 0 leaves decode out.
+    pub gen_tokens: usize,
+    /// Tokens that stand in the context before anything is measured.
+    pub depth: usize,
+    /// Sequences decoded side by side, each with its own cache.
+    pub sequences: usize,
+    /// Measurements of each.
+    pub repetitions: usize,
+}
+
+impl Workload {
+    /// Positions that a sequence needs.
+    pub fn positions(&self) -> usize {
+        self.depth + self.prompt_tokens.max(self.gen_tokens).max(1)
+    }
+}
+
+/// The measurements of prefill or of decode.
+#[derive(Clone, Debug)]
+pub struct Sample {
+    /// Each of the repetitions.
+    pub times: Vec<Duration>,
+    /// What one of them did.
+    pub work: Work,
+    /// Where the time of all of them went, if that was asked for.
+    pub profile: Option<Profile>,
+}
+
+impl Sample {
+    /// The median of the times.
+    pub fn median(&self) -> Duration {
+        let mut times = self.times.clone();
+        times.sort_unstable();
+        times.get(times.len() / 2).copied().unwrap_or_default()
+    }
+
+    /// Tokens per second, by the median.
+    pub fn tokens_per_second(&self) -> f64 {
+        self.work.tokens as f64 / self.median().as_secs_f64()
+    }
+}
+
+/// What [`measure`] found.
+#[derive(Clone, Debug)]
+pub struct Measured {
+    /// The prompt, read in batches, and its best next token.
+    pub prefill: Option<Sample>,
+    /// Tokens one after another, each the best of the step before.
+    pub decode: Option<Sample>,
+}
+
+/// Token ids without meaning, from a random number generator of one line.
+pub fn tokens(count: usize, vocabulary: usize) -> Vec<u32> {
+    (0..count as u64)
+        .map(|i| ((i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33) % vocabulary as u64) as u32)
+        .collect()
+}
+
+/// Measures prefill and then decode. With `profile`, notes where the time goes, on a device that tells.
+pub fn measure(model: &mut Model, workload: &Workload, profile: bool) -> Result<Measured, Error> {
+    Ok(Measured {
+        prefill: (workload.prompt_tokens > 0)
+            .then(|| prefill(model, workload, profile))
+            .transpose()?,
+        decode: (workload.gen_tokens > 0)
+            .then(|| decode(model, workload, profile))
+            .transpose()?,
+    })
+}
+
+fn prefill(model: &mut Model, workload: &Workload, profile: bool) -> Result<Sample, Error> {
+    let mut out = Output::default();
+    let mut session = at_depth(model, workload)?;
+    let prompt = tokens(workload.prompt_tokens, model.config().vocabulary);
+    model.backend().set_profiling(profile);
+    let mut times = Vec::new();
+    for _ in 0..workload.repetitions {
+        session.truncate(workload.depth);
+        let start = Instant::now();
+        model.feed(&mut session, &prompt, Want::Top(1), &mut out)?;
+        times.push(start.elapsed());
+    }
+    model.end(session);
+    let passes: Vec<usize> = prompt.chunks(model.batch()).map(<[u32]>::len).collect();
+    Ok(Sample {
+        times,
+        work: work(1, workload.depth, &passes, 1),
+        profile: model.backend().profile().cloned(),
+    })
+}
+
+fn decode(model: &mut Model, workload: &Workload, profile: bool) -> Result<Sample, Error> {
+    let mut out = Output::default();
+    let sequences = 0..workload.sequences;
+    let mut sessions = sequences
+        .map(|_| at_depth(model, workload))
+        .collect::<Result<Vec<Session>, Error>>()?;
+    model.backend().set_profiling(profile);
+    let mut times = Vec::new();
+    for _ in 0..workload.repetitions {
+        for session in &mut sessions {
+            session.truncate(workload.depth);
+        }
+        let mut next = tokens(workload.sequences, model.config().vocabulary);
+        let start = Instant::now();
+        for _ in 0..workload.gen_tokens {
+            model.step(&mut sessions, &next, Want::Top(1), &mut out)?;
+            for (token, best) in next.iter_mut().zip(&out.top) {
+                *token = best.id;
+            }
+        }
+        times.push(start.elapsed());
+    }
+    for session in sessions {
+        model.end(session);
+    }
+    let steps = vec![1; workload.gen_tokens];
+    Ok(Sample {
+        times,
+        work: work(
+            workload.sequences,
+            workload.depth,
+            &steps,
+            workload.gen_tokens,
+        ),
+        profile: model.backend().profile().cloned(),
+    })
+}
+
+/// A sequence that has read as many tokens as the workload's depth.
+fn at_depth(model: &mut Model, workload: &Workload) -> Result<Session, Error> {
+    let mut session = model.session(workload.positions())?;
+    let depth = tokens(workload.depth, model.config().vocabulary);
+    if !depth.is_empty() {
+        model.feed(&mut session, &depth, Want::Nothing, &mut Output::default())?;
+    }
+    Ok(session)
+}
+
+/// Passes of so many tokens of each of `sequences` sequences, one after another from `depth` on. Logits of the last token
+/// of each sequence are wanted in `selecting` of them.
+fn work(sequences: usize, depth: usize, passes: &[usize], selecting: usize) -> Work {
+    let mut work = Work {
+        passes: passes.len() as u64,
+        selecting: selecting as u64,
+        selected: (selecting * sequences) as u64,
+        ..Work::default()
+    };
+    let mut position = depth as u64;
+    for tokens in passes {
+        let tokens = *tokens as u64;
+        work.tokens += tokens * sequences as u64;
+        work.cached += (position + tokens) * sequences as u64;
+        work.seen += (tokens * position + tokens * (tokens + 1) / 2) * sequences as u64;
+        position += tokens;
+    }
+    work
+}
+
+/// The CPU's name, where the system tells.
+pub fn cpu_name() -> Option<String> {
+    let info = std::fs::read_to_string("/proc/cpuinfo").ok()?;
+    let line = info
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"))?;
+    Some(line.trim_start_matches(['\t', ' ', ':']).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_is_counted_pass_by_pass() {
+        // Two sequences at depth 10: a pass of 3 tokens and one of 1.
+        let work = work(2, 10, &[3, 1], 1);
+        assert_eq!((work.passes, work.tokens), (2, 8));
+        assert_eq!((work.selecting, work.selected), (1, 2));
+        assert_eq!(work.cached, 2 * (13 + 14));
+        assert_eq!(work.seen, 2 * (11 + 12 + 13 + 14));
+    }
+}

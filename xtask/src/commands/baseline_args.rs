@@ -1,0 +1,168 @@
+//! What `gen-baselines` and `verify-baselines` measure, and where baselines lie.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use bitnet_crossval::baseline::{Baseline, Key};
+use bitnet_crossval::{digest, receipt};
+use bitnet_engine::gguf::Gguf;
+use bitnet_engine::measure::{self, Workload};
+use bitnet_engine::{Device, LoadOptions, Model};
+use bitnet_fixtures::{Arch, Recipe, Shape};
+use bitnet_kernels::Format;
+
+use crate::UsageError;
+
+/// Flags that both have.
+#[derive(Debug, clap::Args)]
+pub struct BaselineArgs {
+    /// The model; without it a synthetic one of about 100 MB, the same everywhere, is written to target/fixtures
+    #[arg(long, value_name = "FILE")]
+    pub model: Option<PathBuf>,
+
+    /// CPU threads; all cores when absent
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+
+    /// Tokens of the prompt
+    #[arg(long, default_value_t = 256, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub prompt_tokens: u16,
+
+    /// Tokens to decode
+    #[arg(long, default_value_t = 64, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub gen_tokens: u16,
+
+    /// Measurements of each, of which the median counts
+    #[arg(long, default_value_t = 9, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub repetitions: u16,
+
+    /// Where baselines lie: files named `<YYYYMMDD>-cpu.json`
+    #[arg(long, value_name = "FOLDER", default_value = "docs/baselines")]
+    pub baselines: PathBuf,
+}
+
+impl BaselineArgs {
+    /// Runs the model and measures it.
+    ///
+    /// # Errors
+    /// The model cannot be read, run, or does not hold so many tokens.
+    pub fn measure(&self) -> anyhow::Result<Baseline> {
+        let path = match &self.model {
+            Some(path) => path.clone(),
+            None => fixture()?,
+        };
+        let model_sha256 =
+            digest::of_file(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let gguf = Gguf::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
+        let options = LoadOptions {
+            device: Device::Cpu,
+            threads: self.threads,
+            ..LoadOptions::default()
+        };
+        let mut model = Model::load(Arc::new(gguf), &options)
+            .with_context(|| format!("cannot run {}", path.display()))?;
+        let workload = Workload {
+            prompt_tokens: usize::from(self.prompt_tokens),
+            gen_tokens: usize::from(self.gen_tokens),
+            depth: 0,
+            sequences: 1,
+            repetitions: usize::from(self.repetitions),
+        };
+        let context = model.config().context;
+        if workload.positions() > context {
+            let need = workload.positions();
+            return Err(UsageError(format!(
+                "{need} positions are needed, the model's context is {context}; lower --prompt-tokens or --gen-tokens"
+            ))
+            .into());
+        }
+        // Once before it counts: memory is touched, the screen of the head is made.
+        measure::measure(
+            &mut model,
+            &Workload {
+                repetitions: 1,
+                ..workload
+            },
+            false,
+        )?;
+        model.backend().recorder().clear();
+        let measured = measure::measure(&mut model, &workload, false)?;
+        let speed = |sample: Option<measure::Sample>| {
+            sample.map_or(0.0, |sample| sample.tokens_per_second())
+        };
+        let decode = speed(measured.decode);
+        Ok(Baseline {
+            timestamp: receipt::timestamp(),
+            key: Key {
+                cpu: measure::cpu_name().unwrap_or_else(|| "unknown".to_owned()),
+                device: model.device(),
+                model_sha256,
+                prompt_tokens: workload.prompt_tokens,
+                gen_tokens: workload.gen_tokens,
+            },
+            model: path
+                .file_name()
+                .map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
+            compute_path: "real".to_owned(),
+            repetitions: workload.repetitions,
+            prefill_tps: speed(measured.prefill),
+            cpu_tps: decode,
+            cpu_latency_ms: 1e3 / decode,
+            cpu_kernels: model
+                .backend()
+                .recorder()
+                .counts()
+                .map(|(kernel, _)| kernel.to_owned())
+                .collect(),
+        })
+    }
+
+    /// Files of baselines, the newest first.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn files(&self) -> anyhow::Result<Vec<PathBuf>> {
+        let folder = &self.baselines;
+        if !folder.exists() {
+            return Ok(Vec::new());
+        }
+        let entries = std::fs::read_dir(folder)
+            .with_context(|| format!("cannot read {}", folder.display()))?;
+        let mut files: Vec<PathBuf> = entries
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|path| is_baselines(path))
+            .collect();
+        files.sort();
+        files.reverse();
+        Ok(files)
+    }
+
+    /// The file of today.
+    pub fn today(&self) -> PathBuf {
+        let date: String = receipt::timestamp()
+            .chars()
+            .take(10)
+            .filter(|c| *c != '-')
+            .collect();
+        self.baselines.join(format!("{date}-cpu.json"))
+    }
+}
+
+/// Whether a file's name is `<YYYYMMDD>-cpu.json`.
+fn is_baselines(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.strip_suffix("-cpu.json")
+        .is_some_and(|date| date.len() == 8 && date.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// The synthetic model, written anew each time so that it is what this version makes.
+fn fixture() -> anyhow::Result<PathBuf> {
+    let path = Path::new("target/fixtures/baseline.gguf");
+    let failed = || format!("cannot write {}", path.display());
+    std::fs::create_dir_all("target/fixtures").with_context(failed)?;
+    let recipe = Recipe::new(Arch::BitnetB158, Shape::MEDIUM, Format::I2S);
+    let bytes = recipe.to_bytes().with_context(failed)?;
+    std::fs::write(path, bytes).with_context(failed)?;
+    Ok(path.to_owned())
+}

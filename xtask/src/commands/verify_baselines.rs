@@ -1,0 +1,101 @@
+//! `xtask verify-baselines`: are the CPU kernels as fast here as they were?
+
+use std::process::ExitCode;
+
+use bitnet_crossval::baseline::{Baseline, Baselines};
+
+use super::BaselineArgs;
+use crate::Exit;
+
+/// Flags of `xtask verify-baselines`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Compares with the newest baseline of this CPU model, device, model and workload. A loss is measured once more before it \
+counts. Exits with 1 for a loss, and with 15 when there is no such baseline.")]
+pub struct Args {
+    #[command(flatten)]
+    baseline: BaselineArgs,
+
+    /// The loss in percent that fails
+    #[arg(long, default_value_t = 10.0, value_name = "PERCENT")]
+    tolerance: f64,
+}
+
+/// Measure, compare, tell.
+///
+/// # Errors
+/// The model does not run, or a file of baselines is none.
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let files = args.baseline.files()?;
+    let mut known = Vec::new();
+    for path in files {
+        let file = Baselines::read(&path)?;
+        known.push((path, file));
+    }
+    let mut now = args.baseline.measure()?;
+    let found = known
+        .iter()
+        .find_map(|(path, file)| Some((path, file.find(&now.key)?)));
+    let Some((path, before)) = found else {
+        println!(
+            "There is no baseline for {}, {}, with {} ({} and {} tokens) in {}.",
+            now.key.cpu,
+            now.key.device,
+            now.model,
+            now.key.prompt_tokens,
+            now.key.gen_tokens,
+            args.baseline.baselines.display()
+        );
+        println!("Make one on a quiet machine with: cargo xtask gen-baselines");
+        return Ok(Exit::NoBaseline.into());
+    };
+    println!(
+        "{}, {}, beside {} of {}",
+        now.key.cpu,
+        now.key.device,
+        path.display(),
+        before.timestamp
+    );
+    if !lost(before, &now, args.tolerance) {
+        tell(before, &now);
+        return Ok(Exit::Success.into());
+    }
+    println!("a loss; measured once more:");
+    let again = args.baseline.measure()?;
+    now.prefill_tps = now.prefill_tps.max(again.prefill_tps);
+    now.cpu_tps = now.cpu_tps.max(again.cpu_tps);
+    tell(before, &now);
+    let gone: Vec<&str> = before
+        .cpu_kernels
+        .iter()
+        .filter(|kernel| !now.cpu_kernels.contains(kernel))
+        .map(String::as_str)
+        .collect();
+    if !gone.is_empty() {
+        println!("  kernels that no longer ran: {}", gone.join(", "));
+    }
+    if lost(before, &now, args.tolerance) {
+        println!("  LOST more than {} %", args.tolerance);
+        return Ok(Exit::Failure.into());
+    }
+    Ok(Exit::Success.into())
+}
+
+fn lost(before: &Baseline, now: &Baseline, tolerance: f64) -> bool {
+    let changes = before.changes(now);
+    changes
+        .iter()
+        .any(|change| change.ratio() * 100.0 < -tolerance)
+}
+
+fn tell(before: &Baseline, now: &Baseline) {
+    for change in before.changes(now) {
+        println!(
+            "  {:8} {:8.1} tokens/s, was {:8.1}: {:+.1} %",
+            change.phase,
+            change.now,
+            change.before,
+            change.ratio() * 100.0
+        );
+    }
+}
