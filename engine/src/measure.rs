@@ -48,6 +48,11 @@ impl Sample {
         times.get(times.len() / 2).copied().unwrap_or_default()
     }
 
+    /// Takes in the times of another sample of the same work.
+    pub fn extend(&mut self, more: Sample) {
+        self.times.extend(more.times);
+    }
+
     /// Tokens per second, by the median.
     pub fn tokens_per_second(&self) -> f64 {
         self.work.tokens as f64 / self.median().as_secs_f64()
@@ -171,13 +176,38 @@ fn work(sequences: usize, depth: usize, passes: &[usize], selecting: usize) -> W
     work
 }
 
-/// The CPU's name, where the system tells.
+/// The CPU's model, where the system tells: its name, and the numbers behind it, for a virtual machine may give no more of
+/// a name than its maker's.
 pub fn cpu_name() -> Option<String> {
-    let info = std::fs::read_to_string("/proc/cpuinfo").ok()?;
-    let line = info
-        .lines()
-        .find_map(|line| line.strip_prefix("model name"))?;
-    Some(line.trim_start_matches(['\t', ' ', ':']).to_owned())
+    name_in(&std::fs::read_to_string("/proc/cpuinfo").ok()?)
+}
+
+fn name_in(cpuinfo: &str) -> Option<String> {
+    let field = |wanted: &str| {
+        cpuinfo.lines().find_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            let value = value.trim();
+            (name.trim() == wanted && !value.is_empty()).then_some(value)
+        })
+    };
+    let numbers: Vec<String> = [
+        ("cpu family", "family"),
+        ("model", "model"),
+        ("stepping", "stepping"),
+        ("CPU implementer", "implementer"),
+        ("CPU variant", "variant"),
+        ("CPU part", "part"),
+        ("CPU revision", "revision"),
+    ]
+    .into_iter()
+    .filter_map(|(name, short)| Some(format!("{short} {}", field(name)?)))
+    .collect();
+    let numbers = numbers.join(", ");
+    match field("model name") {
+        Some(name) if numbers.is_empty() => Some(name.to_owned()),
+        Some(name) => Some(format!("{name} ({numbers})")),
+        None => (!numbers.is_empty()).then_some(numbers),
+    }
 }
 
 #[cfg(test)]
@@ -192,5 +222,22 @@ mod tests {
         assert_eq!((work.selecting, work.selected), (1, 2));
         assert_eq!(work.cached, 2 * (13 + 14));
         assert_eq!(work.seen, 2 * (11 + 12 + 13 + 14));
+    }
+
+    #[test]
+    fn a_cpu_is_told_by_its_name_and_numbers() {
+        let x86 = "processor\t: 0\nvendor_id\t: AuthenticAMD\ncpu family\t: 26\nmodel\t\t: 2\nmodel name\t: AMD EPYC\n\
+                   stepping\t: 1\n\nprocessor\t: 1\nmodel\t\t: 3\n";
+        assert_eq!(
+            name_in(x86).as_deref(),
+            Some("AMD EPYC (family 26, model 2, stepping 1)")
+        );
+        // AArch64 kernels give no name.
+        let arm = "CPU implementer\t: 0x41\nCPU architecture: 8\nCPU variant\t: 0x1\nCPU part\t: 0xd40\nCPU revision\t: 1\n";
+        assert_eq!(
+            name_in(arm).as_deref(),
+            Some("implementer 0x41, variant 0x1, part 0xd40, revision 1")
+        );
+        assert_eq!(name_in("model name\t:\n"), None);
     }
 }

@@ -40,6 +40,8 @@ pub enum Exit {
     Network = 14,
     /// There is no baseline that a measurement could be compared with.
     NoBaseline = 15,
+    /// A measurement is slower than its baseline by more than the tolerance.
+    Slower = 16,
     /// Ctrl-C.
     Interrupted = 130,
 }
@@ -95,6 +97,11 @@ impl Exit {
             Self::NoBaseline,
             "No baseline",
             "Nothing was measured yet on this CPU model, with this device and model",
+        ),
+        (
+            Self::Slower,
+            "Slower",
+            "Prefill or decode lost more than the tolerance, twice in a row",
         ),
         (Self::Interrupted, "Interrupted", "Ctrl-C during operation"),
     ];

@@ -112,12 +112,49 @@ fn a_loss_fails_and_a_gain_does_not() {
         baseline["cpu_kernels"] = json!(["a_kernel_of_old"]);
     });
     let (code, text) = bench.run("verify-baselines", &[]);
-    assert_eq!(code, Some(1), "{text}");
+    assert_eq!(code, Some(16), "{text}");
     for part in ["once more", "a_kernel_of_old", "LOST more than 10 %"] {
         assert!(text.contains(part), "{part}: {text}");
     }
     let (code, text) = bench.run("verify-baselines", &["--tolerance", "100"]);
     assert_eq!(code, Some(0), "{text}");
+}
+
+#[test]
+fn a_loss_of_prefill_alone_fails_too() {
+    let bench = Bench::new();
+    bench.alter(|baseline| {
+        baseline["prefill_tps"] = json!(1e12);
+        baseline["cpu_tps"] = json!(1e-3);
+    });
+    let (code, text) = bench.run("verify-baselines", &[]);
+    assert_eq!(code, Some(16), "{text}");
+}
+
+#[test]
+fn the_newest_baseline_counts() {
+    let bench = Bench::new();
+    bench.alter(|baseline| {
+        baseline["prefill_tps"] = json!(1e-3);
+        baseline["cpu_tps"] = json!(1e-3);
+    });
+    let mut old = bench.json();
+    old["baselines"][0]["cpu_tps"] = json!(1e12);
+    let path = bench.folder.path().join("20200101-cpu.json");
+    std::fs::write(path, old.to_string()).expect("written");
+    let (code, text) = bench.run("verify-baselines", &[]);
+    assert_eq!(code, Some(0), "{text}");
+}
+
+#[test]
+fn a_tolerance_is_a_percentage() {
+    let bench = Bench::new();
+    for tolerance in ["nan", "inf", "-1", "101", "ten"] {
+        let tolerance = format!("--tolerance={tolerance}");
+        let (code, text) = bench.run("verify-baselines", &[&tolerance]);
+        assert_eq!(code, Some(2), "{text}");
+        assert!(text.contains("from 0 to 100"), "{text}");
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use bitnet_crossval::baseline::{Baseline, Key};
 use bitnet_crossval::{digest, receipt};
 use bitnet_engine::gguf::Gguf;
-use bitnet_engine::measure::{self, Workload};
+use bitnet_engine::measure::{self, Sample, Workload};
 use bitnet_engine::{Device, LoadOptions, Model};
 use bitnet_fixtures::{Arch, Recipe, Shape};
 use bitnet_kernels::Format;
@@ -42,12 +42,25 @@ pub struct BaselineArgs {
     pub baselines: PathBuf,
 }
 
+/// A model that is loaded, and what its measurements belong to.
+pub struct Subject {
+    /// The model's name, for people.
+    pub name: String,
+    /// What a baseline must have in common with it.
+    pub key: Key,
+    model: Model,
+    workload: Workload,
+}
+
 impl BaselineArgs {
-    /// Runs the model and measures it.
+    /// Loads the model. Nothing is measured yet.
     ///
     /// # Errors
-    /// The model cannot be read, run, or does not hold so many tokens.
-    pub fn measure(&self) -> anyhow::Result<Baseline> {
+    /// The system does not tell its CPU; the model cannot be read or run, or does not hold so many tokens.
+    pub fn subject(&self) -> anyhow::Result<Subject> {
+        let cpu = measure::cpu_name().context(
+            "this system does not tell the model of its CPU (tried /proc/cpuinfo), and a baseline belongs to one",
+        )?;
         let path = match &self.model {
             Some(path) => path.clone(),
             None => fixture()?,
@@ -60,7 +73,7 @@ impl BaselineArgs {
             threads: self.threads,
             ..LoadOptions::default()
         };
-        let mut model = Model::load(Arc::new(gguf), &options)
+        let model = Model::load(Arc::new(gguf), &options)
             .with_context(|| format!("cannot run {}", path.display()))?;
         let workload = Workload {
             prompt_tokens: usize::from(self.prompt_tokens),
@@ -77,44 +90,18 @@ impl BaselineArgs {
             ))
             .into());
         }
-        // Once before it counts: memory is touched, the screen of the head is made.
-        measure::measure(
-            &mut model,
-            &Workload {
-                repetitions: 1,
-                ..workload
-            },
-            false,
-        )?;
-        model.backend().recorder().clear();
-        let measured = measure::measure(&mut model, &workload, false)?;
-        let speed = |sample: Option<measure::Sample>| {
-            sample.map_or(0.0, |sample| sample.tokens_per_second())
-        };
-        let decode = speed(measured.decode);
-        Ok(Baseline {
-            timestamp: receipt::timestamp(),
+        let name = path.file_name().unwrap_or_default();
+        Ok(Subject {
+            name: name.to_string_lossy().into_owned(),
             key: Key {
-                cpu: measure::cpu_name().unwrap_or_else(|| "unknown".to_owned()),
+                cpu,
                 device: model.device(),
                 model_sha256,
                 prompt_tokens: workload.prompt_tokens,
                 gen_tokens: workload.gen_tokens,
             },
-            model: path
-                .file_name()
-                .map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
-            compute_path: "real".to_owned(),
-            repetitions: workload.repetitions,
-            prefill_tps: speed(measured.prefill),
-            cpu_tps: decode,
-            cpu_latency_ms: 1e3 / decode,
-            cpu_kernels: model
-                .backend()
-                .recorder()
-                .counts()
-                .map(|(kernel, _)| kernel.to_owned())
-                .collect(),
+            model,
+            workload,
         })
     }
 
@@ -146,6 +133,60 @@ impl BaselineArgs {
             .filter(|c| *c != '-')
             .collect();
         self.baselines.join(format!("{date}-cpu.json"))
+    }
+}
+
+impl Subject {
+    /// Measures prefill and decode by turns, so that a slow minute of the machine falls on both.
+    ///
+    /// # Errors
+    /// The model does not run, or what came out is no measurement.
+    pub fn measure(&mut self) -> anyhow::Result<Baseline> {
+        let once = Workload {
+            repetitions: 1,
+            ..self.workload
+        };
+        // Once before it counts: memory is touched, the screen of the head is made.
+        measure::measure(&mut self.model, &once, false)?;
+        self.model.backend().recorder().clear();
+        let mut measured = measure::measure(&mut self.model, &once, false)?;
+        for _ in 1..self.workload.repetitions {
+            let more = measure::measure(&mut self.model, &once, false)?;
+            extend(&mut measured.prefill, more.prefill);
+            extend(&mut measured.decode, more.decode);
+        }
+        let speed = |sample: Option<Sample>| sample.map_or(0.0, |it| it.tokens_per_second());
+        let decode = speed(measured.decode);
+        let baseline = Baseline {
+            timestamp: receipt::timestamp(),
+            key: self.key.clone(),
+            model: self.name.clone(),
+            compute_path: "real".to_owned(),
+            repetitions: self.workload.repetitions,
+            prefill_tps: speed(measured.prefill),
+            cpu_tps: decode,
+            cpu_latency_ms: 1e3 / decode,
+            cpu_kernels: self
+                .model
+                .backend()
+                .recorder()
+                .counts()
+                .map(|(kernel, _)| kernel.to_owned())
+                .collect(),
+        };
+        let problems = baseline.problems();
+        anyhow::ensure!(
+            problems.is_empty(),
+            "what was measured is no baseline: {}",
+            problems.join("; ")
+        );
+        Ok(baseline)
+    }
+}
+
+fn extend(sample: &mut Option<Sample>, more: Option<Sample>) {
+    if let (Some(sample), Some(more)) = (sample, more) {
+        sample.extend(more);
     }
 }
 

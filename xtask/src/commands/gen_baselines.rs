@@ -23,13 +23,14 @@ pub struct Args {
 /// # Errors
 /// The model does not run, or the file cannot be written.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let new = args.baseline.measure()?;
+    // First, so that a file that cannot be added to is told before the measuring.
     let path = args.baseline.today();
     let mut file = if path.exists() {
         Baselines::read(&path)?
     } else {
         Baselines::new()
     };
+    let new = args.baseline.subject()?.measure()?;
     println!("{}, {}", new.key.cpu, new.key.device);
     println!(
         "{}: prefill {} at {:.1} tokens/s, decode {} at {:.1} tokens/s",
