@@ -50,8 +50,8 @@ impl Planes {
 
 /// Products of codes of an instruction set.
 pub(crate) trait Screens: Blocks {
-    /// Tokens whose sums the registers hold, 4 or 8.
-    const TOKENS: usize = 4;
+    /// Whether the registers hold the sums of two rows and four tokens.
+    const PAIRS: bool = false;
 
     /// For each row and each token: the sum of codes times first bytes, and that of codes times second bytes. All
     /// rows and tokens have as many blocks.

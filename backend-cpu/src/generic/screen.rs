@@ -18,6 +18,8 @@ const MIDDLE: f32 = 31.5;
 const LARGEST: f32 = 127.0 * 256.0 + 127.0;
 /// What is left out of account of relative roundings in sums of squares, and more.
 const SLACK: f64 = 1.0 + 1e-6;
+/// More than roundings of numbers below the normal range of f32 add up to.
+const TINY: f64 = 1e-37;
 /// Bounds of products beyond this are not trusted: a partial sum might leave the range of f32.
 const REACH: f64 = 1e38;
 
@@ -115,11 +117,12 @@ impl Query {
         let integer = 256.0 * f64::from(high) + f64::from(low) - f64::from(MIDDLE) * self.total;
         let estimate = f64::from(scale) * self.scale * integer;
         let margin = f64::from(error) * self.error + f64::from(norm) * self.norm;
-        let upper = ((estimate + margin) as f32).next_up();
-        // The rounding to f32 is to nearest, so the next value up is no less than the sum. Comparisons are written
-        // so that NaN rules nothing out.
-        let sure = f64::from(norm) * self.error < REACH && upper > f32::NEG_INFINITY;
-        if sure { upper } else { f32::INFINITY }
+        let upper = estimate + margin;
+        // Two units in the last place of an f32 more, so that rounding to nearest comes out no lower.
+        let upper = upper + (upper.abs() * f64::from(f32::EPSILON) + TINY);
+        // Written so that NaN rules nothing out.
+        let sure = f64::from(norm) * self.error < REACH && upper > f64::NEG_INFINITY;
+        (if sure { upper } else { f64::INFINITY }) as f32
     }
 }
 
@@ -248,7 +251,6 @@ pub(crate) fn uppers<S: Screens>(s: S, rows: Rows<'_>, queries: &[Query], out: &
                 out: &mut out[t * rows..],
             };
             t += match left.len() {
-                8.. if S::TOKENS == 8 => part.write::<S, 8>(s, &strip[..count], left),
                 4.. => part.write::<S, 4>(s, &strip[..count], left),
                 _ => {
                     let mut sums = [[0; 2]; STRIP];
@@ -284,10 +286,22 @@ impl Part<'_> {
     ) -> usize {
         let planes: [&[Planes]; T] = std::array::from_fn(|t| queries[t].planes.as_slice());
         let mut sums = [[[0; 2]; STRIP]; T];
-        for (r, row) in strip.iter().enumerate() {
+        let (pairs, single) = strip.as_chunks::<2>();
+        let (pairs, single) = if S::PAIRS {
+            (pairs, single)
+        } else {
+            (&[][..], strip)
+        };
+        for (i, pair) in pairs.iter().enumerate() {
+            let [first, second] = s.screen(*pair, planes);
+            for (sums, (first, second)) in sums.iter_mut().zip(first.into_iter().zip(second)) {
+                (sums[2 * i], sums[2 * i + 1]) = (first, second);
+            }
+        }
+        for (r, row) in single.iter().enumerate() {
             let [products] = s.screen([*row], planes);
             for (sums, product) in sums.iter_mut().zip(products) {
-                sums[r] = product;
+                sums[2 * pairs.len() + r] = product;
             }
         }
         for (t, (query, sums)) in queries.iter().zip(&sums).enumerate() {

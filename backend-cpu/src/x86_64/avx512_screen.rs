@@ -18,6 +18,36 @@ impl<const VBMI: bool> Avx512<VBMI> {
         }
     }
 
+    /// Asks the memory for what lies ahead of block `i`.
+    #[inline(always)]
+    fn ask_ahead(self, row: &[Block], i: usize) {
+        for line in 0..size_of::<Block>() / 64 {
+            let at = i * size_of::<Block>() + line * 64 + AHEAD;
+            prefetch(row[0].low.as_slice(), at);
+        }
+    }
+
+    /// Adds the products of a run of codes of block `i` with each token's activations.
+    #[inline(always)]
+    fn add_run<const T: usize>(
+        self,
+        codes: __m512i,
+        run: usize,
+        i: usize,
+        tokens: [&[Planes]; T],
+        sums: &mut [[__m512i; 2]; T],
+    ) {
+        for (sums, token) in sums.iter_mut().zip(tokens) {
+            for (sum, q) in sums.iter_mut().zip(&token[i].0[run]) {
+                // SAFETY: `self` proves AVX-512 with VNNI; the load covers the array.
+                unsafe {
+                    let q = _mm512_loadu_si512(q.as_ptr().cast());
+                    *sum = _mm512_dpbusd_epi32(*sum, codes, q);
+                }
+            }
+        }
+    }
+
     /// The codes of a block, a run to a register.
     #[inline(always)]
     fn six_bits(self, block: &Block) -> [__m512i; 4] {
@@ -40,7 +70,7 @@ impl<const VBMI: bool> Avx512<VBMI> {
 }
 
 impl<const VBMI: bool> Screens for Avx512<VBMI> {
-    const TOKENS: usize = 8;
+    const PAIRS: bool = true;
 
     #[inline(always)]
     fn screen<const R: usize, const T: usize>(
@@ -51,29 +81,33 @@ impl<const VBMI: bool> Screens for Avx512<VBMI> {
         // SAFETY: `self` proves AVX-512 with VNNI; every load covers the array that it is from.
         unsafe {
             let mut sums = [[[_mm512_setzero_si512(); 2]; T]; R];
-            // Row after row, so that the memory is read in one stream.
-            for (row, sums) in rows.iter().zip(&mut sums) {
-                // Two chains for each sum of a single token, so that none waits for its last addition.
-                let ways = if T == 1 { 2 } else { 1 };
-                let mut chains = [[[_mm512_setzero_si512(); 2]; 2]; T];
-                for (i, block) in row.iter().enumerate() {
-                    for line in 0..size_of::<Block>() / 64 {
-                        let at = i * size_of::<Block>() + line * 64 + AHEAD;
-                        prefetch(row[0].low.as_slice(), at);
+            if T == 1 {
+                // Row after row, so that the memory is read in one stream.
+                for (row, sums) in rows.iter().zip(&mut sums) {
+                    // Two chains for each sum, so that none waits for its last addition.
+                    let mut odd = [[_mm512_setzero_si512(); 2]; T];
+                    for (i, block) in row.iter().enumerate() {
+                        self.ask_ahead(row, i);
+                        let [a, b, c, d] = self.six_bits(block);
+                        self.add_run(a, 0, i, tokens, sums);
+                        self.add_run(b, 1, i, tokens, &mut odd);
+                        self.add_run(c, 2, i, tokens, sums);
+                        self.add_run(d, 3, i, tokens, &mut odd);
                     }
-                    let codes = self.six_bits(block);
-                    for (chains, token) in chains.iter_mut().zip(tokens) {
-                        for (run, (codes, q)) in codes.iter().zip(&token[i].0).enumerate() {
-                            for (sum, q) in chains[run % ways].iter_mut().zip(q) {
-                                let q = _mm512_loadu_si512(q.as_ptr().cast());
-                                *sum = _mm512_dpbusd_epi32(*sum, *codes, q);
-                            }
+                    for (sums, odd) in sums.iter_mut().zip(odd) {
+                        for (sum, odd) in sums.iter_mut().zip(odd) {
+                            *sum = _mm512_add_epi32(*sum, odd);
                         }
                     }
                 }
-                for (sums, [even, odd]) in sums.iter_mut().zip(chains) {
-                    for (plane, sum) in sums.iter_mut().enumerate() {
-                        *sum = _mm512_add_epi32(even[plane], odd[plane]);
+            } else {
+                // The sums of several tokens wait for one another less than for their activations, which rows share.
+                for i in 0..rows.first().map_or(0, |row| row.len()) {
+                    for (row, sums) in rows.iter().zip(&mut sums) {
+                        self.ask_ahead(row, i);
+                        for (run, codes) in self.six_bits(&row[i]).into_iter().enumerate() {
+                            self.add_run(codes, run, i, tokens, sums);
+                        }
                     }
                 }
             }
