@@ -512,9 +512,9 @@ impl Pass<'_> {
         let dim = attention.head_dim;
         let group = attention.heads / attention.kv_heads;
         let (q, out) = (self.buffer(q), self.buffer(out));
-        // Heads that share keys make one piece, if there are pieces enough.
+        // Heads that share keys make one piece, unless threads would be without one.
         let groups = self.tokens.len() * attention.kv_heads;
-        let few = groups < PIECES_PER_THREAD * self.threads && group.is_multiple_of(2);
+        let few = groups < self.threads && group.is_multiple_of(2);
         let (parts, heads) = if few { (2, group / 2) } else { (1, group) };
         for piece in self.tickets(turn, groups * parts) {
             let (token, first) = (

@@ -15,6 +15,10 @@ pub(crate) trait Lanes: Copy {
     /// all stay in registers.
     const CHAINS: usize = 4;
 
+    /// Asks the memory for what lies `ahead` bytes behind the start of `values`.
+    #[inline(always)]
+    fn ask_ahead<T>(self, _values: &[T], _ahead: usize) {}
+
     fn splat(self, x: f32) -> Self::F;
     fn load(self, x: &[f32; LANES]) -> Self::F;
     fn store(self, x: Self::F, out: &mut [f32; LANES]);

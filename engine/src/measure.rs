@@ -68,6 +68,9 @@ pub struct Measured {
     pub decode: Option<Sample>,
 }
 
+/// Steps before decode is measured, in which a backend makes what it makes once.
+const WARM_UP: usize = 24;
+
 /// Token ids without meaning, from a random number generator of one line.
 pub fn tokens(count: usize, vocabulary: usize) -> Vec<u32> {
     (0..count as u64)
@@ -75,7 +78,7 @@ pub fn tokens(count: usize, vocabulary: usize) -> Vec<u32> {
         .collect()
 }
 
-/// Measures prefill and then decode. With `profile`, notes where the time goes, on a device that tells.
+/// Measures prefill and then decode, which first runs a few steps that do not count. With `profile`, notes where the time goes, on a device that tells.
 pub fn measure(model: &mut Model, workload: &Workload, profile: bool) -> Result<Measured, Error> {
     Ok(Measured {
         prefill: (workload.prompt_tokens > 0)
@@ -114,22 +117,25 @@ fn decode(model: &mut Model, workload: &Workload, profile: bool) -> Result<Sampl
     let mut sessions = sequences
         .map(|_| at_depth(model, workload))
         .collect::<Result<Vec<Session>, Error>>()?;
-    model.backend().set_profiling(profile);
-    let mut times = Vec::new();
-    for _ in 0..workload.repetitions {
+    let mut run = |model: &mut Model, tokens_each: usize| -> Result<Duration, Error> {
         for session in &mut sessions {
             session.truncate(workload.depth);
         }
         let mut next = tokens(workload.sequences, model.config().vocabulary);
         let start = Instant::now();
-        for _ in 0..workload.gen_tokens {
+        for _ in 0..tokens_each {
             model.step(&mut sessions, &next, Want::Top(1), &mut out)?;
             for (token, best) in next.iter_mut().zip(&out.top) {
                 *token = best.id;
             }
         }
-        times.push(start.elapsed());
-    }
+        Ok(start.elapsed())
+    };
+    run(model, workload.gen_tokens.min(WARM_UP))?;
+    model.backend().set_profiling(profile);
+    let times = (0..workload.repetitions)
+        .map(|_| run(model, workload.gen_tokens))
+        .collect::<Result<Vec<Duration>, Error>>()?;
     for session in sessions {
         model.end(session);
     }

@@ -62,6 +62,12 @@ impl<const VNNI: bool> Lanes for Avx2<VNNI> {
     type D = [__m256d; 4];
 
     #[inline(always)]
+    fn ask_ahead<T>(self, values: &[T], ahead: usize) {
+        // SAFETY: every x86-64 has SSE; a prefetch touches nothing, whatever the address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(values.as_ptr().cast::<i8>().wrapping_add(ahead)) };
+    }
+
+    #[inline(always)]
     fn splat(self, x: f32) -> Self::F {
         // SAFETY: `self` proves AVX2.
         unsafe { [_mm256_set1_ps(x); 2] }

@@ -62,6 +62,12 @@ impl<const VBMI: bool> Lanes for Avx512<VBMI> {
     type D = [__m512d; 2];
 
     #[inline(always)]
+    fn ask_ahead<T>(self, values: &[T], ahead: usize) {
+        // SAFETY: every x86-64 has SSE; a prefetch touches nothing, whatever the address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(values.as_ptr().cast::<i8>().wrapping_add(ahead)) };
+    }
+
+    #[inline(always)]
     fn splat(self, x: f32) -> Self::F {
         // SAFETY: `self` proves AVX-512.
         unsafe { _mm512_set1_ps(x) }
