@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::avx2::Avx2;
-use super::{AHEAD, prefetch};
+use super::{AHEAD, heads, prefetch};
 use crate::blocks::Blocks;
 
 /// Groups of 128 whose products a run holds: four steps each, 32 in all.
@@ -106,6 +106,18 @@ impl<const VNNI: bool> Blocks for Avx2<VNNI> {
     #[inline(always)]
     fn prefetch(self, bytes: &[u8], at: usize) {
         prefetch(bytes, at);
+    }
+
+    #[inline(always)]
+    fn q8_0(self, weights: &[u8; 32], q: &[i8; 32]) -> [i32; 8] {
+        // SAFETY: `self` proves AVX2.
+        unsafe { heads::q8_0(weights, q) }
+    }
+
+    #[inline(always)]
+    fn q6_k(self, block: &[u8; 210], q: &[i8; 256]) -> i32 {
+        // SAFETY: `self` proves AVX2.
+        unsafe { heads::q6_k(block, q) }
     }
 
     #[inline(always)]

@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::avx512::Avx512;
-use super::{AHEAD, prefetch};
+use super::{AHEAD, heads, prefetch};
 use crate::blocks::Blocks;
 use crate::generic::ternary;
 
@@ -95,6 +95,18 @@ impl<const VBMI: bool> Avx512<VBMI> {
 }
 
 impl<const VBMI: bool> Blocks for Avx512<VBMI> {
+    #[inline(always)]
+    fn q8_0(self, weights: &[u8; 32], q: &[i8; 32]) -> [i32; 8] {
+        // SAFETY: `self` proves AVX2.
+        unsafe { heads::q8_0(weights, q) }
+    }
+
+    #[inline(always)]
+    fn q6_k(self, block: &[u8; 210], q: &[i8; 256]) -> i32 {
+        // SAFETY: `self` proves AVX2.
+        unsafe { heads::q6_k(block, q) }
+    }
+
     #[inline(always)]
     fn i2s_rows<const R: usize>(self, rows: [&[u8]; R], q: &[i8]) -> [i32; R] {
         let groups = q.as_chunks::<64>().0.as_chunks::<2>().0;

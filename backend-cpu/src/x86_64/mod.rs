@@ -9,6 +9,7 @@ mod avx512_blocks;
 mod avx512_quads;
 mod avx512_screen;
 mod avx512_vbmi;
+mod heads;
 mod peak;
 
 /// Bytes between what is read and what is asked for ahead of its turn; rows lie one after another.
