@@ -91,13 +91,16 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     model.backend().recorder().clear();
     let measured = measure::measure(&mut model, &workload, args.profile)?;
     let screening = model.backend().screening();
-    let phase = |sample: Sample| {
+    // While prefill is measured, the screen is being made: its passes read the head.
+    let phase = |sample: Sample, screening: Option<Screening>| {
         let cost = model.plan().program.cost(&sample.work);
         Phase {
             cost: screened(cost, &sample.work, screening),
             sample,
         }
     };
+    let prefill = measured.prefill.map(|sample| phase(sample, None));
+    let decode = measured.decode.map(|sample| phase(sample, screening));
     let report = Report {
         model: opened.name().to_owned(),
         device: model.device(),
@@ -108,8 +111,8 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         // Before the machine is measured, which takes memory.
         peak_memory: memory::peak(),
         file_bytes: opened.gguf.file_len() as u64,
-        prefill: measured.prefill.map(phase),
-        decode: measured.decode.map(phase),
+        prefill,
+        decode,
         kernels: model.backend().recorder().counts().collect(),
         limits: model.backend().limits(),
         screening,
