@@ -178,7 +178,8 @@ fn work(shared: &Shared, thread: usize) {
             } else if turns < SPINS + YIELDS {
                 thread::yield_now();
             } else {
-                shared.parked[thread].store(true, Ordering::SeqCst);
+                // A swap, since a load may overtake a plain sequentially consistent store in qemu's AArch64.
+                shared.parked[thread].swap(true, Ordering::SeqCst);
                 if shared.epoch.load(Ordering::SeqCst) == seen {
                     thread::park();
                 }
@@ -216,6 +217,24 @@ mod tests {
                 second.fetch_add(team.thread, Ordering::Relaxed);
             });
             assert_eq!(second.into_inner(), 6);
+        }
+    }
+
+    #[test]
+    fn workers_are_woken_just_as_they_park() {
+        let mut pool = Pool::new(2).unwrap();
+        // About as long as the worker waits before it parks, found by trying.
+        let mut spins = 1000;
+        for _ in 0..10_000 {
+            pool.run(|team| team.barrier());
+            for _ in 0..spins {
+                std::hint::spin_loop();
+            }
+            if pool.shared.parked[1].load(Ordering::Relaxed) {
+                spins -= spins / 64;
+            } else {
+                spins += spins / 64 + 1;
+            }
         }
     }
 
