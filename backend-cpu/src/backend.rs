@@ -127,10 +127,7 @@ impl CpuBackend {
         }
         self.rotations.reserve(tokens * self.frequencies.len() * 2);
         for scratch in &mut self.scratch {
-            let scratch = scratch
-                .get_mut()
-                .unwrap_or_else(|poisoned| poisoned.into_inner());
-            scratch.reserve(tokens.max(selected), longest, &self.program);
+            Scratch::exclusive(scratch).reserve(tokens.max(selected), longest, &self.program);
         }
         Ok(())
     }

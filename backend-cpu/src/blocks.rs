@@ -10,10 +10,6 @@ use crate::lanes::Lanes;
 ///
 /// Ternary blocks are multiplied as codes 0, 1, 2; the caller takes the sum of the activations off.
 pub(crate) trait Blocks: Lanes {
-    /// Asks the memory for byte `at` of `bytes`, or of what follows `bytes`, ahead of its use.
-    #[inline(always)]
-    fn prefetch(self, _bytes: &[u8], _at: usize) {}
-
     /// Adjacent rows of `I2_S`: 32 bytes for each 128 activations. `row.len() == q.len() / 4`.
     #[inline(always)]
     fn i2s_rows<const R: usize>(self, rows: [&[u8]; R], q: &[i8]) -> [i32; R] {

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use bitnet_kernels::order::LANES;
@@ -91,6 +92,12 @@ pub(crate) struct Scratch {
 }
 
 impl Scratch {
+    /// A thread's scratch, between passes.
+    pub(crate) fn exclusive(scratch: &mut Mutex<Scratch>) -> &mut Scratch {
+        // What a thread that panicked left is made anew by the next pass.
+        scratch.get_mut().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Makes room for a pass over `tokens` of sequences of up to `positions`.
     pub(crate) fn reserve(&mut self, tokens: usize, positions: usize, program: &Program) {
         let widest = program
@@ -303,7 +310,7 @@ impl Pass<'_> {
         }
     }
 
-    fn matrix(&self, product: &Product) -> Matrix<'_> {
+    pub(crate) fn matrix(&self, product: &Product) -> Matrix<'_> {
         self.weights.matrix(product.weight)
     }
 

@@ -6,6 +6,9 @@
 
 use bitnet_kernels::order::LANES;
 
+/// Bytes between what is read and what is asked for ahead of its turn, where memory is read from end to end.
+pub(crate) const AHEAD: usize = 8192;
+
 /// Vector operations of an instruction set. A value of the implementing type is the proof that the CPU
 /// has it.
 pub(crate) trait Lanes: Copy {
@@ -15,9 +18,9 @@ pub(crate) trait Lanes: Copy {
     /// all stay in registers.
     const CHAINS: usize = 4;
 
-    /// Asks the memory for what lies `ahead` bytes behind the start of `values`.
+    /// Asks the memory for byte `at` of `from` or, if it ends before, of what follows, ahead of its use.
     #[inline(always)]
-    fn ask_ahead<T>(self, _values: &[T], _ahead: usize) {}
+    fn prefetch<T>(self, _from: &[T], _at: usize) {}
 
     fn splat(self, x: f32) -> Self::F;
     fn load(self, x: &[f32; LANES]) -> Self::F;

@@ -3,7 +3,7 @@
 use bitnet_kernels::order::{LANES, fold};
 
 use super::math::exp;
-use crate::lanes::Lanes;
+use crate::lanes::{AHEAD, Lanes};
 
 /// A cached element.
 pub(crate) trait Element<L: Lanes>: Copy + Send + Sync + 'static {
@@ -70,9 +70,6 @@ pub(crate) fn attend<L: Lanes, E: Element<L>>(
         };
     }
 }
-
-/// Bytes between what is read of the cache and what is asked for ahead of its turn.
-const AHEAD: usize = 8192;
 
 /// Some heads side by side, so that a key or a value is read once for all of them.
 struct Job<'a, E> {
@@ -154,7 +151,7 @@ impl<E> Job<'_, E> {
         for d in 0..dim {
             let mut loaded = [l.splat(0.0); N];
             for (loaded, keys) in loaded.iter_mut().zip(keys) {
-                l.ask_ahead(&keys[d], AHEAD);
+                l.prefetch(&keys[d], AHEAD);
                 *loaded = E::load(l, &keys[d]);
             }
             for (sums, q) in sums.iter_mut().zip(q) {
@@ -201,7 +198,7 @@ impl<E> Job<'_, E> {
             let (row, _) = row[block * LANES..(block + N) * LANES].as_chunks::<LANES>();
             let mut loaded = [l.splat(0.0); N];
             for (loaded, row) in loaded.iter_mut().zip(row) {
-                l.ask_ahead(row, AHEAD);
+                l.prefetch(row, AHEAD);
                 *loaded = E::load(l, row);
             }
             for (results, weights) in results.iter_mut().zip(weights) {

@@ -4,11 +4,10 @@ use bitnet_kernels::order::LANES;
 
 use super::product::{F32, Weights};
 use crate::blocks::Blocks;
+use crate::lanes::AHEAD;
 
 /// Bytes of a step.
 const STEP: usize = 256;
-/// How far ahead of its turn the memory is asked for.
-const AHEAD: usize = 8192;
 
 /// Reads `bytes` through, the last few perhaps not, as numbers that are added up.
 #[inline(always)]

@@ -12,7 +12,7 @@ mod judged;
 mod screen;
 mod search;
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use bitnet_kernels::program::{BufferId, Op, Product};
 use bitnet_kernels::{Candidate, Program, Screening};
@@ -96,7 +96,7 @@ impl Head {
             self.screened = self.screen.is_some();
         }
         for scratch in threads {
-            let Scratch { found, tile, .. } = exclusive(scratch);
+            let Scratch { found, tile, .. } = Scratch::exclusive(scratch);
             found.reserve(k, tokens, self.cols, self.screened);
             if tile.len() < tokens * PIECE {
                 tile.resize(tokens * PIECE, 0.0);
@@ -124,7 +124,7 @@ impl Head {
         for token in 0..self.thresholds.len() {
             self.merged.start(self.k);
             for scratch in &mut *threads {
-                let found = &exclusive(scratch).found;
+                let found = &Scratch::exclusive(scratch).found;
                 for candidate in found.best[token].list() {
                     self.merged.push(candidate.id, candidate.logit);
                 }
@@ -136,7 +136,7 @@ impl Head {
         };
         let mut exact = 0;
         for scratch in threads {
-            let found = &mut exclusive(scratch).found;
+            let found = &mut Scratch::exclusive(scratch).found;
             exact += std::mem::take(&mut found.exact);
             self.report.thread_time += std::mem::take(&mut found.making);
         }
@@ -167,10 +167,4 @@ impl Head {
     pub(crate) fn report(&self) -> Option<Screening> {
         self.screen.as_ref().map(|_| self.report)
     }
-}
-
-/// A thread's scratch, between passes.
-fn exclusive(scratch: &mut Mutex<Scratch>) -> &mut Scratch {
-    // What a thread that panicked left is made anew by the next pass.
-    scratch.get_mut().unwrap_or_else(PoisonError::into_inner)
 }

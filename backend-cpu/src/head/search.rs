@@ -105,7 +105,7 @@ impl Pass<'_> {
         scratch: &mut Scratch,
     ) {
         let rows = self.program.weight(product.weight).rows;
-        let (x, matrix) = (self.encoded(product), self.weights.matrix(product.weight));
+        let (x, matrix) = (self.encoded(product), self.matrix(product));
         let tokens = search.thresholds.len();
         let bounds = &self.buffer(bounds).values;
         let ready = search.screen.map_or(0, |screen| screen.ready);

@@ -62,9 +62,8 @@ impl<const VNNI: bool> Lanes for Avx2<VNNI> {
     type D = [__m256d; 4];
 
     #[inline(always)]
-    fn ask_ahead<T>(self, values: &[T], ahead: usize) {
-        // SAFETY: every x86-64 has SSE; a prefetch touches nothing, whatever the address.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(values.as_ptr().cast::<i8>().wrapping_add(ahead)) };
+    fn prefetch<T>(self, from: &[T], at: usize) {
+        super::prefetch(from, at);
     }
 
     #[inline(always)]

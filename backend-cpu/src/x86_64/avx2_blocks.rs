@@ -3,8 +3,9 @@
 use std::arch::x86_64::*;
 
 use super::avx2::Avx2;
-use super::{AHEAD, heads, prefetch};
+use super::heads;
 use crate::blocks::Blocks;
+use crate::lanes::{AHEAD, Lanes};
 
 /// Groups of 128 whose products a run holds: four steps each, 32 in all.
 const RUN: usize = 8;
@@ -81,6 +82,13 @@ impl<const VNNI: bool> Avx2<VNNI> {
     #[inline(always)]
     pub(super) fn totals<const R: usize>(self, sums: [__m256i; R]) -> [i32; R] {
         let mut totals = [0; R];
+        self.add_lanes(&sums, &mut totals);
+        totals
+    }
+
+    /// As [`Self::totals`], for however many registers.
+    #[inline(always)]
+    pub(super) fn add_lanes(self, sums: &[__m256i], totals: &mut [i32]) {
         let (fours, rest) = totals.as_chunks_mut::<4>();
         let (sum_fours, sum_rest) = sums.as_chunks::<4>();
         for (totals, [a, b, c, d]) in fours.iter_mut().zip(sum_fours) {
@@ -98,16 +106,10 @@ impl<const VNNI: bool> Avx2<VNNI> {
             unsafe { _mm256_storeu_si256(lanes.as_mut_ptr().cast(), *sums) };
             *total = lanes.into_iter().sum();
         }
-        totals
     }
 }
 
 impl<const VNNI: bool> Blocks for Avx2<VNNI> {
-    #[inline(always)]
-    fn prefetch(self, bytes: &[u8], at: usize) {
-        prefetch(bytes, at);
-    }
-
     #[inline(always)]
     fn q8_0(self, weights: &[u8; 32], q: &[i8; 32]) -> [i32; 8] {
         // SAFETY: `self` proves AVX2.
@@ -130,7 +132,7 @@ impl<const VNNI: bool> Blocks for Avx2<VNNI> {
             for (chunk, (bytes, groups)) in runs.enumerate() {
                 let mut run = self.begin_run(*sums);
                 for (i, (bytes, q)) in bytes.iter().zip(groups).enumerate() {
-                    prefetch(row, (chunk * RUN + i) * 32 + AHEAD);
+                    self.prefetch(row, (chunk * RUN + i) * 32 + AHEAD);
                     run = self.add_group(bytes, q, true, run);
                 }
                 *sums = self.end_run(*sums, run);

@@ -3,7 +3,6 @@
 use std::arch::x86_64::*;
 
 use super::avx2::Avx2;
-use super::{AHEAD, prefetch};
 use crate::screens::{Block, Planes, Screens};
 
 impl<const VNNI: bool> Avx2<VNNI> {
@@ -68,10 +67,7 @@ impl<const VNNI: bool> Screens for Avx2<VNNI> {
             // Row after row, so that the memory is read in one stream.
             for (row, sums) in rows.iter().zip(&mut sums) {
                 for (i, block) in row.iter().enumerate() {
-                    for line in 0..size_of::<Block>() / 64 {
-                        let at = i * size_of::<Block>() + line * 64 + AHEAD;
-                        prefetch(row[0].low.as_slice(), at);
-                    }
+                    self.prefetch_block(row, i);
                     for half in 0..2 {
                         let [a, b, c, d] = self.six_bits(block, half);
                         for (sums, token) in sums.iter_mut().zip(tokens) {
@@ -89,17 +85,10 @@ impl<const VNNI: bool> Screens for Avx2<VNNI> {
                 }
             }
             let mut totals = [[[0; 2]; T]; R];
-            let (fours, pairs) = sums.as_flattened().as_flattened().as_chunks::<4>();
-            let (total_fours, total_pairs) = totals
-                .as_flattened_mut()
-                .as_flattened_mut()
-                .as_chunks_mut::<4>();
-            for (totals, sums) in total_fours.iter_mut().zip(fours) {
-                *totals = self.totals(*sums);
-            }
-            for (total, sums) in total_pairs.iter_mut().zip(pairs) {
-                [*total] = self.totals([*sums]);
-            }
+            self.add_lanes(
+                sums.as_flattened().as_flattened(),
+                totals.as_flattened_mut().as_flattened_mut(),
+            );
             totals
         }
     }

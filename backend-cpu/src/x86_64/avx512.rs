@@ -62,9 +62,8 @@ impl<const VBMI: bool> Lanes for Avx512<VBMI> {
     type D = [__m512d; 2];
 
     #[inline(always)]
-    fn ask_ahead<T>(self, values: &[T], ahead: usize) {
-        // SAFETY: every x86-64 has SSE; a prefetch touches nothing, whatever the address.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(values.as_ptr().cast::<i8>().wrapping_add(ahead)) };
+    fn prefetch<T>(self, from: &[T], at: usize) {
+        super::prefetch(from, at);
     }
 
     #[inline(always)]

@@ -3,9 +3,10 @@
 use std::arch::x86_64::*;
 
 use super::avx512::Avx512;
-use super::{AHEAD, heads, prefetch};
+use super::heads;
 use crate::blocks::Blocks;
 use crate::generic::ternary;
+use crate::lanes::{AHEAD, Lanes};
 
 /// Bits of a byte that hold two of its codes: one in the lower half of a register, the next in the upper half.
 const LOW_CODES: i8 = 0b11;
@@ -61,6 +62,13 @@ impl<const VBMI: bool> Avx512<VBMI> {
     #[inline(always)]
     pub(super) fn totals<const R: usize>(self, sums: [__m512i; R]) -> [i32; R] {
         let mut totals = [0; R];
+        self.add_lanes(&sums, &mut totals);
+        totals
+    }
+
+    /// As [`Self::totals`], for however many registers.
+    #[inline(always)]
+    pub(super) fn add_lanes(self, sums: &[__m512i], totals: &mut [i32]) {
         let (fours, rest) = totals.as_chunks_mut::<4>();
         let (sum_fours, sum_rest) = sums.as_chunks::<4>();
         for (totals, [a, b, c, d]) in fours.iter_mut().zip(sum_fours) {
@@ -84,7 +92,6 @@ impl<const VBMI: bool> Avx512<VBMI> {
             // SAFETY: `self` proves AVX-512.
             *total = unsafe { _mm512_reduce_add_epi32(*sums) };
         }
-        totals
     }
 
     #[inline(always)]
@@ -116,7 +123,7 @@ impl<const VBMI: bool> Blocks for Avx512<VBMI> {
             let mut sums = [self.zero(); 2];
             for (i, (bytes, q)) in row.as_chunks::<32>().0.iter().zip(groups).enumerate() {
                 if i % 2 == 0 {
-                    prefetch(row, i * 32 + AHEAD);
+                    self.prefetch(row, i * 32 + AHEAD);
                 }
                 self.add_in_place(bytes, q, true, &mut sums);
             }
@@ -137,11 +144,6 @@ impl<const VBMI: bool> Blocks for Avx512<VBMI> {
             *placed = self.placed(sums, false);
         }
         self.totals(placed)
-    }
-
-    #[inline(always)]
-    fn prefetch(self, bytes: &[u8], at: usize) {
-        prefetch(bytes, at);
     }
 
     #[inline(always)]

@@ -3,7 +3,6 @@
 use std::arch::x86_64::*;
 
 use super::avx512::Avx512;
-use super::{AHEAD, prefetch};
 use crate::screens::{Block, Planes, Screens};
 
 impl<const VBMI: bool> Avx512<VBMI> {
@@ -15,15 +14,6 @@ impl<const VBMI: bool> Avx512<VBMI> {
             let high = _mm512_and_si512(high, _mm512_set1_epi8(0x30));
             // (low & 15) | high
             _mm512_ternarylogic_epi32::<0xf8>(high, low, _mm512_set1_epi8(15))
-        }
-    }
-
-    /// Asks the memory for what lies ahead of block `i`.
-    #[inline(always)]
-    fn ask_ahead(self, row: &[Block], i: usize) {
-        for line in 0..size_of::<Block>() / 64 {
-            let at = i * size_of::<Block>() + line * 64 + AHEAD;
-            prefetch(row[0].low.as_slice(), at);
         }
     }
 
@@ -87,7 +77,7 @@ impl<const VBMI: bool> Screens for Avx512<VBMI> {
                     // Two chains for each sum, so that none waits for its last addition.
                     let mut odd = [[_mm512_setzero_si512(); 2]; T];
                     for (i, block) in row.iter().enumerate() {
-                        self.ask_ahead(row, i);
+                        self.prefetch_block(row, i);
                         let [a, b, c, d] = self.six_bits(block);
                         self.add_run(a, 0, i, tokens, sums);
                         self.add_run(b, 1, i, tokens, &mut odd);
@@ -104,7 +94,7 @@ impl<const VBMI: bool> Screens for Avx512<VBMI> {
                 // The sums of several tokens wait for one another less than for their activations, which rows share.
                 for i in 0..rows.first().map_or(0, |row| row.len()) {
                     for (row, sums) in rows.iter().zip(&mut sums) {
-                        self.ask_ahead(row, i);
+                        self.prefetch_block(row, i);
                         for (run, codes) in self.six_bits(&row[i]).into_iter().enumerate() {
                             self.add_run(codes, run, i, tokens, sums);
                         }
@@ -112,17 +102,10 @@ impl<const VBMI: bool> Screens for Avx512<VBMI> {
                 }
             }
             let mut totals = [[[0; 2]; T]; R];
-            let (fours, pairs) = sums.as_flattened().as_flattened().as_chunks::<4>();
-            let (total_fours, total_pairs) = totals
-                .as_flattened_mut()
-                .as_flattened_mut()
-                .as_chunks_mut::<4>();
-            for (totals, sums) in total_fours.iter_mut().zip(fours) {
-                *totals = self.totals(*sums);
-            }
-            for (total, sums) in total_pairs.iter_mut().zip(pairs) {
-                *total = _mm512_reduce_add_epi32(*sums);
-            }
+            self.add_lanes(
+                sums.as_flattened().as_flattened(),
+                totals.as_flattened_mut().as_flattened_mut(),
+            );
             totals
         }
     }

@@ -12,13 +12,10 @@ mod avx512_vbmi;
 mod heads;
 mod peak;
 
-/// Bytes between what is read and what is asked for ahead of its turn; rows lie one after another.
-const AHEAD: usize = 8192;
-
-/// Asks for the line that holds byte `at` of `bytes` or, if it ends before, of what follows.
+/// See [`Lanes::prefetch`](crate::lanes::Lanes::prefetch).
 #[inline(always)]
-fn prefetch(bytes: &[u8], at: usize) {
+fn prefetch<T>(from: &[T], at: usize) {
     use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
     // SAFETY: every x86-64 has SSE; a prefetch touches nothing, whatever the address.
-    unsafe { _mm_prefetch::<_MM_HINT_T0>(bytes.as_ptr().wrapping_add(at).cast()) };
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(from.as_ptr().cast::<i8>().wrapping_add(at)) };
 }
