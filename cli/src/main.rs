@@ -6,6 +6,7 @@
 mod accounting;
 mod commands;
 mod exit;
+mod generation;
 mod interrupt;
 mod sampling;
 mod source;

@@ -1,29 +1,21 @@
 //! `bitnet run`: text from a prompt.
 
 use std::io::{self, IsTerminal, Read, Write};
-use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use bitnet_engine::tokenizers::{Encode, Special, TemplateChoice};
-use bitnet_engine::{GenerateOptions, Generation, StopReason, generate};
-use clap::builder::{PossibleValuesParser, TypedValueParser};
+use bitnet_engine::{Generation, StopReason};
 use serde_json::json;
 
-use crate::sampling::SamplingArgs;
-use crate::source::{ModelArgs, check_vocabulary};
-use crate::{exit, interrupt};
+use crate::exit;
+use crate::generation::{GenerationArgs, template};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
-    model: ModelArgs,
-    #[command(flatten)]
-    sampling: SamplingArgs,
-    /// Tokenizer file; without it: inside the model, beside it, in the folder above
-    #[arg(long, value_name = "FILE")]
-    tokenizer: Option<PathBuf>,
+    generation: GenerationArgs,
     /// What to continue; without it and --prompt-file, standard input
     #[arg(long, value_name = "TEXT", conflicts_with = "prompt_file")]
     prompt: Option<String>,
@@ -43,20 +35,12 @@ pub(crate) struct Args {
     /// Most tokens to generate
     #[arg(long, default_value_t = 128, value_name = "N")]
     max_tokens: usize,
-    /// Stop at this text, which is not printed; may be given several times
-    #[arg(long, value_name = "TEXT")]
-    stop: Vec<String>,
     /// Print one JSON object at the end instead of streaming text
     #[arg(long)]
     json: bool,
     /// Print no timings to standard error
     #[arg(long)]
     quiet: bool,
-}
-
-/// A parser of the templates' names.
-pub(super) fn template() -> impl TypedValueParser<Value = TemplateChoice> {
-    PossibleValuesParser::new(TemplateChoice::NAMES).try_map(|name| name.parse::<TemplateChoice>())
 }
 
 impl Args {
@@ -82,79 +66,47 @@ impl Args {
 }
 
 pub(crate) fn run(args: Args) -> Result<u8> {
-    let sampling = args.sampling.sampling()?;
+    let options = args.generation.options(args.max_tokens)?;
     let prompt = args.prompt()?;
-    let opened = args.model.open()?;
-    let tokenizer = opened.tokenizer(args.tokenizer.as_deref())?;
-    let mut model = opened.load(&args.model)?;
-    check_vocabulary(&tokenizer, model.config())?;
-
-    let (template, evidence) =
-        args.prompt_template
-            .resolve(&opened.gguf, &tokenizer, Path::new(&opened.name()));
-    if let (Some(evidence), false) = (evidence, args.quiet) {
-        eprintln!("template: {template} ({evidence})");
-    }
+    let mut generator = args.generation.load()?;
+    let template = generator.template(args.prompt_template, args.quiet);
     let prompt = template.apply(&prompt, args.system_prompt.as_deref());
     let special = if args.special {
         Special::Parse
     } else {
         template.special()
     };
-    let ids = tokenizer.encode(
+    let ids = generator.tokenizer.encode(
         &prompt,
         Encode {
-            bos: tokenizer.add_bos(),
+            bos: generator.tokenizer.add_bos(),
             special,
         },
     )?;
+    let model = &mut generator.model;
+    let wanted = ids.len().saturating_add(args.max_tokens);
     let context = model.config().context;
-    let mut session = model.session(context.min(ids.len().saturating_add(args.max_tokens)))?;
-    let options = GenerateOptions {
-        max_tokens: args.max_tokens,
-        sampling,
-        stop: args.stop.clone(),
-    };
-    let mut failed = None;
+    let mut session = model.session(context.min(wanted))?;
     let mut stdout = io::stdout().lock();
-    let result = generate(
-        &mut model,
-        &tokenizer,
-        &mut session,
-        &ids,
-        &options,
-        |piece| {
-            if !args.json
-                && let Err(error) = stdout
-                    .write_all(piece.as_bytes())
-                    .and_then(|()| stdout.flush())
-            {
-                failed = Some(error);
-                return ControlFlow::Break(());
-            }
-            if interrupt::asked() {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
-            }
-        },
-    )?;
-    if let Some(error) = failed {
-        return Err(error).context("standard output");
-    }
+    let result = if args.json {
+        generator.generate(&mut session, &ids, &options, &mut io::sink())?
+    } else {
+        generator.generate(&mut session, &ids, &options, &mut stdout)?
+    };
+    let model = &mut generator.model;
     if args.json {
-        let kernels = kernels(&mut model);
+        let kernels = kernels(model);
         let value = json!({
-            "model": opened.name(),
+            "model": generator.opened.name(),
             "device": model.device(),
-            "tokenizer": tokenizer.kind(),
+            "tokenizer": generator.tokenizer.kind(),
             "prompt": prompt,
             "prompt_template": template.name(),
             "prompt_tokens": ids,
             "text": result.text,
             "tokens": result.tokens,
             "stop": result.stop.name(),
-            "seed": args.sampling.seed,
+            "seed": args.generation.sampling.seed,
             "prefill_seconds": result.prefill.as_secs_f64(),
             "decode_seconds": result.decode.as_secs_f64(),
             "kernels": kernels,
