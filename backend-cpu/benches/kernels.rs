@@ -102,6 +102,18 @@ impl Builder {
         });
         WeightId(self.program.weights.len() as u32 - 1)
     }
+
+    /// The case of the last operation, which makes `result` of what follows from `input`.
+    fn case(self, tokens: usize, depth: usize, input: BufferId, result: BufferId) -> Case {
+        Case {
+            program: self.program,
+            parts: Arc::new(self.parts),
+            tokens,
+            depth,
+            input,
+            result,
+        }
+    }
 }
 
 /// Numbers without a pattern, in `-1 .. 1`.
@@ -231,14 +243,7 @@ fn product(format: Format, rows: usize, cols: usize, tokens: usize) -> Case {
         products: vec![(product, result)],
         accumulate: false,
     });
-    Case {
-        program: builder.program,
-        parts: Arc::new(builder.parts),
-        tokens,
-        depth: 0,
-        input,
-        result,
-    }
+    builder.case(tokens, 0, input, result)
 }
 
 fn products(c: &mut Criterion) {
@@ -283,14 +288,7 @@ fn activations(c: &mut Criterion) {
             x: input,
             out: result,
         });
-        let case = Case {
-            program: builder.program,
-            parts: Arc::new(builder.parts),
-            tokens: 16,
-            depth: 0,
-            input,
-            result,
-        };
+        let case = builder.case(16, 0, input, result);
         let work = Throughput::Elements((16 * WIDTH) as u64);
         measure(
             c,
@@ -310,14 +308,7 @@ fn activations(c: &mut Criterion) {
         eps: 1e-5,
         out: result,
     });
-    let case = Case {
-        program: builder.program,
-        parts: Arc::new(builder.parts),
-        tokens: 16,
-        depth: 0,
-        input,
-        result,
-    };
+    let case = builder.case(16, 0, input, result);
     let work = Throughput::Elements((16 * WIDTH) as u64);
     measure(c, "norm", &format!("{WIDTH}/16"), &work, &case);
 }
@@ -340,14 +331,7 @@ fn gated(c: &mut Criterion) {
         activation: Activation::Relu2,
         out: result,
     });
-    let case = Case {
-        program: builder.program,
-        parts: Arc::new(builder.parts),
-        tokens: 1,
-        depth: 0,
-        input,
-        result,
-    };
+    let case = builder.case(1, 0, input, result);
     let work = Throughput::Elements((2 * rows * cols) as u64);
     measure(c, "gated", &format!("I2_S/{rows}x{cols}/1"), &work, &case);
 }
@@ -362,14 +346,7 @@ fn attention(c: &mut Criterion) {
             layer: 0,
             out: result,
         });
-        let case = Case {
-            program: builder.program,
-            parts: Arc::new(builder.parts),
-            tokens,
-            depth,
-            input,
-            result,
-        };
+        let case = builder.case(tokens, depth, input, result);
         let seen = tokens * depth + tokens * (tokens + 1) / 2;
         let work = Throughput::Elements((seen * 2 * HEADS * HEAD_DIM) as u64);
         measure(

@@ -1,10 +1,9 @@
 //! Integer products of the screen's six-bit codes with activations of two bytes.
 //!
-//! Exact, so an instruction set may compute them in any order it likes. The provided product is plain
-//! Rust; an instruction set overrides it.
+//! Exact, so an instruction set may compute them in any order it likes. The provided method is plain Rust; an
+//! instruction set overrides it.
 
 use crate::blocks::Blocks;
-use crate::lanes::AHEAD;
 
 /// Weights in a [`Block`].
 pub(crate) const BLOCK: usize = 256;
@@ -53,15 +52,6 @@ impl Planes {
 pub(crate) trait Screens: Blocks {
     /// Whether the registers hold the sums of two rows and four tokens.
     const PAIRS: bool = false;
-
-    /// Asks the memory for a block's worth ahead of block `i`.
-    #[inline(always)]
-    fn prefetch_block(self, row: &[Block], i: usize) {
-        let block = i * size_of::<Block>();
-        for line in (block..block + size_of::<Block>()).step_by(64) {
-            self.prefetch(row, line + AHEAD);
-        }
-    }
 
     /// For each row and each token: the sum of codes times first bytes, and that of codes times second bytes. All
     /// rows and tokens have as many blocks.

@@ -2,7 +2,6 @@
 
 use std::arch::aarch64::*;
 
-use super::peak::Multiply;
 use crate::generic::gemm::{self, Job, Ternary};
 use crate::quads::{Group, QUADS};
 
@@ -24,8 +23,6 @@ pub(crate) trait Dot: Copy {
 
     /// Four sums on their way, over the quads of a group of 128.
     type Run: Copy;
-    /// The instruction that multiplies the most bytes.
-    const MULTIPLY: Multiply;
     /// Tokens of a tile of registers, at most.
     const TOKENS: usize;
 

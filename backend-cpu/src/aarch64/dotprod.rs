@@ -4,7 +4,6 @@ use std::arch::aarch64::*;
 use std::arch::asm;
 
 use super::dot::{Dot, Simd};
-use super::peak::Multiply;
 use crate::generic::gemm::{self, Job, Ternary};
 use crate::isa::Isa;
 use crate::table::{Kernels, kernels};
@@ -51,7 +50,6 @@ impl Dot for Dotprod {
         unsafe { sdot(sums, a, b) }
     }
     type Run = int32x4_t;
-    const MULTIPLY: Multiply = Multiply::Sdot;
     const TOKENS: usize = 5;
 
     #[inline(always)]

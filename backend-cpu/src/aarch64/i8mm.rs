@@ -5,7 +5,6 @@ use std::arch::asm;
 
 use super::dot::{Dot, Simd};
 use super::dotprod::sdot;
-use super::peak::Multiply;
 use crate::generic::gemm::{self, Job, Ternary};
 use crate::isa::Isa;
 use crate::quads::{Group, QUADS, Word};
@@ -104,7 +103,6 @@ impl Dot for I8mm {
     }
 
     type Run = int32x4_t;
-    const MULTIPLY: Multiply = Multiply::Smmla;
     const TOKENS: usize = 2 * PAIRS;
 
     #[inline(always)]

@@ -3,7 +3,6 @@
 use std::arch::aarch64::*;
 
 use super::dot::{Dot, Simd};
-use super::peak::Multiply;
 use crate::generic::gemm::{self, Job, Ternary};
 use crate::isa::Isa;
 use crate::table::{Kernels, kernels};
@@ -54,7 +53,6 @@ impl Dot for Neon {
 
     /// Sixteen 16-bit sums, four to each sum. A group has 32 quads, and 32 * 384 fits 16 bits.
     type Run = [int16x8_t; 2];
-    const MULTIPLY: Multiply = Multiply::Smlal;
     const TOKENS: usize = 2;
 
     #[inline(always)]

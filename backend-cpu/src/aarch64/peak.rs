@@ -2,7 +2,10 @@
 
 use std::arch::asm;
 
-use super::dot::{Dot, Simd};
+use super::dot::Simd;
+use super::dotprod::Dotprod;
+use super::i8mm::I8mm;
+use super::neon::Neon;
 use crate::peak::{CHAINS, Peak, chains};
 
 macro_rules! clear {
@@ -66,33 +69,32 @@ fn multiply_smmla(rounds: u64) -> i32 {
     unsafe { rounds!(rounds, smmla) }
 }
 
-/// The instruction that an implementation of [`Dot`] lives by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Multiply {
-    Smlal,
-    Sdot,
-    Smmla,
-}
-
-impl<D: Dot> Peak for Simd<D> {
-    const PER_ROUND: u64 = CHAINS
-        * match D::MULTIPLY {
-            Multiply::Smlal => 8,
-            Multiply::Sdot => 16,
-            Multiply::Smmla => 32,
-        };
+impl Peak for Simd<Neon> {
+    const PER_ROUND: u64 = CHAINS * 8;
 
     #[inline(always)]
     fn multiply(self, rounds: u64) -> i32 {
-        let rounds = rounds.max(1);
-        // SAFETY: `self` proves the instruction.
-        unsafe {
-            match D::MULTIPLY {
-                // Sums are of 16 bits.
-                Multiply::Smlal => multiply_smlal(rounds) & 0xffff,
-                Multiply::Sdot => multiply_sdot(rounds),
-                Multiply::Smmla => multiply_smmla(rounds),
-            }
-        }
+        // SAFETY: `self` proves NEON. Sums are of 16 bits.
+        unsafe { multiply_smlal(rounds.max(1)) & 0xffff }
+    }
+}
+
+impl Peak for Simd<Dotprod> {
+    const PER_ROUND: u64 = CHAINS * 16;
+
+    #[inline(always)]
+    fn multiply(self, rounds: u64) -> i32 {
+        // SAFETY: `self` proves `sdot`.
+        unsafe { multiply_sdot(rounds.max(1)) }
+    }
+}
+
+impl Peak for Simd<I8mm> {
+    const PER_ROUND: u64 = CHAINS * 32;
+
+    #[inline(always)]
+    fn multiply(self, rounds: u64) -> i32 {
+        // SAFETY: `self` proves `smmla`.
+        unsafe { multiply_smmla(rounds.max(1)) }
     }
 }

@@ -3,6 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::avx2::Avx2;
+use super::prefetch_block;
 use crate::screens::{Block, Planes, Screens};
 
 impl<const VNNI: bool> Avx2<VNNI> {
@@ -67,7 +68,7 @@ impl<const VNNI: bool> Screens for Avx2<VNNI> {
             // Row after row, so that the memory is read in one stream.
             for (row, sums) in rows.iter().zip(&mut sums) {
                 for (i, block) in row.iter().enumerate() {
-                    self.prefetch_block(row, i);
+                    prefetch_block(row, i);
                     for half in 0..2 {
                         let [a, b, c, d] = self.six_bits(block, half);
                         for (sums, token) in sums.iter_mut().zip(tokens) {

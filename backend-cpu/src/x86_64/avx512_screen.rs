@@ -3,6 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::avx512::Avx512;
+use super::prefetch_block;
 use crate::screens::{Block, Planes, Screens};
 
 impl<const VBMI: bool> Avx512<VBMI> {
@@ -77,7 +78,7 @@ impl<const VBMI: bool> Screens for Avx512<VBMI> {
                     // Two chains for each sum, so that none waits for its last addition.
                     let mut odd = [[_mm512_setzero_si512(); 2]; T];
                     for (i, block) in row.iter().enumerate() {
-                        self.prefetch_block(row, i);
+                        prefetch_block(row, i);
                         let [a, b, c, d] = self.six_bits(block);
                         self.add_run(a, 0, i, tokens, sums);
                         self.add_run(b, 1, i, tokens, &mut odd);
@@ -94,7 +95,7 @@ impl<const VBMI: bool> Screens for Avx512<VBMI> {
                 // The sums of several tokens wait for one another less than for their activations, which rows share.
                 for i in 0..rows.first().map_or(0, |row| row.len()) {
                     for (row, sums) in rows.iter().zip(&mut sums) {
-                        self.prefetch_block(row, i);
+                        prefetch_block(row, i);
                         for (run, codes) in self.six_bits(&row[i]).into_iter().enumerate() {
                             self.add_run(codes, run, i, tokens, sums);
                         }

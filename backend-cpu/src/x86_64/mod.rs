@@ -12,10 +12,22 @@ mod avx512_vbmi;
 mod heads;
 mod peak;
 
+use crate::lanes::AHEAD;
+use crate::screens::Block;
+
 /// See [`Lanes::prefetch`](crate::lanes::Lanes::prefetch).
 #[inline(always)]
 fn prefetch<T>(from: &[T], at: usize) {
     use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
     // SAFETY: every x86-64 has SSE; a prefetch touches nothing, whatever the address.
     unsafe { _mm_prefetch::<_MM_HINT_T0>(from.as_ptr().cast::<i8>().wrapping_add(at)) };
+}
+
+/// Asks for a block's worth of memory ahead of block `i` of a row.
+#[inline(always)]
+fn prefetch_block(row: &[Block], i: usize) {
+    let block = i * size_of::<Block>();
+    for line in (block..block + size_of::<Block>()).step_by(64) {
+        prefetch(row, line + AHEAD);
+    }
 }

@@ -19,26 +19,38 @@ impl Phase {
         amount as f64 / self.sample.work.tokens as f64
     }
 
-    fn per_second(&self, amount: f64) -> f64 {
-        amount / self.sample.median().as_secs_f64()
+    fn per_second(&self, amount: u64) -> f64 {
+        amount as f64 / self.sample.median().as_secs_f64()
     }
 
-    fn bandwidth(&self) -> f64 {
-        self.per_second(self.cost.bytes() as f64)
-    }
-
-    fn multiply_adds(&self) -> f64 {
-        self.per_second(self.cost.multiply_adds() as f64)
+    /// An amount per token, in millions of `token`, and per second, in billions of `second`, and its share of `most`.
+    fn rates(
+        &self,
+        amount: u64,
+        [token, second]: [&str; 2],
+        digits: usize,
+        most: Option<f64>,
+    ) -> String {
+        let reached = self.per_second(amount);
+        let share = most.map_or_else(String::new, |most| {
+            format!(", {:.0} % of the most", reached / most * 100.0)
+        });
+        format!(
+            "{:.digits$} {token}/token, {:.digits$} {second}/s{share}",
+            self.per_token(amount) / 1e6,
+            reached / 1e9
+        )
     }
 
     fn json(&self, limits: Option<&Limits>) -> Value {
+        let (bytes, multiply_adds) = (self.cost.bytes(), self.cost.multiply_adds());
         json!({
-            "bytes_per_token": self.per_token(self.cost.bytes()),
-            "multiply_adds_per_token": self.per_token(self.cost.multiply_adds()),
-            "bytes_per_second": self.bandwidth(),
-            "multiply_adds_per_second": self.multiply_adds(),
-            "share_of_read_bandwidth": limits.map(|limits| self.bandwidth() / limits.read_bandwidth),
-            "share_of_int8_peak": limits.map(|limits| self.multiply_adds() / limits.multiply_adds),
+            "bytes_per_token": self.per_token(bytes),
+            "multiply_adds_per_token": self.per_token(multiply_adds),
+            "bytes_per_second": self.per_second(bytes),
+            "multiply_adds_per_second": self.per_second(multiply_adds),
+            "share_of_read_bandwidth": limits.map(|limits| self.per_second(bytes) / limits.read_bandwidth),
+            "share_of_int8_peak": limits.map(|limits| self.per_second(multiply_adds) / limits.multiply_adds),
             "profile": self.sample.profile.as_ref().map(|profile| {
                 let steps = profile.steps().map(|(step, spent)| json!({
                     "step": step,
@@ -140,28 +152,15 @@ impl Report {
                 &name,
                 format!("{:.1} tokens/s", phase.sample.tokens_per_second()),
             )?;
-            let share = |reached: f64, limit: fn(&Limits) -> f64| {
-                self.limits.as_ref().map_or_else(String::new, |limits| {
-                    format!(", {:.0} % of the most", reached / limit(limits) * 100.0)
-                })
-            };
+            let bandwidth = self.limits.as_ref().map(|limits| limits.read_bandwidth);
             row(
                 "  bytes read",
-                format!(
-                    "{:.1} MB/token, {:.1} GB/s{}",
-                    phase.per_token(phase.cost.bytes()) / 1e6,
-                    phase.bandwidth() / 1e9,
-                    share(phase.bandwidth(), |limits| limits.read_bandwidth)
-                ),
+                phase.rates(phase.cost.bytes(), ["MB", "GB"], 1, bandwidth),
             )?;
+            let peak = self.limits.as_ref().map(|limits| limits.multiply_adds);
             row(
                 "  multiply-adds",
-                format!(
-                    "{:.0} M/token, {:.0} G/s{}",
-                    phase.per_token(phase.cost.multiply_adds()) / 1e6,
-                    phase.multiply_adds() / 1e9,
-                    share(phase.multiply_adds(), |limits| limits.multiply_adds)
-                ),
+                phase.rates(phase.cost.multiply_adds(), ["M", "G"], 0, peak),
             )?;
             let Some(profile) = &phase.sample.profile else {
                 continue;
