@@ -16,6 +16,25 @@ pub(crate) trait Blocks: Lanes {
         rows.map(|row| i2s(row, q))
     }
 
+    /// The most tokens for which [`Blocks::i2s_tile`] serves better than a gemm.
+    const FEW_TOKENS: usize = 1;
+
+    /// As [`Blocks::i2s_rows`], against several tokens. Meanwhile the memory is asked for the bytes `ahead`, of which
+    /// there are at most 128 for each 128 activations.
+    #[inline(always)]
+    fn i2s_tile<const R: usize, const T: usize>(
+        self,
+        rows: [&[u8]; R],
+        q: [&[i8]; T],
+        _ahead: &[u8],
+    ) -> [[i32; R]; T] {
+        let mut sums = [[0; R]; T];
+        for (sums, q) in sums.iter_mut().zip(q) {
+            *sums = self.i2s_rows(rows, q);
+        }
+        sums
+    }
+
     /// The codes of blocks of `TQ2_0` of adjacent rows.
     #[inline(always)]
     fn tq2_0_rows<const R: usize>(self, qs: [&[u8; 64]; R], q: &[i8; 256]) -> [i32; R] {

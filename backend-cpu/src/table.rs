@@ -5,6 +5,7 @@ use std::ops::Range;
 use bitnet_kernels::Format;
 use bitnet_kernels::program::{Activation, Pairing};
 
+use crate::blocks::Blocks;
 use crate::generic::attention::Visible;
 use crate::generic::screen::{Query, Rows, RowsMut};
 use crate::isa::Isa;
@@ -60,6 +61,11 @@ pub(crate) const fn per_round<P: Peak>(_token: &P) -> u64 {
     P::PER_ROUND
 }
 
+/// [`Blocks::FEW_TOKENS`] of the instruction set that a token stands for.
+pub(crate) const fn few_tokens<B: Blocks>(_token: &B) -> usize {
+    B::FEW_TOKENS
+}
+
 /// Makes the `Kernels` of an instruction set: each kernel of `generic`, compiled with the set's features.
 macro_rules! kernels {
     ($isa:expr, $prefix:literal, $token:expr, $(#[$features:meta])?) => {
@@ -99,6 +105,9 @@ macro_rules! kernels {
                     (Format::I2S, 0..=1) => $crate::table::tile!($prefix, "gemv_i2s_i8", $token, $(#[$features])? gemv::i2s),
                     (Format::TQ2_0, 0..=1) => $crate::table::tile!($prefix, "gemv_tq2_0_q8k", $token, $(#[$features])? gemv::tq2_0),
                     (Format::TQ1_0, 0..=1) => $crate::table::tile!($prefix, "gemv_tq1_0_q8k", $token, $(#[$features])? gemv::tq1_0),
+                    (Format::I2S, tokens) if tokens <= $crate::table::few_tokens(&$token) => {
+                        $crate::table::tile!($prefix, "batch_i2s_i8", $token, $(#[$features])? batch::i2s)
+                    }
                     (Format::I2S, _) => $crate::table::gemm!($prefix, "gemm_i2s_i8", $token, $(#[$features])? ternary::I2S),
                     (Format::TQ2_0, _) => $crate::table::gemm!($prefix, "gemm_tq2_0_q8k", $token, $(#[$features])? ternary::TQ2_0),
                     (Format::TQ1_0, _) => $crate::table::gemm!($prefix, "gemm_tq1_0_q8k", $token, $(#[$features])? ternary::TQ1_0),

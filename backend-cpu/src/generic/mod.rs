@@ -4,6 +4,7 @@
 //! enabled. None holds `unsafe`, none names an instruction set.
 
 pub(crate) mod attention;
+pub(crate) mod batch;
 pub(crate) mod encode;
 pub(crate) mod gemm;
 pub(crate) mod gemv;

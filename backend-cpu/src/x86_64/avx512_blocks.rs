@@ -46,6 +46,20 @@ impl<const VBMI: bool> Avx512<VBMI> {
         }
     }
 
+    /// The codes of a group of `I2_S`, those for its second 64 activations and those for its first. The lower half of
+    /// either is four times too large.
+    #[inline(always)]
+    fn codes_in_place(self, bytes: &[u8; 32]) -> [__m512i; 2] {
+        // SAFETY: `self` proves AVX-512; the load covers the array.
+        unsafe {
+            let bytes = _mm512_broadcast_i64x4(_mm256_loadu_si256(bytes.as_ptr().cast()));
+            let mask =
+                _mm512_mask_set1_epi8(_mm512_set1_epi8(LOW_CODES), 0xffff_ffff, LOW_CODES << 2);
+            let high = _mm512_srli_epi16::<4>(bytes);
+            [_mm512_and_si512(bytes, mask), _mm512_and_si512(high, mask)]
+        }
+    }
+
     /// Takes the places of the codes out of account.
     #[inline(always)]
     fn placed(self, [low, high]: [__m512i; 2], highest_first: bool) -> __m512i {
@@ -130,6 +144,60 @@ impl<const VBMI: bool> Blocks for Avx512<VBMI> {
             *placed = self.placed(sums, true);
         }
         self.totals(placed)
+    }
+
+    const FEW_TOKENS: usize = 16;
+
+    #[inline(always)]
+    fn i2s_tile<const R: usize, const T: usize>(
+        self,
+        rows: [&[u8]; R],
+        q: [&[i8]; T],
+        ahead: &[u8],
+    ) -> [[i32; R]; T] {
+        let groups = q.first().map_or(0, |q| q.len() / 128);
+        let mut weights: [&[[u8; 32]]; R] = [&[]; R];
+        for (weights, row) in weights.iter_mut().zip(rows) {
+            *weights = &row.as_chunks::<32>().0[..groups];
+        }
+        let mut activations: [&[[[i8; 64]; 2]]; T] = [&[]; T];
+        for (activations, q) in activations.iter_mut().zip(q) {
+            *activations = &q.as_chunks::<64>().0.as_chunks::<2>().0[..groups];
+        }
+        let asked = ahead.len().div_ceil(groups.max(1));
+        let mut sums = [[self.zero(); R]; T];
+        for i in 0..groups {
+            // One line too many now and then, rather than a loop.
+            self.prefetch(ahead, i * asked);
+            self.prefetch(ahead, i * asked + 64);
+            let mut codes = [[self.zero(); 2]; R];
+            for (codes, weights) in codes.iter_mut().zip(weights) {
+                *codes = self.codes_in_place(&weights[i]);
+            }
+            for (sums, activations) in sums.iter_mut().zip(activations) {
+                // SAFETY: `self` proves AVX-512 with VNNI; each load covers its array.
+                unsafe {
+                    let [high_q, low_q] = &activations[i];
+                    let (low_q, high_q) = (
+                        _mm512_loadu_si512(low_q.as_ptr().cast()),
+                        _mm512_loadu_si512(high_q.as_ptr().cast()),
+                    );
+                    for (sum, [low, high]) in sums.iter_mut().zip(codes) {
+                        *sum = _mm512_dpbusd_epi32(*sum, low, low_q);
+                        *sum = _mm512_dpbusd_epi32(*sum, high, high_q);
+                    }
+                }
+            }
+        }
+        let mut totals = [[0; R]; T];
+        for (totals, sums) in totals.iter_mut().zip(&mut sums) {
+            for sum in &mut *sums {
+                // SAFETY: `self` proves AVX-512. The lower half is four times too large.
+                *sum = unsafe { _mm512_mask_srai_epi32::<2>(*sum, 0x00ff, *sum) };
+            }
+            *totals = self.totals(*sums);
+        }
+        totals
     }
 
     #[inline(always)]

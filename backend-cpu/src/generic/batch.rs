@@ -1,0 +1,103 @@
+//! Ternary matrix products for a few tokens: rows as they lie, each against several tokens while it is at hand.
+//!
+//! A [`gemm`](super::gemm) transposes the rows first, which pays only when many tokens meet them.
+
+use std::ops::Range;
+
+use bitnet_kernels::order::LANES;
+
+use crate::blocks::Blocks;
+use crate::matrix::{Encoded, Matrix};
+
+/// Rows at a time.
+const ROWS: usize = 4;
+/// Tokens at a time, at most.
+const TOKENS: usize = 5;
+
+/// `rows` of an `I2_S` matrix against `tokens` of `x` into `out`, `[tokens, rows]`.
+///
+/// Rows go in strips of sixteen, which all tokens meet before the next strip comes: a strip and the activations of as
+/// many tokens as there are at a time stay in the nearest caches.
+#[inline(always)]
+pub(crate) fn i2s<B: Blocks>(
+    b: B,
+    m: &Matrix<'_>,
+    rows: Range<usize>,
+    x: &Encoded<'_>,
+    tokens: Range<usize>,
+    out: &mut [f32],
+) {
+    let width = rows.len();
+    let count = tokens.len();
+    let parts = count.div_ceil(TOKENS);
+    for first in (0..width).step_by(LANES) {
+        let strip = Strip {
+            m,
+            rows: rows.start + first..rows.start + width.min(first + LANES),
+            x,
+        };
+        // What follows the strip is most often this thread's next.
+        let next = strip.rows.end * m.stride;
+        let ahead = &m.bytes[next..m.bytes.len().min(next + LANES * m.stride)];
+        for part in 0..parts {
+            let (from, to) = (count * part / parts, count * (part + 1) / parts);
+            let out = &mut out[from * width + first..];
+            let ahead = &ahead[ahead.len() * part / parts..ahead.len() * (part + 1) / parts];
+            let from = tokens.start + from;
+            match tokens.start + to - from {
+                1 => strip.write::<B, 1>(b, from, ahead, out, width),
+                2 => strip.write::<B, 2>(b, from, ahead, out, width),
+                3 => strip.write::<B, 3>(b, from, ahead, out, width),
+                4 => strip.write::<B, 4>(b, from, ahead, out, width),
+                _ => strip.write::<B, TOKENS>(b, from, ahead, out, width),
+            }
+        }
+    }
+}
+
+/// Up to sixteen rows.
+struct Strip<'a> {
+    m: &'a Matrix<'a>,
+    rows: Range<usize>,
+    x: &'a Encoded<'a>,
+}
+
+impl Strip<'_> {
+    /// Writes the products with `T` tokens, `stride` apart, while the memory is asked for the bytes `ahead`.
+    #[inline(always)]
+    fn write<B: Blocks, const T: usize>(
+        &self,
+        b: B,
+        first: usize,
+        ahead: &[u8],
+        out: &mut [f32],
+        stride: usize,
+    ) {
+        let Strip { m, rows, x } = self;
+        let mut q: [&[i8]; T] = [&[]; T];
+        for (t, q) in q.iter_mut().enumerate() {
+            *q = x.q(first + t);
+        }
+        let mut sums = [[0; LANES]; T];
+        let tiles = LANES / ROWS;
+        for tile in 0..tiles {
+            // Rows that fill up the strip repeat its last one; their results are dropped.
+            let row = |r: usize| m.row((rows.start + tile * ROWS + r).min(rows.end - 1));
+            let ahead = &ahead[ahead.len() * tile / tiles..ahead.len() * (tile + 1) / tiles];
+            let tile_sums = b.i2s_tile([row(0), row(1), row(2), row(3)], q, ahead);
+            for (sums, tile_sums) in sums.iter_mut().zip(tile_sums) {
+                sums[tile * ROWS..(tile + 1) * ROWS].copy_from_slice(&tile_sums);
+            }
+        }
+        for (t, sums) in sums.iter().enumerate() {
+            let (total, scale) = (x.sums(first + t)[0], x.scales(first + t)[0]);
+            let mut values = [0.0; LANES];
+            for (value, sum) in values.iter_mut().zip(sums) {
+                *value = (sum - total) as f32;
+            }
+            let values = b.div(b.load(&values), b.splat(scale));
+            let values = b.to_array(b.mul(values, b.splat(m.scale)));
+            out[t * stride..][..rows.len()].copy_from_slice(&values[..rows.len()]);
+        }
+    }
+}
