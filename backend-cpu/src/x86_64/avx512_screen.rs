@@ -18,25 +18,29 @@ impl<const VBMI: bool> Avx512<VBMI> {
         }
     }
 
-    /// Adds the products of a run of codes of block `i` with each token's activations.
+    /// Adds the products of a run of codes of some rows with that run of each token's block `i`.
     #[inline(always)]
-    fn add_run<const T: usize>(
+    fn add_run<const R: usize, const T: usize>(
         self,
-        codes: __m512i,
+        codes: [__m512i; R],
         run: usize,
         i: usize,
         tokens: [&[Planes]; T],
-        sums: &mut [[__m512i; 2]; T],
-    ) {
-        for (sums, token) in sums.iter_mut().zip(tokens) {
-            for (sum, q) in sums.iter_mut().zip(&token[i].0[run]) {
+        mut sums: [[[__m512i; 2]; T]; R],
+    ) -> [[[__m512i; 2]; T]; R] {
+        for t in 0..T {
+            for plane in 0..2 {
                 // SAFETY: `self` proves AVX-512 with VNNI; the load covers the array.
                 unsafe {
-                    let q = _mm512_loadu_si512(q.as_ptr().cast());
-                    *sum = _mm512_dpbusd_epi32(*sum, codes, q);
+                    let q = tokens[t][i].0[run][plane].as_ptr();
+                    let q = _mm512_loadu_si512(q.cast());
+                    for r in 0..R {
+                        sums[r][t][plane] = _mm512_dpbusd_epi32(sums[r][t][plane], codes[r], q);
+                    }
                 }
             }
         }
+        sums
     }
 
     /// The codes of a block, a run to a register.
@@ -74,31 +78,38 @@ impl<const VBMI: bool> Screens for Avx512<VBMI> {
             let mut sums = [[[_mm512_setzero_si512(); 2]; T]; R];
             if T == 1 {
                 // Row after row, so that the memory is read in one stream.
-                for (row, sums) in rows.iter().zip(&mut sums) {
+                for r in 0..R {
                     // Two chains for each sum, so that none waits for its last addition.
-                    let mut odd = [[_mm512_setzero_si512(); 2]; T];
-                    for (i, block) in row.iter().enumerate() {
-                        prefetch_block(row, i);
+                    let (mut even, mut odd) = ([sums[r]], [sums[r]]);
+                    for (i, block) in rows[r].iter().enumerate() {
+                        prefetch_block(rows[r], i);
                         let [a, b, c, d] = self.six_bits(block);
-                        self.add_run(a, 0, i, tokens, sums);
-                        self.add_run(b, 1, i, tokens, &mut odd);
-                        self.add_run(c, 2, i, tokens, sums);
-                        self.add_run(d, 3, i, tokens, &mut odd);
+                        even = self.add_run([a], 0, i, tokens, even);
+                        odd = self.add_run([b], 1, i, tokens, odd);
+                        even = self.add_run([c], 2, i, tokens, even);
+                        odd = self.add_run([d], 3, i, tokens, odd);
                     }
-                    for (sums, odd) in sums.iter_mut().zip(odd) {
-                        for (sum, odd) in sums.iter_mut().zip(odd) {
-                            *sum = _mm512_add_epi32(*sum, odd);
+                    for t in 0..T {
+                        for plane in 0..2 {
+                            sums[r][t][plane] =
+                                _mm512_add_epi32(even[0][t][plane], odd[0][t][plane]);
                         }
                     }
                 }
             } else {
                 // The sums of several tokens wait for one another less than for their activations, which rows share.
                 for i in 0..rows.first().map_or(0, |row| row.len()) {
-                    for (row, sums) in rows.iter().zip(&mut sums) {
-                        prefetch_block(row, i);
-                        for (run, codes) in self.six_bits(&row[i]).into_iter().enumerate() {
-                            self.add_run(codes, run, i, tokens, sums);
+                    let mut codes = [[_mm512_setzero_si512(); 4]; R];
+                    for r in 0..R {
+                        prefetch_block(rows[r], i);
+                        codes[r] = self.six_bits(&rows[r][i]);
+                    }
+                    for run in 0..4 {
+                        let mut run_codes = [_mm512_setzero_si512(); R];
+                        for r in 0..R {
+                            run_codes[r] = codes[r][run];
                         }
+                        sums = self.add_run(run_codes, run, i, tokens, sums);
                     }
                 }
             }

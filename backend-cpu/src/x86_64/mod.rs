@@ -26,8 +26,7 @@ fn prefetch<T>(from: &[T], at: usize) {
 /// Asks for a block's worth of memory ahead of block `i` of a row.
 #[inline(always)]
 fn prefetch_block(row: &[Block], i: usize) {
-    let block = i * size_of::<Block>();
-    for line in (block..block + size_of::<Block>()).step_by(64) {
-        prefetch(row, line + AHEAD);
+    for line in 0..size_of::<Block>() / 64 {
+        prefetch(row, i * size_of::<Block>() + line * 64 + AHEAD);
     }
 }
