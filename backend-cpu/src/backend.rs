@@ -126,8 +126,14 @@ impl CpuBackend {
             buffer.reserve(batch.rows(desc.rows));
         }
         self.rotations.reserve(tokens * self.frequencies.len() * 2);
+        let longest_row = self.weights.longest_row();
         for scratch in &mut self.scratch {
-            Scratch::exclusive(scratch).reserve(tokens.max(selected), longest, &self.program);
+            Scratch::exclusive(scratch).reserve(
+                tokens.max(selected),
+                longest,
+                &self.program,
+                longest_row,
+            );
         }
         Ok(())
     }

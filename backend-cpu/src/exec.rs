@@ -87,6 +87,8 @@ pub(crate) struct Scratch {
     weights: Vec<f32>,
     values: Vec<f32>,
     halves: Vec<u16>,
+    /// A row of weights, where few of a matrix are read.
+    pub(crate) row: Vec<u8>,
     pub(crate) panel: Panel,
     pub(crate) found: Found,
 }
@@ -99,7 +101,14 @@ impl Scratch {
     }
 
     /// Makes room for a pass over `tokens` of sequences of up to `positions`.
-    pub(crate) fn reserve(&mut self, tokens: usize, positions: usize, program: &Program) {
+    pub(crate) fn reserve(
+        &mut self,
+        tokens: usize,
+        positions: usize,
+        program: &Program,
+        longest_row: usize,
+    ) {
+        self.row.resize(longest_row, 0);
         let widest = program
             .buffers
             .iter()
@@ -189,8 +198,8 @@ impl Pass<'_> {
                     // SAFETY: this token's ticket is ours alone.
                     let row =
                         unsafe { out.values.write(token * out.width..(token + 1) * out.width) };
-                    self.weights
-                        .decode_row(*table, self.tokens[token] as usize, row);
+                    let id = self.tokens[token] as usize;
+                    self.weights.decode_row(*table, id, &mut scratch.row, row);
                 }
             }
             Op::Norm { x, gain, eps, out } => {

@@ -102,10 +102,33 @@ impl Weights {
             .release(start + rows.start * stride..start + rows.end * stride);
     }
 
-    /// Decodes one row of a matrix.
-    pub(crate) fn decode_row(&self, id: WeightId, row: usize, out: &mut [f32]) {
+    /// Bytes of the longest row.
+    pub(crate) fn longest_row(&self) -> usize {
+        let ids = (0..self.weights.len()).map(|id| WeightId(id as u32));
+        ids.map(|id| self.matrix(id).stride).max().unwrap_or(0)
+    }
+
+    /// Row 0 of the result is a row of a matrix of which few are read. `room` is for [`Weights::longest_row`] bytes.
+    pub(crate) fn single_row<'a>(
+        &self,
+        id: WeightId,
+        row: usize,
+        room: &'a mut [u8],
+    ) -> Matrix<'a> {
         let matrix = self.matrix(id);
-        format::dequantize_row(matrix.format, matrix.row(row), out);
+        let room = &mut room[..matrix.stride];
+        self.source
+            .copy(self.get(id).part.start + row * matrix.stride, room);
+        Matrix {
+            bytes: room,
+            ..matrix
+        }
+    }
+
+    /// Decodes one row of a matrix. `room` is for [`Weights::longest_row`] bytes.
+    pub(crate) fn decode_row(&self, id: WeightId, row: usize, room: &mut [u8], out: &mut [f32]) {
+        let matrix = self.single_row(id, row, room);
+        format::dequantize_row(matrix.format, matrix.row(0), out);
         if matrix.format == Format::I2S {
             for x in out {
                 *x *= matrix.scale;

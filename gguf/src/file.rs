@@ -60,7 +60,7 @@ impl Gguf {
         if file.metadata().map_err(failed)?.len() == 0 {
             return Err(Error::Empty);
         }
-        Self::parse(Storage::Map(Map::new(&file).map_err(failed)?))
+        Self::parse(Storage::Map(Map::new(file).map_err(failed)?))
     }
 
     /// Reads a file that is part of the program.
@@ -139,6 +139,32 @@ impl Gguf {
     /// # Errors
     /// What the operating system said, and [`io::ErrorKind::InvalidInput`] for a range beyond the file's end.
     pub fn advise_dont_need(&self, range: Range<usize>) -> io::Result<()> {
+        self.check(&range)?;
+        match self.storage.as_ref() {
+            Storage::Map(map) if !range.is_empty() => map.advise_dont_need(range),
+            _ => Ok(()),
+        }
+    }
+
+    /// Copies the bytes from `start` (of the whole file) on. On Unix, those of a mapped file are read, so that they do
+    /// not come to count as this process's memory; for a few of them that is also faster than to have their pages
+    /// mapped.
+    ///
+    /// # Errors
+    /// What the operating system said, and [`io::ErrorKind::InvalidInput`] for bytes beyond the file's end.
+    pub fn copy(&self, start: usize, into: &mut [u8]) -> io::Result<()> {
+        let range = start..start.saturating_add(into.len());
+        self.check(&range)?;
+        match self.storage.as_ref() {
+            Storage::Map(map) => map.copy(start, into),
+            storage => {
+                into.copy_from_slice(&storage.bytes()[range]);
+                Ok(())
+            }
+        }
+    }
+
+    fn check(&self, range: &Range<usize>) -> io::Result<()> {
         if range.start > range.end || range.end > self.file_len() {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
@@ -148,10 +174,7 @@ impl Gguf {
                 ),
             ));
         }
-        match self.storage.as_ref() {
-            Storage::Map(map) if !range.is_empty() => map.advise_dont_need(range),
-            _ => Ok(()),
-        }
+        Ok(())
     }
 
     fn parse(storage: Storage) -> Result<Gguf, Error> {

@@ -76,6 +76,11 @@ fn a_mapped_file_whose_pages_were_dropped_reads_the_same() {
         let before = gguf.data(tensor).unwrap().to_vec();
         gguf.advise_dont_need(tensor.range().unwrap()).unwrap();
         assert!(gguf.data(tensor).unwrap() == before);
+        let mut copy = vec![0; before.len()];
+        let start = tensor.range().unwrap().start;
+        gguf.copy(start, &mut copy).unwrap();
+        assert!(copy == before);
+        assert!(gguf.copy(gguf.file_len() - 1, &mut copy).is_err());
         let beyond = 0..gguf.file_len() + 1;
         assert!(gguf.advise_dont_need(beyond).is_err());
     }

@@ -78,6 +78,12 @@ pub trait WeightSource: Send + Sync {
     /// The part of the region that a tensor takes, or `None` when there is no such tensor.
     fn find(&self, name: &str) -> Option<Range<usize>>;
 
+    /// Copies the bytes from `start` of the region on: for a few of a part that is seldom read, without bringing it
+    /// into memory where the source can.
+    fn copy(&self, start: usize, into: &mut [u8]) {
+        into.copy_from_slice(&self.bytes()[start..start + into.len()]);
+    }
+
     /// Tells that a part will seldom be read from now on, so that the memory it occupies may be used
     /// otherwise. It stays readable.
     fn release(&self, _part: Range<usize>) {}
@@ -90,6 +96,12 @@ impl WeightSource for Gguf {
 
     fn find(&self, name: &str) -> Option<Range<usize>> {
         self.tensor(name)?.range().ok()
+    }
+
+    fn copy(&self, start: usize, into: &mut [u8]) {
+        if Gguf::copy(self, start, into).is_err() {
+            into.copy_from_slice(&self.bytes()[start..start + into.len()]);
+        }
     }
 
     fn release(&self, part: Range<usize>) {

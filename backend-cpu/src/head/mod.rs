@@ -31,10 +31,6 @@ const PASSES: usize = 16;
 const ROWS_FOR_ONE: usize = 16;
 /// Columns up to which the integer sums of a row fit 32 bits.
 const MOST_COLS: usize = 1 << 17;
-/// Bytes that reading one row may bring into memory: systems map what lies around it, too.
-const AROUND: usize = 1 << 16;
-/// The part of the head that may be in memory again before it is given back.
-const PART_BACK: usize = 16;
 
 /// A program's head, and what is kept for it from pass to pass.
 pub(crate) struct Head {
@@ -49,8 +45,6 @@ pub(crate) struct Head {
     k: usize,
     until: usize,
     report: Screening,
-    /// Rows read one by one since the matrix's memory was last given back.
-    read: usize,
     thresholds: Vec<Threshold>,
     merged: Best,
 }
@@ -74,7 +68,6 @@ impl Head {
             k: 0,
             until: 0,
             report: Screening::default(),
-            read: 0,
             thresholds: Vec::new(),
             merged: Best::default(),
         })
@@ -114,7 +107,7 @@ impl Head {
     }
 
     /// Appends what the threads found for each token to `out`, notes what was made, and gives back the memory of rows
-    /// that will seldom be read.
+    /// that will seldom be read: from then on, the few that are needed are copied.
     pub(crate) fn finish(
         &mut self,
         threads: &mut [Mutex<Scratch>],
@@ -151,11 +144,6 @@ impl Head {
         self.report.bytes = screen.bytes() as u64;
         self.report.rows = self.rows;
         self.report.ready = screen.ready;
-        self.read += exact;
-        if self.read * AROUND > weights.matrix(self.product.weight).bytes.len() / PART_BACK {
-            self.read = 0;
-            weights.release(self.product.weight, 0..screen.ready);
-        }
     }
 
     /// Whether a part of the screen can be used.

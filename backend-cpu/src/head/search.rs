@@ -110,7 +110,11 @@ impl Pass<'_> {
         let bounds = &self.buffer(bounds).values;
         let ready = search.screen.map_or(0, |screen| screen.ready);
         let Scratch {
-            found, tile, panel, ..
+            found,
+            tile,
+            panel,
+            row: room,
+            ..
         } = scratch;
         if ready > 0 {
             for (token, query) in found.queries[..tokens].iter_mut().enumerate() {
@@ -148,16 +152,10 @@ impl Pass<'_> {
             return;
         }
         let kernel = self.kernel(product);
-        let exact = |row: usize, token: usize, panel: &mut Panel| {
+        let mut exact = |row: usize, token: usize, panel: &mut Panel| {
+            let single = self.weights.single_row(product.weight, row, room);
             let mut logit = [0.0];
-            (kernel.run)(
-                &matrix,
-                row..row + 1,
-                &x,
-                token..token + 1,
-                panel,
-                &mut logit,
-            );
+            (kernel.run)(&single, 0..1, &x, token..token + 1, panel, &mut logit);
             logit[0]
         };
         for (token, threshold) in search.thresholds.iter().enumerate() {

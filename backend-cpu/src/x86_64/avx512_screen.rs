@@ -1,5 +1,10 @@
 //! Products of the screen's codes in AVX-512.
 
+#![expect(
+    clippy::needless_range_loop,
+    reason = "loops over indices are unrolled before sums are given registers"
+)]
+
 use std::arch::x86_64::*;
 
 use super::avx512::Avx512;
