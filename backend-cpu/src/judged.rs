@@ -297,7 +297,9 @@ fn matrix_products_are_the_oracles() {
                 scale: decoded.scale(),
             };
             let few = 1..=17;
-            let many = [33, 64, 65, 300].into_iter().filter(|_| blocks == 3);
+            let many = [24, 32, 33, 64, 65, 300]
+                .into_iter()
+                .filter(|_| blocks == 3);
             for count in few.chain(many) {
                 let tokens = Tokens::new(format.encoding(), count, width);
                 let values: Vec<f32> = tokens.rows.concat();

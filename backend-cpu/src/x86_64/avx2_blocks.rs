@@ -50,26 +50,86 @@ impl<const VNNI: bool> Avx2<VNNI> {
     }
 
     /// Four steps: the codes of byte `j` belong to activations `j`, `j + 32`, `j + 64` and `j + 96`, from the highest
-    /// or the lowest bits on.
+    /// or the lowest bits on. With VNNI, steps take turns at the runs, so that none waits for the one before.
     #[inline(always)]
-    fn add_group(
+    fn add_group<const C: usize>(
         self,
         bytes: &[u8; 32],
         q: &[[i8; 32]; 4],
         highest_first: bool,
-        mut run: __m256i,
-    ) -> __m256i {
+        mut runs: [__m256i; C],
+    ) -> [__m256i; C] {
         // SAFETY: `self` proves AVX2; each load covers the 32 bytes of its array.
         unsafe {
             let mut bytes = _mm256_loadu_si256(bytes.as_ptr().cast());
             for place in 0..4 {
                 let q = &q[if highest_first { 3 - place } else { place }];
                 let codes = _mm256_and_si256(bytes, _mm256_set1_epi8(3));
-                run = self.step(run, codes, _mm256_loadu_si256(q.as_ptr().cast()));
+                let run = &mut runs[if VNNI { place % C } else { 0 }];
+                *run = self.step(*run, codes, _mm256_loadu_si256(q.as_ptr().cast()));
                 bytes = _mm256_srli_epi16::<2>(bytes);
             }
-            run
+            runs
         }
+    }
+
+    /// As many rows of `I2_S` against as many tokens as there are registers for.
+    #[inline(always)]
+    fn add_rows<const R: usize, const T: usize>(
+        self,
+        rows: [&[u8]; R],
+        activations: [&[[[i8; 32]; 4]]; T],
+        ahead: &[u8],
+    ) -> [[i32; R]; T] {
+        let groups = activations.first().map_or(0, |q| q.len());
+        let mut weights: [&[[u8; 32]]; R] = [&[]; R];
+        for (weights, row) in weights.iter_mut().zip(rows) {
+            *weights = &row.as_chunks::<32>().0[..groups];
+        }
+        let asked = ahead.len().div_ceil(groups.max(1));
+        let mut sums = [[self.zero(); R]; T];
+        for chunk in (0..groups).step_by(RUN) {
+            let mut runs = sums;
+            for t in 0..T {
+                for r in 0..R {
+                    runs[t][r] = self.begin_run(sums[t][r]);
+                }
+            }
+            for i in chunk..groups.min(chunk + RUN) {
+                self.prefetch(ahead, i * asked);
+                let mut bytes = [self.zero(); R];
+                for r in 0..R {
+                    // SAFETY: `self` proves AVX2; the load covers the array.
+                    bytes[r] = unsafe { _mm256_loadu_si256(weights[r][i].as_ptr().cast()) };
+                }
+                for place in 0..4 {
+                    let mut codes = bytes;
+                    for r in 0..R {
+                        // SAFETY: `self` proves AVX2.
+                        unsafe {
+                            codes[r] = _mm256_and_si256(bytes[r], _mm256_set1_epi8(3));
+                            bytes[r] = _mm256_srli_epi16::<2>(bytes[r]);
+                        }
+                    }
+                    for t in 0..T {
+                        let q = activations[t][i][3 - place].as_ptr();
+                        // SAFETY: `self` proves AVX2; the load covers the array.
+                        let q = unsafe { _mm256_loadu_si256(q.cast()) };
+                        for r in 0..R {
+                            runs[t][r] = self.step(runs[t][r], codes[r], q);
+                        }
+                    }
+                }
+            }
+            for t in 0..T {
+                for r in 0..R {
+                    sums[t][r] = self.end_run(sums[t][r], runs[t][r]);
+                }
+            }
+        }
+        let mut totals = [[0; R]; T];
+        self.add_lanes(sums.as_flattened(), totals.as_flattened_mut());
+        totals
     }
 
     #[inline(always)]
@@ -130,15 +190,56 @@ impl<const VNNI: bool> Blocks for Avx2<VNNI> {
         for (row, sums) in rows.iter().zip(&mut sums) {
             let runs = row.as_chunks::<32>().0.chunks(RUN).zip(groups.chunks(RUN));
             for (chunk, (bytes, groups)) in runs.enumerate() {
-                let mut run = self.begin_run(*sums);
+                let mut runs = [self.zero(); 4];
+                runs[0] = self.begin_run(*sums);
                 for (i, (bytes, q)) in bytes.iter().zip(groups).enumerate() {
                     self.prefetch(row, (chunk * RUN + i) * 32 + AHEAD);
-                    run = self.add_group(bytes, q, true, run);
+                    runs = self.add_group(bytes, q, true, runs);
                 }
-                *sums = self.end_run(*sums, run);
+                let [mut all, others @ ..] = runs;
+                if VNNI {
+                    for run in others {
+                        // SAFETY: `self` proves AVX2.
+                        all = unsafe { _mm256_add_epi32(all, run) };
+                    }
+                }
+                *sums = self.end_run(*sums, all);
             }
         }
         self.totals(sums)
+    }
+
+    const FEW_TOKENS: usize = 16;
+
+    #[inline(always)]
+    fn i2s_tile<const R: usize, const T: usize>(
+        self,
+        rows: [&[u8]; R],
+        q: [&[i8]; T],
+        ahead: &[u8],
+    ) -> [[i32; R]; T] {
+        let groups = q.first().map_or(0, |q| q.len() / 128);
+        let mut activations: [&[[[i8; 32]; 4]]; T] = [&[]; T];
+        for (activations, q) in activations.iter_mut().zip(q) {
+            *activations = &q.as_chunks::<32>().0.as_chunks::<4>().0[..groups];
+        }
+        let (pairs, single) = rows.as_chunks::<2>();
+        let asked = ahead.len().div_ceil((pairs.len() + single.len()).max(1));
+        let mut parts = ahead.chunks(asked.max(1));
+        let mut totals = [[0; R]; T];
+        for (i, pair) in pairs.iter().enumerate() {
+            let sums = self.add_rows(*pair, activations, parts.next().unwrap_or_default());
+            for (totals, sums) in totals.iter_mut().zip(sums) {
+                totals[2 * i..2 * i + 2].copy_from_slice(&sums);
+            }
+        }
+        for row in single {
+            let sums = self.add_rows([*row], activations, parts.next().unwrap_or_default());
+            for (totals, [sum]) in totals.iter_mut().zip(sums) {
+                totals[R - 1] = sum;
+            }
+        }
+        totals
     }
 
     #[inline(always)]
@@ -151,9 +252,9 @@ impl<const VNNI: bool> Blocks for Avx2<VNNI> {
             let [low, high] = qs.as_chunks::<32>().0 else {
                 unreachable!("64 are two groups of 32");
             };
-            let run = self.begin_run(*sums);
+            let run = [self.begin_run(*sums)];
             let run = self.add_group(low, q_low, false, run);
-            let run = self.add_group(high, q_high, false, run);
+            let [run] = self.add_group(high, q_high, false, run);
             *sums = self.end_run(*sums, run);
         }
         self.totals(sums)

@@ -146,7 +146,7 @@ impl<const VBMI: bool> Blocks for Avx512<VBMI> {
         self.totals(placed)
     }
 
-    const FEW_TOKENS: usize = 16;
+    const FEW_TOKENS: usize = 32;
 
     #[inline(always)]
     fn i2s_tile<const R: usize, const T: usize>(
