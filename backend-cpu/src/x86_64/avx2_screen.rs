@@ -67,21 +67,30 @@ impl<const VNNI: bool> Screens for Avx2<VNNI> {
             let mut sums = [[[_mm256_setzero_si256(); 2]; T]; R];
             // Row after row, so that the memory is read in one stream.
             for (row, sums) in rows.iter().zip(&mut sums) {
+                // With one token, two chains for each sum, so that none waits for its last addition.
+                let mut chains = [*sums; 2];
                 for (i, block) in row.iter().enumerate() {
                     prefetch_block(row, i);
                     for half in 0..2 {
                         let [a, b, c, d] = self.six_bits(block, half);
-                        for (sums, token) in sums.iter_mut().zip(tokens) {
-                            for (plane, sum) in sums.iter_mut().enumerate() {
+                        for (t, token) in tokens.iter().enumerate() {
+                            for plane in 0..2 {
                                 let mut q = [_mm256_setzero_si256(); 4];
                                 for (q, planes) in q.iter_mut().zip(&token[i].0) {
                                     let at = planes[plane].as_ptr().add(half * 32);
                                     *q = _mm256_loadu_si256(at.cast());
                                 }
+                                let sum = &mut chains[0][t][plane];
                                 *sum = self.add_six_bits(*sum, [a, b], [q[0], q[1]]);
+                                let sum = &mut chains[usize::from(T == 1)][t][plane];
                                 *sum = self.add_six_bits(*sum, [c, d], [q[2], q[3]]);
                             }
                         }
+                    }
+                }
+                for (t, sums) in sums.iter_mut().enumerate() {
+                    for (plane, sum) in sums.iter_mut().enumerate() {
+                        *sum = _mm256_add_epi32(chains[0][t][plane], chains[1][t][plane]);
                     }
                 }
             }
