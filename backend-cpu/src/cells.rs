@@ -3,9 +3,18 @@
 use std::cell::UnsafeCell;
 use std::ops::Range;
 
+/// What slices are aligned to, in bytes: a line of the caches and the widest register, so that no load of one touches
+/// two lines.
+const ALIGNMENT: usize = 64;
+
 /// A slice whose parts different threads may write at the same time.
 #[derive(Default)]
-pub(crate) struct Cells<T>(Box<[UnsafeCell<T>]>);
+pub(crate) struct Cells<T> {
+    /// The slice, and before and behind it what aligns it.
+    room: Box<[UnsafeCell<T>]>,
+    first: usize,
+    len: usize,
+}
 
 // SAFETY: every access goes through `read` and `write`, whose callers promise to keep writers apart.
 unsafe impl<T: Send + Sync> Sync for Cells<T> {}
@@ -13,24 +22,32 @@ unsafe impl<T: Send + Sync> Sync for Cells<T> {}
 impl<T: Copy + Default> Cells<T> {
     /// Makes room for at least `len` values. What was in it is lost when it grows: all are zero then.
     pub(crate) fn reserve(&mut self, len: usize) {
-        if self.0.len() < len {
-            // `vec!` of zeros asks the system for zeroed pages, which cost nothing until they are touched.
-            let zeros = vec![T::default(); len].into_boxed_slice();
+        if self.len < len {
+            // `vec!` of zeros asks the system for zeroed pages, which cost nothing until they are touched; an allocation
+            // that is aligned would be filled.
+            let zeros = vec![T::default(); len + ALIGNMENT / size_of::<T>()].into_boxed_slice();
+            let first = zeros.as_ptr().align_offset(ALIGNMENT);
             // SAFETY: `UnsafeCell<T>` has the layout of `T`, and the box is owned.
-            self.0 = unsafe { Box::from_raw(Box::into_raw(zeros) as *mut [UnsafeCell<T>]) };
+            let room = unsafe { Box::from_raw(Box::into_raw(zeros) as *mut [UnsafeCell<T>]) };
+            *self = Cells { room, first, len };
         }
     }
 
     /// All values, by exclusive access.
     pub(crate) fn as_mut(&mut self) -> &mut [T] {
+        let cells = &mut self.room[self.first..self.first + self.len];
         // SAFETY: `UnsafeCell<T>` has the layout of `T`, and `&mut self` excludes all others.
-        unsafe { std::slice::from_raw_parts_mut(self.0.as_mut_ptr().cast(), self.0.len()) }
+        unsafe { std::slice::from_raw_parts_mut(cells.as_mut_ptr().cast(), cells.len()) }
+    }
+
+    fn cells(&self, range: Range<usize>) -> &[UnsafeCell<T>] {
+        &self.room[self.first..self.first + self.len][range]
     }
 
     /// # Safety
     /// - Nobody writes any of these values while the result lives: their writer was before the last barrier.
     pub(crate) unsafe fn read(&self, range: Range<usize>) -> &[T] {
-        let cells = &self.0[range];
+        let cells = self.cells(range);
         // SAFETY: layout as above; the caller keeps writers away.
         unsafe { std::slice::from_raw_parts(cells.as_ptr().cast(), cells.len()) }
     }
@@ -42,7 +59,7 @@ impl<T: Copy + Default> Cells<T> {
         reason = "the point of the type; the caller keeps others away"
     )]
     pub(crate) unsafe fn write(&self, range: Range<usize>) -> &mut [T] {
-        let cells = &self.0[range];
+        let cells = self.cells(range);
         // SAFETY: layout as above; the cells are `UnsafeCell`s, and the caller keeps others away.
         unsafe {
             std::slice::from_raw_parts_mut(cells.as_ptr().cast::<T>().cast_mut(), cells.len())
