@@ -1,5 +1,7 @@
 //! From logits to the next token.
 
+use std::cmp::Ordering;
+
 use bitnet_kernels::{Candidate, Output, Want};
 
 use crate::error::Error;
@@ -133,16 +135,13 @@ impl Sampler {
         }
         self.candidates
             .retain(|candidate| candidate.logit > f32::NEG_INFINITY);
-        if self.candidates.is_empty() {
-            return Err(Error::NoLogits);
-        }
         self.penalise();
-        self.candidates
-            .sort_unstable_by(|a, b| b.logit.total_cmp(&a.logit).then(a.id.cmp(&b.id)));
+        let best = self.candidates.iter().copied().min_by(best_first);
+        let best = best.ok_or(Error::NoLogits)?;
         let token = if self.sampling.temperature == 0.0 {
-            self.candidates[0].id
+            best.id
         } else {
-            self.draw()
+            self.draw(best)
         };
         self.accept(token);
         Ok(token)
@@ -164,7 +163,9 @@ impl Sampler {
         }
     }
 
-    fn draw(&mut self) -> u32 {
+    /// Each filter keeps a beginning of the order from best to worst, so that only what the cheapest of them leave needs
+    /// to be put in order.
+    fn draw(&mut self, first: Candidate) -> u32 {
         let Sampling {
             top_k,
             top_p,
@@ -172,29 +173,34 @@ impl Sampler {
             temperature,
             ..
         } = self.sampling;
-        if top_k > 0 {
+        if top_k > 0 && top_k < self.candidates.len() {
+            self.candidates
+                .select_nth_unstable_by(top_k - 1, best_first);
             self.candidates.truncate(top_k);
         }
-        let best = f64::from(self.candidates[0].logit);
+        let best = f64::from(first.logit);
         let weight = |candidate: &Candidate, temperature: f64| {
             libm::exp((f64::from(candidate.logit) - best) / temperature)
         };
+        let all: f64 = match top_p < 1.0 {
+            true => self.candidates.iter().map(|x| weight(x, 1.0)).sum(),
+            false => 0.0,
+        };
+        // A little less than what the exact comparison asks for, which would have to be made for every candidate.
+        let least = best + libm::log(f64::from(min_p)) - 1e-6;
+        self.candidates.retain(|candidate| {
+            f64::from(candidate.logit) >= least && weight(candidate, 1.0) >= f64::from(min_p)
+        });
+        self.candidates.sort_unstable_by(best_first);
         if top_p < 1.0 {
-            let total: f64 = self
-                .candidates
-                .iter()
-                .map(|candidate| weight(candidate, 1.0))
-                .sum();
             let mut sum = 0.0;
             let kept = self.candidates.iter().position(|candidate| {
                 sum += weight(candidate, 1.0);
-                sum >= total * f64::from(top_p)
+                sum >= all * f64::from(top_p)
             });
             self.candidates
                 .truncate(kept.map_or(usize::MAX, |last| last + 1));
         }
-        self.candidates
-            .retain(|candidate| weight(candidate, 1.0) >= f64::from(min_p));
         let temperature = f64::from(temperature);
         let total: f64 = self
             .candidates
@@ -208,9 +214,14 @@ impl Sampler {
                 return candidate.id;
             }
         }
-        // Rounding can leave a sliver behind the last one.
-        self.candidates[self.candidates.len() - 1].id
+        // Rounding can leave a sliver behind the last one; an infinite logit leaves none.
+        self.candidates.last().unwrap_or(&first).id
     }
+}
+
+/// The larger logit first, of equal ones the lower id.
+fn best_first(a: &Candidate, b: &Candidate) -> Ordering {
+    b.logit.total_cmp(&a.logit).then(a.id.cmp(&b.id))
 }
 
 /// Sebastiano Vigna's SplitMix64: small, and the same on every machine and in every version.
@@ -287,6 +298,62 @@ mod tests {
         assert_eq!(kept(Sampling { top_k: 2, ..ALL }), [1, 2]);
         assert_eq!(kept(Sampling { top_p: 0.7, ..ALL }), [1, 2]);
         assert_eq!(kept(Sampling { min_p: 0.1, ..ALL }), [1, 2, 3]);
+    }
+
+    /// The token that the filters leave when all candidates are put in order first.
+    fn plainly(sampling: &Sampling, logits: &[f32]) -> u32 {
+        let ids = logits.iter().zip(0..);
+        let mut kept: Vec<Candidate> = ids
+            .map(|(logit, id)| Candidate { id, logit: *logit })
+            .collect();
+        kept.sort_by(best_first);
+        if sampling.top_k > 0 {
+            kept.truncate(sampling.top_k);
+        }
+        let best = f64::from(kept[0].logit);
+        let weight =
+            |x: &Candidate, temperature: f64| libm::exp((f64::from(x.logit) - best) / temperature);
+        let all: f64 = kept.iter().map(|x| weight(x, 1.0)).sum();
+        let mut before = 0.0;
+        kept.retain(|x| {
+            let keep = before < all * f64::from(sampling.top_p) || sampling.top_p == 1.0;
+            before += weight(x, 1.0);
+            keep && weight(x, 1.0) >= f64::from(sampling.min_p)
+        });
+        let temperature = f64::from(sampling.temperature);
+        let all: f64 = kept.iter().map(|x| weight(x, temperature)).sum();
+        let mut point = SplitMix64(sampling.seed).unit() * all;
+        let drawn = kept.iter().find(|x| {
+            point -= weight(x, temperature);
+            point < 0.0
+        });
+        drawn.unwrap_or(&kept[kept.len() - 1]).id
+    }
+
+    #[test]
+    fn filters_keep_what_they_keep_of_an_ordered_list() {
+        let mut random = SplitMix64(3);
+        for seed in 0..500 {
+            let logits: Vec<f32> = (0..200)
+                .map(|_| (random.unit() * 12.0).round() as f32 / 2.0)
+                .collect();
+            let sampling = Sampling {
+                top_k: [0, 1, 40, 500][seed as usize % 4],
+                top_p: [1.0, 0.95, 0.5][seed as usize % 3],
+                min_p: [0.0, 0.05, 0.3, 1.0][seed as usize / 4 % 4],
+                temperature: 0.5 + seed as f32 / 250.0,
+                seed,
+                ..ALL
+            };
+            let token = Sampler::new(sampling.clone()).next(&output(&logits));
+            assert_eq!(token.unwrap(), plainly(&sampling, &logits), "{sampling:?}");
+        }
+    }
+
+    #[test]
+    fn an_infinite_logit_is_taken() {
+        let logits = [1.0, f32::INFINITY, 2.0];
+        assert_eq!(Sampler::new(ALL).next(&output(&logits)).unwrap(), 1);
     }
 
     #[test]
