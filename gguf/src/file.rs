@@ -156,6 +156,7 @@ impl Gguf {
         let range = start..start.saturating_add(into.len());
         self.check(&range)?;
         match self.storage.as_ref() {
+            #[cfg(unix)]
             Storage::Map(map) => map.copy(start, into),
             storage => {
                 into.copy_from_slice(&storage.bytes()[range]);

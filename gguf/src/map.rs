@@ -43,13 +43,6 @@ impl Map {
         self.file.read_exact_at(into, start as u64)
     }
 
-    /// Copies the bytes from `start` on, which must lie in the map.
-    #[cfg(not(unix))]
-    pub(crate) fn copy(&self, start: usize, into: &mut [u8]) -> io::Result<()> {
-        into.copy_from_slice(&self.bytes[start..start + into.len()]);
-        Ok(())
-    }
-
     /// Lets the kernel take back the pages of `range`, which must lie in the map.
     #[cfg(unix)]
     pub(crate) fn advise_dont_need(&self, range: Range<usize>) -> io::Result<()> {
