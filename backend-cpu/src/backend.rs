@@ -73,8 +73,10 @@ impl CpuBackend {
             device: DEVICE.to_owned(),
             problem: format!("starting {threads} threads: {error}; try fewer"),
         })?;
+        let weights = Weights::new(&program, source)?;
+        let longest_row = weights.longest_row();
         Ok(CpuBackend {
-            weights: Weights::new(&program, source)?,
+            weights,
             kernels,
             pool,
             buffers: program.buffers.iter().map(Buffer::new).collect(),
@@ -83,7 +85,9 @@ impl CpuBackend {
             recorder: KernelRecorder::default(),
             head: Head::new(&program),
             clock: None,
-            scratch: (0..threads).map(|_| Mutex::default()).collect(),
+            scratch: (0..threads)
+                .map(|_| Mutex::new(Scratch::new(longest_row)))
+                .collect(),
             tickets: (0..(program.ops.len() + OTHER_PHASES) * threads)
                 .map(|_| AtomicUsize::new(0))
                 .collect(),
@@ -126,14 +130,8 @@ impl CpuBackend {
             buffer.reserve(batch.rows(desc.rows));
         }
         self.rotations.reserve(tokens * self.frequencies.len() * 2);
-        let longest_row = self.weights.longest_row();
         for scratch in &mut self.scratch {
-            Scratch::exclusive(scratch).reserve(
-                tokens.max(selected),
-                longest,
-                &self.program,
-                longest_row,
-            );
+            Scratch::exclusive(scratch).reserve(tokens.max(selected), longest, &self.program);
         }
         Ok(())
     }

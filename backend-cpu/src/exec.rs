@@ -88,12 +88,20 @@ pub(crate) struct Scratch {
     values: Vec<f32>,
     halves: Vec<u16>,
     /// A row of weights, where few of a matrix are read.
-    pub(crate) row: Vec<u8>,
+    pub(crate) row: Box<[u8]>,
     pub(crate) panel: Panel,
     pub(crate) found: Found,
 }
 
 impl Scratch {
+    /// Scratch with room for rows of weights of up to `longest_row` bytes.
+    pub(crate) fn new(longest_row: usize) -> Scratch {
+        Scratch {
+            row: vec![0; longest_row].into(),
+            ..Scratch::default()
+        }
+    }
+
     /// A thread's scratch, between passes.
     pub(crate) fn exclusive(scratch: &mut Mutex<Scratch>) -> &mut Scratch {
         // What a thread that panicked left is made anew by the next pass.
@@ -101,14 +109,7 @@ impl Scratch {
     }
 
     /// Makes room for a pass over `tokens` of sequences of up to `positions`.
-    pub(crate) fn reserve(
-        &mut self,
-        tokens: usize,
-        positions: usize,
-        program: &Program,
-        longest_row: usize,
-    ) {
-        self.row.resize(longest_row, 0);
+    pub(crate) fn reserve(&mut self, tokens: usize, positions: usize, program: &Program) {
         let widest = program
             .buffers
             .iter()
