@@ -6,6 +6,9 @@
 use crate::generic::ternary;
 use crate::lanes::Lanes;
 
+/// Rows that are multiplied at a time.
+pub(crate) const ROWS: usize = 4;
+
 /// Integer block products of an instruction set.
 ///
 /// Ternary blocks are multiplied as codes 0, 1, 2; the caller takes the sum of the activations off.
@@ -19,18 +22,19 @@ pub(crate) trait Blocks: Lanes {
     /// The most tokens for which [`Blocks::i2s_tile`] serves better than a gemm.
     const FEW_TOKENS: usize = 1;
 
-    /// As [`Blocks::i2s_rows`], against several tokens. Meanwhile the memory is asked for the bytes `ahead`, of which
+    /// As [`Blocks::i2s_rows`], against several tokens; rows and tokens have as many groups of 128. Meanwhile the memory is asked for the bytes `ahead`, of which
     /// there are at most 128 for each 128 activations.
     #[inline(always)]
-    fn i2s_tile<const R: usize, const T: usize>(
+    fn i2s_tile<const T: usize>(
         self,
-        rows: [&[u8]; R],
-        q: [&[i8]; T],
+        rows: [&[[u8; 32]]; ROWS],
+        q: [&[[i8; 128]]; T],
         _ahead: &[u8],
-    ) -> [[i32; R]; T] {
-        let mut sums = [[0; R]; T];
+    ) -> [[i32; ROWS]; T] {
+        let rows = rows.map(|row| row.as_flattened());
+        let mut sums = [[0; ROWS]; T];
         for (sums, q) in sums.iter_mut().zip(q) {
-            *sums = self.i2s_rows(rows, q);
+            *sums = self.i2s_rows(rows, q.as_flattened());
         }
         sums
     }

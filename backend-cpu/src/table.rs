@@ -102,11 +102,11 @@ macro_rules! kernels {
                 use bitnet_kernels::Format;
                 use $crate::generic::{product, ternary};
                 match (format, tokens) {
-                    (Format::I2S, 0..=1) => $crate::table::tile!($prefix, "gemv_i2s_i8", $token, $(#[$features])? gemv::i2s),
+                    (Format::I2S, 0..=1) => $crate::table::tile!($prefix, "gemv_i2s_i8", $token, $(#[$features])? i2s::few),
                     (Format::TQ2_0, 0..=1) => $crate::table::tile!($prefix, "gemv_tq2_0_q8k", $token, $(#[$features])? gemv::tq2_0),
                     (Format::TQ1_0, 0..=1) => $crate::table::tile!($prefix, "gemv_tq1_0_q8k", $token, $(#[$features])? gemv::tq1_0),
                     (Format::I2S, tokens) if tokens <= $crate::table::few_tokens(&$token) => {
-                        $crate::table::tile!($prefix, "batch_i2s_i8", $token, $(#[$features])? batch::i2s)
+                        $crate::table::tile!($prefix, "batch_i2s_i8", $token, $(#[$features])? i2s::few)
                     }
                     (Format::I2S, _) => $crate::table::gemm!($prefix, "gemm_i2s_i8", $token, $(#[$features])? ternary::I2S),
                     (Format::TQ2_0, _) => $crate::table::gemm!($prefix, "gemm_tq2_0_q8k", $token, $(#[$features])? ternary::TQ2_0),

@@ -1,4 +1,4 @@
-//! Ternary matrix products for one token: rows as they lie, a few at a time.
+//! Products of matrices of ternary blocks with one token: rows as they lie, a few at a time.
 //!
 //! The weights pass by once, so that their bytes per second are what counts. Adjacent rows share the loads of the
 //! activations.
@@ -7,40 +7,8 @@ use std::ops::Range;
 
 use bitnet_kernels::order::LANES;
 
-use crate::blocks::Blocks;
+use crate::blocks::{Blocks, ROWS};
 use crate::matrix::{Encoded, Matrix};
-
-/// Rows at a time.
-const ROWS: usize = 4;
-
-/// `rows` of an `I2_S` matrix against `tokens` of `x` into `out`, `[tokens, rows]`.
-#[inline(always)]
-pub(crate) fn i2s<B: Blocks>(
-    b: B,
-    m: &Matrix<'_>,
-    rows: Range<usize>,
-    x: &Encoded<'_>,
-    tokens: Range<usize>,
-    out: &mut [f32],
-) {
-    let width = rows.len();
-    for (t, token) in tokens.enumerate() {
-        let (q, total, scale) = (x.q(token), x.sums(token)[0], x.scales(token)[0]);
-        let value = |sum: i32| (sum - total) as f32 / scale * m.scale;
-        let (strips, tail) = out[t * width..(t + 1) * width].as_chunks_mut::<ROWS>();
-        let mut row = rows.start;
-        for strip in strips {
-            let bytes: [&[u8]; ROWS] = std::array::from_fn(|r| m.row(row + r));
-            let sums = b.i2s_rows(bytes, q);
-            *strip = sums.map(value);
-            row += ROWS;
-        }
-        for (r, out) in tail.iter_mut().enumerate() {
-            let [sum] = b.i2s_rows([m.row(row + r)], q);
-            *out = value(sum);
-        }
-    }
-}
 
 /// `rows` of a matrix with a scale per block of `BYTES`, at byte `AT` of it, against `tokens` of `x`.
 #[inline(always)]

@@ -4,10 +4,10 @@
 //! enabled. None holds `unsafe`, none names an instruction set.
 
 pub(crate) mod attention;
-pub(crate) mod batch;
 pub(crate) mod encode;
 pub(crate) mod gemm;
 pub(crate) mod gemv;
+pub(crate) mod i2s;
 pub(crate) mod math;
 pub(crate) mod probe;
 pub(crate) mod product;

@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use super::avx2::Avx2;
 use super::heads;
-use crate::blocks::Blocks;
+use crate::blocks::{Blocks, ROWS};
 use crate::lanes::{AHEAD, Lanes};
 
 /// Groups of 128 whose products a run holds: four steps each, 32 in all.
@@ -73,19 +73,15 @@ impl<const VNNI: bool> Avx2<VNNI> {
         }
     }
 
-    /// As many rows of `I2_S` against as many tokens as there are registers for.
+    /// [`Blocks::i2s_tile`] of some rows.
     #[inline(always)]
     fn add_rows<const R: usize, const T: usize>(
         self,
-        rows: [&[u8]; R],
-        activations: [&[[[i8; 32]; 4]]; T],
+        rows: [&[[u8; 32]]; R],
+        q: [&[[i8; 128]]; T],
         ahead: &[u8],
     ) -> [[i32; R]; T] {
-        let groups = activations.first().map_or(0, |q| q.len());
-        let mut weights: [&[[u8; 32]]; R] = [&[]; R];
-        for (weights, row) in weights.iter_mut().zip(rows) {
-            *weights = &row.as_chunks::<32>().0[..groups];
-        }
+        let groups = rows[0].len();
         let asked = ahead.len().div_ceil(groups.max(1));
         let mut sums = [[self.zero(); R]; T];
         for chunk in (0..groups).step_by(RUN) {
@@ -100,7 +96,7 @@ impl<const VNNI: bool> Avx2<VNNI> {
                 let mut bytes = [self.zero(); R];
                 for r in 0..R {
                     // SAFETY: `self` proves AVX2; the load covers the array.
-                    bytes[r] = unsafe { _mm256_loadu_si256(weights[r][i].as_ptr().cast()) };
+                    bytes[r] = unsafe { _mm256_loadu_si256(rows[r][i].as_ptr().cast()) };
                 }
                 for place in 0..4 {
                     let mut codes = bytes;
@@ -112,9 +108,9 @@ impl<const VNNI: bool> Avx2<VNNI> {
                         }
                     }
                     for t in 0..T {
-                        let q = activations[t][i][3 - place].as_ptr();
-                        // SAFETY: `self` proves AVX2; the load covers the array.
-                        let q = unsafe { _mm256_loadu_si256(q.cast()) };
+                        let q = q[t][i].as_ptr();
+                        // SAFETY: `self` proves AVX2; the load covers a quarter of the array.
+                        let q = unsafe { _mm256_loadu_si256(q.add((3 - place) * 32).cast()) };
                         for r in 0..R {
                             runs[t][r] = self.step(runs[t][r], codes[r], q);
                         }
@@ -212,32 +208,21 @@ impl<const VNNI: bool> Blocks for Avx2<VNNI> {
     const FEW_TOKENS: usize = 16;
 
     #[inline(always)]
-    fn i2s_tile<const R: usize, const T: usize>(
+    fn i2s_tile<const T: usize>(
         self,
-        rows: [&[u8]; R],
-        q: [&[i8]; T],
+        [e, f, g, h]: [&[[u8; 32]]; ROWS],
+        q: [&[[i8; 128]]; T],
         ahead: &[u8],
-    ) -> [[i32; R]; T] {
-        let groups = q.first().map_or(0, |q| q.len() / 128);
-        let mut activations: [&[[[i8; 32]; 4]]; T] = [&[]; T];
-        for (activations, q) in activations.iter_mut().zip(q) {
-            *activations = &q.as_chunks::<32>().0.as_chunks::<4>().0[..groups];
-        }
-        let (pairs, single) = rows.as_chunks::<2>();
-        let asked = ahead.len().div_ceil((pairs.len() + single.len()).max(1));
-        let mut parts = ahead.chunks(asked.max(1));
-        let mut totals = [[0; R]; T];
-        for (i, pair) in pairs.iter().enumerate() {
-            let sums = self.add_rows(*pair, activations, parts.next().unwrap_or_default());
-            for (totals, sums) in totals.iter_mut().zip(sums) {
-                totals[2 * i..2 * i + 2].copy_from_slice(&sums);
-            }
-        }
-        for row in single {
-            let sums = self.add_rows([*row], activations, parts.next().unwrap_or_default());
-            for (totals, [sum]) in totals.iter_mut().zip(sums) {
-                totals[R - 1] = sum;
-            }
+    ) -> [[i32; ROWS]; T] {
+        let (now, later) = ahead.split_at(ahead.len() / 2);
+        // There are registers for the sums of two rows.
+        let (first, second) = (
+            self.add_rows([e, f], q, now),
+            self.add_rows([g, h], q, later),
+        );
+        let mut totals = [[0; ROWS]; T];
+        for (totals, ([e, f], [g, h])) in totals.iter_mut().zip(first.into_iter().zip(second)) {
+            *totals = [e, f, g, h];
         }
         totals
     }

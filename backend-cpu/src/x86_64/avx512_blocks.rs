@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use super::avx512::Avx512;
 use super::heads;
-use crate::blocks::Blocks;
+use crate::blocks::{Blocks, ROWS};
 use crate::generic::ternary;
 use crate::lanes::{AHEAD, Lanes};
 
@@ -149,39 +149,29 @@ impl<const VBMI: bool> Blocks for Avx512<VBMI> {
     const FEW_TOKENS: usize = 32;
 
     #[inline(always)]
-    fn i2s_tile<const R: usize, const T: usize>(
+    fn i2s_tile<const T: usize>(
         self,
-        rows: [&[u8]; R],
-        q: [&[i8]; T],
+        rows: [&[[u8; 32]]; ROWS],
+        q: [&[[i8; 128]]; T],
         ahead: &[u8],
-    ) -> [[i32; R]; T] {
-        let groups = q.first().map_or(0, |q| q.len() / 128);
-        let mut weights: [&[[u8; 32]]; R] = [&[]; R];
-        for (weights, row) in weights.iter_mut().zip(rows) {
-            *weights = &row.as_chunks::<32>().0[..groups];
-        }
-        let mut activations: [&[[[i8; 64]; 2]]; T] = [&[]; T];
-        for (activations, q) in activations.iter_mut().zip(q) {
-            *activations = &q.as_chunks::<64>().0.as_chunks::<2>().0[..groups];
-        }
+    ) -> [[i32; ROWS]; T] {
+        let groups = rows[0].len();
         let asked = ahead.len().div_ceil(groups.max(1));
-        let mut sums = [[self.zero(); R]; T];
+        let mut sums = [[self.zero(); ROWS]; T];
         for i in 0..groups {
             // One line too many now and then, rather than a loop.
             self.prefetch(ahead, i * asked);
             self.prefetch(ahead, i * asked + 64);
-            let mut codes = [[self.zero(); 2]; R];
-            for (codes, weights) in codes.iter_mut().zip(weights) {
-                *codes = self.codes_in_place(&weights[i]);
+            let mut codes = [[self.zero(); 2]; ROWS];
+            for (codes, row) in codes.iter_mut().zip(rows) {
+                *codes = self.codes_in_place(&row[i]);
             }
-            for (sums, activations) in sums.iter_mut().zip(activations) {
-                // SAFETY: `self` proves AVX-512 with VNNI; each load covers its array.
+            for (sums, q) in sums.iter_mut().zip(q) {
+                // SAFETY: `self` proves AVX-512 with VNNI; each load covers a half of the array.
                 unsafe {
-                    let [high_q, low_q] = &activations[i];
-                    let (low_q, high_q) = (
-                        _mm512_loadu_si512(low_q.as_ptr().cast()),
-                        _mm512_loadu_si512(high_q.as_ptr().cast()),
-                    );
+                    let high_q = q[i].as_ptr();
+                    let low_q = _mm512_loadu_si512(high_q.add(64).cast());
+                    let high_q = _mm512_loadu_si512(high_q.cast());
                     for (sum, [low, high]) in sums.iter_mut().zip(codes) {
                         *sum = _mm512_dpbusd_epi32(*sum, low, low_q);
                         *sum = _mm512_dpbusd_epi32(*sum, high, high_q);
@@ -189,7 +179,7 @@ impl<const VBMI: bool> Blocks for Avx512<VBMI> {
                 }
             }
         }
-        let mut totals = [[0; R]; T];
+        let mut totals = [[0; ROWS]; T];
         for (totals, sums) in totals.iter_mut().zip(&mut sums) {
             for sum in &mut *sums {
                 // SAFETY: `self` proves AVX-512. The lower half is four times too large.

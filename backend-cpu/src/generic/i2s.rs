@@ -1,4 +1,4 @@
-//! Ternary matrix products for a few tokens: rows as they lie, each against several tokens while it is at hand.
+//! Products of `I2_S` matrices with one token or a few: rows as they lie, each against several tokens while it is at hand.
 //!
 //! A [`gemm`](super::gemm) transposes the rows first, which pays only when many tokens meet them.
 
@@ -6,20 +6,18 @@ use std::ops::Range;
 
 use bitnet_kernels::order::LANES;
 
-use crate::blocks::Blocks;
+use crate::blocks::{Blocks, ROWS};
 use crate::matrix::{Encoded, Matrix};
 
-/// Rows at a time.
-const ROWS: usize = 4;
 /// Tokens at a time, at most.
 const TOKENS: usize = 5;
 
-/// `rows` of an `I2_S` matrix against `tokens` of `x` into `out`, `[tokens, rows]`.
+/// `rows` of a matrix against `tokens` of `x` into `out`, `[tokens, rows]`.
 ///
 /// Rows go in strips of sixteen, which all tokens meet before the next strip comes: a strip and the activations of as
 /// many tokens as there are at a time stay in the nearest caches.
 #[inline(always)]
-pub(crate) fn i2s<B: Blocks>(
+pub(crate) fn few<B: Blocks>(
     b: B,
     m: &Matrix<'_>,
     rows: Range<usize>,
@@ -83,8 +81,14 @@ impl Strip<'_> {
         for tile in 0..tiles {
             // Rows that fill up the strip repeat its last one; their results are dropped.
             let row = |r: usize| m.row((rows.start + tile * ROWS + r).min(rows.end - 1));
-            let ahead = &ahead[ahead.len() * tile / tiles..ahead.len() * (tile + 1) / tiles];
-            let tile_sums = b.i2s_tile([row(0), row(1), row(2), row(3)], q, ahead);
+            let tile_rows = [row(0), row(1), row(2), row(3)];
+            let tile_sums = if T == 1 {
+                [b.i2s_rows(tile_rows, q[0]); T]
+            } else {
+                let ahead = &ahead[ahead.len() * tile / tiles..ahead.len() * (tile + 1) / tiles];
+                let groups = tile_rows.map(|row| row.as_chunks().0);
+                b.i2s_tile(groups, q.map(|q| q.as_chunks().0), ahead)
+            };
             for (sums, tile_sums) in sums.iter_mut().zip(tile_sums) {
                 sums[tile * ROWS..(tile + 1) * ROWS].copy_from_slice(&tile_sums);
             }
