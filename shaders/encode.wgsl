@@ -1,5 +1,5 @@
-// Rows of f32, ${NORMED} RMS norm, stored as ${ENCODING}. One workgroup has one row; a thread keeps its values in
-// registers: vectors thread, thread + ${THREADS}, ... of four.
+// Rows of f32, ${NORMED} RMS norm, stored as ${ENCODING}. One workgroup has one row; a thread keeps
+// its values in registers: vectors thread, thread + ${THREADS}, ... of four.
 #include shared/work.wgsl
 #include shared/exact.wgsl
 #include shared/reduce.wgsl
@@ -25,7 +25,8 @@ override COLS: u32;
 var<workgroup> largest: array<f32, ${THREADS}>;
 var<workgroup> sums: array<atomic<i32>, ${THREADS}>;
 
-// The value of largest magnitude in the ${BLOCK_THREADS} threads of a block, the first among equals.
+// The value of largest magnitude in the ${BLOCK_THREADS} threads of a block, the first among
+// equals.
 fn block_extreme(value: vec4<f32>, thread: u32) -> f32 {
     var best = value.x;
     for (var i = 1u; i < 4u; i += 1u) {
@@ -47,7 +48,8 @@ fn block_extreme(value: vec4<f32>, thread: u32) -> f32 {
 #endif
 
 #if PERMUTED
-// Where word i of a row lies: words 32 elements apart are neighbours, as the codes of a group of 128 are.
+// Where word i of a row lies: words 32 elements apart are neighbours, as the codes of a group of
+// 128 are.
 fn place(i: u32) -> u32 {
     return i / 32u * 32u + i % 8u * 4u + i % 32u / 8u;
 }

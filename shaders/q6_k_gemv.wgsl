@@ -1,4 +1,5 @@
-// Q6_K weights, widened to i8, against i8 activations with a scale per 256. ${LANES} threads share a row.
+// Q6_K weights, widened to i8, against i8 activations with a scale per 256. ${LANES} threads share
+// a row.
 #include shared/work.wgsl
 #include shared/piece.wgsl
 #include shared/exact.wgsl

@@ -1,5 +1,5 @@
-// Rotates queries in place and writes rotated keys and plain values to the cache. A thread has four values of a head:
-// two neighbouring pairs, or four that pass through.
+// Rotates queries in place and writes rotated keys and plain values to the cache. A thread has four
+// values of a head: two neighbouring pairs, or four that pass through.
 #include shared/work.wgsl
 #include shared/exact.wgsl
 #include shared/cache.wgsl

@@ -1,5 +1,6 @@
-// Ternary weights against i8 activations of many tokens: tiles of 64 rows by 64 tokens, 128 weights deep, unpacked
-// once into workgroup memory. A thread has 4 rows by 4 tokens. Integer sums are those of the gemv.
+// Ternary weights against i8 activations of many tokens: tiles of 64 rows by 64 tokens, 128 weights
+// deep, unpacked once into workgroup memory. A thread has 4 rows by 4 tokens. Integer sums are
+// those of the gemv.
 #include shared/work.wgsl
 #include shared/piece.wgsl
 #include shared/exact.wgsl
@@ -66,7 +67,8 @@ fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) gro
     let tile_token = group.y * 64u;
     let row = thread / 16u * 4u;
     let token = thread % 16u;
-    // Each thread fills two words of each tile: word (thread % 8) of items (thread / 8) and 32 further on.
+    // Each thread fills two words of each tile: word (thread % 8) of items (thread / 8) and 32
+    // further on.
     let word = thread % 8u;
     let item = thread / 8u;
     let weights = COLS / 16u;

@@ -1,4 +1,5 @@
-// Ternary weights with one scale against i8 activations with one scale per token. ${LANES} threads share a row.
+// Ternary weights with one scale against i8 activations with one scale per token. ${LANES} threads
+// share a row.
 #include shared/work.wgsl
 #include shared/piece.wgsl
 #include shared/exact.wgsl

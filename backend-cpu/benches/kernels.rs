@@ -1,8 +1,8 @@
 //! Every kernel on every instruction set of this CPU, one thread, in the shapes of the 2B model.
 //!
-//! `cargo bench -p bitnet-backend-cpu`; with `-- --test` every case runs once. Either way a case is run as a program of one
-//! operation, and its result must first be, to the bit, what the plain Rust kernels make of it, which the crate's tests
-//! judge by the oracle.
+//! `cargo bench -p bitnet-backend-cpu`; with `-- --test` every case runs once. Either way a case is
+//! run as a program of one operation, and its result must first be, to the bit, what the plain Rust
+//! kernels make of it, which the crate's tests judge by the oracle.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -126,7 +126,8 @@ fn noise(len: usize, seed: u32) -> Vec<f32> {
     (0..len).map(|_| next()).collect()
 }
 
-/// What is measured: the last operation of a program, on `tokens` tokens at `depth`. The others prepare its input.
+/// What is measured: the last operation of a program, on `tokens` tokens at `depth`. The others
+/// prepare its input.
 struct Case {
     program: Program,
     parts: Arc<Parts>,

@@ -166,7 +166,8 @@ impl CpuBackend {
         }
     }
 
-    /// Runs operations. With `best`, the head finds as many of the best logits instead of writing all of them.
+    /// Runs operations. With `best`, the head finds as many of the best logits instead of writing
+    /// all of them.
     fn pass(
         &mut self,
         batch: &Batch<'_>,

@@ -1,7 +1,7 @@
 //! Integer products of one block of weights with one block of activations.
 //!
-//! Exact, so an instruction set may compute them in any order it likes. The provided methods are plain
-//! Rust; an instruction set overrides those it can do better.
+//! Exact, so an instruction set may compute them in any order it likes. The provided methods are
+//! plain Rust; an instruction set overrides those it can do better.
 
 use crate::generic::ternary;
 use crate::lanes::Lanes;
@@ -22,8 +22,9 @@ pub(crate) trait Blocks: Lanes {
     /// The most tokens for which [`Blocks::i2s_tile`] serves better than a gemm.
     const FEW_TOKENS: usize = 1;
 
-    /// As [`Blocks::i2s_rows`], against several tokens; rows and tokens have as many groups of 128. Meanwhile the memory is asked for the bytes `ahead`, of which
-    /// there are at most 128 for each 128 activations.
+    /// As [`Blocks::i2s_rows`], against several tokens; rows and tokens have as many groups of 128.
+    /// Meanwhile the memory is asked for the bytes `ahead`, of which there are at most 128 for
+    /// each 128 activations.
     #[inline(always)]
     fn i2s_tile<const T: usize>(
         self,

@@ -7,8 +7,9 @@ use crate::cells::Cells;
 
 /// The cache of one sequence, all layers.
 ///
-/// Keys: `[layer][kv_head][position / 16][head_dim][16]`, so that sixteen scores are computed side by side.
-/// Values: `[layer][kv_head][position][stride]`, rows padded with zeros to a multiple of 16 elements.
+/// Keys: `[layer][kv_head][position / 16][head_dim][16]`, so that sixteen scores are computed side
+/// by side. Values: `[layer][kv_head][position][stride]`, rows padded with zeros to a multiple of
+/// 16 elements.
 pub(crate) struct Cache {
     pub(crate) keys: Elements,
     pub(crate) values: Elements,

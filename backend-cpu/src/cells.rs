@@ -3,8 +3,8 @@
 use std::cell::UnsafeCell;
 use std::ops::Range;
 
-/// What slices are aligned to, in bytes: a line of the caches and the widest register, so that no load of one touches
-/// two lines.
+/// What slices are aligned to, in bytes: a line of the caches and the widest register, so that no
+/// load of one touches two lines.
 const ALIGNMENT: usize = 64;
 
 /// A slice whose parts different threads may write at the same time.
@@ -16,15 +16,17 @@ pub(crate) struct Cells<T> {
     len: usize,
 }
 
-// SAFETY: every access goes through `read` and `write`, whose callers promise to keep writers apart.
+// SAFETY: every access goes through `read` and `write`, whose callers promise to keep writers
+// apart.
 unsafe impl<T: Send + Sync> Sync for Cells<T> {}
 
 impl<T: Copy + Default> Cells<T> {
-    /// Makes room for at least `len` values. What was in it is lost when it grows: all are zero then.
+    /// Makes room for at least `len` values. What was in it is lost when it grows: all are zero
+    /// then.
     pub(crate) fn reserve(&mut self, len: usize) {
         if self.len < len {
-            // `vec!` of zeros asks the system for zeroed pages, which cost nothing until they are touched; an allocation
-            // that is aligned would be filled.
+            // `vec!` of zeros asks the system for zeroed pages, which cost nothing until they are
+            // touched; an allocation that is aligned would be filled.
             let zeros = vec![T::default(); len + ALIGNMENT / size_of::<T>()].into_boxed_slice();
             let first = zeros.as_ptr().align_offset(ALIGNMENT);
             // SAFETY: `UnsafeCell<T>` has the layout of `T`, and the box is owned.
@@ -45,7 +47,8 @@ impl<T: Copy + Default> Cells<T> {
     }
 
     /// # Safety
-    /// - Nobody writes any of these values while the result lives: their writer was before the last barrier.
+    /// - Nobody writes any of these values while the result lives: their writer was before the last
+    ///   barrier.
     pub(crate) unsafe fn read(&self, range: Range<usize>) -> &[T] {
         let cells = self.cells(range);
         // SAFETY: layout as above; the caller keeps writers away.

@@ -1,7 +1,8 @@
 //! One forward pass on one thread of the team: the operations in order, a barrier between any two.
 //!
-//! Every operation is cut into pieces, and threads take pieces by ticket. A piece writes what no other piece of
-//! the operation touches; that, and the barrier, is what the `unsafe` blocks here rest on. Who computes a piece never changes its value.
+//! Every operation is cut into pieces, and threads take pieces by ticket. A piece writes what no
+//! other piece of the operation touches; that, and the barrier, is what the `unsafe` blocks here
+//! rest on. Who computes a piece never changes its value.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -26,9 +27,11 @@ use crate::table::{AttendFn, Kernels};
 use crate::tickets::Tickets;
 use crate::weights::Weights;
 
-/// Rows of a matrix in one piece of work for many tokens; a power of two times that for few, if there are pieces enough.
+/// Rows of a matrix in one piece of work for many tokens; a power of two times that for few, if
+/// there are pieces enough.
 const ROWS: usize = gemm::ROWS;
-/// The most rows in a piece for few tokens. Within a piece, the memory is asked for rows ahead of their turn.
+/// The most rows in a piece for few tokens. Within a piece, the memory is asked for rows ahead of
+/// their turn.
 const MOST_ROWS: usize = 256;
 /// The most tokens that count as few.
 const FEW_TOKENS: usize = 64;
@@ -43,7 +46,8 @@ pub(crate) struct Place {
     pub(crate) position: usize,
 }
 
-/// One thread's share in one phase of a pass: the preparation, an operation, the head's second part.
+/// One thread's share in one phase of a pass: the preparation, an operation, the head's second
+/// part.
 #[derive(Clone, Copy)]
 pub(crate) struct Turn<'a> {
     pub(crate) team: Team<'a>,
@@ -255,7 +259,8 @@ impl Pass<'_> {
                 let (x, out) = (self.buffer(*x), self.buffer(*out));
                 for piece in self.tickets(turn, self.selected.len()) {
                     let row = self.selected[piece] as usize;
-                    // SAFETY: `x` was written before the barrier; this piece's ticket is ours alone.
+                    // SAFETY: `x` was written before the barrier; this piece's ticket is ours
+                    // alone.
                     unsafe {
                         let from = x.values.read(row * x.width..(row + 1) * x.width);
                         out.values

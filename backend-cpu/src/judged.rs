@@ -1,7 +1,7 @@
 //! Every kernel of every instruction set that this CPU has, judged by the oracle, to the bit.
 //!
-//! A new entry of the table is tested by being in the table: the tests walk `Isa::available` and `Format::ALL`.
-//! Outputs are filled with NaN before each call, so that what is not written shows.
+//! A new entry of the table is tested by being in the table: the tests walk `Isa::available` and
+//! `Format::ALL`. Outputs are filled with NaN before each call, so that what is not written shows.
 
 use bitnet_kernels::Format;
 use bitnet_kernels::format::{self, Encoding, Matrix as Decoded};
@@ -375,7 +375,8 @@ fn attention_is_the_oracles() {
     use crate::generic::attention::Visible;
     use bitnet_kernels::order::LANES;
 
-    // Around tiles of 16 keys, groups of such tiles, blocks of 16 elements of a head, and heads side by side.
+    // Around tiles of 16 keys, groups of such tiles, blocks of 16 elements of a head, and heads
+    // side by side.
     let shapes = [
         (1, 16),
         (2, 100),

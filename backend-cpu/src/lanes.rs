@@ -1,24 +1,27 @@
 //! Sixteen f32 lanes, whatever the width of the machine's registers.
 //!
-//! [`Lanes`] is implemented by each instruction set's token. Kernels written over it (see `generic`) give
-//! the same bits on all of them, because the order of every reduction is spelled out in lanes
-//! (`bitnet_kernels::order`) and each lane operation is an IEEE operation with one rounding.
+//! [`Lanes`] is implemented by each instruction set's token. Kernels written over it (see
+//! `generic`) give the same bits on all of them, because the order of every reduction is spelled
+//! out in lanes (`bitnet_kernels::order`) and each lane operation is an IEEE operation with one
+//! rounding.
 
 use bitnet_kernels::order::LANES;
 
-/// Bytes between what is read and what is asked for ahead of its turn, where memory is read from end to end.
+/// Bytes between what is read and what is asked for ahead of its turn, where memory is read from
+/// end to end.
 pub(crate) const AHEAD: usize = 8192;
 
-/// Vector operations of an instruction set. A value of the implementing type is the proof that the CPU
-/// has it.
+/// Vector operations of an instruction set. A value of the implementing type is the proof that the
+/// CPU has it.
 pub(crate) trait Lanes: Copy {
     /// Sixteen f32.
     type F: Copy;
-    /// Values of that type that sums under way at once may take up, so that none waits for its last addition and
-    /// all stay in registers.
+    /// Values of that type that sums under way at once may take up, so that none waits for its last
+    /// addition and all stay in registers.
     const CHAINS: usize = 4;
 
-    /// Asks the memory for byte `at` of `from` or, if it ends before, of what follows, ahead of its use.
+    /// Asks the memory for byte `at` of `from` or, if it ends before, of what follows, ahead of its
+    /// use.
     #[inline(always)]
     fn prefetch<T>(self, _from: &[T], _at: usize) {}
 
@@ -31,7 +34,8 @@ pub(crate) trait Lanes: Copy {
     fn store_f16(self, x: Self::F, out: &mut [u16; LANES]);
     /// Widens sixteen bfloat16 values.
     fn load_bf16(self, x: &[u16; LANES]) -> Self::F;
-    /// Rounds to the nearest integer (ties to even), saturates to i8 and stores. NaN becomes -128 or 0.
+    /// Rounds to the nearest integer (ties to even), saturates to i8 and stores. NaN becomes -128
+    /// or 0.
     fn store_i8(self, x: Self::F, out: &mut [i8; LANES]);
 
     fn add(self, a: Self::F, b: Self::F) -> Self::F;

@@ -54,8 +54,8 @@ impl<'a> Encoded<'a> {
     }
 }
 
-/// Computes `weights[rows] . x[t]` for all tokens `t` of `tokens` into `out`, `[tokens, rows]`. The panel is room to
-/// work in; its contents do not matter.
+/// Computes `weights[rows] . x[t]` for all tokens `t` of `tokens` into `out`, `[tokens, rows]`. The
+/// panel is room to work in; its contents do not matter.
 pub(crate) type TileFn =
     fn(&Matrix<'_>, Range<usize>, &Encoded<'_>, Range<usize>, &mut Panel, &mut [f32]);
 

@@ -6,8 +6,9 @@ use std::ops::Range;
 
 use memmap2::MmapMut;
 
-/// A large slice of zeros whose parts different threads may write at the same time. It takes memory where it was
-/// touched, in large pages where the system has them, so that reading it through asks for few translations.
+/// A large slice of zeros whose parts different threads may write at the same time. It takes memory
+/// where it was touched, in large pages where the system has them, so that reading it through asks
+/// for few translations.
 pub(crate) struct Pages<T> {
     map: MmapMut,
     len: usize,
@@ -42,10 +43,12 @@ impl<T: Plain> Pages<T> {
     }
 
     /// # Safety
-    /// - Nobody writes any of these values while the result lives: their writer was before the last barrier.
+    /// - Nobody writes any of these values while the result lives: their writer was before the last
+    ///   barrier.
     pub(crate) unsafe fn read(&self, range: Range<usize>) -> &[T] {
         assert!(range.start <= range.end && range.end <= self.len);
-        // SAFETY: the map is that long, aligned, and any bytes are a `T`; the caller keeps writers away.
+        // SAFETY: the map is that long, aligned, and any bytes are a `T`; the caller keeps writers
+        // away.
         unsafe { std::slice::from_raw_parts(self.start().add(range.start), range.len()) }
     }
 
@@ -57,7 +60,8 @@ impl<T: Plain> Pages<T> {
     )]
     pub(crate) unsafe fn write(&self, range: Range<usize>) -> &mut [T] {
         assert!(range.start <= range.end && range.end <= self.len);
-        // SAFETY: as above, and the map is private and writable; nothing ever makes a reference to all of it.
+        // SAFETY: as above, and the map is private and writable; nothing ever makes a reference to
+        // all of it.
         unsafe {
             std::slice::from_raw_parts_mut(self.start().cast_mut().add(range.start), range.len())
         }

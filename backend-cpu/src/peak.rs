@@ -1,7 +1,7 @@
 //! The instruction that multiplies the most bytes, on its own: what a product can reach at best.
 //!
-//! Twelve chains of it run side by side, so that none waits for its last addition. Inline assembly, since a compiler
-//! would see that every round is the same.
+//! Twelve chains of it run side by side, so that none waits for its last addition. Inline assembly,
+//! since a compiler would see that every round is the same.
 
 use std::hint::black_box;
 
@@ -12,8 +12,8 @@ pub(crate) trait Peak: Copy {
     /// Multiply-adds of one round.
     const PER_ROUND: u64;
 
-    /// Multiplies ones for some rounds, in registers. The result is one of the sums, which grows by as much with every
-    /// round.
+    /// Multiplies ones for some rounds, in registers. The result is one of the sums, which grows by
+    /// as much with every round.
     fn multiply(self, rounds: u64) -> i32;
 }
 

@@ -1,8 +1,8 @@
 //! A persistent pool of threads that walk a program in step.
 //!
-//! [`Pool::run`] starts one task on all threads at once; within it, [`Team::barrier`] keeps them in step.
-//! Waiting spins for a short while, since the next operation is microseconds away, then yields, then (between
-//! tasks) parks. With one thread nothing is ever spawned.
+//! [`Pool::run`] starts one task on all threads at once; within it, [`Team::barrier`] keeps them in
+//! step. Waiting spins for a short while, since the next operation is microseconds away, then
+//! yields, then (between tasks) parks. With one thread nothing is ever spawned.
 
 use std::cell::UnsafeCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -32,8 +32,8 @@ struct Shared {
     generation: AtomicUsize,
 }
 
-// SAFETY: `task` is written by the pool's owner only while no worker runs a task (`pending` is 0), and read
-// by workers only after they saw the `epoch` that was stored after it.
+// SAFETY: `task` is written by the pool's owner only while no worker runs a task (`pending` is 0),
+// and read by workers only after they saw the `epoch` that was stored after it.
 unsafe impl Sync for Shared {}
 // SAFETY: as above; everything else in it is `Send`.
 unsafe impl Send for Shared {}
@@ -92,8 +92,8 @@ impl Pool {
             return;
         }
         let task: Task<'_> = &task;
-        // SAFETY: only the lifetime changes. Workers use the task until `pending` drops to 0, which this
-        // function waits for before it returns, whether the task panics or not.
+        // SAFETY: only the lifetime changes. Workers use the task until `pending` drops to 0, which
+        // this function waits for before it returns, whether the task panics or not.
         let forever = unsafe { std::mem::transmute::<Task<'_>, Task<'static>>(task) };
         // SAFETY: no task is running (`&mut self`, and the last `run` waited for all workers).
         unsafe { *shared.task.get() = Some(forever) };
@@ -178,7 +178,8 @@ fn work(shared: &Shared, thread: usize) {
             } else if turns < SPINS + YIELDS {
                 thread::yield_now();
             } else {
-                // A swap, since a load may overtake a plain sequentially consistent store in qemu's AArch64.
+                // A swap, since a load may overtake a plain sequentially consistent store in qemu's
+                // AArch64.
                 shared.parked[thread].swap(true, Ordering::SeqCst);
                 if shared.epoch.load(Ordering::SeqCst) == seen {
                     thread::park();
@@ -190,7 +191,8 @@ fn work(shared: &Shared, thread: usize) {
         if shared.stop.load(Ordering::SeqCst) {
             return;
         }
-        // SAFETY: the epoch was stored after the task, and the owner leaves it alone until `pending` is 0.
+        // SAFETY: the epoch was stored after the task, and the owner leaves it alone until
+        // `pending` is 0.
         if let Some(task) = unsafe { *shared.task.get() }
             && catch_unwind(AssertUnwindSafe(|| task(Team { shared, thread }))).is_err()
         {
@@ -223,7 +225,8 @@ mod tests {
     #[test]
     fn workers_are_woken_just_as_they_park() {
         let mut pool = Pool::new(2).unwrap();
-        // About as long as the worker waits before it parks, found by trying; where the system gives it no time, less.
+        // About as long as the worker waits before it parks, found by trying; where the system
+        // gives it no time, less.
         let mut spins: usize = 1000;
         for _ in 0..5000 {
             pool.run(|team| team.barrier());

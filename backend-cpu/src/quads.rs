@@ -1,8 +1,9 @@
 //! Products of sixteen rows with four activations at a time, the heart of a gemm.
 //!
-//! A *quad* is four adjacent activations. One step multiplies the codes that sixteen rows have there with them, so
-//! that sixteen sums, one per row, stand side by side in the lanes: nothing is ever folded across lanes, and a quad
-//! is one broadcast of four bytes from memory. Sums are integers, so an instruction set may take them in any order.
+//! A *quad* is four adjacent activations. One step multiplies the codes that sixteen rows have
+//! there with them, so that sixteen sums, one per row, stand side by side in the lanes: nothing is
+//! ever folded across lanes, and a quad is one broadcast of four bytes from memory. Sums are
+//! integers, so an instruction set may take them in any order.
 
 use bitnet_kernels::order::LANES;
 

@@ -1,7 +1,7 @@
 //! Integer products of the screen's six-bit codes with activations of two bytes.
 //!
-//! Exact, so an instruction set may compute them in any order it likes. The provided method is plain Rust; an
-//! instruction set overrides it.
+//! Exact, so an instruction set may compute them in any order it likes. The provided method is
+//! plain Rust; an instruction set overrides it.
 
 use crate::blocks::Blocks;
 
@@ -10,8 +10,9 @@ pub(crate) const BLOCK: usize = 256;
 /// A block falls into runs of as many weights, each with its own bits of the bytes.
 pub(crate) const RUN: usize = 64;
 
-/// 256 codes of six bits. Byte `j` of `low` holds the four low bits of codes `j` and `j + 64`, byte `j + 64` those of
-/// codes `j + 128` and `j + 192`; byte `j` of `high` holds the two high bits of all four, from its lowest bits on.
+/// 256 codes of six bits. Byte `j` of `low` holds the four low bits of codes `j` and `j + 64`, byte
+/// `j + 64` those of codes `j + 128` and `j + 192`; byte `j` of `high` holds the two high bits of
+/// all four, from its lowest bits on.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
 pub(crate) struct Block {
@@ -53,8 +54,8 @@ pub(crate) trait Screens: Blocks {
     /// Whether the registers hold the sums of two rows and four tokens.
     const PAIRS: bool = false;
 
-    /// For each row and each token: the sum of codes times first bytes, and that of codes times second bytes. All
-    /// rows and tokens have as many blocks.
+    /// For each row and each token: the sum of codes times first bytes, and that of codes times
+    /// second bytes. All rows and tokens have as many blocks.
     #[inline(always)]
     fn screen<const R: usize, const T: usize>(
         self,

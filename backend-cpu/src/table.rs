@@ -12,8 +12,9 @@ use crate::isa::Isa;
 use crate::matrix::{Matrix, TileKernel};
 use crate::peak::Peak;
 
-/// Everything the executor calls, for one instruction set. An instruction set's module holds one and hands
-/// it out only against its token, so the functions are safe to call: whoever has the table has the proof.
+/// Everything the executor calls, for one instruction set. An instruction set's module holds one
+/// and hands it out only against its token, so the functions are safe to call: whoever has the
+/// table has the proof.
 pub(crate) struct Kernels {
     pub(crate) isa: Isa,
     /// `(x, gain, eps, out)`.
@@ -66,7 +67,8 @@ pub(crate) const fn few_tokens<B: Blocks>(_token: &B) -> usize {
     B::FEW_TOKENS
 }
 
-/// Makes the `Kernels` of an instruction set: each kernel of `generic`, compiled with the set's features.
+/// Makes the `Kernels` of an instruction set: each kernel of `generic`, compiled with the set's
+/// features.
 macro_rules! kernels {
     ($isa:expr, $prefix:literal, $token:expr, $(#[$features:meta])?) => {
         $crate::table::Kernels {
@@ -130,7 +132,7 @@ macro_rules! wrap {
             $crate::generic::$module::$function $(::<$($generic),+>)? ($token, $($arg),+)
         }
         |$($arg),+| {
-            // SAFETY: the table that holds this is handed out only against the token, which checked the CPU.
+            // SAFETY: the table is handed out against the token alone, which checked the CPU.
             unsafe { with_features($($arg),+) }
         }
     }};
@@ -149,7 +151,7 @@ macro_rules! tile {
         $crate::matrix::TileKernel {
             name: concat!($prefix, "_", $name),
             run: |m, rows, x, tokens, _panel, out| {
-                // SAFETY: the table that holds this is handed out only against the token, which checked the CPU.
+                // SAFETY: the table is handed out against the token alone, which checked the CPU.
                 unsafe { with_features(m, rows, x, tokens, out) }
             },
         }

@@ -1,7 +1,8 @@
 //! Who computes which piece of an operation.
 //!
-//! Each thread begins with a run of adjacent pieces of its own, so that it reads weights in one stream, and then takes
-//! what is left of the others', so that a thread that the system holds up does not hold up the rest.
+//! Each thread begins with a run of adjacent pieces of its own, so that it reads weights in one
+//! stream, and then takes what is left of the others', so that a thread that the system holds up
+//! does not hold up the rest.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -16,7 +17,8 @@ pub(crate) struct Tickets<'a> {
 }
 
 impl<'a> Tickets<'a> {
-    /// The tickets of `thread` for `pieces` pieces. `taken` has a counter per thread, all 0 at first.
+    /// The tickets of `thread` for `pieces` pieces. `taken` has a counter per thread, all 0 at
+    /// first.
     pub(crate) fn new(taken: &'a [AtomicUsize], thread: usize, pieces: usize) -> Tickets<'a> {
         Tickets {
             taken,

@@ -108,7 +108,8 @@ impl Weights {
         ids.map(|id| self.matrix(id).stride).max().unwrap_or(0)
     }
 
-    /// Row 0 of the result is a row of a matrix of which few are read. `room` is for [`Weights::longest_row`] bytes.
+    /// Row 0 of the result is a row of a matrix of which few are read. `room` is for
+    /// [`Weights::longest_row`] bytes.
     pub(crate) fn single_row<'a>(
         &self,
         id: WeightId,

@@ -1,6 +1,8 @@
-//! Time of a forward pass of the 2B-4T shape, with weights of noise: `cargo bench -p bitnet-backend-wgpu`.
+//! Time of a forward pass of the 2B-4T shape, with weights of noise: `cargo bench -p
+//! bitnet-backend-wgpu`.
 //!
-//! Prints decode and prefill rates, then where the time of a pass goes, with the share of weights read.
+//! Prints decode and prefill rates, then where the time of a pass goes, with the share of weights
+//! read.
 
 #[path = "../tests/common/mod.rs"]
 mod common;

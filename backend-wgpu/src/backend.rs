@@ -59,8 +59,8 @@ pub struct WgpuBackend {
     rotations: Buffer,
     rotated_positions: usize,
     recorder: KernelRecorder,
-    /// The next pass, recorded while the device was busy with the last, in the hope that it is the same again: a
-    /// decode step follows a decode step.
+    /// The next pass, recorded while the device was busy with the last, in the hope that it is the
+    /// same again: a decode step follows a decode step.
     ahead: Option<Recorded>,
 }
 
@@ -90,7 +90,8 @@ impl WgpuBackend {
     /// Opens a GPU and places `program` on it. Weights are read from `source` once.
     ///
     /// # Errors
-    /// No such adapter, too little memory, a weight that is not there, an operation that no kernel runs.
+    /// No such adapter, too little memory, a weight that is not there, an operation that no kernel
+    /// runs.
     pub fn load(
         program: Program,
         source: SharedWeights,
@@ -144,8 +145,8 @@ impl WgpuBackend {
         Ok(backend)
     }
 
-    /// Runs a pass with a timestamp around each operation and says where the time went, in the order of the
-    /// operations' first run. `None` where the device keeps no time.
+    /// Runs a pass with a timestamp around each operation and says where the time went, in the
+    /// order of the operations' first run. `None` where the device keeps no time.
     ///
     /// # Errors
     /// As [`Backend::forward`].

@@ -78,7 +78,8 @@ fn row_bytes(encoding: Encoding, width: usize) -> (usize, usize) {
     }
 }
 
-/// Where value `col` of a row lies: words 32 values apart are neighbours where ternary codes want them so.
+/// Where value `col` of a row lies: words 32 values apart are neighbours where ternary codes want
+/// them so.
 fn place(encoding: Encoding, col: usize) -> usize {
     match encoding {
         Encoding::F32 | Encoding::Q8_0 => col,

@@ -1,7 +1,8 @@
 //! Weights on the device: packed for its kernels, and split where a buffer may not be larger.
 //!
-//! Ternary formats all become the codes of `I2_S`, 128 weights in 32 bytes, with scales per block kept apart.
-//! `Q8_0` and `Q6_K` become bytes, the latter in the order of the activations that it meets.
+//! Ternary formats all become the codes of `I2_S`, 128 weights in 32 bytes, with scales per block
+//! kept apart. `Q8_0` and `Q6_K` become bytes, the latter in the order of the activations that it
+//! meets.
 
 use std::ops::Range;
 

@@ -20,7 +20,8 @@ pub(crate) struct Pipeline {
 }
 
 impl Pipeline {
-    /// Binds buffers by the names that the shader gives them. `work` is bound to one slot, moved by an offset.
+    /// Binds buffers by the names that the shader gives them. `work` is bound to one slot, moved by
+    /// an offset.
     pub(crate) fn bind(&self, gpu: &Gpu, buffers: &[(&str, &Buffer)]) -> BindGroup {
         let entries: Vec<_> = self
             .bindings
@@ -123,8 +124,9 @@ fn make(
         label: Some(kernel.name()),
         source: wgpu::ShaderSource::Wgsl(shader.source.as_str().into()),
     };
-    // SAFETY: bounds stay checked. Only the counters that wgpu adds to every loop are left out: each loop of the
-    // kernels counts to a size that the program or the pass fixes, and so ends.
+    // SAFETY: bounds stay checked. Only the counters that wgpu adds to every loop are left out:
+    // each loop of the kernels counts to a size that the program or the pass fixes, and so
+    // ends.
     let module = unsafe {
         gpu.device.create_shader_module_trusted(
             descriptor,

@@ -1,4 +1,5 @@
-//! The numbers of a pass: token ids, selected rows, and one slot per kind of dispatch, written before it starts.
+//! The numbers of a pass: token ids, selected rows, and one slot per kind of dispatch, written
+//! before it starts.
 
 use bitnet_kernels::program::Rows;
 use bitnet_kernels::wgsl::SPAN;

@@ -232,7 +232,8 @@ macro_rules! trial {
     };
 }
 
-/// Without an adapter the tests that need one are counted as ignored, which the harness of the compiler cannot do.
+/// Without an adapter the tests that need one are counted as ignored, which the harness of the
+/// compiler cannot do.
 fn main() {
     let missing = adapters().is_empty();
     if missing {

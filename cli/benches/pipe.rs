@@ -1,7 +1,8 @@
 //! `bitnet pipe` on NDJSON of prose and code: `cargo bench -p bitnet-cli --bench pipe`.
 //!
-//! Runs the program itself, from a file to a file, and prints the median of several runs for one worker and for two, side by
-//! side. With `-- --test` a small input goes through once, and what comes out is checked.
+//! Runs the program itself, from a file to a file, and prints the median of several runs for one
+//! worker and for two, side by side. With `-- --test` a small input goes through once, and what
+//! comes out is checked.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Write};
@@ -11,7 +12,8 @@ use std::time::Instant;
 
 const RUNS: usize = 5;
 
-/// The lines of this repository's pages and sources, a few at a time as one text each, until there are `bytes`.
+/// The lines of this repository's pages and sources, a few at a time as one text each, until there
+/// are `bytes`.
 fn input(path: &Path, bytes: usize) {
     fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
         for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {

@@ -14,7 +14,8 @@ use serde_json::{Map, Value, json};
 /// Which model's tokens are counted.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct CountArgs {
-    /// Model (`bitnet models` lists them), or the path of a tokenizer.json, tokenizer.model or GGUF file
+    /// Model (`bitnet models` lists them), or the path of a tokenizer.json, tokenizer.model or
+    /// GGUF file
     #[arg(long, short, value_name = "NAME", default_value = "gpt-4o")]
     pub(crate) model: String,
     /// Take special tokens in the text for what they are, not for text
@@ -129,7 +130,8 @@ pub(crate) struct Input {
     pub(crate) text: String,
 }
 
-/// Reads files, or standard input where there are none or one is `-`. What is not UTF-8 is replaced by U+FFFD, and said.
+/// Reads files, or standard input where there are none or one is `-`. What is not UTF-8 is replaced
+/// by U+FFFD, and said.
 pub(crate) fn inputs(files: &[PathBuf]) -> Result<Vec<Input>> {
     let standard = [PathBuf::from("-")];
     let files = if files.is_empty() { &standard } else { files };

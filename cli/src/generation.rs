@@ -65,7 +65,8 @@ pub(crate) struct Generator {
 }
 
 impl Generator {
-    /// The template that was chosen; of one that had to be looked for, standard error tells how it is known.
+    /// The template that was chosen; of one that had to be looked for, standard error tells how it
+    /// is known.
     pub(crate) fn template(&self, choice: TemplateChoice, quiet: bool) -> PromptTemplate {
         let name = self.opened.name();
         let (template, evidence) =

@@ -1,7 +1,7 @@
 //! The `bitnet` command.
 //!
-//! Arguments are read here and in `commands`, one file per subcommand; what they mean is the engine's business.
-//! Results go to standard output, everything else to standard error.
+//! Arguments are read here and in `commands`, one file per subcommand; what they mean is the
+//! engine's business. Results go to standard output, everything else to standard error.
 
 mod accounting;
 mod commands;

@@ -1,7 +1,9 @@
-//! How fast an engine was on a machine: receipts of speed, and what a later measurement is held against.
+//! How fast an engine was on a machine: receipts of speed, and what a later measurement is held
+//! against.
 //!
-//! A baseline belongs to a CPU model, a device (instruction set and threads), a model's bytes and a workload. A
-//! measurement is only ever compared with a baseline that has all of these in common with it.
+//! A baseline belongs to a CPU model, a device (instruction set and threads), a model's bytes and a
+//! workload. A measurement is only ever compared with a baseline that has all of these in common
+//! with it.
 
 use std::io;
 use std::path::Path;

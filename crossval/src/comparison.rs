@@ -1,8 +1,8 @@
 //! One model, one lane, our engine: the same tokens through both, and what came of it.
 //!
-//! The lane runs first, on its own greedy path; ours then follows that very path, so that every position compares.
-//! The lane runs the path again in other ways (one token at a time, one batch, flash attention): that is its distance
-//! to itself.
+//! The lane runs first, on its own greedy path; ours then follows that very path, so that every
+//! position compares. The lane runs the path again in other ways (one token at a time, one batch,
+//! flash attention): that is its distance to itself.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,12 +1,12 @@
 //! The residual stream, layer by layer: which layer is the first to part from the reference.
 //!
-//! Two measures per layer. *Free*: both sides run on their own, so that small differences of earlier layers grow.
-//! *Local*: our layer is given the reference's own input to that layer, so that only what this very layer does
-//! differently remains. A wrong kernel shows in the local measure of its layer and in no other, long before it
-//! shows in the logits.
+//! Two measures per layer. *Free*: both sides run on their own, so that small differences of
+//! earlier layers grow. *Local*: our layer is given the reference's own input to that layer, so
+//! that only what this very layer does differently remains. A wrong kernel shows in the local
+//! measure of its layer and in no other, long before it shows in the logits.
 //!
-//! A reference rounds its softmax weights in one way when it is fed a batch and in another when it is fed one
-//! token at a time; a position counts by the way that is nearer to ours ([`pick`]).
+//! A reference rounds its softmax weights in one way when it is fed a batch and in another when it
+//! is fed one token at a time; a position counts by the way that is nearer to ours ([`pick`]).
 
 use std::fmt;
 
@@ -15,9 +15,10 @@ use serde::{Deserialize, Serialize};
 use crate::metrics::{VectorDistance, norm};
 use crate::trajectory::Trajectory;
 
-/// Median local NMSE up to which a layer computes what the reference's does. Right layers stay below 1e-12 for models
-/// of 256 to 1024 wide and below 2e-11 at 2560; one wrong trit is at 1e-8 to 1e-4, a scale off by 1 % at 1e-5 to 1e-4.
-/// A single activation that rounds to the other integer takes its position to 1e-4, which is why the median decides.
+/// Median local NMSE up to which a layer computes what the reference's does. Right layers stay
+/// below 1e-12 for models of 256 to 1024 wide and below 2e-11 at 2560; one wrong trit is at 1e-8 to
+/// 1e-4, a scale off by 1 % at 1e-5 to 1e-4. A single activation that rounds to the other integer
+/// takes its position to 1e-4, which is why the median decides.
 pub const LAYER_BOUND: f64 = 1e-9;
 
 /// The same for the head, where llama.cpp rounds activations to f16 (4e-8) and ours does not.
@@ -48,7 +49,8 @@ pub struct LayerSpread {
     pub mean_mse: f64,
     /// MSE over the variance of the reference, mean over positions.
     pub mean_nmse: f64,
-    /// The same, median: what is there at most positions, and not only where a rounding fell otherwise.
+    /// The same, median: what is there at most positions, and not only where a rounding fell
+    /// otherwise.
     pub median_nmse: f64,
     /// The largest.
     pub max_nmse: f64,
@@ -154,7 +156,8 @@ impl fmt::Display for PartFinding {
     }
 }
 
-/// Compares layer by layer, both sides on their own. The rows of `own` and `local` are the caller's to choose.
+/// Compares layer by layer, both sides on their own. The rows of `own` and `local` are the caller's
+/// to choose.
 pub fn compare(
     ours: &[Vec<f32>],
     theirs: &Trajectory,

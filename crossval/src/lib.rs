@@ -3,8 +3,8 @@
 //! The references run in processes of their own ([`lane`]); what they and the
 //! engine answer to the same tokens is a [`trajectory`]; [`metrics`] says how
 //! far two are apart, [`layers`] where they part, [`verdict`] whether that is
-//! parity, [`receipt`] and [`suite`] write it down, and [`verify`] reads it again. A [`baseline`] is a receipt of speed.
-//! [`transcode`] gives a reference the
+//! parity, [`receipt`] and [`suite`] write it down, and [`verify`] reads it again. A [`baseline`]
+//! is a receipt of speed. [`transcode`] gives a reference the
 //! same weights in an encoding that it reads. Nothing here builds C++ code:
 //! that is `xtask`'s.
 

@@ -28,8 +28,8 @@ pub struct LogitsDistance {
     pub top5_theirs: Vec<u32>,
     /// By how much the reference prefers its best token to our best token: 0 when they agree.
     pub argmax_gap: f64,
-    /// By how much the reference prefers its fifth best token to the worst that it finds among our five best: 0 when
-    /// the five are the same.
+    /// By how much the reference prefers its fifth best token to the worst that it finds among our
+    /// five best: 0 when the five are the same.
     pub top5_gap: f64,
 }
 
@@ -39,8 +39,8 @@ impl LogitsDistance {
         self.top5_ours.first() == self.top5_theirs.first()
     }
 
-    /// Compares two rows of the same length. A value that is not finite on our side only makes every
-    /// measure [`FAR`], so that no threshold lets it pass.
+    /// Compares two rows of the same length. A value that is not finite on our side only makes
+    /// every measure [`FAR`], so that no threshold lets it pass.
     pub fn between(ours: &[f32], theirs: &[f32]) -> Self {
         let vector = VectorDistance::between(ours, theirs);
         let top5_ours = best(ours, 5);

@@ -1,4 +1,5 @@
-//! The engine's side of a comparison: logits on the path that users run, and the residual stream beside it.
+//! The engine's side of a comparison: logits on the path that users run, and the residual stream
+//! beside it.
 //!
 //! Nothing here knows of a reference but for the tokens and the residual stream that it is handed.
 
@@ -44,7 +45,8 @@ pub struct Ours {
 /// What our layers make of another engine's residual stream, each layer on its own.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Local {
-    /// Per layer, `rows * hidden`: its output, given the other engine's output of the layer before.
+    /// Per layer, `rows * hidden`: its output, given the other engine's output of the layer
+    /// before.
     pub layers: Vec<Vec<f32>>,
     /// `rows * vocabulary`: our head's logits, given the other engine's last layer.
     pub head: Vec<f32>,
@@ -85,7 +87,8 @@ impl Ours {
         self.model.config().context
     }
 
-    /// Reads `tokens`: the first `prompt` of them as a prompt, the others one by one, as when they are generated.
+    /// Reads `tokens`: the first `prompt` of them as a prompt, the others one by one, as when they
+    /// are generated.
     ///
     /// # Errors
     /// The tokens do not fit the model.
@@ -209,7 +212,8 @@ impl Ours {
             .expect("every plan ends in a head")
     }
 
-    /// Calls `each` with batches of `tokens`, all selected, and the rows that they take, on a cache of their own.
+    /// Calls `each` with batches of `tokens`, all selected, and the rows that they take, on a cache
+    /// of their own.
     fn walk(
         &mut self,
         tokens: &[u32],

@@ -27,7 +27,8 @@ pub struct PositionMetrics {
     pub kl: Option<f64>,
     /// Share of the five best tokens in common.
     pub topk_agree: Option<f64>,
-    /// By how much the reference prefers its fifth best token to the worst that it finds among our five best.
+    /// By how much the reference prefers its fifth best token to the worst that it finds among our
+    /// five best.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub topk_gap: Option<f64>,
     /// Our five best tokens.
@@ -189,7 +190,8 @@ pub struct ParityReceipt {
     /// Set when the lane ran the weights in another encoding.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transcoded: Option<Transcoded>,
-    /// Milliseconds, by what was done. The only field, with `timestamp`, that differs from run to run.
+    /// Milliseconds, by what was done. The only field, with `timestamp`, that differs from run to
+    /// run.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub timings_ms: BTreeMap<String, f64>,
 }

@@ -1,5 +1,5 @@
-//! Receipts as one page that needs nothing but a browser: the verdict, the divergence at each position, and the
-//! residual stream of both sides layer by layer.
+//! Receipts as one page that needs nothing but a browser: the verdict, the divergence at each
+//! position, and the residual stream of both sides layer by layer.
 
 use std::fmt::Write as _;
 

@@ -1,4 +1,5 @@
-//! The parity suite: tokenization, logits and greedy decoding of several models on both lanes, as one receipt.
+//! The parity suite: tokenization, logits and greedy decoding of several models on both lanes, as
+//! one receipt.
 
 use std::path::{Path, PathBuf};
 

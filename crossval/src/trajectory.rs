@@ -15,7 +15,8 @@ pub struct Trajectory {
     pub hidden: usize,
     /// `tokens.len() * vocabulary` logits; row `i` was computed after token `i`.
     pub logits: Vec<f32>,
-    /// Per layer, `tokens.len() * hidden` values of the residual stream; empty where not asked for.
+    /// Per layer, `tokens.len() * hidden` values of the residual stream; empty where not asked
+    /// for.
     pub layers: Vec<Vec<f32>>,
     /// Milliseconds for the prompt.
     pub prefill_ms: f64,

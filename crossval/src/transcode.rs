@@ -116,8 +116,8 @@ impl Direction {
 /// Writes `target` with the weights of `source` in the other encoding. All else is kept.
 ///
 /// # Errors
-/// When there is no exact counterpart, or a file cannot be read or written. A target that was begun is
-/// removed again.
+/// When there is no exact counterpart, or a file cannot be read or written. A target that was begun
+/// is removed again.
 pub fn transcode(source: &Path, target: &Path, way: Direction) -> Result<(), TranscodeError> {
     let model = Gguf::open(source)?;
     let mut writer = Writer::new();

@@ -1,9 +1,10 @@
 //! From distances to a verdict.
 //!
-//! The references do not agree with themselves to the bit: fed one token at a time they give other logits than fed a
-//! batch. So the measure of parity is the reference's own distance to itself, taken in the same run, or thresholds
-//! where those are wider. A run passes when its mean is no further from the reference than that, no position is
-//! further than [`POSITION_SLACK`] times the furthest, and no part of the model computes something else.
+//! The references do not agree with themselves to the bit: fed one token at a time they give other
+//! logits than fed a batch. So the measure of parity is the reference's own distance to itself,
+//! taken in the same run, or thresholds where those are wider. A run passes when its mean is no
+//! further from the reference than that, no position is further than [`POSITION_SLACK`] times the
+//! furthest, and no part of the model computes something else.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,8 +12,8 @@ use crate::layers::PartFinding;
 use crate::metrics::LogitsDistance;
 use crate::trajectory::Trajectory;
 
-/// By how much one position may exceed the furthest of the reference's own: the largest of a few dozen values that
-/// differ tenfold among themselves is not known any better.
+/// By how much one position may exceed the furthest of the reference's own: the largest of a few
+/// dozen values that differ tenfold among themselves is not known any better.
 pub const POSITION_SLACK: f64 = 2.0;
 
 /// Distances that pass whatever the reference does to itself.
@@ -131,8 +132,8 @@ impl Verdict {
         self.reasons.is_empty()
     }
 
-    /// Judges `rows` by the `thresholds` or by the reference's `own` distance, whichever is wider, and by
-    /// the part of the model that was found to compute something else.
+    /// Judges `rows` by the `thresholds` or by the reference's `own` distance, whichever is wider,
+    /// and by the part of the model that was found to compute something else.
     pub fn of(
         rows: &[LogitsDistance],
         own: Spread,
@@ -202,8 +203,8 @@ fn complaints(row: &LogitsDistance, bound: &Spread, tie: f64) -> Vec<String> {
     failed
 }
 
-/// What a run must stay within: the reference's `own` distance, with some slack for single positions, or the
-/// `thresholds`, whichever is wider.
+/// What a run must stay within: the reference's `own` distance, with some slack for single
+/// positions, or the `thresholds`, whichever is wider.
 pub fn bound(own: Spread, thresholds: Thresholds) -> Spread {
     Spread {
         max_mse: POSITION_SLACK * own.max_mse,
@@ -222,9 +223,9 @@ pub fn bound(own: Spread, thresholds: Thresholds) -> Spread {
     })
 }
 
-/// The gap between two logits below which errors of this mean square may well swap them: each of the two
-/// moves by `sqrt(mse)`, their difference by `sqrt(2)` of that, and three times as much is still common
-/// among hundreds of positions.
+/// The gap between two logits below which errors of this mean square may well swap them: each of
+/// the two moves by `sqrt(mse)`, their difference by `sqrt(2)` of that, and three times as much is
+/// still common among hundreds of positions.
 pub fn near_tie_gap(mse: f64) -> f64 {
     3.0 * (2.0 * mse).sqrt()
 }

@@ -1,7 +1,8 @@
-//! A wrong kernel is caught, and the report names where: our side is altered on purpose and compared with a lane.
+//! A wrong kernel is caught, and the report names where: our side is altered on purpose and
+//! compared with a lane.
 //!
-//! The alterations are made to the program or to the weights before the backend sees them; nothing of this is in
-//! what users run.
+//! The alterations are made to the program or to the weights before the backend sees them; nothing
+//! of this is in what users run.
 
 #![cfg(feature = "crossval-cpp")]
 

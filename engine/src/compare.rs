@@ -44,7 +44,8 @@ impl Comparison {
     }
 }
 
-/// Runs `tokens` on the CPU and on the device of `options`. Logits are compared after the first and the last token.
+/// Runs `tokens` on the CPU and on the device of `options`. Logits are compared after the first and
+/// the last token.
 ///
 /// # Errors
 /// The model cannot be planned, or one of the devices fails.

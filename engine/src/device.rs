@@ -57,7 +57,8 @@ impl fmt::Display for Device {
     }
 }
 
-/// The variable that names the first operation that a GPU leaves to the CPU, as [`Program::find_op`] reads it.
+/// The variable that names the first operation that a GPU leaves to the CPU, as
+/// [`Program::find_op`] reads it.
 pub const UNTIL_VARIABLE: &str = "BITNET_GPU_UNTIL";
 
 /// Told of weights on their way to a GPU: bytes done, and bytes in all.

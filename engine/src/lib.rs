@@ -1,8 +1,8 @@
 //! GGUF in, tokens out.
 //!
 //! A file's metadata becomes a [`Config`], its tensors a program of fused operations ([`plan`]), a
-//! [`Device`] runs it, and a [`Model`] feeds tokens through it, one [`Session`] per sequence. [`generate`]
-//! turns a prompt into text. No instruction set and no shader is named here.
+//! [`Device`] runs it, and a [`Model`] feeds tokens through it, one [`Session`] per sequence.
+//! [`generate`] turns a prompt into text. No instruction set and no shader is named here.
 
 mod compare;
 pub mod config;

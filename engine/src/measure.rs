@@ -78,7 +78,8 @@ pub fn tokens(count: usize, vocabulary: usize) -> Vec<u32> {
         .collect()
 }
 
-/// Measures prefill and then decode, which first runs a few steps that do not count. With `profile`, notes where the time goes, on a device that tells.
+/// Measures prefill and then decode, which first runs a few steps that do not count. With
+/// `profile`, notes where the time goes, on a device that tells.
 pub fn measure(model: &mut Model, workload: &Workload, profile: bool) -> Result<Measured, Error> {
     Ok(Measured {
         prefill: (workload.prompt_tokens > 0)
@@ -162,8 +163,8 @@ fn at_depth(model: &mut Model, workload: &Workload) -> Result<Session, Error> {
     Ok(session)
 }
 
-/// Passes of so many tokens of each of `sequences` sequences, one after another from `depth` on. Logits of the last token
-/// of each sequence are wanted in `selecting` of them.
+/// Passes of so many tokens of each of `sequences` sequences, one after another from `depth` on.
+/// Logits of the last token of each sequence are wanted in `selecting` of them.
 fn work(sequences: usize, depth: usize, passes: &[usize], selecting: usize) -> Work {
     let mut work = Work {
         passes: passes.len() as u64,
@@ -182,8 +183,8 @@ fn work(sequences: usize, depth: usize, passes: &[usize], selecting: usize) -> W
     work
 }
 
-/// The CPU's model, where the system tells: its name, and the numbers behind it, for a virtual machine may give no more of
-/// a name than its maker's.
+/// The CPU's model, where the system tells: its name, and the numbers behind it, for a virtual
+/// machine may give no more of a name than its maker's.
 pub fn cpu_name() -> Option<String> {
     name_in(&std::fs::read_to_string("/proc/cpuinfo").ok()?)
 }

@@ -101,7 +101,8 @@ impl Model {
         Ok(Model::on(plan, backend, options.batch))
     }
 
-    /// A plan whose program is on a device already; at most `batch` tokens of a prompt in one forward pass.
+    /// A plan whose program is on a device already; at most `batch` tokens of a prompt in one
+    /// forward pass.
     pub fn on(plan: Plan, backend: Box<dyn Backend>, batch: usize) -> Model {
         Model {
             plan,
@@ -195,7 +196,8 @@ impl Model {
         Ok(())
     }
 
-    /// Reads one token for each of several sequences in one forward pass; `out` has what is wanted for each.
+    /// Reads one token for each of several sequences in one forward pass; `out` has what is wanted
+    /// for each.
     pub fn step(
         &mut self,
         sessions: &mut [Session],

@@ -1,9 +1,12 @@
 //! From a file to a [`Program`]: the model graphs, written once for every backend.
 //!
 //! ```text
-//! llama        : q,k,v = BL(RMS(h));  h += BL_o(attn);            u = silu(BL_gate x) * BL_up x;  h += BL_down(u)
-//! bitnet       : same,                h += BL_o(RMS(attn));       u = silu(gate) * up;            h += BL_down(RMS(u))
-//! bitnet-b1.58 : same,                h += BL_o(RMS(attn));       u = relu(gate)^2 * up;          h += BL_down(RMS(u))
+//! llama        : q,k,v = BL(RMS(h)); h += BL_o(attn)
+//!                u = silu(BL_gate x) * BL_up x;  h += BL_down(u)
+//! bitnet       : same,               h += BL_o(RMS(attn))
+//!                u = silu(gate) * up;            h += BL_down(RMS(u))
+//! bitnet-b1.58 : same,               h += BL_o(RMS(attn))
+//!                u = relu(gate)^2 * up;          h += BL_down(RMS(u))
 //! ```
 
 use std::collections::{HashMap, HashSet};
@@ -28,7 +31,8 @@ pub struct Plan {
     pub program: Program,
     /// The residual stream, which every layer adds to.
     pub residual: BufferId,
-    /// For each layer, the index of the operation after which the residual stream holds its result.
+    /// For each layer, the index of the operation after which the residual stream holds its
+    /// result.
     pub layer_ends: Vec<usize>,
 }
 
@@ -299,8 +303,8 @@ impl<'a> Builder<'a> {
         self.tensor(name, &[len as u64])
     }
 
-    /// A tensor of the given shape. A problem is noted, and a stand-in returned, so that all problems of a
-    /// file are found in one go; the program is thrown away then.
+    /// A tensor of the given shape. A problem is noted, and a stand-in returned, so that all
+    /// problems of a file are found in one go; the program is thrown away then.
     fn tensor(&mut self, name: &str, shape: &[u64]) -> WeightId {
         self.used.insert(name.to_owned());
         let format = match self.gguf.tensor(name) {

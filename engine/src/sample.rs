@@ -163,8 +163,8 @@ impl Sampler {
         }
     }
 
-    /// Each filter keeps a beginning of the order from best to worst, so that only what the cheapest of them leave needs
-    /// to be put in order.
+    /// Each filter keeps a beginning of the order from best to worst, so that only what the
+    /// cheapest of them leave needs to be put in order.
     fn draw(&mut self, first: Candidate) -> u32 {
         let Sampling {
             top_k,
@@ -186,7 +186,8 @@ impl Sampler {
             true => self.candidates.iter().map(|x| weight(x, 1.0)).sum(),
             false => 0.0,
         };
-        // A little less than what the exact comparison asks for, which would have to be made for every candidate.
+        // A little less than what the exact comparison asks for, which would have to be made for
+        // every candidate.
         let least = best + libm::log(f64::from(min_p)) - 1e-6;
         self.candidates.retain(|candidate| {
             f64::from(candidate.logit) >= least && weight(candidate, 1.0) >= f64::from(min_p)

@@ -23,7 +23,8 @@ impl StopStrings {
         }
     }
 
-    /// Takes more text. Returns what may be shown now, and whether a stop string was found behind it.
+    /// Takes more text. Returns what may be shown now, and whether a stop string was found behind
+    /// it.
     pub(crate) fn push(&mut self, text: &str) -> (&str, bool) {
         self.held.push_str(text);
         if let Some(at) = self

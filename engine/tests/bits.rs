@@ -1,5 +1,6 @@
-//! The engine's own logits on the golden models are the bytes that `fixtures/golden/bits.sha256` names: on every
-//! CPU, with each of its instruction sets. That makes any two machines that pass equal to one another.
+//! The engine's own logits on the golden models are the bytes that `fixtures/golden/bits.sha256`
+//! names: on every CPU, with each of its instruction sets. That makes any two machines that pass
+//! equal to one another.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};

@@ -15,8 +15,8 @@ const PROMPT: [u32; 24] = [
     2,
 ];
 
-/// The references' distance to themselves on these models (`fixtures/golden/README.md`): our CPU's distance to them
-/// is held to it, and so are the GPU's, to them and to our CPU.
+/// The references' distance to themselves on these models (`fixtures/golden/README.md`): our CPU's
+/// distance to them is held to it, and so are the GPU's, to them and to our CPU.
 const NOISE_MSE: f64 = 7e-5;
 
 /// Tokens of the golden models.
@@ -282,7 +282,8 @@ macro_rules! trial {
     };
 }
 
-/// Without an adapter the tests that need one are counted as ignored, which the harness of the compiler cannot do.
+/// Without an adapter the tests that need one are counted as ignored, which the harness of the
+/// compiler cannot do.
 fn main() {
     let missing = device::gpus().is_empty();
     if missing {

@@ -58,7 +58,8 @@ impl<'a> Cursor<'a> {
         self.array(field).map(u64::from_le_bytes)
     }
 
-    /// A count of things that take at least `least` bytes each; an error when they cannot all follow.
+    /// A count of things that take at least `least` bytes each; an error when they cannot all
+    /// follow.
     pub(crate) fn count(&mut self, least: usize, field: impl Display) -> Result<usize, Error> {
         let offset = self.position as u64;
         let count = self.u64(&field)?;

@@ -1,6 +1,7 @@
 //! What can be wrong with a GGUF file, or with a question about one.
 //!
-//! Every error about the file names the field and the byte at which it lies, counted from the start of the file.
+//! Every error about the file names the field and the byte at which it lies, counted from the start
+//! of the file.
 
 use std::io;
 use std::path::PathBuf;

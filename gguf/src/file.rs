@@ -1,7 +1,8 @@
-//! An open GGUF file: the header is read and checked once, the tensors' bytes are handed out where they lie.
+//! An open GGUF file: the header is read and checked once, the tensors' bytes are handed out where
+//! they lie.
 //!
-//! The layout: magic, version, number of tensors, number of keys; each key with its type and value; each
-//! tensor's name, shape, type and offset; padding up to the alignment; the tensors' data.
+//! The layout: magic, version, number of tensors, number of keys; each key with its type and value;
+//! each tensor's name, shape, type and offset; padding up to the alignment; the tensors' data.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -33,11 +34,13 @@ pub struct Gguf {
 impl Gguf {
     /// Maps the file at `path` and reads its header.
     ///
-    /// The file must not be truncated or written to while the result lives: the bytes are not copied, and
-    /// reading beyond a file's new end stops the process. Replacing it by renaming another over it is safe.
+    /// The file must not be truncated or written to while the result lives: the bytes are not
+    /// copied, and reading beyond a file's new end stops the process. Replacing it by renaming
+    /// another over it is safe.
     ///
     /// # Errors
-    /// [`Error::Open`] and [`Error::NotAFile`] where there is nothing to map; else what is wrong with the file.
+    /// [`Error::Open`] and [`Error::NotAFile`] where there is nothing to map; else what is wrong
+    /// with the file.
     pub fn open(path: impl AsRef<Path>) -> Result<Gguf, Error> {
         let path = path.as_ref();
         let failed = |source| Error::Open {
@@ -65,8 +68,8 @@ impl Gguf {
 
     /// Reads a file that is part of the program.
     ///
-    /// Tensors begin at multiples of [`Gguf::alignment`] from the start of `bytes`; that their addresses are
-    /// aligned too, `bytes` itself must be.
+    /// Tensors begin at multiples of [`Gguf::alignment`] from the start of `bytes`; that their
+    /// addresses are aligned too, `bytes` itself must be.
     ///
     /// # Errors
     /// What is wrong with the file.
@@ -132,12 +135,13 @@ impl Gguf {
         })
     }
 
-    /// Says that the bytes of `range` (of the whole file) are not needed for now, so that the pages they
-    /// touch need not count as this process's memory. Reading them again brings them back. Does nothing for a
-    /// file that is not mapped.
+    /// Says that the bytes of `range` (of the whole file) are not needed for now, so that the pages
+    /// they touch need not count as this process's memory. Reading them again brings them back.
+    /// Does nothing for a file that is not mapped.
     ///
     /// # Errors
-    /// What the operating system said, and [`io::ErrorKind::InvalidInput`] for a range beyond the file's end.
+    /// What the operating system said, and [`io::ErrorKind::InvalidInput`] for a range beyond the
+    /// file's end.
     pub fn advise_dont_need(&self, range: Range<usize>) -> io::Result<()> {
         self.check(&range)?;
         match self.storage.as_ref() {
@@ -146,12 +150,13 @@ impl Gguf {
         }
     }
 
-    /// Copies the bytes from `start` (of the whole file) on. On Unix, those of a mapped file are read, so that they do
-    /// not come to count as this process's memory; for a few of them that is also faster than to have their pages
-    /// mapped.
+    /// Copies the bytes from `start` (of the whole file) on. On Unix, those of a mapped file are
+    /// read, so that they do not come to count as this process's memory; for a few of them that
+    /// is also faster than to have their pages mapped.
     ///
     /// # Errors
-    /// What the operating system said, and [`io::ErrorKind::InvalidInput`] for bytes beyond the file's end.
+    /// What the operating system said, and [`io::ErrorKind::InvalidInput`] for bytes beyond the
+    /// file's end.
     pub fn copy(&self, start: usize, into: &mut [u8]) -> io::Result<()> {
         let range = start..start.saturating_add(into.len());
         self.check(&range)?;
@@ -303,7 +308,8 @@ fn parse_metadata(
     Ok(metadata)
 }
 
-/// Whether data can be aligned to this many bytes: the format wants a multiple of 8, ggml a power of two.
+/// Whether data can be aligned to this many bytes: the format wants a multiple of 8, ggml a power
+/// of two.
 pub(crate) fn is_alignment(value: u32) -> bool {
     value >= 8 && value.is_power_of_two()
 }
@@ -316,8 +322,8 @@ fn parse_alignment(metadata: &Metadata) -> Result<u32, Error> {
     }
 }
 
-/// Reads one tensor's description. Its offset still counts from the start of the data section; where that
-/// field lies is returned beside it.
+/// Reads one tensor's description. Its offset still counts from the start of the data section;
+/// where that field lies is returned beside it.
 fn parse_tensor(cursor: &mut Cursor<'_>, number: usize) -> Result<(TensorInfo, u64), Error> {
     let name = cursor.string(format_args!("name of tensor {number}"))?;
     let offset = cursor.position() as u64;
@@ -357,7 +363,8 @@ fn parse_tensor(cursor: &mut Cursor<'_>, number: usize) -> Result<(TensorInfo, u
     Ok((tensor, field))
 }
 
-/// Turns a tensor's offset into one from the start of the file, and checks that its data lies in the file.
+/// Turns a tensor's offset into one from the start of the file, and checks that its data lies in
+/// the file.
 fn place(
     tensor: &mut TensorInfo,
     field: u64,

@@ -1,7 +1,8 @@
-//! The metadata of a file: keys and values in the order of the file, and typed questions about them.
+//! The metadata of a file: keys and values in the order of the file, and typed questions about
+//! them.
 //!
-//! Writers disagree about the width of integers, so an integer is accepted from any width that holds it.
-//! Everything else must be of the type that is asked for.
+//! Writers disagree about the width of integers, so an integer is accepted from any width that
+//! holds it. Everything else must be of the type that is asked for.
 
 use std::collections::HashMap;
 
@@ -77,8 +78,8 @@ macro_rules! getters {
             #[doc = concat!("The ", $what, " under `key`, or `None` where there is no such key.")]
             ///
             /// # Errors
-            /// [`Error::WrongType`] and [`Error::OutOfRange`], which name the key, what was wanted and what
-            /// was found.
+            /// [`Error::WrongType`] and [`Error::OutOfRange`], which name the key, what was wanted
+            /// and what was found.
             pub fn $optional<'a>(&'a self, key: &'a str) -> Result<Option<$answer>, Error> {
                 self.find(key, $read)
             }
@@ -176,7 +177,8 @@ fn booleans(key: &str, value: &Value) -> Result<Vec<bool>, Error> {
     })
 }
 
-/// Reads every element of an array of numbers or booleans. `read` gives `None` for a type it does not take.
+/// Reads every element of an array of numbers or booleans. `read` gives `None` for a type it does
+/// not take.
 fn elements<T>(
     key: &str,
     value: &Value,

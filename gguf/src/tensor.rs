@@ -9,8 +9,8 @@ use crate::{Error, TensorType};
 pub struct TensorInfo {
     /// The name, unique in the file.
     pub name: String,
-    /// The dimensions in GGUF's order, fastest first: a matrix of `rows` by `cols` is `[cols, rows]`.
-    /// A single number has none.
+    /// The dimensions in GGUF's order, fastest first: a matrix of `rows` by `cols` is `[cols,
+    /// rows]`. A single number has none.
     pub shape: Vec<u64>,
     /// The ggml type id; [`TensorInfo::tensor_type`] looks it up.
     pub type_id: u32,
@@ -62,7 +62,8 @@ impl TensorInfo {
     /// The bytes of the file that hold the data.
     ///
     /// # Errors
-    /// Those of [`TensorInfo::byte_len`], and [`Error::OutOfBounds`] where the range cannot be addressed.
+    /// Those of [`TensorInfo::byte_len`], and [`Error::OutOfBounds`] where the range cannot be
+    /// addressed.
     pub fn range(&self) -> Result<Range<usize>, Error> {
         let bytes = self.byte_len()?;
         let end = self.offset.checked_add(bytes);
@@ -78,7 +79,8 @@ impl TensorInfo {
     }
 }
 
-/// The size of a tensor, or `None` where its type has no known size or its rows hold no whole blocks.
+/// The size of a tensor, or `None` where its type has no known size or its rows hold no whole
+/// blocks.
 pub(crate) fn size(shape: &[u64], elements: u64, type_id: u32) -> Option<u64> {
     let row = shape.first().copied().unwrap_or(1);
     TensorType::from_id(type_id)?

@@ -5,7 +5,8 @@
 pub struct TensorType {
     /// The id in the file.
     pub id: u32,
-    /// The name ggml gives it, in upper case. Where forks use one id for different types, all of their names.
+    /// The name ggml gives it, in upper case. Where forks use one id for different types, all of
+    /// their names.
     pub name: &'static str,
     /// How many bytes it takes, or `None` where the id alone does not say.
     pub block: Option<Block>,
@@ -62,8 +63,9 @@ const fn unsized_type(id: u32, name: &'static str) -> TensorType {
 
 /// Every type known here, in ascending order of id.
 ///
-/// Ids 36 to 39 were given to different types by llama.cpp and bitnet.cpp. For 36 the older llama.cpp type was
-/// withdrawn before files with it spread, so I2_S is meant. The others cannot be told apart.
+/// Ids 36 to 39 were given to different types by llama.cpp and bitnet.cpp. For 36 the older
+/// llama.cpp type was withdrawn before files with it spread, so I2_S is meant. The others cannot be
+/// told apart.
 pub const ALL: &[TensorType] = &[
     sized(F32, "F32", 1, 4),
     sized(F16, "F16", 1, 2),
@@ -131,8 +133,8 @@ impl TensorType {
 }
 
 impl Block {
-    /// Bytes of a tensor of `elements` weights in rows of `row`; `None` where rows do not hold whole blocks
-    /// or the number is too large to count.
+    /// Bytes of a tensor of `elements` weights in rows of `row`; `None` where rows do not hold
+    /// whole blocks or the number is too large to count.
     pub fn tensor_bytes(&self, elements: u64, row: u64) -> Option<u64> {
         if !row.is_multiple_of(self.len) {
             return None;

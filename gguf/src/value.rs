@@ -1,4 +1,5 @@
-//! Metadata values. Arrays stay encoded where they lie, so that a vocabulary costs nothing until it is read.
+//! Metadata values. Arrays stay encoded where they lie, so that a vocabulary costs nothing until it
+//! is read.
 
 use std::fmt;
 
@@ -246,8 +247,8 @@ impl fmt::Display for Value {
     }
 }
 
-/// An array, still encoded. Its lengths were checked when the file was opened; strings are checked to be UTF-8
-/// as they are read.
+/// An array, still encoded. Its lengths were checked when the file was opened; strings are checked
+/// to be UTF-8 as they are read.
 #[derive(Clone)]
 pub struct Array {
     element: ValueType,
@@ -426,8 +427,8 @@ pub(crate) fn decode_scalar(
     })
 }
 
-/// Passes over an array, checking every length in it. Returns the type and number of its elements, and where
-/// they begin.
+/// Passes over an array, checking every length in it. Returns the type and number of its elements,
+/// and where they begin.
 pub(crate) fn skip_array(
     cursor: &mut Cursor<'_>,
     key: &str,

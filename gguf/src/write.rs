@@ -1,5 +1,5 @@
-//! Writes GGUF version 3, little-endian. Tensor data is streamed: a file of any size needs no more memory
-//! than its header.
+//! Writes GGUF version 3, little-endian. Tensor data is streamed: a file of any size needs no more
+//! memory than its header.
 
 use std::collections::HashSet;
 use std::io::{self, Write};
@@ -70,7 +70,8 @@ struct Declared {
     bytes: u64,
 }
 
-/// A file to be written: first its metadata and the list of its tensors, then their data, through [`Body`].
+/// A file to be written: first its metadata and the list of its tensors, then their data, through
+/// [`Body`].
 #[derive(Default)]
 pub struct Writer {
     metadata: Metadata,
@@ -84,7 +85,8 @@ impl Writer {
         Self::default()
     }
 
-    /// Sets a metadata value; a key that was set before keeps its place. `general.alignment` takes effect.
+    /// Sets a metadata value; a key that was set before keeps its place. `general.alignment` takes
+    /// effect.
     pub fn set(&mut self, key: impl Into<String>, value: impl Into<Value>) -> &mut Self {
         self.metadata.set(key.into(), value.into());
         self
@@ -93,8 +95,8 @@ impl Writer {
     /// Declares the next tensor; `shape` is in GGUF's order, fastest first.
     ///
     /// # Errors
-    /// [`WriteError::DuplicateTensor`]; [`WriteError::BadTensor`] for a type of unknown size, too many
-    /// dimensions, no elements, or rows that do not hold whole blocks.
+    /// [`WriteError::DuplicateTensor`]; [`WriteError::BadTensor`] for a type of unknown size, too
+    /// many dimensions, no elements, or rows that do not hold whole blocks.
     pub fn tensor(
         &mut self,
         name: impl Into<String>,
@@ -201,7 +203,8 @@ impl<W: Write> Body<W> {
         self.write_with(name, |sink| sink.write_all(data))
     }
 
-    /// Writes the data of the tensor `name`, which must be the next one, in as many pieces as `fill` likes.
+    /// Writes the data of the tensor `name`, which must be the next one, in as many pieces as
+    /// `fill` likes.
     ///
     /// # Errors
     /// [`WriteError::OutOfOrder`], [`WriteError::WrongSize`], and those of the sink.

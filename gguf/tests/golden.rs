@@ -1,4 +1,5 @@
-//! The golden models, written by other programs, must be read, and survive being written and read again.
+//! The golden models, written by other programs, must be read, and survive being written and read
+//! again.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,7 @@
 //! What a device must offer to run a [`Program`].
 //!
-//! A backend is made from a program and its weights by its own crate, then used through this trait. It owns
-//! all its buffers and caches; nothing leaves it but what is asked for.
+//! A backend is made from a program and its weights by its own crate, then used through this trait.
+//! It owns all its buffers and caches; nothing leaves it but what is asked for.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -17,8 +17,8 @@ use crate::report::{Limits, Profile, Screening};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CacheId(pub u32);
 
-/// A run of tokens of one sequence: they take positions `start .. start + len` of its cache. What the cache
-/// holds before `start` is used, what it held from there on is overwritten.
+/// A run of tokens of one sequence: they take positions `start .. start + len` of its cache. What
+/// the cache holds before `start` is used, what it held from there on is overwritten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Segment {
     /// The sequence's cache.
@@ -34,7 +34,8 @@ pub struct Segment {
 pub struct Batch<'a> {
     /// Token ids, segment after segment.
     pub tokens: &'a [u32],
-    /// Which sequence and positions they belong to; lengths add up to `tokens.len()`. A cache appears once.
+    /// Which sequence and positions they belong to; lengths add up to `tokens.len()`. A cache
+    /// appears once.
     pub segments: &'a [Segment],
     /// Indices into `tokens` whose logits are wanted, ascending.
     pub selected: &'a [u32],
@@ -60,13 +61,14 @@ pub struct Candidate {
     pub logit: f32,
 }
 
-/// The results of a forward pass. Reused from call to call, so that a decode step allocates nothing.
+/// The results of a forward pass. Reused from call to call, so that a decode step allocates
+/// nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Output {
     /// After [`Want::Logits`]: `[selected, vocabulary]`.
     pub logits: Vec<f32>,
-    /// After [`Want::Top`]: `[selected, k]`, largest first, the lower id first among equals. `k` is at most
-    /// the vocabulary.
+    /// After [`Want::Top`]: `[selected, k]`, largest first, the lower id first among equals. `k`
+    /// is at most the vocabulary.
     pub top: Vec<Candidate>,
 }
 
@@ -78,14 +80,14 @@ pub trait WeightSource: Send + Sync {
     /// The part of the region that a tensor takes, or `None` when there is no such tensor.
     fn find(&self, name: &str) -> Option<Range<usize>>;
 
-    /// Copies the bytes from `start` of the region on: for a few of a part that is seldom read, without bringing it
-    /// into memory where the source can.
+    /// Copies the bytes from `start` of the region on: for a few of a part that is seldom read,
+    /// without bringing it into memory where the source can.
     fn copy(&self, start: usize, into: &mut [u8]) {
         into.copy_from_slice(&self.bytes()[start..start + into.len()]);
     }
 
-    /// Tells that a part will seldom be read from now on, so that the memory it occupies may be used
-    /// otherwise. It stays readable.
+    /// Tells that a part will seldom be read from now on, so that the memory it occupies may be
+    /// used otherwise. It stays readable.
     fn release(&self, _part: Range<usize>) {}
 }
 
@@ -116,7 +118,8 @@ pub type SharedWeights = Arc<dyn WeightSource>;
 /// What can go wrong on a device.
 #[derive(Debug, thiserror::Error)]
 pub enum BackendError {
-    /// A tensor of the program is not in the source, or has other bytes than its shape and format ask for.
+    /// A tensor of the program is not in the source, or has other bytes than its shape and format
+    /// ask for.
     #[error("tensor {name}: {problem}")]
     Weight {
         /// The tensor.
@@ -160,8 +163,8 @@ pub enum BackendError {
 /// Runs a program on a device.
 ///
 /// Buffers hold the values of the latest pass until the next one; [`Backend::read`] and
-/// [`Backend::write`] reach them for debugging and for parity measurements, by way of [`Backend::run`],
-/// which stops where it is told.
+/// [`Backend::write`] reach them for debugging and for parity measurements, by way of
+/// [`Backend::run`], which stops where it is told.
 pub trait Backend: Send {
     /// The device in words: `cpu avx2, 2 threads`.
     fn device(&self) -> String;
@@ -183,7 +186,8 @@ pub trait Backend: Send {
         out: &mut Output,
     ) -> Result<(), BackendError>;
 
-    /// Runs only the operations `ops` (indices into the program) for `batch`, on what the buffers hold.
+    /// Runs only the operations `ops` (indices into the program) for `batch`, on what the buffers
+    /// hold.
     fn run(&mut self, batch: &Batch<'_>, ops: Range<usize>) -> Result<(), BackendError>;
 
     /// Reads the first `rows` rows of a buffer, decoded to f32: `[rows, width]`.
@@ -211,12 +215,14 @@ pub trait Backend: Send {
         values: &[f32],
     ) -> Result<(), BackendError>;
 
-    /// What searching the output head through a screen cost and saved; `None` if this backend has none.
+    /// What searching the output head through a screen cost and saved; `None` if this backend has
+    /// none.
     fn screening(&self) -> Option<Screening> {
         None
     }
 
-    /// Measures what the device can do at most; `None` where nothing is measured. Takes well below a second.
+    /// Measures what the device can do at most; `None` where nothing is measured. Takes well below
+    /// a second.
     fn limits(&mut self) -> Option<Limits> {
         None
     }
@@ -235,7 +241,8 @@ pub trait Backend: Send {
     fn recorder(&mut self) -> &mut KernelRecorder;
 }
 
-/// Gives `to` every f32 buffer of `from`, as far as the batch fills it. What is encoded each makes for itself.
+/// Gives `to` every f32 buffer of `from`, as far as the batch fills it. What is encoded each makes
+/// for itself.
 pub(crate) fn copy_buffers(
     from: &mut dyn Backend,
     to: &mut dyn Backend,

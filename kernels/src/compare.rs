@@ -1,29 +1,32 @@
-//! Two backends, operation by operation, on the same inputs: where they first part, and by how much.
+//! Two backends, operation by operation, on the same inputs: where they first part, and by how
+//! much.
 //!
-//! Before each operation the other backend gets the reference's f32 buffers and caches, so that each difference is
-//! that of one operation (and of the encoding just before it, which each does for itself).
+//! Before each operation the other backend gets the reference's f32 buffers and caches, so that
+//! each difference is that of one operation (and of the encoding just before it, which each does
+//! for itself).
 
 use crate::backend::copy_buffers;
 use crate::format::Encoding;
 use crate::program::CacheType;
 use crate::{Backend, BackendError, Batch, Op, Program, Segment};
 
-/// Float results: sums in another order, and a GPU's division and square root, which may be 2.5 ULP off.
+/// Float results: sums in another order, and a GPU's division and square root, which may be 2.5 ULP
+/// off.
 pub const FLOAT_ERROR: f32 = 2e-5;
 
-/// A product after a norm: a value that lies on the edge between two integers may be rounded to either, once in
-/// some thousand, and changes a result by one part in 127 of one of its terms.
+/// A product after a norm: a value that lies on the edge between two integers may be rounded to
+/// either, once in some thousand, and changes a result by one part in 127 of one of its terms.
 pub const ROUNDING_ERROR: f32 = 4e-3;
 
-/// A value that lies on the edge between two halves may be rounded to either: one part in 2048 of it, and less of the
-/// largest softmax weight.
+/// A value that lies on the edge between two halves may be rounded to either: one part in 2048 of
+/// it, and less of the largest softmax weight.
 pub const HALF_ERROR: f32 = 2.5e-4;
 
 /// Encoded values: one step of 127, at the most.
 pub const STEP_ERROR: f32 = 1.01 / 127.0;
 
-/// Part of the largest value within which encoded values stand for the same integer: below one step of 127, above
-/// what another rounding of a scale to binary16 makes.
+/// Part of the largest value within which encoded values stand for the same integer: below one step
+/// of 127, above what another rounding of a scale to binary16 makes.
 pub const APART: f32 = 2e-3;
 
 /// How far an operation's result lies from the reference's.
@@ -43,7 +46,8 @@ pub struct OpDifference {
     pub differing: usize,
     /// Values farther apart than [`APART`] of the largest: for encoded rows, other integers.
     pub apart: usize,
-    /// The largest difference, over the largest value of the reference. NaN on one side counts as infinite.
+    /// The largest difference, over the largest value of the reference. NaN on one side counts as
+    /// infinite.
     pub error: f32,
 }
 
@@ -60,8 +64,8 @@ impl OpDifference {
         }
     }
 
-    /// Whether the operation did what the reference's did, by [`OpDifference::tolerance`] and, for encoded rows, by the
-    /// number of other integers.
+    /// Whether the operation did what the reference's did, by [`OpDifference::tolerance`] and, for
+    /// encoded rows, by the number of other integers.
     pub fn is_within(&self, program: &Program) -> bool {
         let encoded = matches!(self.encoding, Encoding::I8 | Encoding::Q8K | Encoding::Q8_0);
         let integers = match self.op {
@@ -73,7 +77,8 @@ impl OpDifference {
     }
 }
 
-/// Runs `tokens`, from position 0 of a new cache, on both backends, and compares what each operation writes.
+/// Runs `tokens`, from position 0 of a new cache, on both backends, and compares what each
+/// operation writes.
 ///
 /// # Errors
 /// Those of the backends.

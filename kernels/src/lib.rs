@@ -1,9 +1,10 @@
 //! The vocabulary of compute.
 //!
-//! What a model computes is written down here once: the weight [formats](mod@format), the fused operations of a
-//! forward pass ([`program`]), the [`backend::Backend`] trait that runs them, the order of every float
-//! reduction ([`order`]) and a plain scalar implementation of each operation, the [`oracle`] that judges
-//! all others. What a pass must read and multiply is counted here too ([`cost`]). No instruction set, no shader and no model is named in this crate.
+//! What a model computes is written down here once: the weight [formats](mod@format), the fused
+//! operations of a forward pass ([`program`]), the [`backend::Backend`] trait that runs them, the
+//! order of every float reduction ([`order`]) and a plain scalar implementation of each operation,
+//! the [`oracle`] that judges all others. What a pass must read and multiply is counted here too
+//! ([`cost`]). No instruction set, no shader and no model is named in this crate.
 
 pub mod backend;
 pub mod compare;

@@ -1,22 +1,22 @@
 //! The one order of every float reduction, so that the same bits come out on every CPU.
 //!
-//! Integer sums are exact and need no order. Float sums are defined over [`LANES`] virtual lanes, whatever
-//! the width of the machine's registers:
+//! Integer sums are exact and need no order. Float sums are defined over [`LANES`] virtual lanes,
+//! whatever the width of the machine's registers:
 //!
 //! - **Dot product** of `n` values: lane `j` starts at 0 and takes `fma(a[i], b[i], lane[j])` for
 //!   `i = j, j + 16, j + 32, ...` in turn. Then lanes fold in halves: `j += j + 8`, `j += j + 4`,
 //!   `j += j + 2`, `j += j + 1` ([`fold`]).
 //! - **Sum of squares**: `x * x` rounded to f32, then added in f64 over the same lanes and fold.
-//! - **Blockwise products** (`TQ1_0`, `TQ2_0`, `Q6_K`): block after block,
-//!   `sum = fma(d_weight * d_activation, integer, sum)`.
-//! - **`Q8_0`**: within a block of 32, lane `j < 8` has the integer sum of elements `4j .. 4j + 4`; block `b`
-//!   adds `fma(d_weight * d_activation, integer, lane[(b % 2) * 8 + j])`; then the fold.
-//! - **Attention scores**: one chain per key, `s = fma(q[d], k[d], s)` for `d = 0, 1, 2, ...` from 0, then
-//!   `s * scale`.
-//! - **Softmax and weighted values**: the maximum over all visible keys, `p = exp(s - max)`, the sum of `p` over
-//!   the lanes (key `i` in lane `i % 16`) and the fold, then `a[d] = fma(p, v[d], a[d])` key after key from 0;
-//!   the result is `a[d] / sum`. Where weights are rounded, `p` becomes `f16(p * (1 / sum))` before it meets a
-//!   value, and the result is `a[d]`.
+//! - **Blockwise products** (`TQ1_0`, `TQ2_0`, `Q6_K`): block after block, `sum = fma(d_weight *
+//!   d_activation, integer, sum)`.
+//! - **`Q8_0`**: within a block of 32, lane `j < 8` has the integer sum of elements `4j .. 4j + 4`;
+//!   block `b` adds `fma(d_weight * d_activation, integer, lane[(b % 2) * 8 + j])`; then the fold.
+//! - **Attention scores**: one chain per key, `s = fma(q[d], k[d], s)` for `d = 0, 1, 2, ...` from
+//!   0, then `s * scale`.
+//! - **Softmax and weighted values**: the maximum over all visible keys, `p = exp(s - max)`, the
+//!   sum of `p` over the lanes (key `i` in lane `i % 16`) and the fold, then `a[d] = fma(p, v[d],
+//!   a[d])` key after key from 0; the result is `a[d] / sum`. Where weights are rounded, `p`
+//!   becomes `f16(p * (1 / sum))` before it meets a value, and the result is `a[d]`.
 //!
 //! None of these depends on how many threads share the work or how a prompt is cut into batches.
 

@@ -1,8 +1,9 @@
 //! A forward pass as data: fused operations over buffers and weights.
 //!
-//! The engine builds a [`Program`] once per model; a backend receives it whole, places its buffers and
-//! weights where it likes, and runs it for each batch of tokens. A list of operations, rather than calls,
-//! lets a GPU record it once, lets threads walk it in step, and lets a debugger stop between any two.
+//! The engine builds a [`Program`] once per model; a backend receives it whole, places its buffers
+//! and weights where it likes, and runs it for each batch of tokens. A list of operations, rather
+//! than calls, lets a GPU record it once, lets threads walk it in step, and lets a debugger stop
+//! between any two.
 
 use crate::format::{Encoding, Format};
 
@@ -79,8 +80,8 @@ pub enum Pairing {
 }
 
 /// Rotary position embedding. The angle of pair `i` at position `p` is the f32 product
-/// `p * (base^(-2i / dims) / factor[i])`, both factors rounded to f32; its cosine and sine are taken in f64
-/// and rounded.
+/// `p * (base^(-2i / dims) / factor[i])`, both factors rounded to f32; its cosine and sine are
+/// taken in f64 and rounded.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rope {
     /// Rotated elements of a head, from its first; the rest pass through.
@@ -104,7 +105,8 @@ pub struct AttentionShape {
     pub head_dim: usize,
     /// Factor on the scores, `1 / sqrt(head_dim)`.
     pub scale: f32,
-    /// Whether softmax weights are rounded to binary16 before they meet the values, as llama.cpp does.
+    /// Whether softmax weights are rounded to binary16 before they meet the values, as llama.cpp
+    /// does.
     pub round_weights: bool,
     /// The rotation of queries and keys.
     pub rope: Rope,
@@ -165,8 +167,8 @@ pub enum Op {
         /// f32 `[T, gate.rows]`.
         out: BufferId,
     },
-    /// Rotates queries in place, and writes rotated keys and plain values to the cache at each token's
-    /// position.
+    /// Rotates queries in place, and writes rotated keys and plain values to the cache at each
+    /// token's position.
     RopeStore {
         /// f32 `[T, heads * head_dim]`.
         q: BufferId,
@@ -283,8 +285,8 @@ impl Program {
         &self.weights[id.0 as usize]
     }
 
-    /// The name of the operation at `index`, with its number among those of its kind: `attention#3` is the fourth
-    /// attention. `the end` behind the last.
+    /// The name of the operation at `index`, with its number among those of its kind: `attention#3`
+    /// is the fourth attention. `the end` behind the last.
     pub fn op_name(&self, index: usize) -> String {
         let Some(op) = self.ops.get(index) else {
             return "the end".to_owned();
@@ -294,8 +296,8 @@ impl Program {
         format!("{}#{}", op.name(), same.count())
     }
 
-    /// The index of an operation that is named as in [`Program::op_name`], or by its index; without a number it is the
-    /// first of its kind, and `end` is behind the last.
+    /// The index of an operation that is named as in [`Program::op_name`], or by its index; without
+    /// a number it is the first of its kind, and `end` is behind the last.
     ///
     /// # Errors
     /// In words: what there is instead.

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-/// Counts kernels by name. A backend notes each kernel that it starts; whoever wants proof of what ran
-/// reads the counts afterwards.
+/// Counts kernels by name. A backend notes each kernel that it starts; whoever wants proof of what
+/// ran reads the counts afterwards.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KernelRecorder {
     counts: BTreeMap<&'static str, u64>,

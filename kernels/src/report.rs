@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// A compact copy of the output head that rules out most rows where only the best few logits are wanted.
+/// A compact copy of the output head that rules out most rows where only the best few logits are
+/// wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Screening {
     /// Bytes of the copy when it is complete, all of which are read once per pass.
@@ -20,7 +21,8 @@ pub struct Screening {
     pub exact_rows: u64,
 }
 
-/// The most that a device can do with the threads and instructions that a backend uses, as measured.
+/// The most that a device can do with the threads and instructions that a backend uses, as
+/// measured.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Limits {
     /// Bytes per second of reading memory through, far beyond the caches.

@@ -1,7 +1,7 @@
 //! [`Split`]: the first operations of a program on one backend, the rest on another.
 //!
-//! For bisecting: where a model's answer changes as the point moves, one of the two computes the operation at that point
-//! otherwise. Everything is copied at the point, so it is slow.
+//! For bisecting: where a model's answer changes as the point moves, one of the two computes the
+//! operation at that point otherwise. Everything is copied at the point, so it is slow.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -18,7 +18,8 @@ pub struct Split {
     second: Box<dyn Backend>,
     /// The first operation that the second backend runs.
     until: usize,
-    /// Operations before `until` that the second backend runs once more: their results cannot be copied.
+    /// Operations before `until` that the second backend runs once more: their results cannot be
+    /// copied.
     again: Vec<usize>,
     /// What each backend calls a cache.
     caches: BTreeMap<CacheId, [CacheId; 2]>,
@@ -29,7 +30,8 @@ pub struct Split {
 }
 
 impl Split {
-    /// Runs operations `..until` on `first`, the others on `second`. Both were made for the same program.
+    /// Runs operations `..until` on `first`, the others on `second`. Both were made for the same
+    /// program.
     ///
     /// # Panics
     /// If `until` is more than the program's number of operations.

@@ -1,8 +1,7 @@
-// One span of 256 keys of one query head: maximum, sum of weights, weighted values. Spans are counted from position
-// 0, so that a result does not depend on how a prompt was cut.
-//
-// Where weights are rounded to binary16 they must be known whole first: one dispatch (TOTALS) leaves maxima and sums,
-// the next (ROUNDED) weights the values.
+// One span of 256 keys of one query head: maximum, sum of weights, weighted values. Spans are
+// counted from position 0, so that a result does not depend on how a prompt was cut.  Where weights
+// are rounded to binary16 they must be known whole first: one dispatch (TOTALS) leaves maxima and
+// sums, the next (ROUNDED) weights the values.
 // What one dispatch of a pass covers. Rewritten before each pass.
 struct Work {
     // Rows of activations: tokens, or selected tokens.
@@ -40,8 +39,8 @@ fn exp_f32(value: f32) -> f32 {
     return p * bitcast<f32>(u32(i32(n) + 127) << 23u);
 }
 
-// x rounded to binary16, ties to even, for magnitudes below 65520. Some drivers take a round trip through
-// pack2x16float for nothing.
+// x rounded to binary16, ties to even, for magnitudes below 65520. Some drivers take a round trip
+// through pack2x16float for nothing.
 fn round_f16(x: f32) -> f32 {
     let bits = bitcast<u32>(x);
     let normal = bitcast<f32>((bits + 0xfffu + ((bits >> 13u) & 1u)) & 0xffffe000u);

@@ -11,8 +11,8 @@ struct Work {
     spans: u32,
 }
 @group(0) @binding(0) var<uniform> work: Work;
-// A matrix may lie in several buffers; this is one of them. Of a gate interleaved with its factor, scales and
-// factors are those of even and odd rows; of any other matrix both are the same.
+// A matrix may lie in several buffers; this is one of them. Of a gate interleaved with its factor,
+// scales and factors are those of even and odd rows; of any other matrix both are the same.
 struct Piece {
     first_row: u32,
     rows: u32,

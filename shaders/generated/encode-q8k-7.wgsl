@@ -1,5 +1,5 @@
-// Rows of f32, without RMS norm, stored as Q8K. One workgroup has one row; a thread keeps its values in
-// registers: vectors thread, thread + 256, ... of four.
+// Rows of f32, without RMS norm, stored as Q8K. One workgroup has one row; a thread keeps
+// its values in registers: vectors thread, thread + 256, ... of four.
 // What one dispatch of a pass covers. Rewritten before each pass.
 struct Work {
     // Rows of activations: tokens, or selected tokens.
@@ -37,8 +37,8 @@ fn exp_f32(value: f32) -> f32 {
     return p * bitcast<f32>(u32(i32(n) + 127) << 23u);
 }
 
-// x rounded to binary16, ties to even, for magnitudes below 65520. Some drivers take a round trip through
-// pack2x16float for nothing.
+// x rounded to binary16, ties to even, for magnitudes below 65520. Some drivers take a round trip
+// through pack2x16float for nothing.
 fn round_f16(x: f32) -> f32 {
     let bits = bitcast<u32>(x);
     let normal = bitcast<f32>((bits + 0xfffu + ((bits >> 13u) & 1u)) & 0xffffe000u);
@@ -83,7 +83,8 @@ override COLS: u32;
 var<workgroup> largest: array<f32, 256>;
 var<workgroup> sums: array<atomic<i32>, 256>;
 
-// The value of largest magnitude in the 64 threads of a block, the first among equals.
+// The value of largest magnitude in the 64 threads of a block, the first among
+// equals.
 fn block_extreme(value: vec4<f32>, thread: u32) -> f32 {
     var best = value.x;
     for (var i = 1u; i < 4u; i += 1u) {
@@ -103,7 +104,8 @@ fn block_extreme(value: vec4<f32>, thread: u32) -> f32 {
     return largest[thread - thread % 64u];
 }
 
-// Where word i of a row lies: words 32 elements apart are neighbours, as the codes of a group of 128 are.
+// Where word i of a row lies: words 32 elements apart are neighbours, as the codes of a group of
+// 128 are.
 fn place(i: u32) -> u32 {
     return i / 32u * 32u + i % 8u * 4u + i % 32u / 8u;
 }

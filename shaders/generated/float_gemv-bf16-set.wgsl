@@ -11,8 +11,8 @@ struct Work {
     spans: u32,
 }
 @group(0) @binding(0) var<uniform> work: Work;
-// A matrix may lie in several buffers; this is one of them. Of a gate interleaved with its factor, scales and
-// factors are those of even and odd rows; of any other matrix both are the same.
+// A matrix may lie in several buffers; this is one of them. Of a gate interleaved with its factor,
+// scales and factors are those of even and odd rows; of any other matrix both are the same.
 struct Piece {
     first_row: u32,
     rows: u32,
@@ -45,8 +45,8 @@ fn exp_f32(value: f32) -> f32 {
     return p * bitcast<f32>(u32(i32(n) + 127) << 23u);
 }
 
-// x rounded to binary16, ties to even, for magnitudes below 65520. Some drivers take a round trip through
-// pack2x16float for nothing.
+// x rounded to binary16, ties to even, for magnitudes below 65520. Some drivers take a round trip
+// through pack2x16float for nothing.
 fn round_f16(x: f32) -> f32 {
     let bits = bitcast<u32>(x);
     let normal = bitcast<f32>((bits + 0xfffu + ((bits >> 13u) & 1u)) & 0xffffe000u);
@@ -62,7 +62,8 @@ fn store(token: u32, row: u32, value: f32) {
     let at = token * WIDTH + piece.first_row + row;
     results[at] = value * piece.factors.x;
 }
-// Sums over the 32 neighbouring threads that share a row. The order is fixed by the device alone.
+// Sums over the 32 neighbouring threads that share a row. The order is fixed by the device
+// alone.
 var<workgroup> row_parts: array<f32, 256>;
 
 fn row_sum_f32(value: f32, thread: u32) -> f32 {

@@ -1,5 +1,5 @@
-// Rotates queries in place and writes rotated keys and plain values to the cache. A thread has four values of a head:
-// two neighbouring pairs, or four that pass through.
+// Rotates queries in place and writes rotated keys and plain values to the cache. A thread has four
+// values of a head: two neighbouring pairs, or four that pass through.
 // What one dispatch of a pass covers. Rewritten before each pass.
 struct Work {
     // Rows of activations: tokens, or selected tokens.
@@ -37,8 +37,8 @@ fn exp_f32(value: f32) -> f32 {
     return p * bitcast<f32>(u32(i32(n) + 127) << 23u);
 }
 
-// x rounded to binary16, ties to even, for magnitudes below 65520. Some drivers take a round trip through
-// pack2x16float for nothing.
+// x rounded to binary16, ties to even, for magnitudes below 65520. Some drivers take a round trip
+// through pack2x16float for nothing.
 fn round_f16(x: f32) -> f32 {
     let bits = bitcast<u32>(x);
     let normal = bitcast<f32>((bits + 0xfffu + ((bits >> 13u) & 1u)) & 0xffffe000u);

@@ -1,5 +1,6 @@
-// Ternary weights with a scale per 256 against i8 activations with a scale per 256. Integer sums of blocks are
-// gathered first; then one thread adds the blocks in order, so that gemv and gemm give the same bits.
+// Ternary weights with a scale per 256 against i8 activations with a scale per 256. Integer sums of
+// blocks are gathered first; then one thread adds the blocks in order, so that gemv and gemm give
+// the same bits.
 // What one dispatch of a pass covers. Rewritten before each pass.
 struct Work {
     // Rows of activations: tokens, or selected tokens.
@@ -12,8 +13,8 @@ struct Work {
     spans: u32,
 }
 @group(0) @binding(0) var<uniform> work: Work;
-// A matrix may lie in several buffers; this is one of them. Of a gate interleaved with its factor, scales and
-// factors are those of even and odd rows; of any other matrix both are the same.
+// A matrix may lie in several buffers; this is one of them. Of a gate interleaved with its factor,
+// scales and factors are those of even and odd rows; of any other matrix both are the same.
 struct Piece {
     first_row: u32,
     rows: u32,
@@ -46,8 +47,8 @@ fn exp_f32(value: f32) -> f32 {
     return p * bitcast<f32>(u32(i32(n) + 127) << 23u);
 }
 
-// x rounded to binary16, ties to even, for magnitudes below 65520. Some drivers take a round trip through
-// pack2x16float for nothing.
+// x rounded to binary16, ties to even, for magnitudes below 65520. Some drivers take a round trip
+// through pack2x16float for nothing.
 fn round_f16(x: f32) -> f32 {
     let bits = bitcast<u32>(x);
     let normal = bitcast<f32>((bits + 0xfffu + ((bits >> 13u) & 1u)) & 0xffffe000u);
@@ -60,8 +61,8 @@ fn dot16(a: vec4<u32>, b: vec4<u32>) -> i32 {
     return dot4I8Packed(a.x, b.x) + dot4I8Packed(a.y, b.y) + dot4I8Packed(a.z, b.z) + dot4I8Packed(a.w, b.w);
 }
 
-// The sixteen 2-bit codes of a word, as four words of bytes 0, 1, 2: word l holds the elements that lie
-// 32 * l further on in the group of 128.
+// The sixteen 2-bit codes of a word, as four words of bytes 0, 1, 2: word l holds the elements that
+// lie 32 * l further on in the group of 128.
 fn unpack_codes(word: u32) -> vec4<u32> {
     return (vec4<u32>(word) >> vec4<u32>(6u, 4u, 2u, 0u)) & vec4<u32>(0x03030303u);
 }

@@ -1,5 +1,6 @@
-// Ternary weights against i8 activations of many tokens: tiles of 64 rows by 64 tokens, 128 weights deep, unpacked
-// once into workgroup memory. A thread has 4 rows by 4 tokens. Integer sums are those of the gemv.
+// Ternary weights against i8 activations of many tokens: tiles of 64 rows by 64 tokens, 128 weights
+// deep, unpacked once into workgroup memory. A thread has 4 rows by 4 tokens. Integer sums are
+// those of the gemv.
 // What one dispatch of a pass covers. Rewritten before each pass.
 struct Work {
     // Rows of activations: tokens, or selected tokens.
@@ -12,8 +13,8 @@ struct Work {
     spans: u32,
 }
 @group(0) @binding(0) var<uniform> work: Work;
-// A matrix may lie in several buffers; this is one of them. Of a gate interleaved with its factor, scales and
-// factors are those of even and odd rows; of any other matrix both are the same.
+// A matrix may lie in several buffers; this is one of them. Of a gate interleaved with its factor,
+// scales and factors are those of even and odd rows; of any other matrix both are the same.
 struct Piece {
     first_row: u32,
     rows: u32,
@@ -46,8 +47,8 @@ fn exp_f32(value: f32) -> f32 {
     return p * bitcast<f32>(u32(i32(n) + 127) << 23u);
 }
 
-// x rounded to binary16, ties to even, for magnitudes below 65520. Some drivers take a round trip through
-// pack2x16float for nothing.
+// x rounded to binary16, ties to even, for magnitudes below 65520. Some drivers take a round trip
+// through pack2x16float for nothing.
 fn round_f16(x: f32) -> f32 {
     let bits = bitcast<u32>(x);
     let normal = bitcast<f32>((bits + 0xfffu + ((bits >> 13u) & 1u)) & 0xffffe000u);
@@ -60,8 +61,8 @@ fn dot16(a: vec4<u32>, b: vec4<u32>) -> i32 {
     return dot4I8Packed(a.x, b.x) + dot4I8Packed(a.y, b.y) + dot4I8Packed(a.z, b.z) + dot4I8Packed(a.w, b.w);
 }
 
-// The sixteen 2-bit codes of a word, as four words of bytes 0, 1, 2: word l holds the elements that lie
-// 32 * l further on in the group of 128.
+// The sixteen 2-bit codes of a word, as four words of bytes 0, 1, 2: word l holds the elements that
+// lie 32 * l further on in the group of 128.
 fn unpack_codes(word: u32) -> vec4<u32> {
     return (vec4<u32>(word) >> vec4<u32>(6u, 4u, 2u, 0u)) & vec4<u32>(0x03030303u);
 }
@@ -120,7 +121,8 @@ fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) gro
     let tile_token = group.y * 64u;
     let row = thread / 16u * 4u;
     let token = thread % 16u;
-    // Each thread fills two words of each tile: word (thread % 8) of items (thread / 8) and 32 further on.
+    // Each thread fills two words of each tile: word (thread % 8) of items (thread / 8) and 32
+    // further on.
     let word = thread % 8u;
     let item = thread / 8u;
     let weights = COLS / 16u;

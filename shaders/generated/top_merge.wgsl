@@ -11,8 +11,8 @@ struct Work {
     spans: u32,
 }
 @group(0) @binding(0) var<uniform> work: Work;
-// Candidates in order: the larger logit first, the lower id among equals, NaN last. As a pair of words of which the
-// larger, compared from the first on, is the better.
+// Candidates in order: the larger logit first, the lower id among equals, NaN last. As a pair of
+// words of which the larger, compared from the first on, is the better.
 fn candidate(logit: f32, id: u32) -> vec2<u32> {
     // -0 and 0 are equal.
     var bits = bitcast<u32>(logit);

@@ -1,5 +1,5 @@
-// Candidates in order: the larger logit first, the lower id among equals, NaN last. As a pair of words of which the
-// larger, compared from the first on, is the better.
+// Candidates in order: the larger logit first, the lower id among equals, NaN last. As a pair of
+// words of which the larger, compared from the first on, is the better.
 fn candidate(logit: f32, id: u32) -> vec2<u32> {
     // -0 and 0 are equal.
     var bits = bitcast<u32>(logit);

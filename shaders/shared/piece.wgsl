@@ -1,5 +1,5 @@
-// A matrix may lie in several buffers; this is one of them. Of a gate interleaved with its factor, scales and
-// factors are those of even and odd rows; of any other matrix both are the same.
+// A matrix may lie in several buffers; this is one of them. Of a gate interleaved with its factor,
+// scales and factors are those of even and odd rows; of any other matrix both are the same.
 struct Piece {
     first_row: u32,
     rows: u32,

@@ -1,4 +1,5 @@
-// Sums over the ${LANES} neighbouring threads that share a row. The order is fixed by the device alone.
+// Sums over the ${LANES} neighbouring threads that share a row. The order is fixed by the device
+// alone.
 #if SUBGROUPS
 fn row_sum_${TYPE}(value: ${TYPE}, thread: u32) -> ${TYPE} {
     return subgroupAdd(value);

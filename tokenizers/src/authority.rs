@@ -1,4 +1,5 @@
-//! [`TokenizerAuthority`]: which tokenizer made the tokens of a run, told so that another run can be held against it.
+//! [`TokenizerAuthority`]: which tokenizer made the tokens of a run, told so that
+//! another run can be held against it.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -90,9 +91,10 @@ impl TokenizerAuthority {
 }
 
 impl Tokenizer {
-    /// SHA-256, in lower-case hex, of the vocabulary as canonical JSON: an array with an entry for every id, which is the
-    /// hex of the bytes that the token adds to a text, or `{"special": TEXT}`. The same for a GGUF file and the
-    /// `tokenizer.json` it was made of, whatever their layout.
+    /// SHA-256, in lower-case hex, of the vocabulary as canonical JSON: an array with an entry for
+    /// every id, which is the hex of the bytes that the token adds to a text, or `{"special":
+    /// TEXT}`. The same for a GGUF file and the `tokenizer.json` it was made of, whatever their
+    /// layout.
     pub fn config_hash(&self) -> String {
         let mut out = BufWriter::new(Hashing(Sha256::new()));
         let mut json = serde_json::Serializer::new(&mut out);

@@ -1,15 +1,15 @@
 //! Byte-level byte-pair encoding of one word.
 //!
-//! Neighbours merge in the order of their ranks, the leftmost first among equals. Short words look for the next merge among
-//! all pairs; long ones keep the pairs in a bucket per rank, so that the time grows with the length of the word and no
-//! faster.
+//! Neighbours merge in the order of their ranks, the leftmost first among equals. Short words look
+//! for the next merge among all pairs; long ones keep the pairs in a bucket per rank, so that the
+//! time grows with the length of the word and no faster.
 
 use std::collections::{BTreeMap, HashMap};
 
 use foldhash::fast::FixedState;
 
-/// A map with a quick hash. What is looked up are bytes of words against a fixed vocabulary, so that nobody gains by
-/// making keys collide.
+/// A map with a quick hash. What is looked up are bytes of words against a fixed vocabulary, so
+/// that nobody gains by making keys collide.
 pub(crate) type Map<K, V> = HashMap<K, V, FixedState>;
 
 /// Which neighbours merge, and when.
@@ -70,7 +70,8 @@ impl Bpe {
         found.unwrap_or(NEVER)
     }
 
-    /// Appends the ids of a word. Bytes that no token stands for are left out, as the references do.
+    /// Appends the ids of a word. Bytes that no token stands for are left out, as the references
+    /// do.
     pub(crate) fn encode(&self, word: &[u8], out: &mut Vec<u32>) {
         if self.whole_words
             && let Some(id) = self.ids.get(word)
@@ -155,8 +156,8 @@ impl Bpe {
     }
 }
 
-/// Two neighbours that may merge: where they begin and how long they were when that was found. Pairs that are no more are
-/// told by their lengths.
+/// Two neighbours that may merge: where they begin and how long they were when that was found.
+/// Pairs that are no more are told by their lengths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Pair {
     left: u32,

@@ -9,11 +9,12 @@ const CACHED: usize = 15;
 /// Words that the cache holds: half a megabyte, which stays in a core's second cache.
 const SLOTS: usize = 1 << 15;
 
-/// Counts the tokens of texts. Remembers short words, so that one that has come before costs a look.
+/// Counts the tokens of texts. Remembers short words, so that one that has come before costs a
+/// look.
 pub struct Counter<'a> {
     tokenizer: &'a Tokenizer,
-    /// The bytes of a word, its length (1 to 15) in the low half of the last byte, and its tokens less one in the high
-    /// half; 0 where there is none.
+    /// The bytes of a word, its length (1 to 15) in the low half of the last byte, and its tokens
+    /// less one in the high half; 0 where there is none.
     cache: Box<[u128]>,
     ids: Vec<u32>,
 }

@@ -1,7 +1,7 @@
 //! Encodings that are built into the program: those of OpenAI's models.
 //!
-//! Vocabulary and byte pairs come from the `bpe-openai` crate, whose time is linear in the length of a word whatever
-//! the word is; words are cut by this crate, as tiktoken cuts them.
+//! Vocabulary and byte pairs come from the `bpe-openai` crate, whose time is linear in the length
+//! of a word whatever the word is; words are cut by this crate, as tiktoken cuts them.
 
 use std::fmt;
 use std::sync::LazyLock;

@@ -136,7 +136,8 @@ pub(crate) fn read(gguf: &Gguf) -> Result<Tokenizer, Error> {
     ))
 }
 
-/// A model, the bytes of its tokens, its name for people, and whether it begins texts with BOS by default.
+/// A model, the bytes of its tokens, its name for people, and whether it begins texts with BOS by
+/// default.
 type Parts = (Model, Vec<Vec<u8>>, String, bool);
 
 fn byte_level(gguf: &Gguf, texts: &[String], kinds: &[i32]) -> Result<Parts, Error> {

@@ -44,7 +44,8 @@ impl HuggingFace {
     }
 }
 
-/// The parts of a `tokenizer.json` that the crate does not give out; vocabulary and merges are passed over.
+/// The parts of a `tokenizer.json` that the crate does not give out; vocabulary and merges are
+/// passed over.
 #[derive(Deserialize)]
 struct File {
     #[serde(default)]

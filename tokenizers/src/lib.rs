@@ -1,7 +1,8 @@
 //! Tokenizer loading, discovery, prompt templates and token accounting.
 //!
-//! A [`Tokenizer`] comes out of a GGUF file, a `tokenizer.json`, or a LLaMA-3 `tokenizer.model`; [`discovery`] finds
-//! the one that belongs to a model, and a [`TokenizerAuthority`] says which it was. Nothing here knows what a model computes.
+//! A [`Tokenizer`] comes out of a GGUF file, a `tokenizer.json`, or a LLaMA-3 `tokenizer.model`;
+//! [`discovery`] finds the one that belongs to a model, and a [`TokenizerAuthority`] says which it
+//! was. Nothing here knows what a model computes.
 
 mod authority;
 mod bpe;

@@ -1,4 +1,5 @@
-//! SentencePiece byte-pair encoding (`llama` vocabularies): the pair whose token scores best merges first.
+//! SentencePiece byte-pair encoding (`llama` vocabularies): the pair whose token scores best merges
+//! first.
 
 use std::cmp::Ordering;
 use std::collections::{BinaryHeap, HashMap};
@@ -101,7 +102,8 @@ impl SentencePiece {
         })
     }
 
-    /// Appends the ids of a piece of text. `first` says that it begins the text or follows a special token.
+    /// Appends the ids of a piece of text. `first` says that it begins the text or follows a
+    /// special token.
     pub(crate) fn encode(&self, text: &str, first: bool, out: &mut Vec<u32>) {
         if text.is_empty() {
             return;

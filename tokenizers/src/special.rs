@@ -7,7 +7,8 @@ pub(crate) enum Fragment<'a> {
     Token(u32),
 }
 
-/// Tokens to look for: those that always are, and those that only are when special tokens are to be parsed.
+/// Tokens to look for: those that always are, and those that only are when special tokens are to be
+/// parsed.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SpecialTokens {
     /// `(text, id, always)`, longest text first.

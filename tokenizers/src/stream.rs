@@ -19,8 +19,8 @@ impl<'a> StreamDecoder<'a> {
         }
     }
 
-    /// Takes a token and returns the text that is complete now. Bytes that can never become a character are
-    /// replaced by U+FFFD.
+    /// Takes a token and returns the text that is complete now. Bytes that can never become a
+    /// character are replaced by U+FFFD.
     pub fn push(&mut self, id: u32) -> &str {
         self.held.extend_from_slice(self.tokenizer.token_bytes(id));
         self.text.clear();

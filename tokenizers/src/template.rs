@@ -1,4 +1,5 @@
-//! [`PromptTemplate`]: how a prompt is put to a model that was trained on conversations, and which way a model wants.
+//! [`PromptTemplate`]: how a prompt is put to a model that was trained on conversations,
+//! and which way a model wants.
 
 use std::fmt;
 use std::path::Path;
@@ -77,8 +78,8 @@ impl PromptTemplate {
             .unwrap_or((PromptTemplate::Instruct, Evidence::Fallback))
     }
 
-    /// The text to encode, without the token that begins a text. Where a template has no place of its own for
-    /// the `system` prompt, it goes before the prompt.
+    /// The text to encode, without the token that begins a text. Where a template has no place of
+    /// its own for the `system` prompt, it goes before the prompt.
     pub fn apply(self, prompt: &str, system: Option<&str>) -> String {
         match (self, system) {
             (PromptTemplate::Raw, None) => prompt.to_owned(),
@@ -98,7 +99,8 @@ impl PromptTemplate {
         }
     }
 
-    /// The text of a further turn, behind an answer that the model has given: the answer's end, then the prompt.
+    /// The text of a further turn, behind an answer that the model has given: the answer's end,
+    /// then the prompt.
     pub fn follow(self, prompt: &str) -> String {
         match self {
             PromptTemplate::Raw => prompt.to_owned(),
@@ -152,7 +154,8 @@ impl TemplateChoice {
     /// Every name that can be given.
     pub const NAMES: [&'static str; 4] = ["auto", "raw", "instruct", "llama3-chat"];
 
-    /// The template, looked for where none was fixed, and how it is known; `None` when it was given.
+    /// The template, looked for where none was fixed, and how it is known; `None` when it was
+    /// given.
     pub fn resolve(
         self,
         gguf: &Gguf,

@@ -149,7 +149,8 @@ impl Tokenizer {
         gguf::read(file)
     }
 
-    /// The tokenizer in a file: a `tokenizer.json`, a LLaMA-3 `tokenizer.model` or a GGUF file, told by content.
+    /// The tokenizer in a file: a `tokenizer.json`, a LLaMA-3 `tokenizer.model` or a GGUF file,
+    /// told by content.
     ///
     /// # Errors
     /// The file cannot be read, or holds none of these.
@@ -269,7 +270,8 @@ impl Tokenizer {
         Ok(())
     }
 
-    /// The bytes that a token adds to a text: none for special tokens and ids outside the vocabulary.
+    /// The bytes that a token adds to a text: none for special tokens and ids outside the
+    /// vocabulary.
     pub fn token_bytes(&self, id: u32) -> &[u8] {
         self.vocabulary.bytes(id)
     }
@@ -325,8 +327,8 @@ impl Tokenizer {
         self.ids.add_bos
     }
 
-    /// A token as the vocabulary spells it; none for ids that are not there, and in the built-in encodings for tokens that
-    /// are no text by themselves.
+    /// A token as the vocabulary spells it; none for ids that are not there, and in the built-in
+    /// encodings for tokens that are no text by themselves.
     pub fn token_text(&self, id: u32) -> Option<&str> {
         self.vocabulary.text(id)
     }

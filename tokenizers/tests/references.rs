@@ -1,4 +1,5 @@
-//! Ids against those of tiktoken and llama.cpp, over collections that an environment variable names.
+//! Ids against those of tiktoken and llama.cpp, over collections that an environment variable
+//! names.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,5 @@
-//! The exit codes of `xtask`, in one table, so that scripts can branch on them and the reference page can list them.
+//! The exit codes of `xtask`, in one table, so that scripts can branch on them and the reference
+//! page can list them.
 
 use std::process::ExitCode;
 
@@ -15,10 +16,12 @@ use crate::lanes::SetupError;
 pub enum Exit {
     /// All operations completed.
     Success = 0,
-    /// Anything without a code of its own: a folder that cannot be written, a malformed lockfile, a failed check.
+    /// Anything without a code of its own: a folder that cannot be written, a malformed lockfile, a
+    /// failed check.
     Failure = 1,
-    /// The command line was not understood (clap's own code), or names what cannot be a file or a repository; a lane is
-    /// not there and must not be built; the tokenizers of the two sides differ.
+    /// The command line was not understood (clap's own code), or names what cannot be a file or a
+    /// repository; a lane is not there and must not be built; the tokenizers of the two sides
+    /// differ.
     Usage = 2,
     /// The sources of a reference could not be fetched.
     RepairNetwork = 3,

@@ -1,5 +1,6 @@
-//! Workflows of this repository as one program: provisioning, preflight, parity, fixtures, and the checks that keep
-//! generated files in step with their sources. Each is idempotent and runs the same way on a desk and in CI.
+//! Workflows of this repository as one program: provisioning, preflight, parity, fixtures, and the
+//! checks that keep generated files in step with their sources. Each is idempotent and runs the
+//! same way on a desk and in CI.
 //!
 //! This crate drives the others. It holds no numerics, no kernels and no model code.
 
@@ -32,8 +33,8 @@ pub struct Cli {
 #[error("{0}")]
 pub struct UsageError(pub String);
 
-/// An error as a person reads it: what went wrong, its causes, and what to do. A message of several lines is kept whole,
-/// with its cause after it; one-line messages are joined.
+/// An error as a person reads it: what went wrong, its causes, and what to do. A message of several
+/// lines is kept whole, with its cause after it; one-line messages are joined.
 pub fn describe(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for said in error.chain().map(ToString::to_string) {

@@ -103,8 +103,8 @@ impl ModelLock {
 }
 
 impl LockedModel {
-    /// Where to get it: a hub address through `origin`, a relative path in the `folder` of the lockfile, and any other
-    /// address as it stands.
+    /// Where to get it: a hub address through `origin`, a relative path in the `folder` of the
+    /// lockfile, and any other address as it stands.
     ///
     /// # Errors
     /// `origin` is a folder that does not have the file.

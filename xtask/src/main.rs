@@ -1,4 +1,5 @@
-//! The `xtask` program: parse, dispatch, turn the outcome into an exit code. Everything else lives in the library.
+//! The `xtask` program: parse, dispatch, turn the outcome into an exit code. Everything else lives
+//! in the library.
 
 use std::process::ExitCode;
 

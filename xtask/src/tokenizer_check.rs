@@ -1,4 +1,5 @@
-//! Whether a file is the LLaMA-3 `tokenizer.json`: its structure, its vocabulary, and that the engine loads it.
+//! Whether a file is the LLaMA-3 `tokenizer.json`: its structure, its vocabulary, and that the
+//! engine loads it.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -30,8 +31,8 @@ struct AddedToken {
 /// Count the tokens of the file, then load it as the engine will.
 ///
 /// # Errors
-/// In words: it cannot be read, where its JSON ends to make sense, which field is missing, how many tokens it has
-/// instead of [`LLAMA3_TOKENS`], or why it does not load.
+/// In words: it cannot be read, where its JSON ends to make sense, which field is missing, how many
+/// tokens it has instead of [`LLAMA3_TOKENS`], or why it does not load.
 pub fn check(path: &Path) -> Result<usize, String> {
     let text =
         std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
@@ -47,7 +48,8 @@ pub fn check(path: &Path) -> Result<usize, String> {
     }
 }
 
-/// The number of tokens, if everything is there. Says what is missing, and where, in plainer words than the loader.
+/// The number of tokens, if everything is there. Says what is missing, and where, in plainer words
+/// than the loader.
 fn structure(text: &[u8]) -> Result<usize, String> {
     let file: TokenizerFile = serde_json::from_slice(text).map_err(|error| {
         let expected = "expected model.vocab, model.merges, added_tokens and pre_tokenizer";

@@ -1,5 +1,5 @@
-//! `xtask gen-baselines` and `xtask verify-baselines` on the demo model. How fast it is here is of no matter: baselines are
-//! altered so that any machine is far faster, or far slower.
+//! `xtask gen-baselines` and `xtask verify-baselines` on the demo model. How fast it is here is of
+//! no matter: baselines are altered so that any machine is far faster, or far slower.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

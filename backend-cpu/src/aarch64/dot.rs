@@ -11,8 +11,8 @@ pub(crate) trait Dot: Copy {
     /// Adds to each of four sums the products of four adjacent bytes.
     fn dot(self, sums: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t;
 
-    /// Adds the products of eight registers of codes to `sums`; which of the four sums takes which product
-    /// does not matter. Codes are at most 3.
+    /// Adds the products of eight registers of codes to `sums`; which of the four sums takes which
+    /// product does not matter. Codes are at most 3.
     #[inline(always)]
     fn codes(self, mut sums: int32x4_t, codes: [int8x16_t; 8], q: [int8x16_t; 8]) -> int32x4_t {
         for (codes, q) in codes.into_iter().zip(q) {

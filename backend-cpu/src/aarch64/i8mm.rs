@@ -40,7 +40,8 @@ type Pair = int8x16_t;
 /// Most pairs of tokens of a tile.
 const PAIRS: usize = 4;
 
-/// The product of two rows with two tokens, added to `[row 0 token 0, row 0 token 1, row 1 token 0, row 1 token 1]`.
+/// The product of two rows with two tokens, added to `[row 0 token 0, row 0 token 1, row 1 token 0,
+/// row 1 token 1]`.
 #[inline]
 #[target_feature(enable = "i8mm")]
 fn smmla(mut sums: int32x4_t, rows: int8x16_t, tokens: Pair) -> int32x4_t {

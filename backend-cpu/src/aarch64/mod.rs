@@ -1,5 +1,5 @@
-//! AArch64. The lanes and the block products are written once, over [`dot::Dot`]: the one step that the
-//! instruction sets do differently.
+//! AArch64. The lanes and the block products are written once, over [`dot::Dot`]: the one step that
+//! the instruction sets do differently.
 
 mod blocks;
 mod dot;

@@ -44,7 +44,8 @@ impl<D: Dot> Quads for Simd<D> {
     fn transpose(self, rows: [&[u8; 32]; LANES], words: &mut Group) {
         for (quarter, rows) in rows.as_chunks::<4>().0.iter().enumerate() {
             for half in 0..2 {
-                // SAFETY: `self` proves NEON; a load covers 16 of a row's 32 bytes, a store 16 of a word's 64.
+                // SAFETY: `self` proves NEON; a load covers 16 of a row's 32 bytes, a store 16 of a
+                // word's 64.
                 unsafe {
                     let mut registers = [vdupq_n_u32(0); 4];
                     for (register, row) in registers.iter_mut().zip(rows) {

@@ -35,7 +35,8 @@ impl<D: Dot> Screens for Simd<D> {
         rows: [&[Block]; R],
         tokens: [&[Planes]; T],
     ) -> [[[i32; 2]; T]; R] {
-        // SAFETY: `self` proves NEON; every load covers the sixteen bytes of the slice that it is from.
+        // SAFETY: `self` proves NEON; every load covers the sixteen bytes of the slice that it is
+        // from.
         unsafe {
             let mut sums = [[[vdupq_n_s32(0); 2]; T]; R];
             for i in 0..rows.first().map_or(0, |row| row.len()) {

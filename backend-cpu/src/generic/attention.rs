@@ -27,8 +27,8 @@ impl<L: Lanes> Element<L> for f32 {
 /// The keys and values that a query may see.
 ///
 /// Keys lie in tiles of 16 positions, `[tile][head_dim][16]`, so that a score is one chain of fused
-/// multiply-adds over the head with keys side by side in the lanes. Values are rows of `stride` elements,
-/// a multiple of 16.
+/// multiply-adds over the head with keys side by side in the lanes. Values are rows of `stride`
+/// elements, a multiple of 16.
 #[derive(Clone, Copy)]
 pub(crate) struct Visible<'a, E> {
     pub(crate) keys: &'a [E],
@@ -38,8 +38,9 @@ pub(crate) struct Visible<'a, E> {
     pub(crate) len: usize,
 }
 
-/// Attention of adjacent query heads that share keys and values. `q` is `[heads, head_dim]`, `out` `[heads, stride]`;
-/// `weights` has room for as many rows of the positions, rounded up to a multiple of 16.
+/// Attention of adjacent query heads that share keys and values. `q` is `[heads, head_dim]`, `out`
+/// `[heads, stride]`; `weights` has room for as many rows of the positions, rounded up to a
+/// multiple of 16.
 #[inline(always)]
 #[expect(clippy::too_many_arguments, reason = "the parts of attention")]
 pub(crate) fn attend<L: Lanes, E: Element<L>>(
@@ -222,7 +223,8 @@ impl<E> Job<'_, E> {
     }
 }
 
-/// Turns the scores of `len` positions into weights, and returns what weighted values are to be divided by.
+/// Turns the scores of `len` positions into weights, and returns what weighted values are to be
+/// divided by.
 #[inline(always)]
 fn softmax<L: Lanes>(l: L, scores: &mut [f32], len: usize, round_weights: bool) -> f32 {
     // What lies behind the last position must not take part.

@@ -1,12 +1,14 @@
 //! Ternary matrix products for several tokens.
 //!
-//! Rows come in strips of sixteen. A panel holds the packed codes of some rows with the rows transposed, so that a
-//! word of four bytes of each row of a strip lies in one register. A tile of registers, some strips by some tokens,
-//! walks the whole width: it takes the codes out of each word once and multiplies them with the quads of all its
-//! tokens. Codes are 0, 1, 2; sums begin at minus the sum of the activations, which makes them -1, 0, 1.
+//! Rows come in strips of sixteen. A panel holds the packed codes of some rows with the rows
+//! transposed, so that a word of four bytes of each row of a strip lies in one register. A tile of
+//! registers, some strips by some tokens, walks the whole width: it takes the codes out of each
+//! word once and multiplies them with the quads of all its tokens. Codes are 0, 1, 2; sums begin at
+//! minus the sum of the activations, which makes them -1, 0, 1.
 //!
-//! Loops over a tile are plain `for` loops: a closure that is handed to an iterator or an array method of `std` is
-//! compiled without the instruction set's features, and so are the vector operations in it.
+//! Loops over a tile are plain `for` loops: a closure that is handed to an iterator or an array
+//! method of `std` is compiled without the instruction set's features, and so are the vector
+//! operations in it.
 
 use std::ops::Range;
 
@@ -26,9 +28,9 @@ pub(crate) trait Ternary {
     /// Groups of 128 that share a scale; `None` where the whole tensor does.
     const SCALED: Option<usize>;
 
-    /// The bytes of the `i`th block, or of the `i`th group where there are no blocks. In each group of 32 bytes, the
-    /// four codes of byte `j` belong to activations `j`, `j + 32`, `j + 64` and `j + 96`. `room` is for those that are not
-    /// stored that way.
+    /// The bytes of the `i`th block, or of the `i`th group where there are no blocks. In each group
+    /// of 32 bytes, the four codes of byte `j` belong to activations `j`, `j + 32`, `j + 64`
+    /// and `j + 96`. `room` is for those that are not stored that way.
     fn bytes<'a, B: Blocks>(b: B, row: &'a [u8], i: usize, room: &'a mut [u8; 64]) -> &'a [u8];
 
     /// The binary16 scale of a block, where there are blocks.
@@ -147,8 +149,8 @@ pub(crate) fn gemm<D: Quads, F: Ternary>(
     }
 }
 
-/// The first `rows` rows of a panel against `tokens` of `x` into `out`, tokens `stride` apart. Meanwhile the memory is
-/// asked for the bytes `ahead`.
+/// The first `rows` rows of a panel against `tokens` of `x` into `out`, tokens `stride` apart.
+/// Meanwhile the memory is asked for the bytes `ahead`.
 #[inline(always)]
 #[expect(clippy::too_many_arguments, reason = "the parts of a matrix product")]
 fn multiply<D: Quads, F: Ternary>(
@@ -167,7 +169,8 @@ fn multiply<D: Quads, F: Ternary>(
     let tiles = rows.div_ceil(tile_rows);
     let tile_groups = groups * D::STRIPS;
     let tile_scales = F::SCALED.map_or(0, |scaled| groups / scaled * D::STRIPS);
-    // Tokens in parts of nearly the same size. A part's activations stay in the first cache while the rows pass by.
+    // Tokens in parts of nearly the same size. A part's activations stay in the first cache while
+    // the rows pass by.
     let count = tokens.len();
     let parts = count.div_ceil(D::TOKENS);
     for part in 0..parts {

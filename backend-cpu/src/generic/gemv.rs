@@ -1,7 +1,7 @@
 //! Products of matrices of ternary blocks with one token: rows as they lie, a few at a time.
 //!
-//! The weights pass by once, so that their bytes per second are what counts. Adjacent rows share the loads of the
-//! activations.
+//! The weights pass by once, so that their bytes per second are what counts. Adjacent rows share
+//! the loads of the activations.
 
 use std::ops::Range;
 
@@ -10,7 +10,8 @@ use bitnet_kernels::order::LANES;
 use crate::blocks::{Blocks, ROWS};
 use crate::matrix::{Encoded, Matrix};
 
-/// `rows` of a matrix with a scale per block of `BYTES`, at byte `AT` of it, against `tokens` of `x`.
+/// `rows` of a matrix with a scale per block of `BYTES`, at byte `AT` of it, against `tokens` of
+/// `x`.
 #[inline(always)]
 fn scaled<B: Blocks, const BYTES: usize, const AT: usize>(
     b: B,

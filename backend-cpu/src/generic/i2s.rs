@@ -1,4 +1,5 @@
-//! Products of `I2_S` matrices with one token or a few: rows as they lie, each against several tokens while it is at hand.
+//! Products of `I2_S` matrices with one token or a few: rows as they lie, each against several
+//! tokens while it is at hand.
 //!
 //! A [`gemm`](super::gemm) transposes the rows first, which pays only when many tokens meet them.
 
@@ -14,8 +15,8 @@ const TOKENS: usize = 5;
 
 /// `rows` of a matrix against `tokens` of `x` into `out`, `[tokens, rows]`.
 ///
-/// Rows go in strips of sixteen, which all tokens meet before the next strip comes: a strip and the activations of as
-/// many tokens as there are at a time stay in the nearest caches.
+/// Rows go in strips of sixteen, which all tokens meet before the next strip comes: a strip and the
+/// activations of as many tokens as there are at a time stay in the nearest caches.
 #[inline(always)]
 pub(crate) fn few<B: Blocks>(
     b: B,
@@ -61,7 +62,8 @@ struct Strip<'a> {
 }
 
 impl Strip<'_> {
-    /// Writes the products with `T` tokens, `stride` apart, while the memory is asked for the bytes `ahead`.
+    /// Writes the products with `T` tokens, `stride` apart, while the memory is asked for the bytes
+    /// `ahead`.
     #[inline(always)]
     fn write<B: Blocks, const T: usize>(
         &self,

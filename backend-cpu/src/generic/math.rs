@@ -47,8 +47,8 @@ pub(crate) fn norm<L: Lanes>(l: L, x: &[f32], gain: &[f32], eps: f32, out: &mut 
     }
 }
 
-/// `x / (1 + e^-x) * up`. Not a closure: those are compiled without the instruction set's features unless the compiler
-/// happens to inline them.
+/// `x / (1 + e^-x) * up`. Not a closure: those are compiled without the instruction set's features
+/// unless the compiler happens to inline them.
 #[inline(always)]
 fn silu<L: Lanes>(l: L, x: L::F, up: L::F) -> L::F {
     let e = exp(l, l.sub(l.splat(0.0), x));

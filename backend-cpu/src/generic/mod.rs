@@ -1,7 +1,7 @@
 //! Kernels written once over [`crate::lanes::Lanes`] and [`crate::blocks::Blocks`].
 //!
-//! Every function here is inlined into a wrapper that an instruction set's module makes with its features
-//! enabled. None holds `unsafe`, none names an instruction set.
+//! Every function here is inlined into a wrapper that an instruction set's module makes with its
+//! features enabled. None holds `unsafe`, none names an instruction set.
 
 pub(crate) mod attention;
 pub(crate) mod encode;

@@ -5,7 +5,8 @@ use bitnet_kernels::program::Pairing;
 
 use crate::lanes::Lanes;
 
-/// Rotates a head by `rotations`, the cosines of its pairs and then their sines. What lies behind the pairs stays.
+/// Rotates a head by `rotations`, the cosines of its pairs and then their sines. What lies behind
+/// the pairs stays.
 #[inline(always)]
 pub(crate) fn rotate<L: Lanes>(l: L, pairing: Pairing, rotations: &[f32], head: &mut [f32]) {
     let (cosines, sines) = rotations.split_at(rotations.len() / 2);

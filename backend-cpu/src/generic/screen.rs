@@ -1,6 +1,8 @@
-//! The screen of an output head: its rows in six bits, and how far a logit can be from what they say.
+//! The screen of an output head: its rows in six bits, and how far a logit can be from what they
+//! say.
 //!
-//! The proof that the bound holds is in `docs/explanation/output-head.md`; names here are the ones there.
+//! The proof that the bound holds is in `docs/explanation/output-head.md`; names here are the ones
+//! there.
 
 use std::ops::Range;
 
@@ -14,7 +16,8 @@ use crate::screens::{BLOCK, Block, Planes, RUN, Screens};
 
 /// The value between codes 31 and 32.
 const MIDDLE: f32 = 31.5;
-/// The largest magnitude of a two-byte activation whose bytes are both at least -128 and at most 127.
+/// The largest magnitude of a two-byte activation whose bytes are both at least -128 and at most
+/// 127.
 const LARGEST: f32 = 127.0 * 256.0 + 127.0;
 /// What is left out of account of relative roundings in sums of squares, and more.
 const SLACK: f64 = 1.0 + 1e-6;
@@ -101,7 +104,8 @@ impl Query {
             }
         }
         let (x_norm, x_error) = (squares.sqrt() * SLACK, errors.sqrt() * SLACK);
-        // Roundings on the way of a sum: one for each addition to a lane, the tail's, and those of the fold.
+        // Roundings on the way of a sum: one for each addition to a lane, the tail's, and those of
+        // the fold.
         let roundings = (x.len().div_ceil(LANES) + 1 + LANES.ilog2() as usize) as f64;
         let unit = f64::from(f32::EPSILON) / 2.0;
         let chain = roundings * unit / (1.0 - roundings * unit);
@@ -118,7 +122,8 @@ impl Query {
         let estimate = f64::from(scale) * self.scale * integer;
         let margin = f64::from(error) * self.error + f64::from(norm) * self.norm;
         let upper = estimate + margin;
-        // Two units in the last place of an f32 more, so that rounding to nearest comes out no lower.
+        // Two units in the last place of an f32 more, so that rounding to nearest comes out no
+        // lower.
         let upper = upper + (upper.abs() * f64::from(f32::EPSILON) + TINY);
         // Written so that NaN rules nothing out.
         let sure = f64::from(norm) * self.error < REACH && upper > f64::NEG_INFINITY;
@@ -131,7 +136,8 @@ pub(crate) fn takes(format: Format) -> bool {
     matches!(format, Format::F16 | Format::BF16 | Format::F32)
 }
 
-/// Makes the screen of `rows` of a matrix of `cols` columns in one of the formats that [`takes`] names.
+/// Makes the screen of `rows` of a matrix of `cols` columns in one of the formats that [`takes`]
+/// names.
 #[inline(always)]
 pub(crate) fn encode<L: Lanes>(
     l: L,

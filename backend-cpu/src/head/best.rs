@@ -2,8 +2,8 @@
 
 use bitnet_kernels::Candidate;
 
-/// The `k` best of the logits pushed so far: largest first, the lower id first among equals, NaN never but for want of
-/// others.
+/// The `k` best of the logits pushed so far: largest first, the lower id first among equals, NaN
+/// never but for want of others.
 #[derive(Debug, Default)]
 pub(crate) struct Best {
     k: usize,

@@ -1,4 +1,5 @@
-//! Searches through a screen, judged by all logits: heads that are hard to tell apart, on every instruction set.
+//! Searches through a screen, judged by all logits: heads that are hard to tell apart, on every
+//! instruction set.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -134,7 +135,8 @@ fn noise(len: usize, seed: u64) -> Vec<f32> {
     (0..len).map(|_| (0..6).map(|_| next()).sum()).collect()
 }
 
-/// Searches again and again while the screen is made and when it is complete, and compares with all logits.
+/// Searches again and again while the screen is made and when it is complete, and compares with all
+/// logits.
 fn judge(what: &str, x: &[Vec<f32>], format: Format, head: &[Vec<f32>]) {
     for isa in Isa::available() {
         let mut backend = backend(x, (format, head), isa, 2);
@@ -161,7 +163,8 @@ fn judge(what: &str, x: &[Vec<f32>], format: Format, head: &[Vec<f32>]) {
                     .forward(&batch, Want::Top(k), &mut out)
                     .expect("the best logits");
                 for (token, logits) in logits.chunks_exact(head.len()).enumerate() {
-                    // The oracle hands NaN on as it is; a search tells nothing of a NaN but that it is not better.
+                    // The oracle hands NaN on as it is; a search tells nothing of a NaN but that it
+                    // is not better.
                     let known: Vec<f32> = logits
                         .iter()
                         .map(|logit| {

@@ -1,10 +1,11 @@
 //! The output head where only the best few logits are wanted.
 //!
-//! A head of floats is by far the largest matrix of a ternary model, and nearly all of its logits are of no interest.
-//! A [`screen::Screen`] holds its rows in six bits and bounds every logit from above; only rows whose bound reaches the
-//! best few are multiplied as they are. What comes out is the same to the bit as from all logits: the proof is in
-//! `docs/explanation/output-head.md`. The screen is made on the way, a part of the rows with each of the first passes,
-//! while they are being read for their logits.
+//! A head of floats is by far the largest matrix of a ternary model, and nearly all of its logits
+//! are of no interest. A [`screen::Screen`] holds its rows in six bits and bounds every logit from
+//! above; only rows whose bound reaches the best few are multiplied as they are. What comes out is
+//! the same to the bit as from all logits: the proof is in `docs/explanation/output-head.md`. The
+//! screen is made on the way, a part of the rows with each of the first passes, while they are
+//! being read for their logits.
 
 mod best;
 #[cfg(test)]
@@ -106,8 +107,9 @@ impl Head {
         }
     }
 
-    /// Appends what the threads found for each token to `out`, notes what was made, and gives back the memory of rows
-    /// that will seldom be read: from then on, the few that are needed are copied.
+    /// Appends what the threads found for each token to `out`, notes what was made, and gives back
+    /// the memory of rows that will seldom be read: from then on, the few that are needed are
+    /// copied.
     pub(crate) fn finish(
         &mut self,
         threads: &mut [Mutex<Scratch>],

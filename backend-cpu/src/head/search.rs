@@ -1,8 +1,9 @@
 //! The search for the best logits, on each thread of the team.
 //!
-//! First every row that is in the screen gets its bound, every other row its logit. Each thread then takes its rows of
-//! the highest bounds and computes their logits, and what the last of its best is becomes a threshold for all. After a
-//! barrier, the rows whose bounds reach the threshold get their logits, too, while the threshold keeps rising.
+//! First every row that is in the screen gets its bound, every other row its logit. Each thread
+//! then takes its rows of the highest bounds and computes their logits, and what the last of its
+//! best is becomes a threshold for all. After a barrier, the rows whose bounds reach the threshold
+//! get their logits, too, while the threshold keeps rising.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};

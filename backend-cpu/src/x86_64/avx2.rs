@@ -52,7 +52,7 @@ impl Avx2<true> {
 /// Applies an intrinsic to both halves.
 macro_rules! both {
     ($intrinsic:ident, $($arg:expr),+) => {
-        // SAFETY: `self` proves that the CPU has AVX2, FMA and F16C; the intrinsic touches registers only.
+        // SAFETY: `self` proves AVX2, FMA and F16C; the intrinsic touches registers only.
         unsafe { [$intrinsic($($arg[0]),+), $intrinsic($($arg[1]),+)] }
     };
 }

@@ -24,9 +24,10 @@ impl<const VNNI: bool> Avx2<VNNI> {
 
     /// Adds the products of codes, 0 ..= 3, with activations.
     ///
-    /// With VNNI a run holds the sums themselves. Without it, it holds sixteen 16-bit sums of two products each: a pair
-    /// is at most `2 * 3 * 128 = 768` in magnitude, and 32 of them at most 24576. So nothing ever saturates; the
-    /// addition is the saturating one only because the compiler may not reorder it, which costs registers.
+    /// With VNNI a run holds the sums themselves. Without it, it holds sixteen 16-bit sums of two
+    /// products each: a pair is at most `2 * 3 * 128 = 768` in magnitude, and 32 of them at
+    /// most 24576. So nothing ever saturates; the addition is the saturating one only because
+    /// the compiler may not reorder it, which costs registers.
     #[inline(always)]
     pub(super) fn step(self, run: __m256i, codes: __m256i, q: __m256i) -> __m256i {
         // SAFETY: `self` proves AVX2, and AVX-VNNI where `VNNI` is set.
@@ -49,8 +50,9 @@ impl<const VNNI: bool> Avx2<VNNI> {
         unsafe { _mm256_add_epi32(sums, _mm256_madd_epi16(run, _mm256_set1_epi16(1))) }
     }
 
-    /// Four steps: the codes of byte `j` belong to activations `j`, `j + 32`, `j + 64` and `j + 96`, from the highest
-    /// or the lowest bits on. With VNNI, steps take turns at the runs, so that none waits for the one before.
+    /// Four steps: the codes of byte `j` belong to activations `j`, `j + 32`, `j + 64` and `j +
+    /// 96`, from the highest or the lowest bits on. With VNNI, steps take turns at the runs, so
+    /// that none waits for the one before.
     #[inline(always)]
     fn add_group<const C: usize>(
         self,

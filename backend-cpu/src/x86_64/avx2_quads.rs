@@ -1,4 +1,5 @@
-//! Steps of a gemm in 256-bit registers: `vpdpbusd` where there is AVX-VNNI, `vpmaddubsw` elsewhere.
+//! Steps of a gemm in 256-bit registers: `vpdpbusd` where there is AVX-VNNI, `vpmaddubsw`
+//! elsewhere.
 
 use std::arch::x86_64::*;
 
@@ -29,7 +30,8 @@ impl<const VNNI: bool> Quads for Avx2<VNNI> {
                 .each_mut()
                 .map(|word| (&raw mut *word).cast::<__m256i>());
             for half in 0..2 {
-                // SAFETY: `self` proves AVX2; each load lies within a half of its row, each store within its word.
+                // SAFETY: `self` proves AVX2; each load lies within a half of its row, each store
+                // within its word.
                 unsafe {
                     let piece =
                         |row: usize| _mm_loadu_si128(rows[row].as_ptr().add(quarter * 16).cast());

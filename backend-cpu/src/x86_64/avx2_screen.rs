@@ -36,7 +36,8 @@ impl<const VNNI: bool> Avx2<VNNI> {
 
     /// Adds the products of two registers of codes below 64 with activations.
     ///
-    /// Without VNNI, a pair of products is at most `2 * 63 * 128 = 16128` in magnitude, and two pairs fit 16 bits.
+    /// Without VNNI, a pair of products is at most `2 * 63 * 128 = 16128` in magnitude, and two
+    /// pairs fit 16 bits.
     #[inline(always)]
     fn add_six_bits(self, sum: __m256i, codes: [__m256i; 2], q: [__m256i; 2]) -> __m256i {
         // SAFETY: `self` proves AVX2, and AVX-VNNI where `VNNI` is set.
@@ -67,7 +68,8 @@ impl<const VNNI: bool> Screens for Avx2<VNNI> {
             let mut sums = [[[_mm256_setzero_si256(); 2]; T]; R];
             // Row after row, so that the memory is read in one stream.
             for (row, sums) in rows.iter().zip(&mut sums) {
-                // With one token, two chains for each sum, so that none waits for its last addition.
+                // With one token, two chains for each sum, so that none waits for its last
+                // addition.
                 let mut chains = [*sums; 2];
                 for (i, block) in row.iter().enumerate() {
                     prefetch_block(row, i);

@@ -8,7 +8,8 @@ use crate::isa::Isa;
 use crate::lanes::Lanes;
 use crate::table::{Kernels, kernels};
 
-/// Proof that the CPU has AVX-512 F, BW, DQ, VL and VNNI, and AVX2, FMA and F16C, and VBMI where `VBMI` is set.
+/// Proof that the CPU has AVX-512 F, BW, DQ, VL and VNNI, and AVX2, FMA and F16C, and VBMI where
+/// `VBMI` is set.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Avx512<const VBMI: bool>(());
 

@@ -8,15 +8,18 @@ use crate::blocks::{Blocks, ROWS};
 use crate::generic::ternary;
 use crate::lanes::{AHEAD, Lanes};
 
-/// Bits of a byte that hold two of its codes: one in the lower half of a register, the next in the upper half.
+/// Bits of a byte that hold two of its codes: one in the lower half of a register, the next in the
+/// upper half.
 const LOW_CODES: i8 = 0b11;
 const HIGH_CODES: i8 = 0b11_0000;
 
 impl<const VBMI: bool> Avx512<VBMI> {
-    /// Adds the products of a group of 128 codes, as many times too large as the codes stand high in their bytes.
+    /// Adds the products of a group of 128 codes, as many times too large as the codes stand high
+    /// in their bytes.
     ///
-    /// Both halves of a register hold the same 32 bytes and take different codes out of them, so that the activations
-    /// are read as they lie: those of the two lower codes make one register, those of the two higher ones the other.
+    /// Both halves of a register hold the same 32 bytes and take different codes out of them, so
+    /// that the activations are read as they lie: those of the two lower codes make one
+    /// register, those of the two higher ones the other.
     #[inline(always)]
     fn add_in_place(
         self,
@@ -46,8 +49,8 @@ impl<const VBMI: bool> Avx512<VBMI> {
         }
     }
 
-    /// The codes of a group of `I2_S`, those for its second 64 activations and those for its first. The lower half of
-    /// either is four times too large.
+    /// The codes of a group of `I2_S`, those for its second 64 activations and those for its first.
+    /// The lower half of either is four times too large.
     #[inline(always)]
     fn codes_in_place(self, bytes: &[u8; 32]) -> [__m512i; 2] {
         // SAFETY: `self` proves AVX-512; the load covers the array.
@@ -88,7 +91,8 @@ impl<const VBMI: bool> Avx512<VBMI> {
         for (totals, [a, b, c, d]) in fours.iter_mut().zip(sum_fours) {
             // SAFETY: `self` proves AVX-512; the store covers the four integers.
             unsafe {
-                // Folds the lanes of two registers into every other lane, twice, then the quarters of the register.
+                // Folds the lanes of two registers into every other lane, twice, then the quarters
+                // of the register.
                 let ab =
                     _mm512_add_epi32(_mm512_unpacklo_epi32(*a, *b), _mm512_unpackhi_epi32(*a, *b));
                 let cd =

@@ -25,7 +25,8 @@ impl<const VBMI: bool> Quads for Avx512<VBMI> {
     #[inline(always)]
     fn transpose(self, rows: [&[u8; 32]; LANES], words: &mut Group) {
         for (half, words) in words.as_chunks_mut::<4>().0.iter_mut().enumerate() {
-            // SAFETY: `self` proves AVX-512; each load lies within a half of its row, each store covers its word.
+            // SAFETY: `self` proves AVX-512; each load lies within a half of its row, each store
+            // covers its word.
             unsafe {
                 let piece = |row: usize| _mm_loadu_si128(rows[row].as_ptr().add(half * 16).cast());
                 let pieces = |i: usize| {

@@ -102,7 +102,8 @@ impl<const VBMI: bool> Screens for Avx512<VBMI> {
                     }
                 }
             } else {
-                // The sums of several tokens wait for one another less than for their activations, which rows share.
+                // The sums of several tokens wait for one another less than for their activations,
+                // which rows share.
                 for i in 0..rows.first().map_or(0, |row| row.len()) {
                     let mut codes = [[_mm512_setzero_si512(); 4]; R];
                     for r in 0..R {

@@ -26,13 +26,15 @@ const fn tabulated(which: usize) -> [u8; 256] {
     table
 }
 
-/// The low halves of three permutations that make the last 32 bytes; see [`Avx512::repack_by_table`].
+/// The low halves of three permutations that make the last 32 bytes; see
+/// [`Avx512::repack_by_table`].
 struct Order {
     /// Of the first four trits: the first half stays, then bytes 32 .. 48 twice.
     four: [u8; 64],
     /// Of the fifth trits: nothing, then bytes 0 .. 32.
     fifth: [u8; 64],
-    /// Of the fifth trits and, from 64 on, the first four: nothing, then bytes 32 .. 48, then bytes 48 .. 52 four times.
+    /// Of the fifth trits and, from 64 on, the first four: nothing, then bytes 32 .. 48, then
+    /// bytes 48 .. 52 four times.
     last: [u8; 64],
 }
 
@@ -74,8 +76,8 @@ impl<const VBMI: bool> Avx512<VBMI> {
     #[inline(always)]
     pub(super) fn repack_by_table(self, block: &[u8; 54], codes: &mut [u8; 64]) {
         assert!(VBMI);
-        // SAFETY: `self` proves AVX-512, and VBMI as was just seen; masked loads touch 52 bytes of the block, the others
-        // and the store cover their arrays.
+        // SAFETY: `self` proves AVX-512, and VBMI as was just seen; masked loads touch 52 bytes of
+        // the block, the others and the store cover their arrays.
         unsafe {
             let load = |from: &[u8; 64]| _mm512_loadu_si512(from.as_ptr().cast());
             let bytes = _mm512_maskz_loadu_epi8((1 << 52) - 1, block.as_ptr().cast());

@@ -1,8 +1,10 @@
-//! Block products of `Q8_0` and `Q6_K` heads in 256-bit registers, for every instruction set that has AVX2.
+//! Block products of `Q8_0` and `Q6_K` heads in 256-bit registers, for every instruction set that
+//! has AVX2.
 
 use std::arch::x86_64::*;
 
-/// Eight sums of four adjacent products each. Activations are at least -127, as the encoder makes them.
+/// Eight sums of four adjacent products each. Activations are at least -127, as the encoder makes
+/// them.
 ///
 /// # Safety
 /// - The CPU has AVX2.
@@ -13,8 +15,8 @@ pub(super) unsafe fn q8_0(weights: &[u8; 32], q: &[i8; 32]) -> [i32; 8] {
     unsafe {
         let weights = _mm256_loadu_si256(weights.as_ptr().cast());
         let q = _mm256_loadu_si256(q.as_ptr().cast());
-        // Magnitudes with the sign moved to the activation: a pair of products is at most 2 * 128 * 127, which 16 bits
-        // hold.
+        // Magnitudes with the sign moved to the activation: a pair of products is at most 2 * 128 *
+        // 127, which 16 bits hold.
         let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(weights), _mm256_sign_epi8(q, weights));
         let fours = _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
         _mm256_storeu_si256(sums.as_mut_ptr().cast(), fours);
@@ -29,7 +31,8 @@ pub(super) unsafe fn q8_0(weights: &[u8; 32], q: &[i8; 32]) -> [i32; 8] {
 #[inline(always)]
 pub(super) unsafe fn q6_k(block: &[u8; 210], q: &[i8; 256]) -> i32 {
     let (low, high, scales) = (&block[..128], &block[128..192], &block[192..208]);
-    // SAFETY: the caller's promise; every load lies within the slice that it is from, and the store covers its array.
+    // SAFETY: the caller's promise; every load lies within the slice that it is from, and the store
+    // covers its array.
     unsafe {
         let mut sums = _mm256_setzero_si256();
         for half in 0..2 {
@@ -55,7 +58,8 @@ pub(super) unsafe fn q6_k(block: &[u8; 210], q: &[i8; 256]) -> i32 {
                 );
                 let at = half * 128 + quarter * 32;
                 let q = _mm256_loadu_si256(q[at..at + 32].as_ptr().cast());
-                // Weights are codes less 32. A pair of products is at most 2 * 63 * 128 in magnitude.
+                // Weights are codes less 32. A pair of products is at most 2 * 63 * 128 in
+                // magnitude.
                 let pairs = _mm256_sub_epi16(
                     _mm256_maddubs_epi16(codes, q),
                     _mm256_maddubs_epi16(_mm256_set1_epi8(32), q),

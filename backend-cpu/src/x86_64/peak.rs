@@ -65,7 +65,8 @@ impl<const VBMI: bool> Peak for Avx512<VBMI> {
     #[inline(always)]
     fn multiply(self, rounds: u64) -> i32 {
         let rounds = rounds.max(1);
-        // SAFETY: `self` proves AVX-512 with VNNI; the block names all registers that it changes and touches no memory.
+        // SAFETY: `self` proves AVX-512 with VNNI; the block names all registers that it changes
+        // and touches no memory.
         unsafe { rounds!(rounds, vnni_512, "vpbroadcastd zmm14, xmm14") }
     }
 }
@@ -76,8 +77,8 @@ impl<const VNNI: bool> Peak for Avx2<VNNI> {
     #[inline(always)]
     fn multiply(self, rounds: u64) -> i32 {
         let rounds = rounds.max(1);
-        // SAFETY: `self` proves AVX2, and AVX-VNNI where `VNNI` is set; the block names all registers that it changes
-        // and touches no memory.
+        // SAFETY: `self` proves AVX2, and AVX-VNNI where `VNNI` is set; the block names all
+        // registers that it changes and touches no memory.
         let sum = unsafe {
             if VNNI {
                 rounds!(rounds, vnni_256, "vpbroadcastd ymm14, xmm14")

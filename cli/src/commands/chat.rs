@@ -13,8 +13,8 @@ use crate::generation::{GenerationArgs, template};
 pub(crate) struct Args {
     #[command(flatten)]
     generation: GenerationArgs,
-    /// How turns are put to the model. `auto`: by the model's chat template, else by its tokens, else by its path, else
-    /// `instruct`
+    /// How turns are put to the model. `auto`: by the model's chat template, else by its tokens,
+    /// else by its path, else `instruct`
     #[arg(long, value_name = "TEMPLATE", default_value = "auto", value_parser = template())]
     prompt_template: TemplateChoice,
     /// What is said before the first turn

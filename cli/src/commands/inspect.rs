@@ -115,7 +115,8 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     Ok(0)
 }
 
-/// Whether the file begins as a `tokenizer.json` does. Everything else gets the words of the GGUF reader.
+/// Whether the file begins as a `tokenizer.json` does. Everything else gets the words of the GGUF
+/// reader.
 fn is_tokenizer(path: &Path) -> bool {
     let mut start = [0; 64];
     File::open(path)

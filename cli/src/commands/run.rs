@@ -25,8 +25,8 @@ pub(crate) struct Args {
     /// Read special tokens in the prompt as such, not as text
     #[arg(long)]
     special: bool,
-    /// How the prompt is put to the model. `auto`: by the model's chat template, else by its tokens, else by its path,
-    /// else `instruct`
+    /// How the prompt is put to the model. `auto`: by the model's chat template, else by its
+    /// tokens, else by its path, else `instruct`
     #[arg(long, value_name = "TEMPLATE", default_value = "raw", value_parser = template())]
     prompt_template: TemplateChoice,
     /// What a chat template says before the prompt

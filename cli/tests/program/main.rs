@@ -19,7 +19,8 @@ fn golden(name: &str) -> PathBuf {
     root().join("fixtures/golden").join(name)
 }
 
-/// The program on the CPU's default kernels, in an empty folder, without the caches of whoever runs the test.
+/// The program on the CPU's default kernels, in an empty folder, without the caches of whoever runs
+/// the test.
 fn bitnet(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bitnet"));
     command

@@ -49,7 +49,8 @@ pub fn write_line<T: Serialize>(output: &mut impl Write, message: &T) -> io::Res
 /// Reads one response and the floats that follow it. `None` at the end of the stream.
 ///
 /// # Errors
-/// As [`read_line`]; also a response that announces more than [`FLOAT_LIMIT`] floats, or ends early.
+/// As [`read_line`]; also a response that announces more than [`FLOAT_LIMIT`] floats, or ends
+/// early.
 pub fn read_response(input: &mut impl BufRead) -> io::Result<Option<(Response, Vec<f32>)>> {
     let Some(response) = read_line::<Response>(input)? else {
         return Ok(None);

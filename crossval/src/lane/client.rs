@@ -20,7 +20,8 @@ use super::Lane;
 /// How many of its last words are shown when a lane dies.
 const LAST_WORDS: usize = 12;
 
-/// How long a dead lane's standard error may take to arrive in full. A process that it started may keep it open.
+/// How long a dead lane's standard error may take to arrive in full. A process that it started may
+/// keep it open.
 const LAST_WORDS_WAIT: Duration = Duration::from_secs(1);
 
 /// How long a lane may take to answer.

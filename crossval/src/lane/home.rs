@@ -83,8 +83,8 @@ impl Home {
         }
     }
 
-    /// The installation that the environment names for a lane. A reference of this very cache, which
-    /// `setup-cpp-auto --emit` names for other programs, is none: it is the pinned one.
+    /// The installation that the environment names for a lane. A reference of this very cache,
+    /// which `setup-cpp-auto --emit` names for other programs, is none: it is the pinned one.
     pub fn installation(&self, lane: Lane) -> Option<PathBuf> {
         std::env::var_os(lane.directory_variable())
             .filter(|v| !v.is_empty())

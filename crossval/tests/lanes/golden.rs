@@ -16,8 +16,8 @@ const GREEDY: u32 = 16;
 /// The instruction sets, in the references' words, of the machine that made the files.
 const SAME_MACHINE: [&str; 3] = ["AVX512 = 1", "AVX512_VNNI = 1", "AVX512_BF16 = 1"];
 
-/// The mean squared distance of a reference to itself on these models, one token at a time against one batch:
-/// 7.3e-5 (fixtures/golden/README.md). Other instruction sets are within it.
+/// The mean squared distance of a reference to itself on these models, one token at a time against
+/// one batch: 7.3e-5 (fixtures/golden/README.md). Other instruction sets are within it.
 const OWN_DISTANCE: f64 = 1e-4;
 
 /// The path of a golden file.
@@ -87,7 +87,8 @@ fn each_lane_gives_the_golden_logits() {
                 println!(
                     "{model}: not the machine of the golden files ({system}), so within the reference's own noise"
                 );
-                // Greedy tokens may differ after a near tie: the prompt's rows are what both computed from the same ids.
+                // Greedy tokens may differ after a near tie: the prompt's rows are what both
+                // computed from the same ids.
                 let rows = PROMPT.len() * wanted.len() / (PROMPT.len() + GREEDY as usize);
                 let squares = logits[..rows]
                     .iter()

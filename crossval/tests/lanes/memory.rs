@@ -1,7 +1,8 @@
-//! Load, evaluate, refuse, unload, over and over under AddressSanitizer's allocator: no leak, no double or foreign free.
+//! Load, evaluate, refuse, unload, over and over under AddressSanitizer's allocator: no leak, no
+//! double or foreign free.
 //!
-//! Preloaded, it watches every allocation of the lane and its C++ without another build of either. (Valgrind knows no
-//! AVX-512, which the references use where they find it.)
+//! Preloaded, it watches every allocation of the lane and its C++ without another build of either.
+//! (Valgrind knows no AVX-512, which the references use where they find it.)
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -48,7 +49,8 @@ fn conversation(lane: Lane) -> Vec<u8> {
         Lane::BitnetCpp => "llama-i2_s.gguf",
         Lane::LlamaCpp => "llama-tq2_0.gguf",
     };
-    // The references' threads spin, which is slow on a busy machine: two of them for one batch only.
+    // The references' threads spin, which is slow on a busy machine: two of them for one batch
+    // only.
     let load = |path: PathBuf, threads| {
         Request::Load(LoadRequest {
             path,

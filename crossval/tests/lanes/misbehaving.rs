@@ -35,8 +35,9 @@ impl Script {
         };
         let source = script.folder.path().join("source");
         fs::write(&source, format!("#!/bin/sh\n{text}\n")).unwrap();
-        // Another process writes what is to be run: a file that this one writes may be held open for a moment by a
-        // child that another test is starting, and then the system refuses to run it.
+        // Another process writes what is to be run: a file that this one writes may be held open
+        // for a moment by a child that another test is starting, and then the system
+        // refuses to run it.
         let install = Command::new("install")
             .args(["-m", "755"])
             .args([&source, &script.program()])

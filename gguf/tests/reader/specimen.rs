@@ -1,5 +1,5 @@
-//! A small file that uses everything the format has, spelled out byte by byte so that it shares no code with
-//! the writer.
+//! A small file that uses everything the format has, spelled out byte by byte so that it shares no
+//! code with the writer.
 
 use bitnet_gguf::{Error, Gguf};
 

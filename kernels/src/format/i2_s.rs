@@ -1,6 +1,8 @@
-//! `I2_S`: ternary weights in 2 bits each, one f32 scale for the whole tensor. `weight = scale * (code - 1)`.
+//! `I2_S`: ternary weights in 2 bits each, one f32 scale for the whole tensor. `weight = scale *
+//! (code - 1)`.
 //!
-//! The tensor is one flat run of groups, 128 weights in 32 bytes; rows follow one another without padding.
+//! The tensor is one flat run of groups, 128 weights in 32 bytes; rows follow one another without
+//! padding.
 //!
 //! ```text
 //! byte m of a group (m < 32)        bit 7 6   5 4   3 2   1 0
@@ -9,8 +11,8 @@
 //!                                     +-----+-----+-----+-----+
 //! after the last group: f32 scale, then 28 bytes that mean nothing
 //! ```
-//! Code 3 does not occur. Some builds of bitnet.cpp write other orders of the same size; the file does not say
-//! so, and the published models use this one.
+//! Code 3 does not occur. Some builds of bitnet.cpp write other orders of the same size; the file
+//! does not say so, and the published models use this one.
 
 /// Weights in a group. A row must be a multiple of it.
 pub const GROUP: usize = 128;

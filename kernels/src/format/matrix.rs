@@ -53,7 +53,8 @@ pub struct InvalidCode {
 }
 
 impl<'a> Matrix<'a> {
-    /// Looks at `bytes` as a matrix. For a tensor, `cols` is its first dimension and `rows` its second.
+    /// Looks at `bytes` as a matrix. For a tensor, `cols` is its first dimension and `rows` its
+    /// second.
     ///
     /// # Errors
     /// When the shape is not possible for the format or takes another number of bytes.
@@ -140,8 +141,8 @@ impl<'a> Matrix<'a> {
         super::unpack_row(self.format, self.row(row), out);
     }
 
-    /// The first weight whose code its format does not define: damage, or an order of codes that this project
-    /// does not read. Reads every byte of a format that has such codes.
+    /// The first weight whose code its format does not define: damage, or an order of codes that
+    /// this project does not read. Reads every byte of a format that has such codes.
     pub fn find_invalid_code(&self) -> Option<InvalidCode> {
         let weight = match self.format {
             Format::I2S => i2_s::find_invalid_code(self.packed)?,

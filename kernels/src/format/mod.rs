@@ -1,7 +1,7 @@
 //! Weight formats: what a tensor's bytes mean.
 //!
-//! Each format has a file of its own that draws its block and packs and unpacks it, plainly. Speed is the
-//! backends' business.
+//! Each format has a file of its own that draws its block and packs and unpacks it, plainly. Speed
+//! is the backends' business.
 
 pub mod i2_s;
 pub mod matrix;
@@ -39,15 +39,17 @@ pub enum Format {
     I2S = 36,
 }
 
-/// How a row of activations must be encoded before it meets a matrix. It belongs to the matrix's format:
-/// the references quantise activations differently for each, and so must we to stay comparable.
+/// How a row of activations must be encoded before it meets a matrix. It belongs to the matrix's
+/// format: the references quantise activations differently for each, and so must we to stay
+/// comparable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Encoding {
     /// Plain f32.
     F32,
     /// i8 with one scale per token: `q = round(x * 127 / max|x|)`. Meets [`Format::I2S`].
     I8,
-    /// i8 with one f32 scale per 256 values. Meets [`Format::TQ1_0`], [`Format::TQ2_0`] and [`Format::Q6K`].
+    /// i8 with one f32 scale per 256 values. Meets [`Format::TQ1_0`], [`Format::TQ2_0`] and
+    /// [`Format::Q6K`].
     Q8K,
     /// i8 with one f16-rounded scale per 32 values. Meets [`Format::Q8_0`].
     Q8_0,

@@ -7,7 +7,8 @@
 //!      +---------------+------------+-------------+----+
 //! ```
 //! The block is two halves of 128 weights. In half `h`, weight `32 s + l` (`s < 4`, `l < 32`) has
-//! - its low bits in `ql[64 h + 32 (s % 2) + l]`, low nibble for `s < 2`, high nibble for the others,
+//! - its low bits in `ql[64 h + 32 (s % 2) + l]`, low nibble for `s < 2`, high nibble for the
+//!   others,
 //! - its high bits in `qh[32 h + l]`, at bit `2 s`,
 //! - its scale in `scales[8 h + 2 s + l / 16]`.
 
@@ -115,8 +116,8 @@ fn level(x: f32) -> i8 {
     round(x).clamp(-32, 31) as i8
 }
 
-/// A group's levels for one scale that was tried, and how well they fit. Errors are weighted by the squares
-/// of the weights.
+/// A group's levels for one scale that was tried, and how well they fit. Errors are weighted by the
+/// squares of the weights.
 struct Fit {
     q: [i8; GROUP],
     /// Weighted sum of weight times level.
@@ -256,7 +257,8 @@ mod tests {
         for (group, (out, weights)) in out.chunks(GROUP).zip(weights.chunks(GROUP)).enumerate() {
             let largest = weights.iter().fold(0.0f32, |max, w| max.max(w.abs()));
             for (out, weight) in out.iter().zip(weights) {
-                // A step is a 32nd of the group's largest; sub-scales add 1/256 of the block's largest.
+                // A step is a 32nd of the group's largest; sub-scales add 1/256 of the block's
+                // largest.
                 let tolerance = largest / 32.0 + 0.02;
                 assert!(
                     (out - weight).abs() <= tolerance,

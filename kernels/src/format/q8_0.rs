@@ -31,8 +31,8 @@ impl Q8_0Block {
         f16::from_le_bytes(self.d).to_f32()
     }
 
-    /// Encodes 32 weights as ggml's `quantize_row_q8_0_ref` does: the largest magnitude becomes 127, ties round
-    /// away from zero, and the scale is rounded to f16 only after it was used.
+    /// Encodes 32 weights as ggml's `quantize_row_q8_0_ref` does: the largest magnitude becomes
+    /// 127, ties round away from zero, and the scale is rounded to f16 only after it was used.
     pub fn quantize(weights: &[f32; BLOCK]) -> Self {
         let largest = weights.iter().fold(0.0f32, |max, w| max.max(w.abs()));
         let d = largest / 127.0;

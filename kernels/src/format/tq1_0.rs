@@ -9,10 +9,11 @@
 //!  b, byte m < 16: weights 160 + 16 n + m, n = 0..5
 //!  c, byte m <  4: weights 240 +  4 n + m, n = 0..4
 //! ```
-//! A byte is the number that its trits `t0 t1 t2 t3 t4` write in base 3, first one most significant, read as a
-//! fraction of 243 and stored as one of 256, rounded up: `ceil(256 / 243 * t0t1t2t3t4)`. Multiplying by `3^n`
-//! modulo 256 brings trit `n` to the front, and the carry of one more multiplication by 3 is that trit.
-//! Every byte decodes to trits 0, 1, 2: there is no invalid code.
+//! A byte is the number that its trits `t0 t1 t2 t3 t4` write in base 3, first one most
+//! significant, read as a fraction of 243 and stored as one of 256, rounded up: `ceil(256 / 243 *
+//! t0t1t2t3t4)`. Multiplying by `3^n` modulo 256 brings trit `n` to the front, and the carry of one
+//! more multiplication by 3 is that trit. Every byte decodes to trits 0, 1, 2: there is no invalid
+//! code.
 
 use bytemuck::{Pod, Zeroable};
 use half::f16;
@@ -140,7 +141,8 @@ mod tests {
 
     #[test]
     fn every_combination_of_trits_survives() {
-        // Five trits of one byte of part a count through all 243 numbers; the other bytes repeat them shifted.
+        // Five trits of one byte of part a count through all 243 numbers; the other bytes repeat
+        // them shifted.
         for number in 0..243usize {
             let mut weights = [0; BLOCK];
             for (weight, w) in weights.iter_mut().enumerate() {

@@ -3,8 +3,8 @@
 use super::math::{exp, round_f16};
 use crate::order::{LANES, fold};
 
-/// Attention of a query over the keys it may see; `keys` and `values` are `[n, head_dim]`, `n >= 1`. With
-/// `round_weights`, softmax weights are rounded to binary16.
+/// Attention of a query over the keys it may see; `keys` and `values` are `[n, head_dim]`, `n >=
+/// 1`. With `round_weights`, softmax weights are rounded to binary16.
 pub fn attention(
     q: &[f32],
     keys: &[f32],

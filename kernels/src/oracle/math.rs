@@ -6,8 +6,8 @@ use crate::backend::Candidate;
 use crate::order::{LANES, fold};
 use crate::program::Activation;
 
-/// `e^x`. Maximum error 2 ULP on `[-87, 88]`; smaller and larger arguments are clamped to that range. The
-/// polynomial is Cephes' `expf`, evaluated with fused multiply-adds.
+/// `e^x`. Maximum error 2 ULP on `[-87, 88]`; smaller and larger arguments are clamped to that
+/// range. The polynomial is Cephes' `expf`, evaluated with fused multiply-adds.
 pub fn exp(x: f32) -> f32 {
     let x = if x < 88.0 { x } else { 88.0 };
     let x = if x > -87.0 { x } else { -87.0 };

@@ -44,7 +44,8 @@ pub struct Shader {
     pub(super) info: ModuleInfo,
 }
 
-/// Why a kernel is no valid shader. None of these can happen to a kernel of [`super::permutations`].
+/// Why a kernel is no valid shader. None of these can happen to a kernel of
+/// [`super::permutations`].
 #[derive(Debug, thiserror::Error)]
 pub enum ShaderError {
     /// The source has a hole that nothing fills.
@@ -76,7 +77,8 @@ pub enum ShaderError {
     },
 }
 
-/// Fills the kernel's source for a target, parses and validates it with the capabilities that the target has.
+/// Fills the kernel's source for a target, parses and validates it with the capabilities that the
+/// target has.
 ///
 /// # Errors
 /// See [`ShaderError`].

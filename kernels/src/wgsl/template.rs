@@ -1,4 +1,5 @@
-//! Text with holes: `${NAME}`, `#include PATH` and `#if NAME` / `#else` / `#endif`, each on a line of its own.
+//! Text with holes: `${NAME}`, `#include PATH` and `#if NAME` / `#else` / `#endif`, each on a line
+//! of its own.
 
 use std::collections::BTreeMap;
 
@@ -50,7 +51,8 @@ const SOURCES: &[(&str, &str)] = &[
     source!("shared/work.wgsl"),
 ];
 
-/// The text of `file` with its holes filled from `holes`. `#if` holds for a name that `holes` contains.
+/// The text of `file` with its holes filled from `holes`. `#if` holds for a name that `holes`
+/// contains.
 ///
 /// # Errors
 /// A file, a hole or an `#endif` that is not there.

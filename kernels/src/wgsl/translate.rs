@@ -1,4 +1,5 @@
-//! A shader in the languages of the drivers, by naga's back ends: what the device will really be given.
+//! A shader in the languages of the drivers, by naga's back ends: what the device will really be
+//! given.
 
 use std::fmt::Display;
 

@@ -1,10 +1,12 @@
-//! Counts and encodes whatever bytes come: nothing may panic, counts are those of the ids, and the ids give the text back.
+//! Counts and encodes whatever bytes come: nothing may panic, counts are those of the ids, and the
+//! ids give the text back.
 //!
 //! In `tokenizers/`, with a nightly toolchain and `cargo install cargo-fuzz`:
 //!
 //! ```sh
 //! mkdir -p fuzz/corpus/count
-//! cargo +nightly fuzz run count fuzz/corpus/count fuzz/seeds/count -- -max_len=4096 -max_total_time=120
+//! cargo +nightly fuzz run count fuzz/corpus/count fuzz/seeds/count -- \
+//!     -max_len=4096 -max_total_time=120
 //! ```
 
 #![no_main]

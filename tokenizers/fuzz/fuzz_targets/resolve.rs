@@ -4,7 +4,8 @@
 //!
 //! ```sh
 //! mkdir -p fuzz/corpus/resolve
-//! cargo +nightly fuzz run resolve fuzz/corpus/resolve fuzz/seeds/resolve -- -max_len=256 -max_total_time=60
+//! cargo +nightly fuzz run resolve fuzz/corpus/resolve fuzz/seeds/resolve -- \
+//!     -max_len=256 -max_total_time=60
 //! ```
 
 #![no_main]

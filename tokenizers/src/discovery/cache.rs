@@ -13,7 +13,8 @@ pub struct ModelCache {
 }
 
 impl ModelCache {
-    /// `$BITNET_MODEL_CACHE_DIR`, else `~/.cache/bitnet/models`; `None` if there is no home folder either.
+    /// `$BITNET_MODEL_CACHE_DIR`, else `~/.cache/bitnet/models`; `None` if there is no home folder
+    /// either.
     pub fn from_environment() -> Option<Self> {
         match std::env::var_os(CACHE_DIR_VARIABLE).filter(|dir| !dir.is_empty()) {
             Some(dir) => Some(Self::at(dir)),

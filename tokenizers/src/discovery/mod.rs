@@ -1,7 +1,7 @@
 //! Finding what a user did not name: the tokenizer of a model, and a model to run.
 //!
-//! Looks at files and reads metadata; never touches the network, never makes anything up, and loads a tokenizer only
-//! where it is told to. What
+//! Looks at files and reads metadata; never touches the network, never makes anything up, and loads
+//! a tokenizer only where it is told to. What
 //! is missing is an error that says what to run.
 
 mod cache;

@@ -1,4 +1,5 @@
-//! A model to run: the one named, else one in `models/`, else one in the cache, else the one that ships.
+//! A model to run: the one named, else one in `models/`, else one in the cache, else the one that
+//! ships.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -117,8 +118,8 @@ impl ModelDiscovery {
         }
     }
 
-    /// Choose a model. `explicit` is the user's `--model`, which ends the search either way. Among several the
-    /// [`DEFAULT_MODEL`] is preferred, then the first by path.
+    /// Choose a model. `explicit` is the user's `--model`, which ends the search either way. Among
+    /// several the [`DEFAULT_MODEL`] is preferred, then the first by path.
     ///
     /// # Errors
     /// The model the user named is not a file.

@@ -1,5 +1,5 @@
-//! The tokenizer of a model: the one named, else the one inside the GGUF, else a `tokenizer.json` beside the model or one
-//! folder up.
+//! The tokenizer of a model: the one named, else the one inside the GGUF, else a `tokenizer.json`
+//! beside the model or one folder up.
 
 use std::fmt;
 use std::io;
@@ -61,17 +61,20 @@ pub struct TokenizerDiscovery {
 }
 
 impl TokenizerDiscovery {
-    /// For the model at this path. A model that has none (one held in memory) takes any name in the current folder.
+    /// For the model at this path. A model that has none (one held in memory) takes any name in the
+    /// current folder.
     pub fn new(model: impl Into<PathBuf>) -> Self {
         Self {
             model: model.into(),
         }
     }
 
-    /// Search in the documented order. `explicit` is the user's `--tokenizer`, which ends the search either way.
+    /// Search in the documented order. `explicit` is the user's `--tokenizer`, which ends the
+    /// search either way.
     ///
     /// # Errors
-    /// The file the user named is not there, or nothing was found anywhere; the message says what to run.
+    /// The file the user named is not there, or nothing was found anywhere; the message says what
+    /// to run.
     pub fn discover(
         &self,
         explicit: Option<&Path>,
@@ -253,7 +256,8 @@ impl Searched {
         )
     }
 
-    /// The folder to download into so that the next search succeeds: the `models` folder if the search passes it.
+    /// The folder to download into so that the next search succeeds: the `models` folder if the
+    /// search passes it.
     fn download_folder(&self) -> String {
         let folder = |file: &Path| file.parent().unwrap_or(Path::new("")).to_owned();
         let (beside, above) = (folder(&self.sibling.0), folder(&self.parent.0));

@@ -1,4 +1,5 @@
-//! Unicode classes of characters, taken from the tables of the regular expressions that they stand in for.
+//! Unicode classes of characters, taken from the tables of the regular expressions that they stand
+//! in for.
 
 use std::sync::LazyLock;
 
@@ -73,7 +74,8 @@ impl Classes {
         Classes { pages, kept, ascii }
     }
 
-    /// The classes of the character that begins at `bytes[at]`, and its length; nothing behind the end. `bytes` is UTF-8.
+    /// The classes of the character that begins at `bytes[at]`, and its length; nothing behind the
+    /// end. `bytes` is UTF-8.
     #[inline]
     pub(super) fn at(&self, bytes: &[u8], at: usize) -> (u8, usize) {
         match bytes.get(at) {

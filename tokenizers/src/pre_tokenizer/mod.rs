@@ -1,13 +1,16 @@
-//! Rules for cutting text into words before byte pairs are merged, by the names of `tokenizer.ggml.pre`.
+//! Rules for cutting text into words before byte pairs are merged, by the names of
+//! `tokenizer.ggml.pre`.
 //!
-//! The expressions are those of llama.cpp (`llama-vocab.cpp`). Several are applied one after another: each cuts the
-//! pieces that the one before left, and what an expression does not match stays a piece of its own.
+//! The expressions are those of llama.cpp (`llama-vocab.cpp`). Several are applied one after
+//! another: each cuts the pieces that the one before left, and what an expression does not match
+//! stays a piece of its own.
 //!
 //! The rules of the largest vocabularies are also there by hand ([`scan`]), several times as fast.
 //!
-//! Where llama.cpp writes `\s+(?!\S)` (spaces, but the last one belongs to the word behind them), the expression here
-//! says `\s+` and [`Expression::back_off`] gives the last space back. Without the look-ahead an expression needs no backtracking,
-//! whose stack a run of a million letters or spaces overflows.
+//! Where llama.cpp writes `\s+(?!\S)` (spaces, but the last one belongs to the word behind them),
+//! the expression here says `\s+` and [`Expression::back_off`] gives the last space back. Without
+//! the look-ahead an expression needs no backtracking, whose stack a run of a million letters or
+//! spaces overflows.
 
 mod classes;
 mod scan;
@@ -354,7 +357,8 @@ mod tests {
     );
     const LLAMA3_META: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
-    /// Texts of every length up to `longest` from characters of every class that a rule tells apart.
+    /// Texts of every length up to `longest` from characters of every class that a rule tells
+    /// apart.
     fn texts(longest: usize, count: usize) -> impl Iterator<Item = String> {
         const CHARACTERS: [&str; 34] = [
             "a", "b", "s", "l", "A", "S", "R", "e", "E", "1", "2", " ", " ", "\n", "\r", "\t", "'",

@@ -1,7 +1,8 @@
-//! The rules of the large GPT-like vocabularies, by hand: what their regular expressions match, several times as fast.
+//! The rules of the large GPT-like vocabularies, by hand: what their regular expressions match,
+//! several times as fast.
 //!
-//! Each function says which alternative of the expression it stands for. The tests hold every rule against its
-//! expression on texts of all kinds.
+//! Each function says which alternative of the expression it stands for. The tests hold every rule
+//! against its expression on texts of all kinds.
 
 use super::classes::{
     CASELESS, CLASSES, Classes, LETTER, LINE_BREAK, LOWER, MARK, NUMBER, SPACE, UPPER,
@@ -12,12 +13,13 @@ use super::classes::{
 pub(crate) struct Scan {
     /// Most digits in a word.
     digits: usize,
-    /// Whether the `s` of a contraction may be a long one (U+017F), as where the expression ignores case.
+    /// Whether the `s` of a contraction may be a long one (U+017F), as where the expression
+    /// ignores case.
     long_s: bool,
     /// Whether white space at the end of a text is one word, line breaks or not.
     trailing_space: bool,
-    /// Whether a word ends where lower case meets upper case, contractions belong to the word before them, and slashes
-    /// may end punctuation.
+    /// Whether a word ends where lower case meets upper case, contractions belong to the word
+    /// before them, and slashes may end punctuation.
     cased: bool,
 }
 
@@ -208,8 +210,9 @@ impl Words<'_> {
         }
     }
 
-    /// The two alternatives of `o200k_base` for words, contractions left out, where `P` is an optional
-    /// `[^\r\n\p{L}\p{N}]`: `P HIGH* LOW+` and, if that does not match, `P HIGH+ LOW*`.
+    /// The two alternatives of `o200k_base` for words, contractions left out, where `P` is an
+    /// optional `[^\r\n\p{L}\p{N}]`: `P HIGH* LOW+` and, if that does not match, `P HIGH+
+    /// LOW*`.
     #[inline]
     fn cased_word(&self, start: usize, class: u8, len: usize) -> Option<usize> {
         let prefix = class & NO_PREFIX == 0;

@@ -167,7 +167,8 @@ pub(super) const CATALOGUE: &[Entry] = &[
     roughly(Mistral, "mistral-nemo", &[]),
 ];
 
-/// Beginnings of names that share an encoding without being listed: another size, a preview, a fine-tuned model.
+/// Beginnings of names that share an encoding without being listed: another size, a preview, a
+/// fine-tuned model.
 pub(super) const PREFIXES: &[(&str, Provider, Counted)] = &[
     ("gpt-5", Provider::Openai, Counted::Exactly(O200kBase)),
     ("gpt-4.1", Provider::Openai, Counted::Exactly(O200kBase)),

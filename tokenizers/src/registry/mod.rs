@@ -1,6 +1,7 @@
 //! From the name of a model to what its tokens are: provider, encoding, and how exact a count is.
 //!
-//! [`Registry::resolve`] takes any name. What it does not know is counted by an [`estimate`] and says so.
+//! [`Registry::resolve`] takes any name. What it does not know is counted by an [`estimate`] and
+//! says so.
 
 mod catalogue;
 mod pricing;
@@ -163,9 +164,10 @@ impl Registry {
         ))
     }
 
-    /// What is known of a model. Takes `provider/model`, short names and aliases in any case, with or without a date at the
-    /// end, names of fine-tuned models (`ft:gpt-4o:...`), names of encodings, and paths of tokenizers and GGUF files. Never
-    /// fails: what is unknown is [`Provider::Generic`] and [`Accuracy::Heuristic`].
+    /// What is known of a model. Takes `provider/model`, short names and aliases in any case, with
+    /// or without a date at the end, names of fine-tuned models (`ft:gpt-4o:...`), names of
+    /// encodings, and paths of tokenizers and GGUF files. Never fails: what is unknown is
+    /// [`Provider::Generic`] and [`Accuracy::Heuristic`].
     pub fn resolve(&self, name: &str) -> ModelSpec {
         let name = name.trim();
         if let Some(spec) = file(name).or_else(|| encoding(name)) {
@@ -353,7 +355,8 @@ fn find_llama3(models: &Path, cache: Option<&ModelCache>) -> Option<PathBuf> {
     .find(|path| path.is_file())
 }
 
-/// Tokens of a text in no known encoding: one for every four ASCII characters, one for every other character.
+/// Tokens of a text in no known encoding: one for every four ASCII characters, one for every other
+/// character.
 pub fn estimate(text: &str) -> usize {
     let ascii = text.bytes().filter(u8::is_ascii).count();
     let others = text.chars().count() - ascii;
@@ -380,8 +383,8 @@ impl fmt::Debug for Meter {
 }
 
 impl Meter {
-    /// Loads what the model is counted with. Where a file found for LLaMA-3 turns out to hold another vocabulary, the
-    /// model is counted by its family.
+    /// Loads what the model is counted with. Where a file found for LLaMA-3 turns out to hold
+    /// another vocabulary, the model is counted by its family.
     ///
     /// # Errors
     /// A file that was named is no tokenizer and holds none.
@@ -438,7 +441,8 @@ impl Meter {
 pub struct TextCounter<'a>(Option<crate::Counter<'a>>);
 
 impl TextCounter<'_> {
-    /// The tokens of a text by itself: nothing is put before it. Exact or estimated, as the model's label says.
+    /// The tokens of a text by itself: nothing is put before it. Exact or estimated, as the model's
+    /// label says.
     ///
     /// # Errors
     /// The tokenizer's rules fail on the text.

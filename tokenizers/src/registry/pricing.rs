@@ -1,7 +1,8 @@
 //! What tokens cost. Prices are data, `prices.json`, that a user's file can take the place of.
 //!
-//! All sums are integers. A price of one micro-dollar per million tokens is a pico-dollar per token, so that a token's
-//! cost is a whole number of pico-dollars, and rounding happens once, when micro-dollars are shown.
+//! All sums are integers. A price of one micro-dollar per million tokens is a pico-dollar per
+//! token, so that a token's cost is a whole number of pico-dollars, and rounding happens once, when
+//! micro-dollars are shown.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -17,7 +17,8 @@ use crate::UsageError;
 /// Flags that both have.
 #[derive(Debug, clap::Args)]
 pub struct BaselineArgs {
-    /// The model; without it a synthetic one of about 100 MB, the same everywhere, is written to target/fixtures
+    /// The model; without it a synthetic one of about 100 MB, the same everywhere, is written to
+    /// target/fixtures
     #[arg(long, value_name = "FILE")]
     pub model: Option<PathBuf>,
 
@@ -56,7 +57,8 @@ impl BaselineArgs {
     /// Loads the model. Nothing is measured yet.
     ///
     /// # Errors
-    /// The system does not tell its CPU; the model cannot be read or run, or does not hold so many tokens.
+    /// The system does not tell its CPU; the model cannot be read or run, or does not hold so many
+    /// tokens.
     pub fn subject(&self) -> anyhow::Result<Subject> {
         let cpu = measure::cpu_name().context(
             "this system does not tell the model of its CPU (tried /proc/cpuinfo), and a baseline belongs to one",

@@ -1,5 +1,5 @@
-//! `xtask clean-cache`: frees what this project keeps on disk, after asking. Only the folders listed, and nothing that a
-//! symbolic link leads to.
+//! `xtask clean-cache`: frees what this project keeps on disk, after asking. Only the folders
+//! listed, and nothing that a symbolic link leads to.
 
 use std::fs;
 use std::io::{BufRead as _, Write as _};

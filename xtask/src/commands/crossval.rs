@@ -1,4 +1,5 @@
-//! `xtask crossval` and `xtask full-crossval`: the parity suite over several models on both lanes, one receipt.
+//! `xtask crossval` and `xtask full-crossval`: the parity suite over several models on both lanes,
+//! one receipt.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -38,7 +39,8 @@ pub struct Args {
     pub parity: ParityArgs,
 }
 
-/// The models given, or the one that discovery finds, or else those of the repository. Builds lanes only when told to.
+/// The models given, or the one that discovery finds, or else those of the repository. Builds lanes
+/// only when told to.
 ///
 /// # Errors
 /// A lane that is missing, or a model that cannot be read.
@@ -54,7 +56,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     suite(args, &models, mode)
 }
 
-/// The models of the repository, the one that discovery finds, and those given. Builds lanes where that is allowed.
+/// The models of the repository, the one that discovery finds, and those given. Builds lanes where
+/// that is allowed.
 ///
 /// # Errors
 /// As [`run`].

@@ -1,4 +1,5 @@
-//! `xtask docs`: `docs/reference/xtask.md` from clap, so that the page cannot drift from the program.
+//! `xtask docs`: `docs/reference/xtask.md` from clap, so that the page cannot drift from the
+//! program.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;

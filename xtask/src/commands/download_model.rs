@@ -1,4 +1,5 @@
-//! `xtask download-model`: one GGUF from the hub, a mirror or a folder, into `models/<repository>/`.
+//! `xtask download-model`: one GGUF from the hub, a mirror or a folder, into
+//! `models/<repository>/`.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -45,7 +46,8 @@ pub struct Args {
 /// Download the model.
 ///
 /// # Errors
-/// See [`DownloadError`](crate::download::DownloadError) and [`HubFileError`](crate::download::HubFileError).
+/// See [`DownloadError`](crate::download::DownloadError) and
+/// [`HubFileError`](crate::download::HubFileError).
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let file = HubFile::new(args.id.clone(), &args.rev, &args.file)?;
     let place = Place::new(args.out.join(args.id.folder_name()).join(file.leaf()));

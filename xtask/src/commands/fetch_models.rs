@@ -70,7 +70,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(Exit::Success.into())
 }
 
-/// One process at a time changes the cache: two that fetch the same model would otherwise download it twice.
+/// One process at a time changes the cache: two that fetch the same model would otherwise download
+/// it twice.
 fn lock_cache(cache: &ModelCache, downloader: &Downloader) -> anyhow::Result<Lock> {
     for folder in [Some(cache.models()), cache.lock().parent()]
         .into_iter()

@@ -1,4 +1,5 @@
-//! `xtask gen-fixtures`: a synthetic model as a GGUF file, with a JSON file beside it that describes it.
+//! `xtask gen-fixtures`: a synthetic model as a GGUF file, with a JSON file beside it that
+//! describes it.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -135,7 +136,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(Exit::Success.into())
 }
 
-/// Where the model goes: `--output` if that names a GGUF file, else a file in it named after the flags.
+/// Where the model goes: `--output` if that names a GGUF file, else a file in it named after the
+/// flags.
 fn model_path(args: &Args) -> PathBuf {
     if args.output.extension().is_some_and(|end| end == "gguf") {
         return args.output.clone();

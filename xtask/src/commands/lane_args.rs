@@ -37,8 +37,8 @@ impl LaneArgs {
 /// Whether what is missing may be built.
 #[derive(Debug, clap::Args)]
 pub struct RepairArgs {
-    /// What to do about a lane that is missing or not as wanted: build it, say how to, or build it in any case [default:
-    /// auto, and never in CI]
+    /// What to do about a lane that is missing or not as wanted: build it, say how to, or build it
+    /// in any case [default: auto, and never in CI]
     #[arg(long, value_name = "MODE")]
     pub repair: Option<RepairMode>,
 

@@ -1,5 +1,6 @@
-//! One file per subcommand. Each has an `Args` (its flags, documented for `--help`) and a `run` that does the work by
-//! calling the library; `Ok(code)` is the exit code, an `Err` is printed and mapped by [`Exit::of`](crate::Exit::of).
+//! One file per subcommand. Each has an `Args` (its flags, documented for `--help`) and a `run`
+//! that does the work by calling the library; `Ok(code)` is the exit code, an `Err` is printed and
+//! mapped by [`Exit::of`](crate::Exit::of).
 
 mod baseline_args;
 pub mod clean_cache;
@@ -57,7 +58,8 @@ pub enum Command {
     GenBaselines(gen_baselines::Args),
     /// Check that the CPU kernels are as fast here as they were
     VerifyBaselines(verify_baselines::Args),
-    /// Write the generated GPU kernels, or check that the committed ones are in step with their sources
+    /// Write the generated GPU kernels, or check that the committed ones are in step with their
+    /// sources
     Shaders(shaders::Args),
     /// Remove build output, caches and models, after asking
     CleanCache(clean_cache::Args),

@@ -1,4 +1,5 @@
-//! `xtask parity-both`: one model and one prompt through both references and our engine, two receipts, one summary.
+//! `xtask parity-both`: one model and one prompt through both references and our engine, two
+//! receipts, one summary.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -44,8 +45,8 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 4)]
     pub max_tokens: u32,
 
-    /// How the prompt is put to the model. `auto`: by the model's chat template, else by its tokens, else by its path,
-    /// else `instruct`
+    /// How the prompt is put to the model. `auto`: by the model's chat template, else by its
+    /// tokens, else by its path, else `instruct`
     #[arg(long, value_name = "TEMPLATE", default_value = "auto", value_parser = template())]
     pub prompt_template: TemplateChoice,
 
@@ -61,7 +62,8 @@ pub struct Args {
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub format: Format,
 
-    /// Measures that the text names, separated by commas: mse, nmse, cosine, kl, top5. The receipts have all
+    /// Measures that the text names, separated by commas: mse, nmse, cosine, kl, top5. The
+    /// receipts have all
     #[arg(
         long,
         value_name = "LIST",
@@ -78,7 +80,8 @@ pub struct Args {
     #[arg(long)]
     pub parallel: bool,
 
-    /// Whether a lane that cannot read the model is given the same weights in an encoding that it reads
+    /// Whether a lane that cannot read the model is given the same weights in an encoding that it
+    /// reads
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     pub transcode: TranscodeArg,
 
@@ -142,8 +145,8 @@ fn template() -> impl clap::builder::TypedValueParser<Value = TemplateChoice> {
 /// Compare on both lanes.
 ///
 /// # Errors
-/// What keeps both lanes from running: a lane that is missing, a model or tokenizer that cannot be read. What goes
-/// wrong within a lane is in its receipt, and in the exit code.
+/// What keeps both lanes from running: a lane that is missing, a model or tokenizer that cannot be
+/// read. What goes wrong within a lane is in its receipt, and in the exit code.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if !args.model_gguf.is_file() {
         let model = args.model_gguf.display();

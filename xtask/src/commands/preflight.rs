@@ -1,4 +1,5 @@
-//! `xtask preflight`: are the reference lanes there, as wanted, and working? Builds what is not, where that is allowed.
+//! `xtask preflight`: are the reference lanes there, as wanted, and working? Builds what is not,
+//! where that is allowed.
 
 use std::process::ExitCode;
 
@@ -23,7 +24,8 @@ pub struct Args {
 /// Check, and repair where allowed.
 ///
 /// # Errors
-/// A lane that is not there in the end (the last, where both are not; the other is printed); see [`SetupError`](crate::lanes::SetupError).
+/// A lane that is not there in the end (the last, where both are not; the other is printed); see
+/// [`SetupError`](crate::lanes::SetupError).
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let provision = args.lanes.provision()?;
     let mode = args.repair.mode();

@@ -19,9 +19,9 @@ pub struct Args {
     #[arg(long)]
     pub force: bool,
 
-    /// Print nothing on standard output but the variables that name the cache and the references, in the syntax of a
-    /// shell: eval "$(cargo xtask setup-cpp-auto --emit=sh)". The references are static libraries, so no library path is
-    /// needed
+    /// Print nothing on standard output but the variables that name the cache and the references,
+    /// in the syntax of a shell: eval "$(cargo xtask setup-cpp-auto --emit=sh)". The
+    /// references are static libraries, so no library path is needed
     #[arg(long, value_name = "SHELL")]
     pub emit: Option<Shell>,
 }

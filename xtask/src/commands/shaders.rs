@@ -1,5 +1,6 @@
-//! `xtask shaders`: the GPU kernels as they are generated, committed so that a change of a source shows what it does
-//! to each kernel, and written in the languages of the drivers for those who want to read them.
+//! `xtask shaders`: the GPU kernels as they are generated, committed so that a change of a source
+//! shows what it does to each kernel, and written in the languages of the drivers for those who
+//! want to read them.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -135,7 +135,8 @@ pub enum DownloadError {
 }
 
 impl DownloadError {
-    /// What to do about an error whose own message is one line, so that a command may put it in its own words.
+    /// What to do about an error whose own message is one line, so that a command may put it in its
+    /// own words.
     pub fn advice(&self) -> Option<&'static str> {
         match self {
             Self::Network { .. } => Some(

@@ -1,4 +1,5 @@
-//! Reading from a local folder as if it were a server, so that copying a file gives the same guarantees as fetching it.
+//! Reading from a local folder as if it were a server, so that copying a file gives the same
+//! guarantees as fetching it.
 
 use std::fs::File;
 use std::io::{Seek as _, SeekFrom};

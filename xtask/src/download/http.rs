@@ -1,4 +1,5 @@
-//! Asking a web server. Turns statuses and headers into an [`Answer`]; decides nothing about retries or files.
+//! Asking a web server. Turns statuses and headers into an [`Answer`]; decides nothing about
+//! retries or files.
 
 use std::time::{Duration, SystemTime};
 
@@ -22,7 +23,8 @@ pub(super) struct Web {
 }
 
 impl Web {
-    /// A client for `url` that gives up on a server silent for `stall`, and at once when `interrupt` is raised.
+    /// A client for `url` that gives up on a server silent for `stall`, and at once when
+    /// `interrupt` is raised.
     pub(super) fn new(
         url: &str,
         token: Option<&Token>,
@@ -37,10 +39,12 @@ impl Web {
             .http_status_as_error(false)
             .https_only(https)
             .max_redirects(REDIRECTS)
-            // A Hugging Face file is a redirect or two away, some of them on the same host and behind the same gate.
+            // A Hugging Face file is a redirect or two away, some of them on the same host and
+            // behind the same gate.
             .redirect_auth_headers(RedirectAuthHeaders::SameHost)
             .user_agent(concat!("bitnet-xtask/", env!("CARGO_PKG_VERSION")))
-            // A compressed body would make lengths and ranges speak of other bytes than those on disk.
+            // A compressed body would make lengths and ranges speak of other bytes than those on
+            // disk.
             .accept_encoding("identity")
             .timeout_resolve(Some(stall))
             .timeout_connect(Some(stall))

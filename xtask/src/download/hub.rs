@@ -1,5 +1,5 @@
-//! Files the way the Hugging Face hub names them (repository, revision, path), and where to look for them: the hub, a
-//! mirror of it, or a folder.
+//! Files the way the Hugging Face hub names them (repository, revision, path), and where to look
+//! for them: the hub, a mirror of it, or a folder.
 
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
@@ -104,7 +104,8 @@ impl HubFile {
                 || text.chars().any(char::is_control)
                 || text.split('/').any(|part| matches!(part, "" | "." | ".."))
         };
-        // What is absolute on the machine that runs this (a drive letter, for one) is refused as well.
+        // What is absolute on the machine that runs this (a drive letter, for one) is refused as
+        // well.
         let plain = Path::new(file)
             .components()
             .all(|part| matches!(part, Component::Normal(_)));
@@ -180,9 +181,10 @@ impl FromStr for Origin {
 impl Origin {
     /// Where `file` is.
     ///
-    /// In a folder these are tried in turn: `<org>/<repo>/<file>` (a clone or `hf download --local-dir`), the layout of
-    /// the hub's own cache, `<org>-<repo>/<leaf>` (the `models/` folder of this project), and `<leaf>`. A folder holds
-    /// one revision of each file; only the hub's cache layout tells revisions apart.
+    /// In a folder these are tried in turn: `<org>/<repo>/<file>` (a clone or `hf download
+    /// --local-dir`), the layout of the hub's own cache, `<org>-<repo>/<leaf>` (the `models/`
+    /// folder of this project), and `<leaf>`. A folder holds one revision of each file; only
+    /// the hub's cache layout tells revisions apart.
     ///
     /// # Errors
     /// The folder has it in none of these places.

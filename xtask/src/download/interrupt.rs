@@ -1,4 +1,5 @@
-//! Ctrl-C as a value: a flag that wakes sleepers and runs what must be stopped from outside (a blocked read).
+//! Ctrl-C as a value: a flag that wakes sleepers and runs what must be stopped from outside (a
+//! blocked read).
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
@@ -20,8 +21,9 @@ struct State {
 }
 
 impl Interrupt {
-    /// An interrupt raised by Ctrl-C and by the termination signals. Once per process. A second Ctrl-C ends the process on
-    /// the spot, for whoever will not wait for a slow disk; what a `kill -9` leaves is good to continue from as well.
+    /// An interrupt raised by Ctrl-C and by the termination signals. Once per process. A second
+    /// Ctrl-C ends the process on the spot, for whoever will not wait for a slow disk; what a
+    /// `kill -9` leaves is good to continue from as well.
     ///
     /// # Errors
     /// A handler is already installed, or the system refuses one.

@@ -7,7 +7,8 @@ use super::retry::RetryPolicy;
 use super::transfer::{Transfer, io_error};
 use super::{DownloadError, Interrupt, Lock, LockError, Place, Sha256Hex, Source, Token};
 
-/// A check of the finished file, run before it gets its final name; an `Err` says why it will not do.
+/// A check of the finished file, run before it gets its final name; an `Err` says why it will not
+/// do.
 pub type Check<'a> = &'a dyn Fn(&Path) -> Result<(), String>;
 
 /// One file to bring.
@@ -59,11 +60,12 @@ pub struct Downloader {
 }
 
 impl Downloader {
-    /// Bring the file. The folder is created if need be; another process at the same file is waited for.
+    /// Bring the file. The folder is created if need be; another process at the same file is waited
+    /// for.
     ///
     /// # Errors
-    /// See [`DownloadError`]. The final file is then what it was before, or absent if it was found not to be the one
-    /// asked for.
+    /// See [`DownloadError`]. The final file is then what it was before, or absent if it was found
+    /// not to be the one asked for.
     pub fn fetch(&self, job: &Job<'_>) -> Result<Outcome, DownloadError> {
         let folder = job.place.folder();
         std::fs::create_dir_all(folder).map_err(|e| io_error("create", folder, e))?;

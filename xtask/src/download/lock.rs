@@ -1,5 +1,5 @@
-//! One writer at a time. The lock is the operating system's, on an open file, so it ends with its owner however that
-//! ends; the file's presence alone means nothing.
+//! One writer at a time. The lock is the operating system's, on an open file, so it ends with its
+//! owner however that ends; the file's presence alone means nothing.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
@@ -35,8 +35,8 @@ pub enum LockError {
 }
 
 impl Lock {
-    /// Take the lock at `path`, waiting for another owner to finish. `waiting` is told once, with what the owner wrote
-    /// about itself, if there is one.
+    /// Take the lock at `path`, waiting for another owner to finish. `waiting` is told once, with
+    /// what the owner wrote about itself, if there is one.
     ///
     /// # Errors
     /// The file cannot be created or locked, or the wait was interrupted.
@@ -61,7 +61,8 @@ impl Lock {
             match file.try_lock() {
                 Ok(()) if still_named(&file, path) => {
                     let owner = format!("process {}\n", std::process::id());
-                    // Who holds it is a courtesy to those who wait; a full disk must not stop us here.
+                    // Who holds it is a courtesy to those who wait; a full disk must not stop us
+                    // here.
                     let _ = file
                         .set_len(0)
                         .and_then(|()| file.write_all(owner.as_bytes()));
@@ -70,7 +71,8 @@ impl Lock {
                         _file: file,
                     });
                 }
-                // The owner before us removed the name between our opening and our locking: take the new file instead.
+                // The owner before us removed the name between our opening and our locking: take
+                // the new file instead.
                 Ok(()) => continue,
                 Err(TryLockError::WouldBlock) => {}
                 Err(TryLockError::Error(source)) => return Err(failed(source)),
@@ -91,7 +93,8 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Removed while still locked: whoever locks the unlinked file sees that its name is gone and tries again.
+        // Removed while still locked: whoever locks the unlinked file sees that its name is gone
+        // and tries again.
         let _ = std::fs::remove_file(&self.path);
     }
 }

@@ -1,17 +1,19 @@
-//! The one downloader: brings a file from a web server or a local folder to its place, whole or not at all.
+//! The one downloader: brings a file from a web server or a local folder to its place, whole or not
+//! at all.
 //!
 //! What it promises, whatever the other side does:
-//! - the file under its final name is complete, and if a SHA256 or a check was asked for, has passed it;
-//! - what was received before an interruption stays in a `.part` file and is used again, if the server still has the
-//!   same bytes;
+//! - the file under its final name is complete, and if a SHA256 or a check was asked for, has
+//!   passed it;
+//! - what was received before an interruption stays in a `.part` file and is used again, if the
+//!   server still has the same bytes;
 //! - one process writes at a time; a lock left by a killed process does not block the next;
 //! - nothing remains but the files of [`Place`].
 //!
 //! It knows nothing of models or tokenizers; the commands do.
 //!
-//! HTTP is `ureq` with rustls, not `reqwest`: one blocking stream is all that is needed, and `ureq` brings neither an
-//! async runtime nor an HTTP/2 stack (about a third of the crates to build), while offering a time limit per read and a
-//! way to stop a request from the Ctrl-C handler.
+//! HTTP is `ureq` with rustls, not `reqwest`: one blocking stream is all that is needed, and `ureq`
+//! brings neither an async runtime nor an HTTP/2 stack (about a third of the crates to build),
+//! while offering a time limit per read and a way to stop a request from the Ctrl-C handler.
 
 mod answer;
 mod error;

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 /// Bytes a second under which a transfer counts as stalled.
 const MIN_RATE: u64 = 256;
 
-/// Whether a transfer moves at all: a server that sends a byte now and then keeps every read short of its time limit.
+/// Whether a transfer moves at all: a server that sends a byte now and then keeps every read short
+/// of its time limit.
 pub(super) struct Pace {
     window: Duration,
     since: Instant,

@@ -11,7 +11,8 @@ use super::sha::Sha256Hex;
 
 const BLOCK: usize = 1 << 18;
 
-/// What has arrived so far. The file exists once [`begin`](Self::begin) was called, or if an earlier run left it.
+/// What has arrived so far. The file exists once [`begin`](Self::begin) was called, or if an
+/// earlier run left it.
 pub(super) struct Part {
     path: PathBuf,
     file: Option<File>,
@@ -21,7 +22,8 @@ pub(super) struct Part {
 }
 
 impl Part {
-    /// The part at `path`, with what an earlier run left there; that is read once to continue its hash.
+    /// The part at `path`, with what an earlier run left there; that is read once to continue its
+    /// hash.
     pub(super) fn open(path: &Path, interrupt: &Interrupt) -> io::Result<Self> {
         let mut part = Self {
             path: path.to_owned(),
@@ -75,8 +77,8 @@ impl Part {
         let Some(file) = &mut self.file else {
             return Err(io::Error::other("the part was not begun"));
         };
-        // A write that fails half-way leaves bytes beyond those counted. They are the right ones, and the next run counts
-        // what it finds.
+        // A write that fails half-way leaves bytes beyond those counted. They are the right ones,
+        // and the next run counts what it finds.
         file.write_all(bytes)?;
         self.count(bytes);
         Ok(())
@@ -150,7 +152,8 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// Other systems have no handle to a folder's entries; the rename itself is as durable as they make it.
+/// Other systems have no handle to a folder's entries; the rename itself is as durable as they make
+/// it.
 #[cfg(not(unix))]
 fn sync_folder(_folder: &Path) -> io::Result<()> {
     Ok(())

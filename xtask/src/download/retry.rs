@@ -9,13 +9,15 @@ pub struct RetryPolicy {
     pub retries: u32,
     /// The wait before the first retry; doubles with each further one.
     pub backoff: Duration,
-    /// Longest silence from the server, and the window over which it must send at least 256 bytes a second.
+    /// Longest silence from the server, and the window over which it must send at least 256 bytes
+    /// a second.
     pub stall: Duration,
     /// Longest `Retry-After` that is waited for.
     pub max_wait: Duration,
 }
 
-/// New bytes after which the count of failed tries starts over, so that a long download over a poor line ends well.
+/// New bytes after which the count of failed tries starts over, so that a long download over a poor
+/// line ends well.
 const FRESH_START: u64 = 1 << 20;
 
 impl Default for RetryPolicy {
@@ -34,8 +36,8 @@ impl Default for RetryPolicy {
 pub(super) struct Tries<'a> {
     policy: &'a RetryPolicy,
     failed: u32,
-    /// Most bytes ever held, as of the last fresh start. Only going beyond it counts as progress, so that a server that
-    /// makes us begin again and again cannot hold us forever.
+    /// Most bytes ever held, as of the last fresh start. Only going beyond it counts as progress,
+    /// so that a server that makes us begin again and again cannot hold us forever.
     high_water: u64,
 }
 
@@ -58,8 +60,8 @@ impl<'a> Tries<'a> {
         self.policy.retries.saturating_add(1)
     }
 
-    /// A try failed with `held` bytes at hand; the server may have asked for a pause. How long to wait before the next,
-    /// or `None` to give up.
+    /// A try failed with `held` bytes at hand; the server may have asked for a pause. How long to
+    /// wait before the next, or `None` to give up.
     pub(super) fn after_failure(&mut self, held: u64, asked: Option<Duration>) -> Option<Duration> {
         if held >= self.high_water.saturating_add(FRESH_START) {
             self.high_water = held;

@@ -1,4 +1,5 @@
-//! `ETag` and `Last-Modified`: what tells one version of a remote file from another, kept beside the download.
+//! `ETag` and `Last-Modified`: what tells one version of a remote file from another, kept beside
+//! the download.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -18,14 +19,15 @@ impl Validators {
         self.etag.is_none() && self.last_modified.is_none()
     }
 
-    /// The value for `If-Range`: a strong `ETag`, else the date. A weak tag does not promise equal bytes.
+    /// The value for `If-Range`: a strong `ETag`, else the date. A weak tag does not promise equal
+    /// bytes.
     pub(super) fn for_range(&self) -> Option<&str> {
         let strong = self.etag.as_deref().filter(|tag| !tag.starts_with("W/"));
         strong.or(self.last_modified.as_deref())
     }
 
-    /// Whether a 206 with the validators `other` is of this version. One that was guarded by a tag must repeat the tag
-    /// (RFC 9110, 15.3.7); a date may be left out.
+    /// Whether a 206 with the validators `other` is of this version. One that was guarded by a tag
+    /// must repeat the tag (RFC 9110, 15.3.7); a date may be left out.
     pub(super) fn agree_with(&self, other: &Self) -> bool {
         match (&self.etag, &self.last_modified, &other.last_modified) {
             (Some(_), ..) => self.etag == other.etag,
@@ -34,7 +36,8 @@ impl Validators {
         }
     }
 
-    /// What is kept beside `place`. Unreadable or odd content counts as nothing: it only costs a download.
+    /// What is kept beside `place`. Unreadable or odd content counts as nothing: it only costs a
+    /// download.
     pub(super) fn load(place: &Place) -> Self {
         let read = |path: PathBuf| {
             let text = fs::read_to_string(path).ok()?;

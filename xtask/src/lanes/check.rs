@@ -51,8 +51,8 @@ pub enum Unready {
 }
 
 impl Unready {
-    /// Whether building the program alone may not be enough: a lane that fails may have been built for another
-    /// processor, and its C++ with it.
+    /// Whether building the program alone may not be enough: a lane that fails may have been built
+    /// for another processor, and its C++ with it.
     pub(super) fn blames_the_reference(&self) -> bool {
         matches!(self, Self::Broken(_) | Self::Nonsense { .. })
     }

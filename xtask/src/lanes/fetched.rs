@@ -25,7 +25,8 @@ pub const PROGRAM: &str = "bitnet-llama-cli";
 /// What the references call it.
 const TARGET: &str = "llama-cli";
 
-/// Kernels that bitnet.cpp includes whether it uses them or not, and that its own set-up script copies from here.
+/// Kernels that bitnet.cpp includes whether it uses them or not, and that its own set-up script
+/// copies from here.
 const KERNELS: &str = "include/bitnet-lut-kernels.h";
 const PRESET_KERNELS: &str = "preset_kernels/bitnet_b1_58-3B/bitnet-lut-kernels-tl2.h";
 
@@ -232,7 +233,8 @@ fn find_program(build: &Path) -> Option<PathBuf> {
     None
 }
 
-/// Makes `program` name `built`: a link where there are links, so that shared libraries beside it are still found.
+/// Makes `program` name `built`: a link where there are links, so that shared libraries beside it
+/// are still found.
 fn publish(built: &Path, program: &Path) -> Result<(), SetupError> {
     let failed = |e| SetupError::io("write", program, e);
     match fs::remove_file(program) {

@@ -1,4 +1,5 @@
-//! One digest of everything that a lane's behaviour depends on: change any of it and the lane is out of date.
+//! One digest of everything that a lane's behaviour depends on: change any of it and the lane is
+//! out of date.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -10,7 +10,8 @@ use bitnet_crossval::lane::Lane;
 
 use super::SetupError;
 
-/// How deep below the folder headers and libraries are looked for, as the lane's own build script does.
+/// How deep below the folder headers and libraries are looked for, as the lane's own build script
+/// does.
 const DEPTH: usize = 8;
 
 /// Extensions of what a lane is linked with.
@@ -21,7 +22,8 @@ const LIBRARIES: [&str; 4] = ["a", "so", "dylib", "lib"];
 pub(super) struct Installation {
     /// Its folder.
     pub(super) path: PathBuf,
-    /// Digest of the headers' and libraries' names, sizes and times: changes when it is built again.
+    /// Digest of the headers' and libraries' names, sizes and times: changes when it is built
+    /// again.
     pub(super) identity: String,
 }
 

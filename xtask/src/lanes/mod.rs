@@ -1,16 +1,18 @@
-//! Makes the reference lanes: their C++ from pinned sources or from an installation that the user names, and the programs
-//! around it; and says whether what lies in the cache is what this repository wants.
+//! Makes the reference lanes: their C++ from pinned sources or from an installation that the user
+//! names, and the programs around it; and says whether what lies in the cache is what this
+//! repository wants.
 //!
 //! ```text
 //! <cache>/reference/<lane>-<version>-<key>/   the C++ reference, unpacked, patched and built
-//! <cache>/<lane>[-<installation>]/            the lane: its program and lane.json, which `bitnet_crossval::lane` reads
+//! <cache>/<lane>[-<installation>]/            the lane: its program and its lane.json
 //! <cache>/programs/                           cargo's target folder for the programs
 //! <cache>/logs/<lane>.log                     all that the last build printed
 //! <cache>/setup.lock                          held while something is built
 //! ```
 //!
-//! Nothing gets its final name before it is whole, so an interrupted or failed build leaves nothing that looks built. The
-//! conversation with a lane is `bitnet_crossval::lane`'s; nothing here compares numbers.
+//! Nothing gets its final name before it is whole, so an interrupted or failed build leaves nothing
+//! that looks built. The conversation with a lane is `bitnet_crossval::lane`'s; nothing here
+//! compares numbers.
 
 mod check;
 mod error;

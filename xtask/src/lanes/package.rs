@@ -54,7 +54,8 @@ impl Package {
         format!("{} {}", self.name, self.version)
     }
 
-    /// Has cargo bring all that the lane needs, and returns the package's archive, whose checksum is the pinned one.
+    /// Has cargo bring all that the lane needs, and returns the package's archive, whose checksum
+    /// is the pinned one.
     pub(super) fn fetch(
         &self,
         runner: &mut Runner<'_>,

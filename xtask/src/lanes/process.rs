@@ -1,5 +1,5 @@
-//! Runs the programs of a build: everything they print goes to a log, a person sees how far it is and for how long, and
-//! Ctrl-C ends the whole group.
+//! Runs the programs of a build: everything they print goes to a log, a person sees how far it is
+//! and for how long, and Ctrl-C ends the whole group.
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
@@ -21,7 +21,8 @@ const TICK: Duration = Duration::from_millis(100);
 /// How often a log without a terminal hears that the work goes on.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
 
-/// How long a finished program's pipes may stay open: a compiler daemon that it started may hold them for ever.
+/// How long a finished program's pipes may stay open: a compiler daemon that it started may hold
+/// them for ever.
 const DRAIN: Duration = Duration::from_secs(2);
 
 /// Lines of a failed program that are shown.
@@ -80,7 +81,8 @@ impl<'a> Runner<'a> {
         eprintln!("[{:6.1} s] {}: {text}", self.seconds(), self.subject);
     }
 
-    /// Runs `command` to its end and returns what it printed, both streams in the order in which they arrived.
+    /// Runs `command` to its end and returns what it printed, both streams in the order in which
+    /// they arrived.
     pub(super) fn run(&mut self, what: &str, command: &mut Command) -> Result<String, SetupError> {
         self.note(what);
         let _ = writeln!(self.log, "== {what}\n{command:?}");
@@ -298,7 +300,8 @@ pub(super) fn is_network_trouble(output: &str) -> bool {
     SIGNS.iter().any(|sign| output.contains(sign))
 }
 
-/// The same, for an error of [`Runner::run`]: a build that failed for want of a network is a network error.
+/// The same, for an error of [`Runner::run`]: a build that failed for want of a network is a
+/// network error.
 pub(super) fn network_or_build(error: SetupError) -> SetupError {
     match error {
         SetupError::Build { what, tail, .. } if is_network_trouble(&tail) => {

@@ -89,8 +89,8 @@ impl Provision {
         }
     }
 
-    /// Builds `lane` if it is not as wanted, or if `anew`; its reference where there is none or where it may be at fault.
-    /// What another process builds meanwhile is used.
+    /// Builds `lane` if it is not as wanted, or if `anew`; its reference where there is none or
+    /// where it may be at fault. What another process builds meanwhile is used.
     ///
     /// # Errors
     /// Whatever stopped the build, or the built lane does not work.
@@ -128,7 +128,8 @@ impl Provision {
         Ok(ready)
     }
 
-    /// The C++ that the lane's program is built around: an installation as it is, the pinned source built where necessary.
+    /// The C++ that the lane's program is built around: an installation as it is, the pinned source
+    /// built where necessary.
     fn reference(
         &self,
         runner: &mut Runner<'_>,

@@ -1,6 +1,8 @@
-//! How each reference is built from its pinned source: which part of the package, which patches, compilers and switches.
+//! How each reference is built from its pinned source: which part of the package, which patches,
+//! compilers and switches.
 //!
-//! The logits of the golden files came from builds like these; another compiler or switch gives other bits.
+//! The logits of the golden files came from builds like these; another compiler or switch gives
+//! other bits.
 
 use bitnet_crossval::lane::Lane;
 

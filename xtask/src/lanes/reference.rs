@@ -76,7 +76,8 @@ pub(super) fn compile(binary: &Path, target: Option<&str>) -> Command {
     command
 }
 
-/// Applies a patch and makes sure that every file of it was patched: inside another repository, git skips files silently.
+/// Applies a patch and makes sure that every file of it was patched: inside another repository, git
+/// skips files silently.
 fn apply(runner: &mut Runner<'_>, package: &Path, patch: &Patch) -> Result<(), SetupError> {
     tools::require("git", "the patched source")?;
     let file = package.join(patch.file);

@@ -261,7 +261,8 @@ fn filter(bench: &Workbench, lane: Lane, filter: &str) {
     bench.put_program(&format!("cache/{}/{name}", lane.name()), &script);
 }
 
-/// The reference computes with one other trit than our side, which is what a wrong kernel of ours looks like.
+/// The reference computes with one other trit than our side, which is what a wrong kernel of ours
+/// looks like.
 #[test]
 fn a_single_wrong_trit_is_code_1_and_the_summary_names_position_and_layer() {
     let bench = Workbench::new();

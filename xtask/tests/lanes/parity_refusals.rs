@@ -1,4 +1,5 @@
-//! `parity-both` and the suites where nothing can be compared: the exit code says why, and no receipt is left.
+//! `parity-both` and the suites where nothing can be compared: the exit code says why, and no
+//! receipt is left.
 
 use super::workbench::{ROOT, Run, Workbench, finish};
 
@@ -66,7 +67,8 @@ fn a_cache_that_cannot_be_written_is_code_4() {
         .says("BITNET_CPP_CACHE");
 }
 
-/// A registry that nothing answers for: an empty cargo home behind a proxy on a port that is closed.
+/// A registry that nothing answers for: an empty cargo home behind a proxy on a port that is
+/// closed.
 #[cfg(unix)]
 #[test]
 fn a_registry_out_of_reach_is_code_3() {

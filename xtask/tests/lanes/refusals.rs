@@ -1,4 +1,5 @@
-//! Where nothing can or may be built: the exit code says why, the message what to do, and the cache stays empty.
+//! Where nothing can or may be built: the exit code says why, the message what to do, and the cache
+//! stays empty.
 
 use xtask::download::{Interrupt, Lock};
 
@@ -84,7 +85,8 @@ fn a_cache_that_cannot_be_written_is_code_4() {
     }
 }
 
-/// A registry that nothing answers for: an empty cargo home behind a proxy on a port that is closed.
+/// A registry that nothing answers for: an empty cargo home behind a proxy on a port that is
+/// closed.
 #[cfg(unix)]
 #[test]
 fn a_registry_out_of_reach_is_code_3() {

@@ -1,5 +1,5 @@
-//! A server that misbehaves in a new way at every request, against the downloader itself: whatever the order of faults,
-//! the file is one that the server had, or absent.
+//! A server that misbehaves in a new way at every request, against the downloader itself: whatever
+//! the order of faults, the file is one that the server had, or absent.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -31,7 +31,8 @@ impl Dice {
     }
 }
 
-/// One answer, good or bad. A lie about bytes that only a hash can uncover is told only where there is one.
+/// One answer, good or bad. A lie about bytes that only a hash can uncover is told only where there
+/// is one.
 fn misbehave(dice: &Dice, remote: &Remote, request: &Request, may_lie: bool) -> Reply {
     let (good, len) = (remote.reply(request), remote.bytes.len());
     let start = request.range_start();
@@ -104,7 +105,8 @@ fn whatever_the_order_of_faults_the_file_is_right_or_absent() {
     for seed in 0..SEEDS {
         let dice = Dice(AtomicU64::new(seed));
         let first = Remote::new(noise(1 + dice.roll(100_000), seed));
-        // The next version differs in its first byte and its length, so that only its tag tells it from the first.
+        // The next version differs in its first byte and its length, so that only its tag tells it
+        // from the first.
         let mut bytes = first.bytes.to_vec();
         bytes[0] ^= 1;
         bytes.extend(noise(dice.roll(1000), !seed));

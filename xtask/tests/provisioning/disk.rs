@@ -9,7 +9,8 @@ use super::workbench::{FILE, Workbench, names_in};
 
 /// A small file system, unmounted at the end; `None` where mounting is not allowed.
 ///
-/// The report goes to standard error itself, past the capture of the test harness: a skipped test must be seen.
+/// The report goes to standard error itself, past the capture of the test harness: a skipped test
+/// must be seen.
 struct Mount<'a>(&'a Path);
 
 impl<'a> Mount<'a> {

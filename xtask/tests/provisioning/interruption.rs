@@ -9,7 +9,8 @@ use std::time::Duration;
 use super::server::{Remote, Reply, Server};
 use super::workbench::{FILE, FOLDER, Workbench, sha256};
 
-/// Wait until `happened`, or until the program has ended by itself. A minute is for machines in trouble; it is a failure.
+/// Wait until `happened`, or until the program has ended by itself. A minute is for machines in
+/// trouble; it is a failure.
 fn wait_for(child: &mut Child, mut happened: impl FnMut() -> bool) {
     for _ in 0..60_000 {
         if happened() || child.try_wait().expect("a child").is_some() {

@@ -1,8 +1,9 @@
-//! Provisioning through the real `xtask` program, against a local server that misbehaves on purpose.
+//! Provisioning through the real `xtask` program, against a local server that misbehaves on
+//! purpose.
 //!
-//! After every run the final file must be right or absent, the exit code the documented one, and the folder hold nothing
-//! but what the guide lists. Nothing here measures time; what an environment does not allow (mounting, signals) is
-//! printed as skipped.
+//! After every run the final file must be right or absent, the exit code the documented one, and
+//! the folder hold nothing but what the guide lists. Nothing here measures time; what an
+//! environment does not allow (mounting, signals) is printed as skipped.
 
 mod chaos;
 mod clean_cache;

@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use super::server::{Remote, Reply, Server};
 use super::workbench::{Run, Workbench, names_in};
 
-/// A byte-level BPE file with the shape of LLaMA-3's: 256 bytes, merges up to 128000 tokens, 256 special tokens.
+/// A byte-level BPE file with the shape of LLaMA-3's: 256 bytes, merges up to 128000 tokens, 256
+/// special tokens.
 fn tokenizer_json(specials: usize) -> Vec<u8> {
     let bytes: Vec<char> = (0..=255u8).map(byte_as_char).collect();
     let (mut vocab, mut merges, mut tokens) = (String::new(), String::new(), 0);

@@ -23,7 +23,8 @@ impl Phase {
         amount as f64 / self.sample.median().as_secs_f64()
     }
 
-    /// An amount per token, in millions of `token`, and per second, in billions of `second`, and its share of `most`.
+    /// An amount per token, in millions of `token`, and per second, in billions of `second`, and
+    /// its share of `most`.
     fn rates(
         &self,
         amount: u64,

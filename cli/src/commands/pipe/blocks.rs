@@ -25,9 +25,10 @@ struct Block {
     lines: Vec<u8>,
 }
 
-/// Cuts `input` into blocks of whole lines, gives them to `workers` threads that each run a function made by `worker`, and
-/// calls `each` for every result, in order, until it returns `false` or `stop` is true. Memory is bounded by the number of
-/// workers and the longest line. A slow writer at the other end gets its lines as they come.
+/// Cuts `input` into blocks of whole lines, gives them to `workers` threads that each run a
+/// function made by `worker`, and calls `each` for every result, in order, until it returns `false`
+/// or `stop` is true. Memory is bounded by the number of workers and the longest line. A slow
+/// writer at the other end gets its lines as they come.
 ///
 /// # Errors
 /// The input could not be read; what was read before has been given to `each`.
@@ -92,8 +93,8 @@ fn next(from_reader: &Mutex<Receiver<io::Result<Block>>>) -> Result<io::Result<B
     from_reader.recv().map_err(|_| ())
 }
 
-/// Reads blocks until the end. A read that brings less than was asked for is passed on at once: whoever writes slowly
-/// waits for an answer.
+/// Reads blocks until the end. A read that brings less than was asked for is passed on at once:
+/// whoever writes slowly waits for an answer.
 fn read(mut input: impl Read, to_workers: &SyncSender<io::Result<Block>>, take: &SyncSender<()>) {
     let mut number = 0;
     let mut send = |lines: Vec<u8>| {

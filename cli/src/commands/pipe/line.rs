@@ -6,8 +6,8 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// The keys that are written. What a line has under them is replaced, so that a line may come through again; they are few
-/// and particular, so that nothing else is lost.
+/// The keys that are written. What a line has under them is replaced, so that a line may come
+/// through again; they are few and particular, so that nothing else is lost.
 pub(super) const WRITTEN: [&str; 4] = ["tokens_input", "tokens_output", "cost_usd", "accuracy"];
 
 /// A string that is borrowed where it has no escapes.

@@ -166,7 +166,8 @@ impl Job {
         })
     }
 
-    /// Does the lines of a block. `so_far` are the totals of all lines before, where there is a quota.
+    /// Does the lines of a block. `so_far` are the totals of all lines before, where there is a
+    /// quota.
     fn block(&self, counter: &mut TextCounter<'_>, lines: &[u8], so_far: &mut Totals) -> Done {
         let mut done = Done {
             lines: 0,

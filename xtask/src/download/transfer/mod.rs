@@ -1,8 +1,9 @@
 //! The download itself: one file, from the first request to the final name.
 //!
-//! The order of steps matters to anyone who kills us in between. `.etag` and `.lastmod` belong to the part as soon as a
-//! part exists, so a new transfer creates the part first, then stores the validators, then appends bytes; and whatever
-//! discards a part forgets the validators before it removes the file.
+//! The order of steps matters to anyone who kills us in between. `.etag` and `.lastmod` belong to
+//! the part as soon as a part exists, so a new transfer creates the part first, then stores the
+//! validators, then appends bytes; and whatever discards a part forgets the validators before it
+//! removes the file.
 
 mod receive;
 
@@ -171,7 +172,8 @@ impl<'a> Transfer<'a> {
         }
     }
 
-    /// What can be known without asking anyone: the file or the part already has the hash asked for.
+    /// What can be known without asking anyone: the file or the part already has the hash asked
+    /// for.
     fn already_here(&mut self) -> Result<Option<Outcome>, DownloadError> {
         if self.job.force {
             self.discard()?;
@@ -215,8 +217,8 @@ impl<'a> Transfer<'a> {
         let held = self.part.len();
         let known = std::mem::take(&mut self.validators);
         let ask = if held > 0 {
-            // One byte is asked for again: a finished part then gets an answer with a body rather than a 416, and the
-            // byte must agree.
+            // One byte is asked for again: a finished part then gets an answer with a body rather
+            // than a 416, and the byte must agree.
             Ask::From {
                 start: held - 1,
                 version: &known,
