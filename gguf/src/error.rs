@@ -227,6 +227,24 @@ pub enum Error {
         /// Weights in a block of that type.
         block: u64,
     },
+    /// A model in several files of which not all are there, or do not belong together.
+    #[error("this is part {part} of {count} of a model in several files: {problem}")]
+    Split {
+        /// Which part the file is that was opened, from 1 on.
+        part: u64,
+        /// How many parts there are.
+        count: u64,
+        /// What is wrong, and what to do.
+        problem: String,
+    },
+    /// Something is wrong with one of the files of a model in several parts.
+    #[error("in {}", path.display())]
+    InPart {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Box<Error>,
+    },
     /// Metadata that is not there.
     #[error("the file has no metadata `{key}`")]
     MissingKey {

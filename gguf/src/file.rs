@@ -13,7 +13,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::cursor::Cursor;
-use crate::map::Map;
+use crate::map::{JoinedMap, Map};
+use crate::parts;
 use crate::storage::{Slice, Storage};
 use crate::tensor::size;
 use crate::value::{decode_scalar, skip_array};
@@ -29,20 +30,13 @@ pub struct Gguf {
     metadata: Metadata,
     tensors: Vec<TensorInfo>,
     index: HashMap<String, usize>,
+    file_len: usize,
+    parts: usize,
 }
 
 impl Gguf {
-    /// Maps the file at `path` and reads its header.
-    ///
-    /// The file must not be truncated or written to while the result lives: the bytes are not
-    /// copied, and reading beyond a file's new end stops the process. Replacing it by renaming
-    /// another over it is safe.
-    ///
-    /// # Errors
-    /// [`Error::Open`] and [`Error::NotAFile`] where there is nothing to map; else what is wrong
-    /// with the file.
-    pub fn open(path: impl AsRef<Path>) -> Result<Gguf, Error> {
-        let path = path.as_ref();
+    /// Maps the one file at `path` and reads its header; the file itself is returned beside it.
+    pub(crate) fn open_one(path: &Path) -> Result<(Gguf, File), Error> {
         let failed = |source| Error::Open {
             path: path.to_owned(),
             source,
@@ -63,7 +57,43 @@ impl Gguf {
         if file.metadata().map_err(failed)?.len() == 0 {
             return Err(Error::Empty);
         }
-        Self::parse(Storage::Map(Map::new(file).map_err(failed)?))
+        let map = Map::new(file.try_clone().map_err(failed)?).map_err(failed)?;
+        Ok((Self::parse(Storage::Map(map))?, file))
+    }
+
+    /// The tensors of `parts`, whose files `map` holds in the same order, under the metadata of the
+    /// first.
+    pub(crate) fn joined(parts: Vec<Gguf>, map: JoinedMap) -> Result<Gguf, Error> {
+        let (mut tensors, mut index) = (Vec::new(), HashMap::new());
+        for (part, start) in parts.iter().zip(map.starts()) {
+            for tensor in &part.tensors {
+                let offset = tensor.offset + start as u64;
+                if index.insert(tensor.name.clone(), tensors.len()).is_some() {
+                    return Err(Error::DuplicateTensor {
+                        tensor: tensor.name.clone(),
+                        offset,
+                    });
+                }
+                tensors.push(TensorInfo {
+                    offset,
+                    ..tensor.clone()
+                });
+            }
+        }
+        let file_len = parts.iter().map(Gguf::file_len).sum();
+        let count = parts.len();
+        let mut parts = parts.into_iter();
+        let Some(first) = parts.next() else {
+            return Err(Error::Empty);
+        };
+        Ok(Gguf {
+            storage: Arc::new(Storage::Joined(map)),
+            tensors,
+            index,
+            file_len,
+            parts: count,
+            ..first
+        })
     }
 
     /// Reads a file that is part of the program.
@@ -74,7 +104,7 @@ impl Gguf {
     /// # Errors
     /// What is wrong with the file.
     pub fn from_static(bytes: &'static [u8]) -> Result<Gguf, Error> {
-        Self::parse(Storage::Static(bytes))
+        Self::parse(Storage::Static(bytes)).and_then(Self::whole)
     }
 
     /// Reads a file from memory.
@@ -82,7 +112,15 @@ impl Gguf {
     /// # Errors
     /// What is wrong with the file.
     pub fn from_bytes(bytes: Vec<u8>) -> Result<Gguf, Error> {
-        Self::parse(Storage::Owned(bytes))
+        Self::parse(Storage::Owned(bytes)).and_then(Self::whole)
+    }
+
+    /// Refuses a part of a model in several files, where there is no path to find the others by.
+    fn whole(self) -> Result<Gguf, Error> {
+        match parts::place(&self.metadata)? {
+            None => Ok(self),
+            Some(place) => Err(place.without_path()),
+        }
     }
 
     /// The version of the format: 2 or 3.
@@ -95,12 +133,18 @@ impl Gguf {
         self.alignment
     }
 
-    /// The size of the file in bytes.
+    /// The size of the file in bytes; of all of them where there are several.
     pub fn file_len(&self) -> usize {
-        self.storage.bytes().len()
+        self.file_len
     }
 
-    /// The whole file.
+    /// How many files it came in.
+    pub fn parts(&self) -> usize {
+        self.parts
+    }
+
+    /// The whole file. Of several, one behind another, each from the beginning of a page on:
+    /// [`TensorInfo::offset`] counts from the first byte of the first.
     pub fn bytes(&self) -> &[u8] {
         self.storage.bytes()
     }
@@ -146,6 +190,7 @@ impl Gguf {
         self.check(&range)?;
         match self.storage.as_ref() {
             Storage::Map(map) if !range.is_empty() => map.advise_dont_need(range),
+            Storage::Joined(map) => map.advise_dont_need(range),
             _ => Ok(()),
         }
     }
@@ -163,6 +208,8 @@ impl Gguf {
         match self.storage.as_ref() {
             #[cfg(unix)]
             Storage::Map(map) => map.copy(start, into),
+            #[cfg(unix)]
+            Storage::Joined(map) => map.copy(start, into),
             storage => {
                 into.copy_from_slice(&storage.bytes()[range]);
                 Ok(())
@@ -171,13 +218,11 @@ impl Gguf {
     }
 
     fn check(&self, range: &Range<usize>) -> io::Result<()> {
-        if range.start > range.end || range.end > self.file_len() {
+        let len = self.bytes().len();
+        if range.start > range.end || range.end > len {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
-                format!(
-                    "bytes {range:?} are not in a file of {} bytes",
-                    self.file_len()
-                ),
+                format!("bytes {range:?} are not in a file of {len} bytes"),
             ));
         }
         Ok(())
@@ -214,6 +259,8 @@ impl Gguf {
         }
         check_overlap(&tensors)?;
         Ok(Gguf {
+            file_len: bytes.len(),
+            parts: 1,
             version,
             alignment,
             metadata,

@@ -1,4 +1,4 @@
-//! The memory map, and with it all of this crate's `unsafe`.
+//! The memory maps, and with them all of this crate's `unsafe`.
 
 use std::fs::File;
 use std::io;
@@ -62,6 +62,143 @@ impl Map {
 
     /// Other systems take pages back as they see fit.
     #[cfg(not(unix))]
+    pub(crate) fn advise_dont_need(&self, _range: Range<usize>) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Several files, mapped read-only one behind another, each at a page of its own: one region of
+/// memory, as if they were one file. Nothing is copied.
+#[cfg(unix)]
+pub(crate) struct JoinedMap {
+    start: *mut core::ffi::c_void,
+    len: usize,
+    page: usize,
+    /// Where each file begins in the region, with the file.
+    files: Vec<(usize, File)>,
+}
+
+// SAFETY: the region is read-only and belongs to this value alone; reading it from any thread is
+// what `&[u8]` is for.
+#[cfg(unix)]
+unsafe impl Send for JoinedMap {}
+// SAFETY: as above; no method changes anything.
+#[cfg(unix)]
+unsafe impl Sync for JoinedMap {}
+
+#[cfg(unix)]
+impl JoinedMap {
+    /// Maps all of each of `files`, of which there is at least one and none is empty. The contract
+    /// is that of [`Map::new`], for each of them.
+    pub(crate) fn new(files: Vec<File>) -> io::Result<Self> {
+        use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous};
+        let page = rustix::param::page_size();
+        let (mut placed, mut len) = (Vec::new(), 0_usize);
+        let too_large = || io::Error::new(io::ErrorKind::OutOfMemory, "larger than memory can be");
+        for file in files {
+            let size = usize::try_from(file.metadata()?.len()).map_err(|_| too_large())?;
+            let at = len.checked_next_multiple_of(page).ok_or_else(too_large)?;
+            len = at.checked_add(size).ok_or_else(too_large)?;
+            placed.push((at, size, file));
+        }
+        let reserve = MapFlags::PRIVATE | MapFlags::NORESERVE;
+        // SAFETY: a new region, at an address that the system chooses.
+        let start =
+            unsafe { mmap_anonymous(std::ptr::null_mut(), len, ProtFlags::empty(), reserve) }?;
+        // From here on, dropping it gives the region back.
+        let mut joined = Self {
+            start,
+            len,
+            page,
+            files: Vec::new(),
+        };
+        for (at, size, file) in placed {
+            let fixed = MapFlags::PRIVATE | MapFlags::FIXED;
+            // SAFETY: `at .. at + size` lies in the region above, which nobody reads yet, so
+            // replacing its pages harms no one; the map is private and read-only.
+            unsafe { mmap(start.byte_add(at), size, ProtFlags::READ, fixed, &file, 0) }?;
+            joined.files.push((at, file));
+        }
+        Ok(joined)
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        // SAFETY: every page from the first file's first to the last file's last byte is mapped and
+        // readable (the rest of a file's last page reads as zeros) until `self` is dropped.
+        unsafe { std::slice::from_raw_parts(self.start.cast(), self.len) }
+    }
+
+    /// Where each file begins.
+    pub(crate) fn starts(&self) -> impl Iterator<Item = usize> + '_ {
+        self.files.iter().map(|(start, _)| *start)
+    }
+
+    /// As [`Map::copy`]; the bytes must lie in one file.
+    pub(crate) fn copy(&self, start: usize, into: &mut [u8]) -> io::Result<()> {
+        use std::os::unix::fs::FileExt;
+        let behind = self.files.partition_point(|(at, _)| *at <= start);
+        let (at, file) = &self.files[behind - 1];
+        file.read_exact_at(into, (start - at) as u64)
+    }
+
+    /// As [`Map::advise_dont_need`].
+    pub(crate) fn advise_dont_need(&self, range: Range<usize>) -> io::Result<()> {
+        // Whole pages only: a part of one may hold something else.
+        let first = range.start.next_multiple_of(self.page);
+        let end = range.end / self.page * self.page;
+        if first >= end {
+            return Ok(());
+        }
+        #[cfg(target_os = "linux")]
+        // SAFETY: as in `Map::advise_dont_need`: nothing was written to these pages, and the next
+        // read brings the same bytes from the file.
+        unsafe {
+            let pages = self.start.byte_add(first);
+            rustix::mm::madvise(pages, end - first, rustix::mm::Advice::LinuxDontNeed)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(unix)]
+impl Drop for JoinedMap {
+    fn drop(&mut self) {
+        // SAFETY: the region is ours, and no reference into it outlives `self`. A failure leaves
+        // it mapped, which harms no one.
+        let _ = unsafe { rustix::mm::munmap(self.start, self.len) };
+    }
+}
+
+/// Where files cannot be mapped side by side, they are read into memory.
+#[cfg(not(unix))]
+pub(crate) struct JoinedMap {
+    bytes: Vec<u8>,
+    starts: Vec<usize>,
+}
+
+#[cfg(not(unix))]
+impl JoinedMap {
+    /// Reads all of each of `files`.
+    pub(crate) fn new(files: Vec<File>) -> io::Result<Self> {
+        use std::io::Read;
+        let (mut bytes, mut starts) = (Vec::new(), Vec::new());
+        for mut file in files {
+            bytes.resize(bytes.len().next_multiple_of(4096), 0);
+            starts.push(bytes.len());
+            file.read_to_end(&mut bytes)?;
+        }
+        Ok(Self { bytes, starts })
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Where each file begins.
+    pub(crate) fn starts(&self) -> impl Iterator<Item = usize> + '_ {
+        self.starts.iter().copied()
+    }
+
     pub(crate) fn advise_dont_need(&self, _range: Range<usize>) -> io::Result<()> {
         Ok(())
     }

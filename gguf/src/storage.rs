@@ -1,12 +1,14 @@
-//! Where a file's bytes live: in a memory map, in the program itself, or in a buffer.
+//! Where a file's bytes live: in a memory map of one file or of several, in the program itself, or
+//! in a buffer.
 
 use std::sync::Arc;
 
-use crate::map::Map;
+use crate::map::{JoinedMap, Map};
 
 /// The bytes of a file.
 pub(crate) enum Storage {
     Map(Map),
+    Joined(JoinedMap),
     Static(&'static [u8]),
     Owned(Vec<u8>),
 }
@@ -15,6 +17,7 @@ impl Storage {
     pub(crate) fn bytes(&self) -> &[u8] {
         match self {
             Storage::Map(map) => map.bytes(),
+            Storage::Joined(map) => map.bytes(),
             Storage::Static(bytes) => bytes,
             Storage::Owned(bytes) => bytes,
         }
