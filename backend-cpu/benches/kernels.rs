@@ -10,13 +10,14 @@ use std::sync::Arc;
 
 use bitnet_backend_cpu::{CpuBackend, CpuOptions, Isa};
 use bitnet_fixtures::weights;
-use bitnet_kernels::backend::WeightSource;
 use bitnet_kernels::format::Encoding;
 use bitnet_kernels::program::{
     Activation, AttentionShape, BufferDesc, BufferId, CacheType, Op, Pairing, Product, Rope, Rows,
     WeightDesc, WeightId,
 };
-use bitnet_kernels::{Backend, Batch, CacheId, Format, Output, Program, Segment, Want};
+use bitnet_kernels::{
+    Batch, CacheId, Format, Forward, Inspect, Output, Program, Segment, Want, WeightSource,
+};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
 const WIDTH: usize = 2560;

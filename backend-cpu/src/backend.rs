@@ -1,16 +1,15 @@
-//! [`CpuBackend`]: the [`Backend`] of the CPU.
+//! [`CpuBackend`]: the [`Backend`](bitnet_kernels::Backend) of the CPU.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
 
-use bitnet_kernels::backend::SharedWeights;
 use bitnet_kernels::oracle;
 use bitnet_kernels::program::{BufferId, Op, Product};
 use bitnet_kernels::{
-    Backend, BackendError, Batch, CacheId, KernelRecorder, Limits, Output, Profile, Program,
-    Screening, Want,
+    BackendError, Batch, CacheId, Forward, Inspect, KernelRecorder, Limits, Output, Profile,
+    Program, Screening, SharedWeights, Telemetry, Want,
 };
 
 use crate::buffers::Buffer;
@@ -214,7 +213,7 @@ impl CpuBackend {
     }
 }
 
-impl Backend for CpuBackend {
+impl Forward for CpuBackend {
     fn device(&self) -> String {
         let threads = self.pool.threads();
         format!(
@@ -273,7 +272,9 @@ impl Backend for CpuBackend {
         }
         Ok(())
     }
+}
 
+impl Inspect for CpuBackend {
     fn run(&mut self, batch: &Batch<'_>, ops: Range<usize>) -> Result<(), BackendError> {
         self.pass(batch, ops, None)
     }
@@ -335,7 +336,9 @@ impl Backend for CpuBackend {
         }
         Ok(())
     }
+}
 
+impl Telemetry for CpuBackend {
     fn limits(&mut self) -> Option<Limits> {
         limits::measure(&mut self.pool, self.kernels).ok()
     }

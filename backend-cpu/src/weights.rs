@@ -2,10 +2,9 @@
 
 use std::ops::Range;
 
-use bitnet_kernels::backend::SharedWeights;
 use bitnet_kernels::format;
 use bitnet_kernels::program::{Program, WeightId};
-use bitnet_kernels::{BackendError, Format};
+use bitnet_kernels::{BackendError, Format, SharedWeights};
 
 use crate::matrix::Matrix;
 

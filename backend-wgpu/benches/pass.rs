@@ -10,10 +10,9 @@ mod common;
 use std::time::Instant;
 
 use bitnet_backend_wgpu::{WgpuBackend, WgpuOptions, adapters};
-use bitnet_kernels::backend::SharedWeights;
 use bitnet_kernels::format::Format;
 use bitnet_kernels::program::{Activation, CacheType, Op, Pairing, Program};
-use bitnet_kernels::{Backend, Batch, CacheId, Output, Segment, Want};
+use bitnet_kernels::{Batch, CacheId, Forward, Output, Segment, SharedWeights, Want};
 use common::{Noise, Shape, model};
 
 const SHAPE: Shape = Shape {

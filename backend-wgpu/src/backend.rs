@@ -1,14 +1,14 @@
-//! [`WgpuBackend`]: the [`Backend`] of GPUs.
+//! [`WgpuBackend`]: the [`Backend`](bitnet_kernels::Backend) of GPUs.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bitnet_kernels::backend::SharedWeights;
 use bitnet_kernels::program::{BufferId, Op, Rows};
 use bitnet_kernels::{
-    Backend, BackendError, Batch, CacheId, KernelRecorder, Output, Program, Want, oracle,
+    BackendError, Batch, CacheId, Forward, Inspect, KernelRecorder, Output, Program, SharedWeights,
+    Telemetry, Want, oracle,
 };
 use wgpu::{BindGroup, Buffer, BufferUsages, ComputePass};
 
@@ -149,7 +149,7 @@ impl WgpuBackend {
     /// order of the operations' first run. `None` where the device keeps no time.
     ///
     /// # Errors
-    /// As [`Backend::forward`].
+    /// As [`Forward::forward`].
     pub fn profile(&mut self, batch: &Batch<'_>) -> Result<Option<Vec<OpTime>>, BackendError> {
         if !self.gpu.timestamps {
             return Ok(None);
@@ -535,7 +535,7 @@ impl Sized {
     }
 }
 
-impl Backend for WgpuBackend {
+impl Forward for WgpuBackend {
     fn device(&self) -> String {
         self.gpu.name.clone()
     }
@@ -631,7 +631,9 @@ impl Backend for WgpuBackend {
         }
         Ok(())
     }
+}
 
+impl Inspect for WgpuBackend {
     fn run(&mut self, batch: &Batch<'_>, ops: Range<usize>) -> Result<(), BackendError> {
         let pass = self.prepare(batch, 0)?;
         let mut kernels = Vec::new();
@@ -680,7 +682,9 @@ impl Backend for WgpuBackend {
     ) -> Result<(), BackendError> {
         self.cache(cache)?.write(&self.gpu, layer, keys, values)
     }
+}
 
+impl Telemetry for WgpuBackend {
     fn recorder(&mut self) -> &mut KernelRecorder {
         &mut self.recorder
     }

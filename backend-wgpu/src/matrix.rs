@@ -6,10 +6,9 @@
 
 use std::ops::Range;
 
-use bitnet_kernels::BackendError;
-use bitnet_kernels::backend::SharedWeights;
 use bitnet_kernels::format::{self, Format, Matrix, i2_s, q6_k, q8_0, tq1_0, tq2_0};
 use bitnet_kernels::program::WeightDesc;
+use bitnet_kernels::{BackendError, SharedWeights};
 use wgpu::Buffer;
 
 use crate::device::Gpu;

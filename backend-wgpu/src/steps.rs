@@ -3,11 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use bitnet_kernels::BackendError;
-use bitnet_kernels::backend::SharedWeights;
 use bitnet_kernels::format::Format;
 use bitnet_kernels::program::{BufferId, Op, Product, Program, Rows, WeightId};
 use bitnet_kernels::wgsl::{Kernel, MAX_BLOCK_COLS, MAX_HEAD_DIM, Softmax, Store};
+use bitnet_kernels::{BackendError, SharedWeights};
 use wgpu::{BindGroup, Buffer, BufferUsages};
 
 use crate::buffers::Activations;

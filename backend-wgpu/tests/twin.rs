@@ -4,11 +4,10 @@ mod common;
 
 use bitnet_backend_cpu::{CpuBackend, CpuOptions};
 use bitnet_backend_wgpu::{WgpuBackend, WgpuOptions, adapters};
-use bitnet_kernels::backend::SharedWeights;
 use bitnet_kernels::compare::{OpDifference, compare_ops};
 use bitnet_kernels::format::Format;
 use bitnet_kernels::program::{Activation, CacheType, Pairing, Program};
-use bitnet_kernels::{Backend, Batch, Candidate, Output, Segment, Want};
+use bitnet_kernels::{Batch, Candidate, Forward, Output, Segment, SharedWeights, Want};
 use common::{Noise, Shape, model};
 use libtest_mimic::{Arguments, Trial};
 

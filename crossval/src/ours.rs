@@ -10,9 +10,9 @@ use std::time::Instant;
 
 pub use bitnet_engine::CacheType;
 use bitnet_engine::gguf::Gguf;
-use bitnet_engine::kernels::backend::{Backend, Batch, CacheId, Segment};
 use bitnet_engine::kernels::oracle::argmax;
 use bitnet_engine::kernels::program::{BufferId, Op};
+use bitnet_engine::kernels::{Batch, CacheId, Inspect, Segment};
 use bitnet_engine::{Device, Error, LoadOptions, Model, Output, Want};
 
 use crate::trajectory::Trajectory;
@@ -217,7 +217,7 @@ impl Ours {
     fn walk(
         &mut self,
         tokens: &[u32],
-        mut each: impl FnMut(&mut dyn Backend, &Batch<'_>, Range<usize>) -> Result<(), OursError>,
+        mut each: impl FnMut(&mut dyn Inspect, &Batch<'_>, Range<usize>) -> Result<(), OursError>,
     ) -> Result<(), OursError> {
         let backend = self.model.backend();
         let cache = backend.create_cache(tokens.len())?;

@@ -19,7 +19,7 @@ use bitnet_crossval::verdict::Thresholds;
 use bitnet_engine::Model;
 use bitnet_engine::cpu::{CpuBackend, CpuOptions};
 use bitnet_engine::gguf::Gguf;
-use bitnet_engine::kernels::backend::WeightSource;
+use bitnet_engine::kernels::WeightSource;
 use bitnet_engine::kernels::program::{Activation, Op, Pairing, Product, Program};
 use bitnet_engine::plan::{self, Plan};
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bitnet_gguf::Gguf;
-use bitnet_kernels::backend::SharedWeights;
+use bitnet_kernels::SharedWeights;
 use bitnet_kernels::compare::{OpDifference, compare_ops};
 
 use crate::device::{self, Device};

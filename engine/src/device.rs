@@ -5,9 +5,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use bitnet_backend_cpu::{CpuBackend, CpuOptions, Isa};
-use bitnet_kernels::backend::SharedWeights;
 use bitnet_kernels::split::Split;
-use bitnet_kernels::{Backend, Program};
+use bitnet_kernels::{Backend, Program, SharedWeights};
 
 use crate::error::Error;
 use crate::model::LoadOptions;

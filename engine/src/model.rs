@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use bitnet_gguf::Gguf;
-use bitnet_kernels::backend::SharedWeights;
 use bitnet_kernels::program::CacheType;
-use bitnet_kernels::{Backend, Batch, CacheId, Output, Segment, Want};
+use bitnet_kernels::{Backend, Batch, CacheId, Output, Segment, SharedWeights, Want};
 
 use crate::config::Config;
 use crate::device::{self, Device, Progress};

@@ -9,8 +9,7 @@ use std::sync::Arc;
 use bitnet_engine::CacheType;
 use bitnet_engine::cpu::{CpuBackend, CpuOptions, Isa};
 use bitnet_engine::gguf::Gguf;
-use bitnet_engine::kernels::backend::SharedWeights;
-use bitnet_engine::kernels::{Backend, Batch, Output, Segment, Want, oracle};
+use bitnet_engine::kernels::{Batch, Forward, Output, Segment, SharedWeights, Want, oracle};
 use bitnet_engine::plan::plan;
 use sha2::{Digest, Sha256};
 

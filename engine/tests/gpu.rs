@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bitnet_engine::gguf::Gguf;
-use bitnet_engine::kernels::Backend;
+use bitnet_engine::kernels::Forward;
 use bitnet_engine::kernels::oracle::argmax;
 use bitnet_engine::kernels::split::Split;
 use bitnet_engine::{CacheType, Device, LoadOptions, Model, Output, Want, compare, device, plan};

@@ -6,9 +6,8 @@ use std::sync::Arc;
 use bitnet_engine::CacheType;
 use bitnet_engine::cpu::{CpuBackend, CpuOptions, Isa};
 use bitnet_engine::gguf::Gguf;
-use bitnet_engine::kernels::backend::SharedWeights;
 use bitnet_engine::kernels::split::Split;
-use bitnet_engine::kernels::{Backend, Batch, Output, Segment, Want};
+use bitnet_engine::kernels::{Backend, Batch, Forward, Output, Segment, SharedWeights, Want};
 use bitnet_engine::plan::{Plan, plan};
 
 const PROMPT: [u32; 5] = [1, 5, 17, 200, 33];
@@ -30,7 +29,7 @@ fn cpu(plan: &Plan, weights: &SharedWeights, isa: Isa) -> Box<dyn Backend> {
 }
 
 /// The logits of a prompt of four tokens, and of one more token after it.
-fn logits(backend: &mut dyn Backend) -> Vec<f32> {
+fn logits(backend: &mut dyn Forward) -> Vec<f32> {
     let cache = backend.create_cache(8).expect("a cache");
     let mut all = Vec::new();
     for (start, tokens) in [(0, &PROMPT[..4]), (4, &PROMPT[4..])] {

@@ -8,7 +8,7 @@
 use crate::backend::copy_buffers;
 use crate::format::Encoding;
 use crate::program::CacheType;
-use crate::{Backend, BackendError, Batch, Op, Program, Segment};
+use crate::{BackendError, Batch, Inspect, Op, Program, Segment};
 
 /// Float results: sums in another order, and a GPU's division and square root, which may be 2.5 ULP
 /// off.
@@ -83,8 +83,8 @@ impl OpDifference {
 /// # Errors
 /// Those of the backends.
 pub fn compare_ops(
-    reference: &mut dyn Backend,
-    other: &mut dyn Backend,
+    reference: &mut dyn Inspect,
+    other: &mut dyn Inspect,
     tokens: &[u32],
     selected: &[u32],
 ) -> Result<Vec<OpDifference>, BackendError> {

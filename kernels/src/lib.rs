@@ -1,29 +1,35 @@
 //! The vocabulary of compute.
 //!
 //! What a model computes is written down here once: the weight [formats](mod@format), the fused
-//! operations of a forward pass ([`program`]), the [`backend::Backend`] trait that runs them, the
+//! operations of a forward pass ([`program`]), the traits of a [`backend`] that runs them, the
 //! order of every float reduction ([`order`]) and a plain scalar implementation of each operation,
 //! the [`oracle`] that judges all others. What a pass must read and multiply is counted here too
 //! ([`cost`]). No instruction set, no shader and no model is named in this crate.
 
 pub mod backend;
+pub mod batch;
+pub mod candidate;
 pub mod compare;
 pub mod cost;
+pub mod error;
 pub mod format;
 pub mod oracle;
 pub mod order;
 pub mod program;
 pub mod recorder;
 pub mod report;
+pub mod source;
 pub mod split;
 #[cfg(feature = "wgsl")]
 pub mod wgsl;
 
-pub use backend::{
-    Backend, BackendError, Batch, CacheId, Candidate, Output, Segment, Want, WeightSource,
-};
+pub use backend::{Backend, Forward, Inspect, Telemetry};
+pub use batch::{Batch, CacheId, Output, Segment, Want};
+pub use candidate::Candidate;
 pub use cost::{Cost, Work};
+pub use error::BackendError;
 pub use format::Format;
 pub use program::{BufferId, Op, Program, WeightId};
 pub use recorder::KernelRecorder;
 pub use report::{Limits, Profile, Screening};
+pub use source::{SharedWeights, WeightSource};

@@ -6,11 +6,12 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use crate::backend::{Batch, Output, Segment, Want, copy_buffers};
+use crate::backend::{Backend, Forward, Inspect, Telemetry, copy_buffers};
+use crate::batch::{Batch, Output, Segment, Want};
 use crate::format::Encoding;
 use crate::oracle;
 use crate::program::{BufferId, Op, Program};
-use crate::{Backend, BackendError, CacheId, KernelRecorder};
+use crate::{BackendError, CacheId, KernelRecorder};
 
 /// A program on two backends.
 pub struct Split {
@@ -122,7 +123,7 @@ fn encoded_at(program: &Program, until: usize) -> Vec<usize> {
     again
 }
 
-impl Backend for Split {
+impl Forward for Split {
     fn device(&self) -> String {
         let program = self.first.program();
         format!(
@@ -189,7 +190,9 @@ impl Backend for Split {
         }
         Ok(())
     }
+}
 
+impl Inspect for Split {
     fn run(&mut self, batch: &Batch<'_>, ops: Range<usize>) -> Result<(), BackendError> {
         let segments = self.segments(batch.segments)?;
         let [first, second] = segments
@@ -248,7 +251,9 @@ impl Backend for Split {
         self.first.write_cache(first, layer, keys, values)?;
         self.second.write_cache(second, layer, keys, values)
     }
+}
 
+impl Telemetry for Split {
     fn recorder(&mut self) -> &mut KernelRecorder {
         &mut self.recorder
     }

@@ -4,13 +4,14 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use bitnet_kernels::backend::WeightSource;
 use bitnet_kernels::format::Encoding;
 use bitnet_kernels::program::{
     AttentionShape, BufferDesc, BufferId, CacheType, Op, Pairing, Product, Rope, Rows, WeightDesc,
     WeightId,
 };
-use bitnet_kernels::{Backend, Batch, Format, Output, Program, Segment, Want, oracle};
+use bitnet_kernels::{
+    Batch, Format, Forward, Output, Program, Segment, Telemetry, Want, WeightSource, oracle,
+};
 
 use super::PASSES;
 use crate::backend::{CpuBackend, CpuOptions};

@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use bitnet_kernels::backend::{SharedWeights, WeightSource};
 use bitnet_kernels::format::{Encoding, Format, i2_s, plain, q6_k, q8_0, tq1_0, tq2_0};
 use bitnet_kernels::program::{
     Activation, AttentionShape, BufferDesc, BufferId, CacheType, Op, Pairing, Product, Program,
     Rope, Rows, WeightDesc, WeightId,
 };
+use bitnet_kernels::{SharedWeights, WeightSource};
 
 /// The shape of a model.
 #[derive(Clone, Copy)]

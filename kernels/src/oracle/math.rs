@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use crate::backend::Candidate;
+use crate::candidate::Candidate;
 use crate::order::{LANES, fold};
 use crate::program::Activation;
 

@@ -1,0 +1,99 @@
+//! What a forward pass is asked for, and what it gives back.
+
+use crate::candidate::Candidate;
+use crate::error::BackendError;
+use crate::program::{Program, Rows};
+
+/// Names a cache of one sequence, made by [`Forward::create_cache`](crate::Forward::create_cache).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CacheId(pub u32);
+
+/// A run of tokens of one sequence: they take positions `start .. start + len` of its cache. What
+/// the cache holds before `start` is used, what it held from there on is overwritten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// The sequence's cache.
+    pub cache: CacheId,
+    /// Position of the first token.
+    pub start: usize,
+    /// Number of tokens.
+    pub len: usize,
+}
+
+/// Tokens to run in one forward pass.
+#[derive(Clone, Copy, Debug)]
+pub struct Batch<'a> {
+    /// Token ids, segment after segment.
+    pub tokens: &'a [u32],
+    /// Which sequence and positions they belong to; lengths add up to `tokens.len()`. A cache
+    /// appears once.
+    pub segments: &'a [Segment],
+    /// Indices into `tokens` whose logits are wanted, ascending.
+    pub selected: &'a [u32],
+}
+
+/// What a forward pass gives back for each selected token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Want {
+    /// Nothing: the pass only fills caches.
+    Nothing,
+    /// All logits.
+    Logits,
+    /// The `k` largest logits with their ids.
+    Top(usize),
+}
+
+/// The results of a forward pass. Reused from call to call, so that a decode step allocates
+/// nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Output {
+    /// After [`Want::Logits`]: `[selected, vocabulary]`.
+    pub logits: Vec<f32>,
+    /// After [`Want::Top`]: `[selected, k]`, largest first, the lower id first among equals. `k`
+    /// is at most the vocabulary.
+    pub top: Vec<Candidate>,
+}
+
+impl Batch<'_> {
+    /// Rows that a buffer has in this batch.
+    pub fn rows(&self, rows: Rows) -> usize {
+        match rows {
+            Rows::Batch => self.tokens.len(),
+            Rows::Selected => self.selected.len(),
+        }
+    }
+
+    /// Checks the batch against itself and a program's vocabulary.
+    pub fn validate(&self, program: &Program) -> Result<(), BackendError> {
+        let wrong = |text: String| Err(BackendError::Batch(text));
+        let total: usize = self.segments.iter().map(|segment| segment.len).sum();
+        if total != self.tokens.len() {
+            return wrong(format!(
+                "segments cover {total} tokens, there are {}",
+                self.tokens.len()
+            ));
+        }
+        if let Some(id) = self
+            .tokens
+            .iter()
+            .find(|id| **id as usize >= program.vocabulary)
+        {
+            return wrong(format!(
+                "token id {id} is outside the vocabulary of {}",
+                program.vocabulary
+            ));
+        }
+        for (i, segment) in self.segments.iter().enumerate() {
+            if self.segments[..i]
+                .iter()
+                .any(|other| other.cache == segment.cache)
+            {
+                return wrong(format!("cache {} appears twice", segment.cache.0));
+            }
+        }
+        if let Some(row) = self.selected.iter().find(|row| **row as usize >= total) {
+            return wrong(format!("selected row {row} of {total} tokens"));
+        }
+        Ok(())
+    }
+}

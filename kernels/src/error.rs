@@ -1,0 +1,46 @@
+//! [`BackendError`]: what can go wrong on a device.
+
+/// Why a program cannot be loaded or run on a device.
+#[derive(Debug, thiserror::Error)]
+pub enum BackendError {
+    /// A tensor of the program is not in the source, or has other bytes than its shape and format
+    /// ask for.
+    #[error("tensor {name}: {problem}")]
+    Weight {
+        /// The tensor.
+        name: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Memory could not be had.
+    #[error("out of memory on {device}: {what} needs {need} bytes{}", have.map(|have| format!(", {have} are available")).unwrap_or_default())]
+    OutOfMemory {
+        /// The device.
+        device: String,
+        /// What the memory was for.
+        what: String,
+        /// Bytes asked for.
+        need: u64,
+        /// Bytes to be had, where known.
+        have: Option<u64>,
+    },
+    /// A batch that does not fit the program, the caches or itself.
+    #[error("invalid batch: {0}")]
+    Batch(String),
+    /// No kernel of this device runs an operation of the program.
+    #[error("{device} cannot run {what}")]
+    Unsupported {
+        /// The device.
+        device: String,
+        /// The operation and format.
+        what: String,
+    },
+    /// The device failed.
+    #[error("{device} failed: {problem}")]
+    Device {
+        /// The device.
+        device: String,
+        /// What it said, and what to do.
+        problem: String,
+    },
+}
