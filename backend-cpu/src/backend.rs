@@ -12,17 +12,18 @@ use bitnet_kernels::{
     Program, Screening, SharedWeights, Telemetry, Want,
 };
 
-use crate::buffers::Buffer;
-use crate::cache::Cache;
-use crate::cells::Cells;
-use crate::clock::Clock;
-use crate::exec::{OTHER_PHASES, Pass, Place, Scratch};
+use crate::exec::buffers::Buffer;
+use crate::exec::cache::Cache;
+use crate::exec::clock::Clock;
+use crate::exec::pass::{OTHER_PHASES, Pass, Place};
+use crate::exec::scratch::Scratch;
+use crate::exec::weights::Weights;
 use crate::head::Head;
 use crate::isa::Isa;
+use crate::isa::table::Kernels;
 use crate::limits;
-use crate::pool::Pool;
-use crate::table::Kernels;
-use crate::weights::Weights;
+use crate::memory::shared::Cells;
+use crate::threads::pool::Pool;
 
 /// How to run on the CPU.
 #[derive(Clone, Copy, Debug, Default)]
@@ -197,14 +198,13 @@ impl CpuBackend {
             rotations: &self.rotations,
             threads: self.pool.threads(),
             clock: self.clock.as_ref(),
-            search,
         };
         let scratch = &self.scratch;
         self.pool.run(|team| {
             let mut scratch = scratch[team.thread]
                 .lock()
                 .unwrap_or_else(|poisoned| poisoned.into_inner());
-            pass.run(team, &mut scratch);
+            pass.run(team, search.as_ref(), &mut scratch);
         });
         if let Some(clock) = &mut self.clock {
             clock.gather();
@@ -218,7 +218,7 @@ impl Forward for CpuBackend {
         let threads = self.pool.threads();
         format!(
             "{DEVICE} {}, {threads} thread{}",
-            self.kernels.isa,
+            self.kernels.name,
             if threads == 1 { "" } else { "s" }
         )
     }

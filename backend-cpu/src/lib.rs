@@ -5,36 +5,18 @@
 //! number of threads and way of cutting a prompt into batches: float reductions follow
 //! `bitnet_kernels::order`, and who computes a piece never matters. No model is named here.
 
-#[cfg(target_arch = "aarch64")]
-mod aarch64;
-mod blocks;
-mod buffers;
-mod cache;
-mod cells;
-mod clock;
+mod backend;
 mod exec;
 mod generic;
 mod head;
 mod isa;
-mod lanes;
 mod limits;
-mod matrix;
-mod pages;
-mod peak;
-mod pool;
-mod quads;
-mod scalar;
-mod screens;
-mod table;
-mod tickets;
-mod weights;
+mod memory;
+mod microkernel;
+mod threads;
 
 #[cfg(test)]
-mod judged;
-#[cfg(target_arch = "x86_64")]
-mod x86_64;
-
-mod backend;
+mod conformance;
 
 pub use backend::{CpuBackend, CpuOptions};
 pub use isa::{Isa, IsaError};

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use bitnet_kernels::Limits;
 
-use crate::pages::{Pages, Plain};
-use crate::pool::Pool;
-use crate::table::Kernels;
+use crate::isa::table::Kernels;
+use crate::memory::pages::{Pages, Plain};
+use crate::threads::pool::Pool;
 
 /// Bytes to read, far beyond any cache.
 const BYTES: usize = 256 << 20;

@@ -3,21 +3,21 @@
 use bitnet_kernels::order::{LANES, fold};
 
 use super::math::exp;
-use crate::lanes::{AHEAD, Lanes};
+use crate::microkernel::simd::{AHEAD, Simd};
 
 /// A cached element.
-pub(crate) trait Element<L: Lanes>: Copy + Send + Sync + 'static {
+pub(crate) trait Element<L: Simd>: Copy + Send + Sync + 'static {
     fn load(l: L, x: &[Self; LANES]) -> L::F;
 }
 
-impl<L: Lanes> Element<L> for u16 {
+impl<L: Simd> Element<L> for u16 {
     #[inline(always)]
     fn load(l: L, x: &[u16; LANES]) -> L::F {
         l.load_f16(x)
     }
 }
 
-impl<L: Lanes> Element<L> for f32 {
+impl<L: Simd> Element<L> for f32 {
     #[inline(always)]
     fn load(l: L, x: &[f32; LANES]) -> L::F {
         l.load(x)
@@ -43,7 +43,7 @@ pub(crate) struct Visible<'a, E> {
 /// multiple of 16.
 #[inline(always)]
 #[expect(clippy::too_many_arguments, reason = "the parts of attention")]
-pub(crate) fn attend<L: Lanes, E: Element<L>>(
+pub(crate) fn attend<L: Simd, E: Element<L>>(
     l: L,
     q: &[f32],
     heads: usize,
@@ -85,7 +85,7 @@ struct Job<'a, E> {
 impl<E> Job<'_, E> {
     /// Attention of the first `G` heads.
     #[inline(always)]
-    fn run<L: Lanes, const G: usize>(&self, l: L, weights: &mut [f32], out: &mut [f32]) -> usize
+    fn run<L: Simd, const G: usize>(&self, l: L, weights: &mut [f32], out: &mut [f32]) -> usize
     where
         E: Element<L>,
     {
@@ -116,7 +116,7 @@ impl<E> Job<'_, E> {
 
     /// The scores of all positions, `[G, padded]`; what lies behind the last is without meaning.
     #[inline(always)]
-    fn all_scores<L: Lanes, const G: usize>(&self, l: L, out: &mut [f32])
+    fn all_scores<L: Simd, const G: usize>(&self, l: L, out: &mut [f32])
     where
         E: Element<L>,
     {
@@ -134,7 +134,7 @@ impl<E> Job<'_, E> {
 
     /// The scores of `N` tiles from `tile` on.
     #[inline(always)]
-    fn scores<L: Lanes, const G: usize, const N: usize>(
+    fn scores<L: Simd, const G: usize, const N: usize>(
         &self,
         l: L,
         tile: usize,
@@ -175,7 +175,7 @@ impl<E> Job<'_, E> {
 
     /// `N` blocks of 16 elements of the weighted values, from `block` on, over the sums.
     #[inline(always)]
-    fn weighted<L: Lanes, const G: usize, const N: usize>(
+    fn weighted<L: Simd, const G: usize, const N: usize>(
         &self,
         l: L,
         weights: &[f32],
@@ -226,7 +226,7 @@ impl<E> Job<'_, E> {
 /// Turns the scores of `len` positions into weights, and returns what weighted values are to be
 /// divided by.
 #[inline(always)]
-fn softmax<L: Lanes>(l: L, scores: &mut [f32], len: usize, round_weights: bool) -> f32 {
+fn softmax<L: Simd>(l: L, scores: &mut [f32], len: usize, round_weights: bool) -> f32 {
     // What lies behind the last position must not take part.
     scores[len..].fill(f32::NEG_INFINITY);
     let (tiles, _) = scores.as_chunks_mut::<LANES>();

@@ -2,10 +2,10 @@
 
 use bitnet_kernels::order::LANES;
 
-use crate::lanes::Lanes;
+use crate::microkernel::simd::Simd;
 
 #[inline(always)]
-fn largest<L: Lanes>(l: L, x: &[f32]) -> f32 {
+fn largest<L: Simd>(l: L, x: &[f32]) -> f32 {
     let (chunks, tail) = x.as_chunks::<LANES>();
     let mut max = l.abs(l.load_tail(tail, 0.0));
     for chunk in chunks {
@@ -17,7 +17,7 @@ fn largest<L: Lanes>(l: L, x: &[f32]) -> f32 {
 }
 
 #[inline(always)]
-fn scale_into<L: Lanes>(l: L, x: &[f32], scale: f32, q: &mut [i8]) {
+fn scale_into<L: Simd>(l: L, x: &[f32], scale: f32, q: &mut [i8]) {
     let scale = l.splat(scale);
     let (chunks, tail) = x.as_chunks::<LANES>();
     let (outs, out_tail) = q.as_chunks_mut::<LANES>();
@@ -33,7 +33,7 @@ fn scale_into<L: Lanes>(l: L, x: &[f32], scale: f32, q: &mut [i8]) {
 
 /// One scale for the row, which is returned.
 #[inline(always)]
-pub(crate) fn encode_i8<L: Lanes>(l: L, x: &[f32], q: &mut [i8]) -> f32 {
+pub(crate) fn encode_i8<L: Simd>(l: L, x: &[f32], q: &mut [i8]) -> f32 {
     let scale = (127.0 / f64::from(largest(l, x)).max(1e-5)) as f32;
     scale_into(l, x, scale, q);
     scale
@@ -41,7 +41,7 @@ pub(crate) fn encode_i8<L: Lanes>(l: L, x: &[f32], q: &mut [i8]) -> f32 {
 
 /// One scale per 256 values, into `d`.
 #[inline(always)]
-pub(crate) fn encode_q8k<L: Lanes>(l: L, x: &[f32], q: &mut [i8], d: &mut [f32]) {
+pub(crate) fn encode_q8k<L: Simd>(l: L, x: &[f32], q: &mut [i8], d: &mut [f32]) {
     for ((x, q), d) in x.chunks_exact(256).zip(q.chunks_exact_mut(256)).zip(d) {
         let size = largest(l, x);
         if size == 0.0 {
@@ -59,7 +59,7 @@ pub(crate) fn encode_q8k<L: Lanes>(l: L, x: &[f32], q: &mut [i8], d: &mut [f32])
 
 /// One scale per 32 values, rounded to f16, into `d`.
 #[inline(always)]
-pub(crate) fn encode_q8_0<L: Lanes>(l: L, x: &[f32], q: &mut [i8], d: &mut [f32]) {
+pub(crate) fn encode_q8_0<L: Simd>(l: L, x: &[f32], q: &mut [i8], d: &mut [f32]) {
     for ((x, q), d) in x.chunks_exact(32).zip(q.chunks_exact_mut(32)).zip(d) {
         let scale = largest(l, x) / 127.0;
         let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };

@@ -14,28 +14,11 @@ use std::ops::Range;
 
 use bitnet_kernels::order::LANES;
 
-use crate::blocks::Blocks;
-use crate::matrix::{Encoded, Matrix};
-use crate::quads::{Group, QUADS, Quads, Word};
+use crate::microkernel::gemm::{Group, Job, Microkernel, QUADS, Ternary, Word};
+use crate::microkernel::operands::{Encoded, Matrix};
 
 /// Rows of a panel.
 pub(crate) const ROWS: usize = 64;
-
-/// How a ternary format packs a row.
-pub(crate) trait Ternary {
-    /// Whether the highest bits of a byte belong to the first of its four activations.
-    const HIGHEST_FIRST: bool;
-    /// Groups of 128 that share a scale; `None` where the whole tensor does.
-    const SCALED: Option<usize>;
-
-    /// The bytes of the `i`th block, or of the `i`th group where there are no blocks. In each group
-    /// of 32 bytes, the four codes of byte `j` belong to activations `j`, `j + 32`, `j + 64`
-    /// and `j + 96`. `room` is for those that are not stored that way.
-    fn bytes<'a, B: Blocks>(b: B, row: &'a [u8], i: usize, room: &'a mut [u8; 64]) -> &'a [u8];
-
-    /// The binary16 scale of a block, where there are blocks.
-    fn scale(row: &[u8], block: usize) -> u16;
-}
 
 /// Rows of a matrix made ready for the tiles, and room for it that is kept from product to product.
 #[derive(Default)]
@@ -44,24 +27,6 @@ pub(crate) struct Panel {
     words: Vec<Group>,
     /// `[tiles, blocks, strips]`.
     scales: Vec<[u16; LANES]>,
-}
-
-/// A tile of registers' work: the strips of one tile of a panel against `tokens`.
-pub(crate) struct Job<'a> {
-    pub(crate) words: &'a [Group],
-    pub(crate) scales: &'a [[u16; LANES]],
-    /// The tensor's scale.
-    pub(crate) scale: f32,
-    pub(crate) x: &'a Encoded<'a>,
-    pub(crate) tokens: Range<usize>,
-    /// Bytes that the memory is asked for on the way.
-    pub(crate) ahead: &'a [u8],
-    /// From the tile's first row of its first token on.
-    pub(crate) out: &'a mut [f32],
-    /// Rows that are wanted; what the last strip has beyond them is dropped.
-    pub(crate) rows: usize,
-    /// Distance between tokens in `out`.
-    pub(crate) stride: usize,
 }
 
 impl Panel {
@@ -78,7 +43,7 @@ impl Panel {
 
     /// Transposes `rows`. The rows that fill up the last tile repeat the last one.
     #[inline(always)]
-    fn fill<D: Quads, F: Ternary>(
+    fn fill<D: Microkernel, F: Ternary>(
         &mut self,
         d: D,
         m: &Matrix<'_>,
@@ -118,7 +83,7 @@ impl Panel {
 
 /// `rows` of `m` against `tokens` of `x` into `out`, `[tokens, rows]`.
 #[inline(always)]
-pub(crate) fn gemm<D: Quads, F: Ternary>(
+pub(crate) fn gemm<D: Microkernel, F: Ternary>(
     d: D,
     m: &Matrix<'_>,
     rows: Range<usize>,
@@ -153,7 +118,7 @@ pub(crate) fn gemm<D: Quads, F: Ternary>(
 /// Meanwhile the memory is asked for the bytes `ahead`.
 #[inline(always)]
 #[expect(clippy::too_many_arguments, reason = "the parts of a matrix product")]
-fn multiply<D: Quads, F: Ternary>(
+fn multiply<D: Microkernel, F: Ternary>(
     d: D,
     scale: f32,
     panel: &Panel,
@@ -197,7 +162,7 @@ fn multiply<D: Quads, F: Ternary>(
 
 /// A tile of `V` strips by as many tokens as the job has, `T` at most.
 #[inline(always)]
-pub(crate) fn tile<D: Quads, F: Ternary, const V: usize, const T: usize>(d: D, job: Job<'_>) {
+pub(crate) fn tile<D: Microkernel, F: Ternary, const V: usize, const T: usize>(d: D, job: Job<'_>) {
     match job.tokens.len().min(T) {
         1 => tile_of::<D, F, V, 1>(d, job),
         2 => tile_of::<D, F, V, 2>(d, job),
@@ -216,7 +181,7 @@ pub(crate) fn tile<D: Quads, F: Ternary, const V: usize, const T: usize>(d: D, j
 }
 
 #[inline(always)]
-fn tile_of<D: Quads, F: Ternary, const V: usize, const T: usize>(d: D, job: Job<'_>) {
+fn tile_of<D: Microkernel, F: Ternary, const V: usize, const T: usize>(d: D, job: Job<'_>) {
     let token = |t: usize| job.tokens.start + t;
     let (words, _) = job.words.as_chunks::<V>();
     let (scales, _) = job.scales.as_chunks::<V>();
@@ -260,47 +225,6 @@ fn tile_of<D: Quads, F: Ternary, const V: usize, const T: usize>(d: D, job: Job<
             } else if v == strips.len() {
                 tail.copy_from_slice(&d.to_array(float)[..tail.len()]);
             }
-        }
-    }
-}
-
-/// [`Quads::add_group`], quad by quad.
-#[inline(always)]
-pub(crate) fn add_group<D: Quads, F: Ternary, const V: usize, const T: usize>(
-    d: D,
-    words: &[Group; V],
-    q: [&[[i8; 4]; QUADS]; T],
-    sums: &mut [[D::Sums; V]; T],
-) {
-    let mut runs = [[d.begin(sums[0][0]); V]; T];
-    for t in 0..T {
-        for v in 0..V {
-            runs[t][v] = d.begin(sums[t][v]);
-        }
-    }
-    for word in 0..8 {
-        let mut bytes = [d.load_bytes(&words[0][word]); V];
-        for v in 1..V {
-            bytes[v] = d.load_bytes(&words[v][word]);
-        }
-        for shift in 0..4 {
-            let mut codes = bytes;
-            for v in 0..V {
-                codes[v] = d.codes(bytes[v]);
-                bytes[v] = d.next(bytes[v]);
-            }
-            let place = if F::HIGHEST_FIRST { 3 - shift } else { shift };
-            for t in 0..T {
-                let q = d.spread(&q[t][place * 8 + word]);
-                for v in 0..V {
-                    runs[t][v] = d.dot(runs[t][v], codes[v], q);
-                }
-            }
-        }
-    }
-    for t in 0..T {
-        for v in 0..V {
-            sums[t][v] = d.end(sums[t][v], runs[t][v]);
         }
     }
 }

@@ -7,13 +7,13 @@ use std::ops::Range;
 
 use bitnet_kernels::order::LANES;
 
-use crate::blocks::{Blocks, ROWS};
-use crate::matrix::{Encoded, Matrix};
+use crate::microkernel::dot::{BlockDot, ROWS};
+use crate::microkernel::operands::{Encoded, Matrix};
 
 /// `rows` of a matrix with a scale per block of `BYTES`, at byte `AT` of it, against `tokens` of
 /// `x`.
 #[inline(always)]
-fn scaled<B: Blocks, const BYTES: usize, const AT: usize>(
+fn scaled<B: BlockDot, const BYTES: usize, const AT: usize>(
     b: B,
     m: &Matrix<'_>,
     rows: Range<usize>,
@@ -60,7 +60,7 @@ fn scaled<B: Blocks, const BYTES: usize, const AT: usize>(
 
 /// `TQ2_0`.
 #[inline(always)]
-pub(crate) fn tq2_0<B: Blocks>(
+pub(crate) fn tq2_0<B: BlockDot>(
     b: B,
     m: &Matrix<'_>,
     rows: Range<usize>,
@@ -81,7 +81,7 @@ pub(crate) fn tq2_0<B: Blocks>(
 
 /// `TQ1_0`.
 #[inline(always)]
-pub(crate) fn tq1_0<B: Blocks>(
+pub(crate) fn tq1_0<B: BlockDot>(
     b: B,
     m: &Matrix<'_>,
     rows: Range<usize>,

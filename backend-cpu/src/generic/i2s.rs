@@ -7,8 +7,8 @@ use std::ops::Range;
 
 use bitnet_kernels::order::LANES;
 
-use crate::blocks::{Blocks, ROWS};
-use crate::matrix::{Encoded, Matrix};
+use crate::microkernel::dot::{BlockDot, ROWS};
+use crate::microkernel::operands::{Encoded, Matrix};
 
 /// Tokens at a time, at most.
 const TOKENS: usize = 5;
@@ -18,7 +18,7 @@ const TOKENS: usize = 5;
 /// Rows go in strips of sixteen, which all tokens meet before the next strip comes: a strip and the
 /// activations of as many tokens as there are at a time stay in the nearest caches.
 #[inline(always)]
-pub(crate) fn few<B: Blocks>(
+pub(crate) fn few<B: BlockDot>(
     b: B,
     m: &Matrix<'_>,
     rows: Range<usize>,
@@ -65,7 +65,7 @@ impl Strip<'_> {
     /// Writes the products with `T` tokens, `stride` apart, while the memory is asked for the bytes
     /// `ahead`.
     #[inline(always)]
-    fn write<B: Blocks, const T: usize>(
+    fn write<B: BlockDot, const T: usize>(
         &self,
         b: B,
         first: usize,

@@ -3,11 +3,11 @@
 use bitnet_kernels::order::{LANES, fold};
 use bitnet_kernels::program::Activation;
 
-use crate::lanes::Lanes;
+use crate::microkernel::simd::Simd;
 
 /// `e^x` in each lane; the same polynomial as the oracle's.
 #[inline(always)]
-pub(crate) fn exp<L: Lanes>(l: L, x: L::F) -> L::F {
+pub(crate) fn exp<L: Simd>(l: L, x: L::F) -> L::F {
     let x = l.min(x, l.splat(88.0));
     let x = l.max(x, l.splat(-87.0));
     let n = l.round(l.mul(x, l.splat(std::f32::consts::LOG2_E)));
@@ -29,7 +29,7 @@ pub(crate) fn exp<L: Lanes>(l: L, x: L::F) -> L::F {
 
 /// RMS norm of a row: `out = x / sqrt(mean(x^2) + eps) * gain`.
 #[inline(always)]
-pub(crate) fn norm<L: Lanes>(l: L, x: &[f32], gain: &[f32], eps: f32, out: &mut [f32]) {
+pub(crate) fn norm<L: Simd>(l: L, x: &[f32], gain: &[f32], eps: f32, out: &mut [f32]) {
     let (chunks, tail) = x.as_chunks::<LANES>();
     let mut sums = l.zero_f64();
     for chunk in chunks {
@@ -50,14 +50,14 @@ pub(crate) fn norm<L: Lanes>(l: L, x: &[f32], gain: &[f32], eps: f32, out: &mut 
 /// `x / (1 + e^-x) * up`. Not a closure: those are compiled without the instruction set's features
 /// unless the compiler happens to inline them.
 #[inline(always)]
-fn silu<L: Lanes>(l: L, x: L::F, up: L::F) -> L::F {
+fn silu<L: Simd>(l: L, x: L::F, up: L::F) -> L::F {
     let e = exp(l, l.sub(l.splat(0.0), x));
     l.mul(l.div(x, l.add(l.splat(1.0), e)), up)
 }
 
 /// `out = activation(gate) * up`.
 #[inline(always)]
-pub(crate) fn gate<L: Lanes>(
+pub(crate) fn gate<L: Simd>(
     l: L,
     activation: Activation,
     gate: &[f32],

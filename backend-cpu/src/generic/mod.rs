@@ -1,4 +1,4 @@
-//! Kernels written once over [`crate::lanes::Lanes`] and [`crate::blocks::Blocks`].
+//! Kernels written once over the traits of [`crate::microkernel`].
 //!
 //! Every function here is inlined into a wrapper that an instruction set's module makes with its
 //! features enabled. None holds `unsafe`, none names an instruction set.

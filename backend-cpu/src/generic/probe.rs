@@ -3,15 +3,15 @@
 use bitnet_kernels::order::LANES;
 
 use super::product::{F32, Weights};
-use crate::blocks::Blocks;
-use crate::lanes::AHEAD;
+use crate::microkernel::dot::BlockDot;
+use crate::microkernel::simd::AHEAD;
 
 /// Bytes of a step.
 const STEP: usize = 256;
 
 /// Reads `bytes` through, the last few perhaps not, as numbers that are added up.
 #[inline(always)]
-pub(crate) fn read<B: Blocks>(b: B, bytes: &[u8]) -> f32 {
+pub(crate) fn read<B: BlockDot>(b: B, bytes: &[u8]) -> f32 {
     let mut sums = [b.splat(0.0); STEP / (4 * LANES)];
     for step in bytes.as_chunks::<STEP>().0 {
         for (line, sum) in step.as_chunks::<{ 4 * LANES }>().0.iter().zip(&mut sums) {

@@ -2,10 +2,10 @@
 
 use bitnet_kernels::order::{LANES, fold};
 
-use crate::lanes::Lanes;
+use crate::microkernel::simd::Simd;
 
 /// A row's weights as the kernels read them.
-pub(crate) trait Weights<L: Lanes>: Copy {
+pub(crate) trait Weights<L: Simd>: Copy {
     /// Bytes of a weight.
     const BYTES: usize;
     fn load(l: L, bytes: &[u8]) -> L::F;
@@ -31,7 +31,7 @@ fn halves(bytes: &[u8]) -> [u16; LANES] {
     out
 }
 
-impl<L: Lanes> Weights<L> for F32 {
+impl<L: Simd> Weights<L> for F32 {
     const BYTES: usize = 4;
     #[inline(always)]
     fn load(l: L, bytes: &[u8]) -> L::F {
@@ -47,7 +47,7 @@ impl<L: Lanes> Weights<L> for F32 {
     }
 }
 
-impl<L: Lanes> Weights<L> for F16 {
+impl<L: Simd> Weights<L> for F16 {
     const BYTES: usize = 2;
     #[inline(always)]
     fn load(l: L, bytes: &[u8]) -> L::F {
@@ -59,7 +59,7 @@ impl<L: Lanes> Weights<L> for F16 {
     }
 }
 
-impl<L: Lanes> Weights<L> for BF16 {
+impl<L: Simd> Weights<L> for BF16 {
     const BYTES: usize = 2;
     #[inline(always)]
     fn load(l: L, bytes: &[u8]) -> L::F {
@@ -73,7 +73,7 @@ impl<L: Lanes> Weights<L> for BF16 {
 
 /// `R` adjacent rows of `row_bytes` each against one row of activations.
 #[inline(always)]
-pub(crate) fn float_rows<L: Lanes, W: Weights<L>, const R: usize>(
+pub(crate) fn float_rows<L: Simd, W: Weights<L>, const R: usize>(
     l: L,
     rows: &[u8],
     row_bytes: usize,

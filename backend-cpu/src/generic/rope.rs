@@ -3,12 +3,12 @@
 use bitnet_kernels::order::LANES;
 use bitnet_kernels::program::Pairing;
 
-use crate::lanes::Lanes;
+use crate::microkernel::simd::Simd;
 
 /// Rotates a head by `rotations`, the cosines of its pairs and then their sines. What lies behind
 /// the pairs stays.
 #[inline(always)]
-pub(crate) fn rotate<L: Lanes>(l: L, pairing: Pairing, rotations: &[f32], head: &mut [f32]) {
+pub(crate) fn rotate<L: Simd>(l: L, pairing: Pairing, rotations: &[f32], head: &mut [f32]) {
     let (cosines, sines) = rotations.split_at(rotations.len() / 2);
     let (pairs, _) = head.split_at_mut(rotations.len());
     if pairing == Pairing::Adjacent {
@@ -33,7 +33,7 @@ pub(crate) fn rotate<L: Lanes>(l: L, pairing: Pairing, rotations: &[f32], head: 
 
 /// Rounds to binary16.
 #[inline(always)]
-pub(crate) fn narrow<L: Lanes>(l: L, x: &[f32], out: &mut [u16]) {
+pub(crate) fn narrow<L: Simd>(l: L, x: &[f32], out: &mut [u16]) {
     for (x, out) in x.chunks(LANES).zip(out.chunks_mut(LANES)) {
         let mut halves = [0; LANES];
         l.store_f16(l.load_tail(x, 0.0), &mut halves);
@@ -43,7 +43,7 @@ pub(crate) fn narrow<L: Lanes>(l: L, x: &[f32], out: &mut [u16]) {
 
 /// Rounds to what binary16 holds.
 #[inline(always)]
-pub(crate) fn round_f16<L: Lanes>(l: L, x: &mut [f32]) {
+pub(crate) fn round_f16<L: Simd>(l: L, x: &mut [f32]) {
     for x in x.chunks_mut(LANES) {
         let mut halves = [0; LANES];
         l.store_f16(l.load_tail(x, 0.0), &mut halves);

@@ -10,9 +10,9 @@ use bitnet_kernels::Format;
 use bitnet_kernels::order::LANES;
 
 use super::product::{BF16, F16, F32, Weights};
-use crate::lanes::Lanes;
-use crate::matrix::Matrix;
-use crate::screens::{BLOCK, Block, Planes, RUN, Screens};
+use crate::microkernel::operands::Matrix;
+use crate::microkernel::screen::{BLOCK, Block, Planes, RUN, ScreenDot};
+use crate::microkernel::simd::Simd;
 
 /// The value between codes 31 and 32.
 const MIDDLE: f32 = 31.5;
@@ -26,7 +26,7 @@ const TINY: f64 = 1e-37;
 /// Bounds of products beyond this are not trusted: a partial sum might leave the range of f32.
 const REACH: f64 = 1e38;
 
-/// Blocks of a row of `cols` weights.
+/// BlockDot of a row of `cols` weights.
 pub(crate) fn blocks(cols: usize) -> usize {
     cols.div_ceil(BLOCK)
 }
@@ -139,7 +139,7 @@ pub(crate) fn takes(format: Format) -> bool {
 /// Makes the screen of `rows` of a matrix of `cols` columns in one of the formats that [`takes`]
 /// names.
 #[inline(always)]
-pub(crate) fn encode<L: Lanes>(
+pub(crate) fn encode<L: Simd>(
     l: L,
     m: &Matrix<'_>,
     rows: Range<usize>,
@@ -163,7 +163,7 @@ pub(crate) fn encode<L: Lanes>(
 }
 
 #[inline(always)]
-fn encode_row<L: Lanes, W: Weights<L>>(
+fn encode_row<L: Simd, W: Weights<L>>(
     l: L,
     row: &[u8],
     cols: usize,
@@ -220,7 +220,7 @@ fn norm(squares: [f64; LANES], cols: usize) -> f32 {
 
 /// Sixteen weights of a row of `cols`, the `i`th such; zeros behind the last.
 #[inline(always)]
-fn chunk<L: Lanes, W: Weights<L>>(l: L, row: &[u8], cols: usize, i: usize) -> L::F {
+fn chunk<L: Simd, W: Weights<L>>(l: L, row: &[u8], cols: usize, i: usize) -> L::F {
     let bytes = LANES * W::BYTES;
     if (i + 1) * LANES <= cols {
         return W::load(l, &row[i * bytes..(i + 1) * bytes]);
@@ -238,7 +238,7 @@ const STRIP: usize = 16;
 
 /// Writes the most that each row's logits can be to `out`, `[queries, rows]`.
 #[inline(always)]
-pub(crate) fn uppers<S: Screens>(s: S, rows: Rows<'_>, queries: &[Query], out: &mut [f32]) {
+pub(crate) fn uppers<S: ScreenDot>(s: S, rows: Rows<'_>, queries: &[Query], out: &mut [f32]) {
     let Rows { blocks, bounds } = rows;
     let rows = bounds.scale.len();
     let per_row = blocks.len() / rows;
@@ -284,7 +284,7 @@ struct Part<'a> {
 impl Part<'_> {
     /// Bounds of the strip's rows for the first `T` of the queries.
     #[inline(always)]
-    fn write<S: Screens, const T: usize>(
+    fn write<S: ScreenDot, const T: usize>(
         &mut self,
         s: S,
         strip: &[&[Block]],

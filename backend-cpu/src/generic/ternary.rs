@@ -1,7 +1,7 @@
 //! How the ternary formats pack their rows, as a gemm reads them.
 
-use super::gemm::Ternary;
-use crate::blocks::Blocks;
+use crate::microkernel::dot::BlockDot;
+use crate::microkernel::gemm::Ternary;
 
 /// `I2_S`: groups of 32 bytes, one after another.
 #[derive(Clone, Copy)]
@@ -12,7 +12,7 @@ impl Ternary for I2S {
     const SCALED: Option<usize> = None;
 
     #[inline(always)]
-    fn bytes<'a, B: Blocks>(_b: B, row: &'a [u8], i: usize, _room: &'a mut [u8; 64]) -> &'a [u8] {
+    fn bytes<'a, B: BlockDot>(_b: B, row: &'a [u8], i: usize, _room: &'a mut [u8; 64]) -> &'a [u8] {
         &row.as_chunks::<32>().0[i]
     }
 
@@ -31,7 +31,7 @@ impl Ternary for TQ2_0 {
     const SCALED: Option<usize> = Some(2);
 
     #[inline(always)]
-    fn bytes<'a, B: Blocks>(_b: B, row: &'a [u8], i: usize, _room: &'a mut [u8; 64]) -> &'a [u8] {
+    fn bytes<'a, B: BlockDot>(_b: B, row: &'a [u8], i: usize, _room: &'a mut [u8; 64]) -> &'a [u8] {
         &row.as_chunks::<66>().0[i][..64]
     }
 
@@ -46,59 +46,12 @@ impl Ternary for TQ2_0 {
 #[derive(Clone, Copy)]
 pub(crate) struct TQ1_0;
 
-/// The trit at the top of a byte, `byte * 3 / 256`.
-#[inline(always)]
-const fn top(byte: u8) -> u8 {
-    (byte >= 86) as u8 + (byte >= 171) as u8
-}
-
-/// What is left of a byte without its top trit.
-#[inline(always)]
-const fn rest(byte: u8) -> u8 {
-    // Additions, because vectors of bytes cannot be multiplied.
-    byte.wrapping_add(byte).wrapping_add(byte)
-}
-
-/// The first four trits of a byte, the first in the lowest bits, and its fifth.
-#[inline(always)]
-pub(crate) const fn trits(byte: u8) -> (u8, u8) {
-    let second = rest(byte);
-    let third = rest(second);
-    let fourth = rest(third);
-    let four = top(byte) | top(second) << 2 | top(third) << 4 | top(fourth) << 6;
-    (four, top(rest(fourth)))
-}
-
-/// A block of `TQ1_0` in the order of [`TQ2_0`].
-#[inline(always)]
-pub(crate) fn repack(block: &[u8; 54], out: &mut [u8; 64]) {
-    let (first, second) = out.split_at_mut(32);
-    // 32 bytes hold the first 128 weights and 32 more.
-    for (byte, (first, second)) in block.iter().zip(first.iter_mut().zip(&mut *second)) {
-        (*first, *second) = trits(*byte);
-    }
-    // 16 bytes hold the next 80, in runs of 16.
-    let (low, high) = second.split_at_mut(16);
-    for (byte, (low, high)) in block[32..48].iter().zip(low.iter_mut().zip(&mut *high)) {
-        let (four, fifth) = trits(*byte);
-        *low |= (four & 3) << 2 | (four & 0x30) | fifth << 6;
-        *high |= (four & 0xc) | (four & 0xc0) >> 2;
-    }
-    // Four bytes hold the last 16, in runs of four.
-    for (n, run) in high.as_chunks_mut::<4>().0.iter_mut().enumerate() {
-        for (byte, high) in block[48..52].iter().zip(run) {
-            let (four, _) = trits(*byte);
-            *high |= (four >> (2 * n) & 3) << 6;
-        }
-    }
-}
-
 impl Ternary for TQ1_0 {
     const HIGHEST_FIRST: bool = false;
     const SCALED: Option<usize> = Some(2);
 
     #[inline(always)]
-    fn bytes<'a, B: Blocks>(b: B, row: &'a [u8], i: usize, room: &'a mut [u8; 64]) -> &'a [u8] {
+    fn bytes<'a, B: BlockDot>(b: B, row: &'a [u8], i: usize, room: &'a mut [u8; 64]) -> &'a [u8] {
         b.repack(&row.as_chunks().0[i], room);
         room
     }

@@ -5,9 +5,9 @@ use std::ops::Range;
 use bitnet_kernels::order::{LANES, fold};
 
 use super::product::{Weights, float_rows};
-use crate::blocks::Blocks;
-use crate::lanes::Lanes;
-use crate::matrix::{Encoded, Matrix};
+use crate::microkernel::dot::BlockDot;
+use crate::microkernel::operands::{Encoded, Matrix};
+use crate::microkernel::simd::Simd;
 
 /// Calls `element(row, token)` for every element of the tile.
 #[inline(always)]
@@ -31,7 +31,7 @@ fn f16(bytes: &[u8]) -> f32 {
 }
 
 #[inline(always)]
-pub(crate) fn q6_k<B: Blocks>(
+pub(crate) fn q6_k<B: BlockDot>(
     b: B,
     m: &Matrix<'_>,
     rows: Range<usize>,
@@ -51,7 +51,7 @@ pub(crate) fn q6_k<B: Blocks>(
 }
 
 #[inline(always)]
-pub(crate) fn q8_0<B: Blocks>(
+pub(crate) fn q8_0<B: BlockDot>(
     b: B,
     m: &Matrix<'_>,
     rows: Range<usize>,
@@ -83,7 +83,7 @@ pub(crate) fn q8_0<B: Blocks>(
 const ROWS: usize = 4;
 
 #[inline(always)]
-pub(crate) fn float<L: Lanes, W: Weights<L>>(
+pub(crate) fn float<L: Simd, W: Weights<L>>(
     l: L,
     m: &Matrix<'_>,
     rows: Range<usize>,

@@ -9,22 +9,22 @@
 
 mod best;
 #[cfg(test)]
-mod judged;
+mod conformance;
+pub(crate) mod found;
 mod screen;
-mod search;
+pub(crate) mod search;
 
 use std::sync::Mutex;
 
 use bitnet_kernels::program::{BufferId, Op, Product};
 use bitnet_kernels::{Candidate, Program, Screening};
 
-use crate::exec::Scratch;
+use crate::exec::scratch::Scratch;
+use crate::exec::weights::Weights;
 use crate::generic::screen::takes;
-use crate::weights::Weights;
 use best::Best;
 use screen::Screen;
-pub(crate) use search::{Found, Search};
-use search::{PIECE, Threshold};
+use search::{PIECE, Search, Threshold};
 
 /// Passes in which a screen is made.
 const PASSES: usize = 16;

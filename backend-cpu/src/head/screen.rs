@@ -4,8 +4,8 @@ use std::io;
 use std::ops::Range;
 
 use crate::generic::screen::{Bounds, Rows, RowsMut, blocks};
-use crate::pages::{Pages, Plain};
-use crate::screens::Block;
+use crate::memory::pages::{Pages, Plain};
+use crate::microkernel::screen::Block;
 
 // SAFETY: an array of bytes, aligned to 64.
 unsafe impl Plain for Block {}

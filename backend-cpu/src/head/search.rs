@@ -6,15 +6,14 @@
 //! get their logits, too, while the threshold keeps rising.
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bitnet_kernels::program::{BufferId, Product};
 
-use super::best::Best;
 use super::screen::Screen;
-use crate::exec::{Pass, Scratch, Turn};
+use crate::exec::pass::{Pass, Turn};
+use crate::exec::scratch::Scratch;
 use crate::generic::gemm::Panel;
-use crate::generic::screen::Query;
 
 /// Rows in a piece of the first part.
 pub(crate) const PIECE: usize = 256;
@@ -63,35 +62,6 @@ impl Threshold {
         } else {
             !key
         })
-    }
-}
-
-/// What a thread finds, and its room to work in.
-#[derive(Default)]
-pub(crate) struct Found {
-    /// Per token, the best logits that it computed.
-    pub(crate) best: Vec<Best>,
-    /// Per token, its rows of the highest bounds.
-    seeds: Vec<Best>,
-    queries: Vec<Query>,
-    /// Logits computed one by one.
-    pub(crate) exact: usize,
-    /// Time that it took to make a part of the screen.
-    pub(crate) making: Duration,
-}
-
-impl Found {
-    /// Makes room for the `k` best of each of `tokens` tokens of `cols` activations.
-    pub(crate) fn reserve(&mut self, k: usize, tokens: usize, cols: usize, screened: bool) {
-        for best in [&mut self.best, &mut self.seeds] {
-            best.resize_with(tokens.max(best.len()), Best::default);
-            for best in &mut best[..tokens] {
-                best.start(k);
-            }
-        }
-        while screened && self.queries.len() < tokens {
-            self.queries.push(Query::new(cols));
-        }
     }
 }
 

@@ -1,0 +1,142 @@
+//! Rotation, the cache's rows, and attention over them.
+
+use bitnet_kernels::order::LANES;
+use bitnet_kernels::program::{BufferId, CacheType};
+
+use crate::exec::buffers::Buffer;
+use crate::exec::cache::Elements;
+use crate::exec::pass::{Pass, Turn};
+use crate::exec::scratch::Scratch;
+use crate::generic::attention::Visible;
+use crate::isa::table::AttendFn;
+use crate::memory::shared::Cells;
+
+impl Pass<'_> {
+    pub(super) fn rope_store(
+        &self,
+        turn: Turn<'_>,
+        q: BufferId,
+        k: BufferId,
+        v: BufferId,
+        layer: usize,
+        scratch: &mut Scratch,
+    ) {
+        let head_dim = self.program.attention.head_dim;
+        let pairing = self.program.attention.rope.pairing;
+        let turns = self.frequencies.len() * 2;
+        let (q, k, v) = (self.buffer(q), self.buffer(k), self.buffer(v));
+        for token in self.tickets(turn, self.tokens.len()) {
+            let place = self.places[token];
+            let cache = &self.caches[&place.cache];
+            let row = |buffer: &Buffer| token * buffer.width..(token + 1) * buffer.width;
+            // SAFETY: made before the first barrier.
+            let rotations = unsafe { self.rotations.read(token * turns..(token + 1) * turns) };
+            // SAFETY: this token's ticket is ours alone.
+            let (q, k) = unsafe { (q.values.write(row(q)), k.values.write(row(k))) };
+            // SAFETY: written before the barrier.
+            let v = unsafe { v.values.read(row(v)) };
+            for head in q.chunks_exact_mut(head_dim) {
+                (self.kernels.rotate)(pairing, rotations, head);
+            }
+            if self.program.cache_type == CacheType::F16 {
+                (self.kernels.round_f16)(q);
+            }
+            let heads = k.chunks_exact_mut(head_dim).zip(v.chunks_exact(head_dim));
+            for (kv_head, (k, v)) in heads.enumerate() {
+                (self.kernels.rotate)(pairing, rotations, k);
+                let shape = &cache.shape;
+                let value = shape.value(layer, kv_head, place.position);
+                let values = value..value + head_dim;
+                // A tile of sixteen keys, of which this is one, element by element.
+                let key = shape.key(layer, kv_head, place.position, 0);
+                let elements = (key..).step_by(LANES);
+                // SAFETY: this position of this sequence belongs to this token alone.
+                unsafe {
+                    match self.program.cache_type {
+                        CacheType::F16 => {
+                            let narrow = &mut scratch.halves[..head_dim];
+                            (self.kernels.narrow)(v, cache.values.f16.write(values));
+                            (self.kernels.narrow)(k, narrow);
+                            for (at, k) in elements.zip(narrow) {
+                                cache.keys.f16.write(at..at + 1)[0] = *k;
+                            }
+                        }
+                        CacheType::F32 => {
+                            cache.values.f32.write(values).copy_from_slice(v);
+                            for (at, k) in elements.zip(k) {
+                                cache.keys.f32.write(at..at + 1)[0] = *k;
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "generic over the cache's element"
+    )]
+    pub(super) fn attention<E: Copy + Default>(
+        &self,
+        turn: Turn<'_>,
+        q: BufferId,
+        layer: usize,
+        out: BufferId,
+        scratch: &mut Scratch,
+        attend: AttendFn<E>,
+        elements: impl Fn(&Elements) -> &Cells<E>,
+    ) {
+        let attention = &self.program.attention;
+        let dim = attention.head_dim;
+        let group = attention.heads / attention.kv_heads;
+        let (q, out) = (self.buffer(q), self.buffer(out));
+        // Heads that share keys make one piece, unless threads would be without one.
+        let groups = self.tokens.len() * attention.kv_heads;
+        let few = groups < self.threads && group.is_multiple_of(2);
+        let (parts, heads) = if few { (2, group / 2) } else { (1, group) };
+        for piece in self.tickets(turn, groups * parts) {
+            let (token, first) = (
+                piece / (attention.kv_heads * parts),
+                piece % (attention.kv_heads * parts) * heads,
+            );
+            let place = self.places[token];
+            let cache = &self.caches[&place.cache];
+            let shape = cache.shape;
+            let kv_head = first / group;
+            let len = place.position + 1;
+            let at = token * q.width + first * dim..token * q.width + (first + heads) * dim;
+            // SAFETY: written before the barrier.
+            let queries = unsafe { q.values.read(at.clone()) };
+            let stride = shape.stride;
+            let (key, value) = (
+                shape.key(layer, kv_head, 0, 0),
+                shape.value(layer, kv_head, 0),
+            );
+            // SAFETY: keys and values up to this token's position were written before the barrier.
+            let visible = unsafe {
+                Visible {
+                    keys: elements(&cache.keys).read(key..key + len.next_multiple_of(LANES) * dim),
+                    values: elements(&cache.values).read(value..value + len * stride),
+                    stride,
+                    len,
+                }
+            };
+            let results = &mut scratch.values[..heads * stride];
+            attend(
+                queries,
+                heads,
+                attention.scale,
+                attention.round_weights,
+                visible,
+                &mut scratch.weights,
+                results,
+            );
+            // SAFETY: these heads of this token have a ticket of their own, which is ours.
+            let out = unsafe { out.values.write(at) };
+            for (out, result) in out.chunks_exact_mut(dim).zip(results.chunks_exact(stride)) {
+                out.copy_from_slice(&result[..dim]);
+            }
+        }
+    }
+}

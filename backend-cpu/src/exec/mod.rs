@@ -1,0 +1,11 @@
+//! The executor: a program with its weights, buffers and caches, walked by a team of threads.
+
+mod attention;
+pub(crate) mod buffers;
+pub(crate) mod cache;
+pub(crate) mod clock;
+pub(crate) mod pass;
+mod product;
+mod run;
+pub(crate) mod scratch;
+pub(crate) mod weights;

@@ -1,0 +1,124 @@
+//! One forward pass: what its threads share.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::atomic::AtomicUsize;
+
+use bitnet_kernels::program::{BufferId, Product, Rows};
+use bitnet_kernels::{CacheId, Program};
+
+use crate::exec::buffers::Buffer;
+use crate::exec::cache::Cache;
+use crate::exec::clock::Clock;
+use crate::exec::weights::Weights;
+use crate::generic::gemm::Panel;
+use crate::isa::table::{Kernels, TileKernel};
+use crate::memory::shared::Cells;
+use crate::microkernel::operands::{Encoded, Matrix};
+use crate::threads::pool::Team;
+use crate::threads::tickets::Tickets;
+
+/// A token's place.
+#[derive(Clone, Copy)]
+pub(crate) struct Place {
+    /// The sequence's cache.
+    pub(crate) cache: CacheId,
+    pub(crate) position: usize,
+}
+
+/// One thread's share in one phase of a pass: the preparation, an operation, the head's second
+/// part.
+#[derive(Clone, Copy)]
+pub(crate) struct Turn<'a> {
+    pub(crate) team: Team<'a>,
+    pub(crate) phase: usize,
+}
+
+/// Phases of a pass over a program that are not operations.
+pub(crate) const OTHER_PHASES: usize = 2;
+
+/// What all threads of a pass share.
+pub(crate) struct Pass<'a> {
+    pub(crate) kernels: &'static Kernels,
+    pub(crate) program: &'a Program,
+    pub(crate) weights: &'a Weights,
+    pub(crate) buffers: &'a [Buffer],
+    /// All caches, those of the batch's tokens among them.
+    pub(crate) caches: &'a BTreeMap<CacheId, Cache>,
+    pub(crate) tokens: &'a [u32],
+    pub(crate) places: &'a [Place],
+    pub(crate) selected: &'a [u32],
+    pub(crate) ops: Range<usize>,
+    /// `[phase][thread]`: counters of tickets, all 0.
+    pub(crate) tickets: &'a [AtomicUsize],
+    /// Frequencies of the rotation, one per pair.
+    pub(crate) frequencies: &'a [f32],
+    /// Cosines and sines, `[tokens, 2, pairs]`, made by the pass.
+    pub(crate) rotations: &'a Cells<f32>,
+    /// Threads that share the work.
+    pub(crate) threads: usize,
+    /// Noted on the first thread, if present.
+    pub(crate) clock: Option<&'a Clock>,
+}
+
+impl Pass<'_> {
+    /// The tickets of a thread's turn for `pieces` pieces.
+    pub(crate) fn tickets(&self, turn: Turn<'_>, pieces: usize) -> Tickets<'_> {
+        let first = turn.phase * self.threads;
+        let taken = &self.tickets[first..first + self.threads];
+        Tickets::new(taken, turn.team.thread, pieces)
+    }
+
+    pub(crate) fn buffer(&self, id: BufferId) -> &Buffer {
+        &self.buffers[id.0 as usize]
+    }
+
+    /// Rows that a buffer has in this pass.
+    pub(super) fn rows(&self, id: BufferId) -> usize {
+        match self.program.buffer(id).rows {
+            Rows::Batch => self.tokens.len(),
+            Rows::Selected => self.selected.len(),
+        }
+    }
+
+    pub(crate) fn matrix(&self, product: &Product) -> Matrix<'_> {
+        self.weights.matrix(product.weight)
+    }
+
+    pub(crate) fn encoded(&self, product: &Product) -> Encoded<'_> {
+        // SAFETY: written before the barrier; no operation writes its own input.
+        unsafe { self.buffer(product.x).encoded(self.rows(product.x)) }
+    }
+
+    /// The kernel for a product.
+    pub(crate) fn kernel(&self, product: &Product) -> TileKernel {
+        (self.kernels.tile)(
+            self.program.weight(product.weight).format,
+            self.rows(product.x),
+        )
+    }
+
+    /// Computes `rows` of a product for all its tokens into `tile`, `[tokens, rows]`.
+    pub(crate) fn tile(
+        &self,
+        product: &Product,
+        rows: Range<usize>,
+        panel: &mut Panel,
+        tile: &mut [f32],
+    ) {
+        let x = self.encoded(product);
+        (self.kernel(product).run)(
+            &self.matrix(product),
+            rows,
+            &x,
+            0..self.rows(product.x),
+            panel,
+            tile,
+        );
+        if product.scale != 1.0 {
+            for y in tile {
+                *y *= product.scale;
+            }
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! One forward pass on one thread of the team: the operations in order, a barrier between any two.
+//!
+//! Every operation is cut into pieces, and threads take pieces by ticket. A piece writes what no
+//! other piece of the operation touches; that, and the barrier, is what the `unsafe` blocks of this
+//! folder rest on. Who computes a piece never changes its value.
+
+use std::time::Instant;
+
+use bitnet_kernels::format::Encoding;
+use bitnet_kernels::program::{BufferId, CacheType, Op};
+
+use crate::exec::pass::{Pass, Turn};
+use crate::exec::scratch::Scratch;
+use crate::head::search::Search;
+use crate::threads::pool::Team;
+
+impl Pass<'_> {
+    /// Runs the pass on one thread of the team. With `search`, the head finds the best logits
+    /// instead of writing all of them.
+    pub(crate) fn run(&self, team: Team<'_>, search: Option<&Search<'_>>, scratch: &mut Scratch) {
+        self.prepare_rotations(Turn { team, phase: 0 });
+        let clock = self.clock.filter(|_| team.thread == 0);
+        let mut start = clock.map(|_| Instant::now());
+        for index in self.ops.clone() {
+            team.barrier();
+            let phase = 1 + index;
+            self.step(
+                &self.program.ops[index],
+                Turn { team, phase },
+                search,
+                scratch,
+            );
+            if let (Some(clock), Some(since)) = (clock, start) {
+                let now = Instant::now();
+                clock.note(index, now - since);
+                start = Some(now);
+            }
+        }
+    }
+
+    fn prepare_rotations(&self, turn: Turn<'_>) {
+        let pairs = self.frequencies.len();
+        for token in self.tickets(turn, self.tokens.len()) {
+            // SAFETY: this token's ticket is ours alone.
+            let rotations = unsafe {
+                self.rotations
+                    .write(token * pairs * 2..(token + 1) * pairs * 2)
+            };
+            let position = self.places[token].position as f32;
+            let (cosines, sines) = rotations.split_at_mut(pairs);
+            for (i, frequency) in self.frequencies.iter().enumerate() {
+                let angle = f64::from(position * frequency);
+                (cosines[i], sines[i]) = (libm::cos(angle) as f32, libm::sin(angle) as f32);
+            }
+        }
+    }
+
+    fn step(&self, op: &Op, turn: Turn<'_>, search: Option<&Search<'_>>, scratch: &mut Scratch) {
+        match op {
+            Op::Embed { table, out } => {
+                let out = self.buffer(*out);
+                for token in self.tickets(turn, self.tokens.len()) {
+                    // SAFETY: this token's ticket is ours alone.
+                    let row =
+                        unsafe { out.values.write(token * out.width..(token + 1) * out.width) };
+                    let id = self.tokens[token] as usize;
+                    self.weights.decode_row(*table, id, &mut scratch.row, row);
+                }
+            }
+            Op::Norm { x, gain, eps, out } => {
+                let gain = self.weights.vector(*gain);
+                self.each_row(turn, *x, *out, scratch, |x, normed| {
+                    (self.kernels.norm)(x, gain, *eps, normed);
+                });
+            }
+            Op::Encode { x, out } => {
+                self.each_row(turn, *x, *out, scratch, |x, copy| copy.copy_from_slice(x));
+            }
+            Op::Linear {
+                products,
+                accumulate,
+            } => self.linear(turn, products, *accumulate, scratch),
+            Op::GatedLinear {
+                gate,
+                up,
+                activation,
+                out,
+            } => {
+                self.gated(turn, gate, up, *activation, *out, scratch);
+            }
+            Op::RopeStore { q, k, v, layer } => {
+                self.rope_store(turn, *q, *k, *v, *layer, scratch);
+            }
+            Op::Attention { q, layer, out } => match self.program.cache_type {
+                CacheType::F16 => {
+                    self.attention(
+                        turn,
+                        *q,
+                        *layer,
+                        *out,
+                        scratch,
+                        self.kernels.attend_f16,
+                        |e| &e.f16,
+                    );
+                }
+                CacheType::F32 => {
+                    self.attention(
+                        turn,
+                        *q,
+                        *layer,
+                        *out,
+                        scratch,
+                        self.kernels.attend_f32,
+                        |e| &e.f32,
+                    );
+                }
+            },
+            Op::Select { x, out } => {
+                let (x, out) = (self.buffer(*x), self.buffer(*out));
+                for piece in self.tickets(turn, self.selected.len()) {
+                    let row = self.selected[piece] as usize;
+                    // SAFETY: `x` was written before the barrier; this piece's ticket is ours
+                    // alone.
+                    unsafe {
+                        let from = x.values.read(row * x.width..(row + 1) * x.width);
+                        out.values
+                            .write(piece * out.width..(piece + 1) * out.width)
+                            .copy_from_slice(from);
+                    }
+                }
+            }
+            Op::Head { product, logits } => match search {
+                Some(search) => {
+                    self.find_best(turn, product, *logits, search, scratch);
+                }
+                None => self.linear(turn, &[(*product, *logits)], false, scratch),
+            },
+        }
+    }
+
+    /// Applies `f(row, result)` to each row of `x` and stores the result in the encoding of `out`.
+    fn each_row(
+        &self,
+        turn: Turn<'_>,
+        x: BufferId,
+        out: BufferId,
+        scratch: &mut Scratch,
+        f: impl Fn(&[f32], &mut [f32]),
+    ) {
+        let rows = self.rows(out);
+        let (x, out) = (self.buffer(x), self.buffer(out));
+        let width = out.width;
+        for row in self.tickets(turn, rows) {
+            let at = row * width..(row + 1) * width;
+            // SAFETY: `x` was written before the barrier.
+            let from = unsafe { x.values.read(at.clone()) };
+            if out.encoding == Encoding::F32 {
+                // SAFETY: this row's ticket is ours alone.
+                f(from, unsafe { out.values.write(at) });
+                continue;
+            }
+            let result = &mut scratch.values[..width];
+            f(from, result);
+            let per_row = out.scales_per_row();
+            let scales = row * per_row..(row + 1) * per_row;
+            // SAFETY: this row's ticket is ours alone.
+            let (q, d, sums) = unsafe {
+                (
+                    out.q.write(at),
+                    out.scales.write(scales.clone()),
+                    out.sums.write(scales),
+                )
+            };
+            match out.encoding {
+                Encoding::F32 => unreachable!("handled above"),
+                Encoding::I8 => d[0] = (self.kernels.encode_i8)(result, q),
+                Encoding::Q8K => (self.kernels.encode_q8k)(result, q, d),
+                Encoding::Q8_0 => (self.kernels.encode_q8_0)(result, q, d),
+            }
+            for (sum, q) in sums.iter_mut().zip(q.chunks_exact(width / per_row)) {
+                *sum = q.iter().map(|q| i32::from(*q)).sum();
+            }
+        }
+    }
+}

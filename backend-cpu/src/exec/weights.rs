@@ -1,0 +1,138 @@
+//! The program's weights, used where they lie.
+
+use std::ops::Range;
+
+use bitnet_kernels::format;
+use bitnet_kernels::program::{Program, WeightId};
+use bitnet_kernels::{BackendError, Format, SharedWeights};
+
+use crate::microkernel::operands::Matrix;
+
+/// Checked weights of a program.
+pub(crate) struct Weights {
+    source: SharedWeights,
+    weights: Vec<Weight>,
+}
+
+struct Weight {
+    format: Format,
+    cols: usize,
+    part: Range<usize>,
+    /// The scale of an `I2_S` tensor, 1 for others.
+    scale: f32,
+    /// A vector's values, decoded; empty for matrices.
+    vector: Vec<f32>,
+}
+
+impl Weights {
+    /// Finds every weight of `program` in `source` and checks its size.
+    pub(crate) fn new(program: &Program, source: SharedWeights) -> Result<Weights, BackendError> {
+        let mut weights = Vec::new();
+        for desc in &program.weights {
+            let error = |problem: String| BackendError::Weight {
+                name: desc.name.clone(),
+                problem,
+            };
+            let part = source
+                .find(&desc.name)
+                .ok_or_else(|| error("is missing".to_owned()))?;
+            let Some(want) = desc.format.matrix_bytes(desc.rows, desc.cols) else {
+                let block = desc.format.block_len();
+                let (cols, format) = (desc.cols, desc.format);
+                return Err(error(format!(
+                    "has rows of {cols} values; {format} needs a multiple of {block}"
+                )));
+            };
+            let bytes = &source.bytes()[part.clone()];
+            if bytes.len() < want {
+                return Err(error(format!(
+                    "has {} bytes, {want} were expected",
+                    bytes.len()
+                )));
+            }
+            let scale = match desc.format {
+                Format::I2S => {
+                    let at = desc.rows * desc.cols / 4;
+                    f32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+                }
+                _ => 1.0,
+            };
+            let mut vector = Vec::new();
+            if desc.rows == 1 {
+                vector.resize(desc.cols, 0.0);
+                format::dequantize_row(desc.format, bytes, &mut vector);
+            }
+            weights.push(Weight {
+                format: desc.format,
+                cols: desc.cols,
+                part,
+                scale,
+                vector,
+            });
+        }
+        Ok(Weights { source, weights })
+    }
+
+    fn get(&self, id: WeightId) -> &Weight {
+        &self.weights[id.0 as usize]
+    }
+
+    /// A vector's values.
+    pub(crate) fn vector(&self, id: WeightId) -> &[f32] {
+        &self.get(id).vector
+    }
+
+    /// A matrix.
+    pub(crate) fn matrix(&self, id: WeightId) -> Matrix<'_> {
+        let weight = self.get(id);
+        Matrix {
+            format: weight.format,
+            bytes: &self.source.bytes()[weight.part.clone()],
+            stride: weight.cols / weight.format.block_len() * weight.format.block_bytes(),
+            scale: weight.scale,
+        }
+    }
+
+    /// Tells that `rows` of a matrix will seldom be read from now on.
+    pub(crate) fn release(&self, id: WeightId, rows: Range<usize>) {
+        let start = self.get(id).part.start;
+        let stride = self.matrix(id).stride;
+        self.source
+            .release(start + rows.start * stride..start + rows.end * stride);
+    }
+
+    /// Bytes of the longest row.
+    pub(crate) fn longest_row(&self) -> usize {
+        let ids = (0..self.weights.len()).map(|id| WeightId(id as u32));
+        ids.map(|id| self.matrix(id).stride).max().unwrap_or(0)
+    }
+
+    /// Row 0 of the result is a row of a matrix of which few are read. `room` is for
+    /// [`Weights::longest_row`] bytes.
+    pub(crate) fn single_row<'a>(
+        &self,
+        id: WeightId,
+        row: usize,
+        room: &'a mut [u8],
+    ) -> Matrix<'a> {
+        let matrix = self.matrix(id);
+        let room = &mut room[..matrix.stride];
+        self.source
+            .copy(self.get(id).part.start + row * matrix.stride, room);
+        Matrix {
+            bytes: room,
+            ..matrix
+        }
+    }
+
+    /// Decodes one row of a matrix. `room` is for [`Weights::longest_row`] bytes.
+    pub(crate) fn decode_row(&self, id: WeightId, row: usize, room: &mut [u8], out: &mut [f32]) {
+        let matrix = self.single_row(id, row, room);
+        format::dequantize_row(matrix.format, matrix.row(0), out);
+        if matrix.format == Format::I2S {
+            for x in out {
+                *x *= matrix.scale;
+            }
+        }
+    }
+}

@@ -1,0 +1,412 @@
+//! Searches through a screen, judged by all logits: heads that are hard to tell apart, on every
+//! instruction set.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bitnet_kernels::format::Encoding;
+use bitnet_kernels::program::{
+    AttentionShape, BufferDesc, BufferId, CacheType, Op, Pairing, Product, Rope, Rows, WeightDesc,
+    WeightId,
+};
+use bitnet_kernels::{
+    Batch, Format, Forward, Output, Program, Segment, Telemetry, Want, WeightSource, oracle,
+};
+
+use super::PASSES;
+use crate::backend::{CpuBackend, CpuOptions};
+use crate::generic::screen::{Bounds, Query, Rows as ScreenRows, RowsMut, blocks};
+use crate::isa::Isa;
+use crate::isa::table::Kernels;
+use crate::microkernel::operands::Matrix;
+use crate::microkernel::screen::Block;
+
+/// Activations of every token, and a head.
+struct Matrices {
+    bytes: Vec<u8>,
+    activations: Range<usize>,
+}
+
+impl WeightSource for Matrices {
+    fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    fn find(&self, name: &str) -> Option<Range<usize>> {
+        match name {
+            "activations" => Some(self.activations.clone()),
+            "head" => Some(self.activations.end..self.bytes.len()),
+            _ => None,
+        }
+    }
+}
+
+/// A backend whose hidden state for token `t` is row `t` of `x`.
+fn backend(
+    x: &[Vec<f32>],
+    (format, head): (Format, &[Vec<f32>]),
+    isa: Isa,
+    threads: usize,
+) -> CpuBackend {
+    let mut bytes: Vec<u8> = x.concat().iter().flat_map(|x| x.to_le_bytes()).collect();
+    let activations = 0..bytes.len();
+    for weight in head.concat() {
+        match format {
+            Format::F16 => bytes.extend(half::f16::from_f32(weight).to_le_bytes()),
+            Format::BF16 => bytes.extend(half::bf16::from_f32(weight).to_le_bytes()),
+            _ => bytes.extend(weight.to_le_bytes()),
+        }
+    }
+    let (width, vocabulary) = (x[0].len(), head.len());
+    let buffer = |name, width, rows| BufferDesc {
+        name,
+        width,
+        encoding: Encoding::F32,
+        rows,
+    };
+    let weight = |name: &str, format, rows| WeightDesc {
+        name: name.to_owned(),
+        format,
+        rows,
+        cols: width,
+    };
+    let [hidden, selected, logits] = [0, 1, 2].map(BufferId);
+    let program = Program {
+        buffers: vec![
+            buffer("hidden", width, Rows::Batch),
+            buffer("selected", width, Rows::Selected),
+            buffer("logits", vocabulary, Rows::Selected),
+        ],
+        weights: vec![
+            weight("activations", Format::F32, x.len()),
+            weight("head", format, vocabulary),
+        ],
+        ops: vec![
+            Op::Embed {
+                table: WeightId(0),
+                out: hidden,
+            },
+            Op::Select {
+                x: hidden,
+                out: selected,
+            },
+            Op::Head {
+                product: Product {
+                    x: selected,
+                    weight: WeightId(1),
+                    scale: 1.0,
+                },
+                logits,
+            },
+        ],
+        attention: AttentionShape {
+            heads: 1,
+            kv_heads: 1,
+            head_dim: 16,
+            scale: 0.25,
+            round_weights: false,
+            rope: Rope {
+                dims: 16,
+                base: 10000.0,
+                pairing: Pairing::Halves,
+                factors: Vec::new(),
+            },
+        },
+        layers: 0,
+        vocabulary,
+        cache_type: CacheType::F16,
+    };
+    let options = CpuOptions {
+        threads: Some(threads),
+        isa: Some(isa),
+    };
+    CpuBackend::load(program, Arc::new(Matrices { bytes, activations }), options)
+        .expect("the weights fit the program")
+}
+
+/// Numbers without a pattern, close to normally distributed.
+fn noise(len: usize, seed: u64) -> Vec<f32> {
+    let mut state = seed;
+    let mut next = || {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (state >> 40) as f32 / (1 << 24) as f32 - 0.5
+    };
+    (0..len).map(|_| (0..6).map(|_| next()).sum()).collect()
+}
+
+/// Searches again and again while the screen is made and when it is complete, and compares with all
+/// logits.
+fn judge(what: &str, x: &[Vec<f32>], format: Format, head: &[Vec<f32>]) {
+    for isa in Isa::available() {
+        let mut backend = backend(x, (format, head), isa, 2);
+        let cache = backend.create_cache(x.len()).expect("a cache");
+        let tokens: Vec<u32> = (0..x.len() as u32).collect();
+        let segment = Segment {
+            cache,
+            start: 0,
+            len: x.len(),
+        };
+        let batch = Batch {
+            tokens: &tokens,
+            segments: &[segment],
+            selected: &tokens,
+        };
+        let mut out = Output::default();
+        backend
+            .forward(&batch, Want::Logits, &mut out)
+            .expect("all logits");
+        let logits = out.logits.clone();
+        for pass in 0..PASSES + 2 {
+            for k in [1, 7, 40] {
+                backend
+                    .forward(&batch, Want::Top(k), &mut out)
+                    .expect("the best logits");
+                for (token, logits) in logits.chunks_exact(head.len()).enumerate() {
+                    // The oracle hands NaN on as it is; a search tells nothing of a NaN but that it
+                    // is not better.
+                    let known: Vec<f32> = logits
+                        .iter()
+                        .map(|logit| {
+                            if logit.is_nan() {
+                                f32::NEG_INFINITY
+                            } else {
+                                *logit
+                            }
+                        })
+                        .collect();
+                    assert_eq!(
+                        out.top[token * k..(token + 1) * k],
+                        oracle::top(&known, k),
+                        "{what}, {isa}, pass {pass}, the best {k} of token {token}"
+                    );
+                }
+            }
+        }
+        let report = backend.screening().expect("a screen was made");
+        assert_eq!(
+            (report.ready, report.rows),
+            (head.len(), head.len()),
+            "{what}"
+        );
+    }
+}
+
+/// Rows of a head: enough to have a screen for the best 40.
+const ROWS: usize = 1000;
+
+#[test]
+fn heads_without_a_pattern() {
+    for (format, width) in [
+        (Format::F16, 320),
+        (Format::BF16, 256),
+        (Format::F32, 77),
+        (Format::F16, 5),
+    ] {
+        for tokens in [1, 3, 4, 9] {
+            let x: Vec<Vec<f32>> = (0..tokens).map(|t| noise(width, t)).collect();
+            let head: Vec<Vec<f32>> = (0..ROWS as u64).map(|r| noise(width, 99 + r)).collect();
+            judge(&format!("{format} of {width} columns"), &x, format, &head);
+        }
+    }
+}
+
+#[test]
+fn rows_that_are_equal_or_nearly() {
+    let width = 256;
+    let x = vec![noise(width, 1), noise(width, 2)];
+    let row = noise(width, 3);
+    let equal = vec![row.clone(); ROWS];
+    judge("equal rows", &x, Format::F16, &equal);
+    let nearly: Vec<Vec<f32>> = (0..ROWS)
+        .map(|r| {
+            let mut row = row.clone();
+            row[r % width] += (r as f32 - 500.0) * 1e-5;
+            row
+        })
+        .collect();
+    judge("nearly equal rows", &x, Format::F32, &nearly);
+}
+
+#[test]
+fn numbers_at_the_ends_of_their_range() {
+    let width = 96;
+    let head: Vec<Vec<f32>> = (0..ROWS)
+        .map(|r| {
+            let mut row = noise(width, r as u64);
+            match r % 10 {
+                0 => row.iter_mut().for_each(|x| *x *= 1e-38),
+                1 => row.iter_mut().for_each(|x| *x *= 1e36),
+                2 => row.fill(0.0),
+                3 => row[7] = 1e30,
+                4 => row[5] = f32::NAN,
+                5 => row[5] = f32::INFINITY,
+                6 => row[5] = -1e38,
+                7 => row.iter_mut().for_each(|x| *x *= 1e-20),
+                _ => {}
+            }
+            row
+        })
+        .collect();
+    let mut spike = vec![1e-3; width];
+    spike[9] = 3e4;
+    let mut infinite = noise(width, 5);
+    infinite[3] = f32::INFINITY;
+    let mut nan = noise(width, 6);
+    nan[4] = f32::NAN;
+    let x = vec![
+        noise(width, 4),
+        vec![0.0; width],
+        vec![1e-30; width],
+        vec![1e30; width],
+        spike,
+        infinite,
+        nan,
+    ];
+    for format in [Format::F16, Format::BF16, Format::F32] {
+        judge("numbers at the ends of their range", &x, format, &head);
+    }
+}
+
+/// What a search is for: that it reads few rows where logits differ as those of a model do.
+#[test]
+fn few_rows_are_read() {
+    let (width, rows) = (512, 4000);
+    let x = vec![noise(width, 1)];
+    let head: Vec<Vec<f32>> = (0..rows).map(|r| noise(width, 7 + r)).collect();
+    let mut backend = backend(&x, (Format::F16, &head), Isa::best(), 1);
+    let cache = backend.create_cache(1).expect("a cache");
+    let batch = Batch {
+        tokens: &[0],
+        segments: &[Segment {
+            cache,
+            start: 0,
+            len: 1,
+        }],
+        selected: &[0],
+    };
+    for _ in 0..PASSES + 4 {
+        backend
+            .forward(&batch, Want::Top(1), &mut Output::default())
+            .expect("the best logit");
+    }
+    let report = backend.screening().expect("a screen was made");
+    assert!(report.tokens >= 4, "{report:?}");
+    assert!(report.exact_rows < report.tokens * rows / 20, "{report:?}");
+}
+
+/// The memory of a screen, as a kernel made it.
+struct Made {
+    blocks: Vec<Block>,
+    scale: Vec<f32>,
+    error: Vec<f32>,
+    norm: Vec<f32>,
+}
+
+fn make(kernels: &Kernels, matrix: &Matrix<'_>, rows: usize, cols: usize) -> Made {
+    let mut made = Made {
+        blocks: vec![Block::ZERO; rows * blocks(cols)],
+        scale: vec![f32::NAN; rows],
+        error: vec![f32::NAN; rows],
+        norm: vec![f32::NAN; rows],
+    };
+    let out = RowsMut {
+        blocks: &mut made.blocks,
+        bounds: Bounds {
+            scale: &mut made.scale,
+            error: &mut made.error,
+            norm: &mut made.norm,
+        },
+    };
+    (kernels.screen_encode)(matrix, 0..rows, cols, out);
+    made
+}
+
+#[test]
+fn kernels_agree_to_the_bit_and_no_logit_is_above_its_bound() {
+    let scalar = Isa::Scalar.kernels().expect("plain Rust");
+    let bits = |x: &[f32]| -> Vec<u32> { x.iter().map(|x| x.to_bits()).collect() };
+    for (rows, cols) in [
+        (1, 1),
+        (3, 17),
+        (4, 255),
+        (16, 256),
+        (17, 257),
+        (33, 700),
+        (5, 2560),
+    ] {
+        let head: Vec<f32> = (0..rows as u64).flat_map(|r| noise(cols, r)).collect();
+        let bytes: Vec<u8> = head
+            .iter()
+            .flat_map(|x| half::f16::from_f32(*x).to_le_bytes())
+            .collect();
+        let matrix = Matrix {
+            format: Format::F16,
+            bytes: &bytes,
+            stride: cols * 2,
+            scale: 1.0,
+        };
+        for tokens in 1..10 {
+            let x: Vec<Vec<f32>> = (0..tokens as u64).map(|t| noise(cols, 1000 + t)).collect();
+            let queries: Vec<Query> = x
+                .iter()
+                .map(|x| {
+                    let mut query = Query::new(cols);
+                    query.set(x);
+                    query
+                })
+                .collect();
+            let uppers = |kernels: &Kernels, made: &Made| {
+                let mut out = vec![f32::NAN; tokens * rows];
+                let bounds = Bounds {
+                    scale: made.scale.as_slice(),
+                    error: &made.error,
+                    norm: &made.norm,
+                };
+                let blocks = &made.blocks;
+                (kernels.screen_uppers)(ScreenRows { blocks, bounds }, &queries, &mut out);
+                out
+            };
+            let wanted = make(scalar, &matrix, rows, cols);
+            let wanted_uppers = uppers(scalar, &wanted);
+            for (i, upper) in wanted_uppers.iter().enumerate() {
+                let (token, row) = (i / rows, i % rows);
+                let weights = bytes[row * cols * 2..(row + 1) * cols * 2]
+                    .as_chunks::<2>()
+                    .0;
+                let exact: f64 = weights
+                    .iter()
+                    .zip(&x[token])
+                    .map(|(w, x)| half::f16::from_le_bytes(*w).to_f64() * f64::from(*x))
+                    .sum();
+                let norm: f64 = x[token].iter().map(|x| f64::from(*x).powi(2)).sum::<f64>();
+                let margin = f64::from(wanted.error[row]) * norm.sqrt() * 1.01 + 1e-3;
+                let above = f64::from(*upper) - exact;
+                assert!(
+                    (0.0..=2.0 * margin).contains(&above),
+                    "{rows}x{cols}, row {row}, token {token}: {upper} is {above} above {exact}"
+                );
+            }
+            for kernels in Isa::available().into_iter().filter_map(Isa::kernels) {
+                let made = make(kernels, &matrix, rows, cols);
+                let what = format!("{} of {rows}x{cols} and {tokens} tokens", kernels.name);
+                for (made, wanted) in made.blocks.iter().zip(&wanted.blocks) {
+                    assert!(made.low == wanted.low && made.high == wanted.high, "{what}");
+                }
+                for (made, wanted) in [
+                    (&made.scale, &wanted.scale),
+                    (&made.error, &wanted.error),
+                    (&made.norm, &wanted.norm),
+                ] {
+                    assert_eq!(bits(made), bits(wanted), "{what}");
+                }
+                assert_eq!(
+                    bits(&uppers(kernels, &made)),
+                    bits(&wanted_uppers),
+                    "{what}"
+                );
+            }
+        }
+    }
+}

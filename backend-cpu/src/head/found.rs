@@ -1,0 +1,35 @@
+//! What one thread finds of the best logits.
+
+use std::time::Duration;
+
+use super::best::Best;
+use crate::generic::screen::Query;
+
+/// What a thread finds, and its room to work in.
+#[derive(Default)]
+pub(crate) struct Found {
+    /// Per token, the best logits that it computed.
+    pub(crate) best: Vec<Best>,
+    /// Per token, its rows of the highest bounds.
+    pub(super) seeds: Vec<Best>,
+    pub(super) queries: Vec<Query>,
+    /// Logits computed one by one.
+    pub(crate) exact: usize,
+    /// Time that it took to make a part of the screen.
+    pub(crate) making: Duration,
+}
+
+impl Found {
+    /// Makes room for the `k` best of each of `tokens` tokens of `cols` activations.
+    pub(crate) fn reserve(&mut self, k: usize, tokens: usize, cols: usize, screened: bool) {
+        for best in [&mut self.best, &mut self.seeds] {
+            best.resize_with(tokens.max(best.len()), Best::default);
+            for best in &mut best[..tokens] {
+                best.start(k);
+            }
+        }
+        while screened && self.queries.len() < tokens {
+            self.queries.push(Query::new(cols));
+        }
+    }
+}

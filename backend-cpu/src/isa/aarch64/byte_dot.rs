@@ -1,0 +1,51 @@
+//! What the integer instructions of AArch64 differ in.
+
+use std::arch::aarch64::*;
+
+use crate::microkernel::gemm::{self, Group, Job, QUADS, Ternary};
+
+/// Sums of byte products. A value of the implementing type is the proof that the CPU has NEON and
+/// whatever else its instructions need.
+pub(crate) trait ByteDot: Copy {
+    /// Adds to each of four sums the products of four adjacent bytes.
+    fn dot(self, sums: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t;
+
+    /// Adds the products of eight registers of codes to `sums`; which of the four sums takes which
+    /// product does not matter. Codes are at most 3.
+    #[inline(always)]
+    fn codes(self, mut sums: int32x4_t, codes: [int8x16_t; 8], q: [int8x16_t; 8]) -> int32x4_t {
+        for (codes, q) in codes.into_iter().zip(q) {
+            sums = self.dot(sums, codes, q);
+        }
+        sums
+    }
+
+    /// Four sums on their way, over the quads of a group of 128.
+    type Run: Copy;
+    /// Tokens of a tile of registers, at most.
+    const TOKENS: usize;
+
+    /// Runs `generic::gemm::tile` for sixteen rows and the tokens above.
+    fn tile<F: Ternary>(self, job: Job<'_>);
+
+    fn begin(self, sums: int32x4_t) -> Self::Run;
+    /// Adds to each of four sums the products of four adjacent codes, at most 3, and activations.
+    fn add(self, run: Self::Run, codes: int8x16_t, q: int8x16_t) -> Self::Run;
+    /// `sums` are those that [`ByteDot::begin`] got.
+    fn end(self, sums: int32x4_t, run: Self::Run) -> int32x4_t;
+
+    /// `Microkernel::add_group`.
+    #[inline(always)]
+    fn add_group<F: Ternary, const V: usize, const T: usize>(
+        self,
+        words: &[Group; V],
+        q: [&[[i8; 4]; QUADS]; T],
+        sums: &mut [[[int32x4_t; 4]; V]; T],
+    ) {
+        gemm::add_group::<Aarch64<Self>, F, V, T>(Aarch64(self), words, q, sums);
+    }
+}
+
+/// The lanes and products of AArch64 over one way to sum byte products.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Aarch64<D>(pub(crate) D);

@@ -1,0 +1,7 @@
+//! AVX2 with FMA and F16C, and with AVX-VNNI on top of it: two registers of eight SIMD lanes.
+
+mod dot;
+mod gemm;
+mod screen;
+mod simd;
+pub(crate) mod token;

@@ -1,0 +1,228 @@
+//! Products of rows as they lie in AVX-512.
+
+use std::arch::x86_64::*;
+
+use super::super::quantized;
+use super::token::Avx512;
+use crate::microkernel::dot::{BlockDot, ROWS};
+use crate::microkernel::simd::{AHEAD, Simd};
+use crate::microkernel::tq1_0;
+
+/// Bits of a byte that hold two of its codes: one in the lower half of a register, the next in the
+/// upper half.
+const LOW_CODES: i8 = 0b11;
+const HIGH_CODES: i8 = 0b11_0000;
+
+impl<const VBMI: bool> Avx512<VBMI> {
+    /// Adds the products of a group of 128 codes, as many times too large as the codes stand high
+    /// in their bytes.
+    ///
+    /// Both halves of a register hold the same 32 bytes and take different codes out of them, so
+    /// that the activations are read as they lie: those of the two lower codes make one
+    /// register, those of the two higher ones the other.
+    #[inline(always)]
+    fn add_in_place(
+        self,
+        bytes: &[u8; 32],
+        q: &[[i8; 64]; 2],
+        highest_first: bool,
+        [low, high]: &mut [__m512i; 2],
+    ) {
+        // SAFETY: `self` proves AVX-512 with VNNI; each load covers its array.
+        unsafe {
+            let bytes = _mm512_broadcast_i64x4(_mm256_loadu_si256(bytes.as_ptr().cast()));
+            let q = q.each_ref().map(|q| _mm512_loadu_si512(q.as_ptr().cast()));
+            let halves = |lower: i8, upper: i8| {
+                let upper = _mm512_set1_epi8(upper);
+                _mm512_mask_set1_epi8(upper, 0xffff_ffff, lower)
+            };
+            let next = |codes: i8| codes << 2;
+            let (low_codes, high_codes, low_q, high_q) = if highest_first {
+                let low = halves(next(LOW_CODES), LOW_CODES);
+                (low, halves(next(HIGH_CODES), HIGH_CODES), q[1], q[0])
+            } else {
+                let low = halves(LOW_CODES, next(LOW_CODES));
+                (low, halves(HIGH_CODES, next(HIGH_CODES)), q[0], q[1])
+            };
+            *low = _mm512_dpbusd_epi32(*low, _mm512_and_si512(bytes, low_codes), low_q);
+            *high = _mm512_dpbusd_epi32(*high, _mm512_and_si512(bytes, high_codes), high_q);
+        }
+    }
+
+    /// The codes of a group of `I2_S`, those for its second 64 activations and those for its first.
+    /// The lower half of either is four times too large.
+    #[inline(always)]
+    fn codes_in_place(self, bytes: &[u8; 32]) -> [__m512i; 2] {
+        // SAFETY: `self` proves AVX-512; the load covers the array.
+        unsafe {
+            let bytes = _mm512_broadcast_i64x4(_mm256_loadu_si256(bytes.as_ptr().cast()));
+            let mask =
+                _mm512_mask_set1_epi8(_mm512_set1_epi8(LOW_CODES), 0xffff_ffff, LOW_CODES << 2);
+            let high = _mm512_srli_epi16::<4>(bytes);
+            [_mm512_and_si512(bytes, mask), _mm512_and_si512(high, mask)]
+        }
+    }
+
+    /// Takes the places of the codes out of account.
+    #[inline(always)]
+    fn placed(self, [low, high]: [__m512i; 2], highest_first: bool) -> __m512i {
+        // SAFETY: `self` proves AVX-512.
+        unsafe {
+            // Sums are multiples of the place of their codes, so nothing is shifted out.
+            let sums = _mm512_add_epi32(low, _mm512_srai_epi32::<4>(high));
+            let halves = if highest_first { 0x00ff } else { 0xff00 };
+            _mm512_mask_srai_epi32::<2>(sums, halves, sums)
+        }
+    }
+
+    /// The sum of the lanes of each register.
+    #[inline(always)]
+    pub(super) fn totals<const R: usize>(self, sums: [__m512i; R]) -> [i32; R] {
+        let mut totals = [0; R];
+        self.add_lanes(&sums, &mut totals);
+        totals
+    }
+
+    /// As [`Self::totals`], for however many registers.
+    #[inline(always)]
+    pub(super) fn add_lanes(self, sums: &[__m512i], totals: &mut [i32]) {
+        let (fours, rest) = totals.as_chunks_mut::<4>();
+        let (sum_fours, sum_rest) = sums.as_chunks::<4>();
+        for (totals, [a, b, c, d]) in fours.iter_mut().zip(sum_fours) {
+            // SAFETY: `self` proves AVX-512; the store covers the four integers.
+            unsafe {
+                // Folds the lanes of two registers into every other lane, twice, then the quarters
+                // of the register.
+                let ab =
+                    _mm512_add_epi32(_mm512_unpacklo_epi32(*a, *b), _mm512_unpackhi_epi32(*a, *b));
+                let cd =
+                    _mm512_add_epi32(_mm512_unpacklo_epi32(*c, *d), _mm512_unpackhi_epi32(*c, *d));
+                let all =
+                    _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
+                let high = _mm512_extracti64x4_epi64::<1>(all);
+                let half = _mm256_add_epi32(_mm512_castsi512_si256(all), high);
+                let high = _mm256_extracti128_si256::<1>(half);
+                let quarter = _mm_add_epi32(_mm256_castsi256_si128(half), high);
+                _mm_storeu_si128(totals.as_mut_ptr().cast(), quarter);
+            }
+        }
+        for (total, sums) in rest.iter_mut().zip(sum_rest) {
+            // SAFETY: `self` proves AVX-512.
+            *total = unsafe { _mm512_reduce_add_epi32(*sums) };
+        }
+    }
+
+    #[inline(always)]
+    fn zero(self) -> __m512i {
+        // SAFETY: `self` proves AVX-512.
+        unsafe { _mm512_setzero_si512() }
+    }
+}
+
+impl<const VBMI: bool> BlockDot for Avx512<VBMI> {
+    #[inline(always)]
+    fn q8_0(self, weights: &[u8; 32], q: &[i8; 32]) -> [i32; 8] {
+        // SAFETY: `self` proves AVX2.
+        unsafe { quantized::q8_0(weights, q) }
+    }
+
+    #[inline(always)]
+    fn q6_k(self, block: &[u8; 210], q: &[i8; 256]) -> i32 {
+        // SAFETY: `self` proves AVX2.
+        unsafe { quantized::q6_k(block, q) }
+    }
+
+    #[inline(always)]
+    fn i2s_rows<const R: usize>(self, rows: [&[u8]; R], q: &[i8]) -> [i32; R] {
+        let groups = q.as_chunks::<64>().0.as_chunks::<2>().0;
+        let mut placed = [self.zero(); R];
+        // Row after row, so that the memory is read in one stream.
+        for (row, placed) in rows.iter().zip(&mut placed) {
+            let mut sums = [self.zero(); 2];
+            for (i, (bytes, q)) in row.as_chunks::<32>().0.iter().zip(groups).enumerate() {
+                if i % 2 == 0 {
+                    self.prefetch(row, i * 32 + AHEAD);
+                }
+                self.add_in_place(bytes, q, true, &mut sums);
+            }
+            *placed = self.placed(sums, true);
+        }
+        self.totals(placed)
+    }
+
+    const FEW_TOKENS: usize = 32;
+
+    #[inline(always)]
+    fn i2s_tile<const T: usize>(
+        self,
+        rows: [&[[u8; 32]]; ROWS],
+        q: [&[[i8; 128]]; T],
+        ahead: &[u8],
+    ) -> [[i32; ROWS]; T] {
+        let groups = rows[0].len();
+        let asked = ahead.len().div_ceil(groups.max(1));
+        let mut sums = [[self.zero(); ROWS]; T];
+        for i in 0..groups {
+            // One line too many now and then, rather than a loop.
+            self.prefetch(ahead, i * asked);
+            self.prefetch(ahead, i * asked + 64);
+            let mut codes = [[self.zero(); 2]; ROWS];
+            for (codes, row) in codes.iter_mut().zip(rows) {
+                *codes = self.codes_in_place(&row[i]);
+            }
+            for (sums, q) in sums.iter_mut().zip(q) {
+                // SAFETY: `self` proves AVX-512 with VNNI; each load covers a half of the array.
+                unsafe {
+                    let high_q = q[i].as_ptr();
+                    let low_q = _mm512_loadu_si512(high_q.add(64).cast());
+                    let high_q = _mm512_loadu_si512(high_q.cast());
+                    for (sum, [low, high]) in sums.iter_mut().zip(codes) {
+                        *sum = _mm512_dpbusd_epi32(*sum, low, low_q);
+                        *sum = _mm512_dpbusd_epi32(*sum, high, high_q);
+                    }
+                }
+            }
+        }
+        let mut totals = [[0; ROWS]; T];
+        for (totals, sums) in totals.iter_mut().zip(&mut sums) {
+            for sum in &mut *sums {
+                // SAFETY: `self` proves AVX-512. The lower half is four times too large.
+                *sum = unsafe { _mm512_mask_srai_epi32::<2>(*sum, 0x00ff, *sum) };
+            }
+            *totals = self.totals(*sums);
+        }
+        totals
+    }
+
+    #[inline(always)]
+    fn tq2_0_rows<const R: usize>(self, qs: [&[u8; 64]; R], q: &[i8; 256]) -> [i32; R] {
+        let groups = q.as_chunks::<64>().0.as_chunks::<2>().0;
+        let mut placed = [self.zero(); R];
+        for (qs, placed) in qs.into_iter().zip(&mut placed) {
+            let mut sums = [self.zero(); 2];
+            for (bytes, q) in qs.as_chunks::<32>().0.iter().zip(groups) {
+                self.add_in_place(bytes, q, false, &mut sums);
+            }
+            *placed = self.placed(sums, false);
+        }
+        self.totals(placed)
+    }
+
+    #[inline(always)]
+    fn tq1_0_rows<const R: usize>(self, blocks: [&[u8; 54]; R], q: &[i8; 256]) -> [i32; R] {
+        let mut codes = [[0; 64]; R];
+        for (block, codes) in blocks.into_iter().zip(&mut codes) {
+            self.repack(block, codes);
+        }
+        self.tq2_0_rows(codes.each_ref(), q)
+    }
+
+    #[inline(always)]
+    fn repack(self, block: &[u8; 54], codes: &mut [u8; 64]) {
+        if VBMI {
+            self.repack_by_table(block, codes);
+        } else {
+            tq1_0::repack(block, codes);
+        }
+    }
+}

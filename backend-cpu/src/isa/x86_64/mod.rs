@@ -1,0 +1,7 @@
+//! x86-64 instruction sets, a folder each, and what they share.
+
+pub(crate) mod avx2;
+pub(crate) mod avx512;
+mod peak;
+mod prefetch;
+mod quantized;
