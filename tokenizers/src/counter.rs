@@ -1,6 +1,6 @@
 //! [`Counter`]: how many tokens texts have, without making the tokens.
 
-use crate::tokenizer::{BytePairs, Model};
+use crate::model::{ByteLevel, BytePairs, Model};
 use crate::{Encode, Error, Special, Tokenizer};
 
 /// Bytes of a word that the cache takes.
@@ -22,11 +22,18 @@ pub struct Counter<'a> {
 /// The bits of an entry that hold the tokens.
 const COUNT: u128 = 0xf << 124;
 
+impl Tokenizer {
+    /// Counts tokens without making them.
+    pub fn counter(&self) -> Counter<'_> {
+        Counter::new(self)
+    }
+}
+
 impl<'a> Counter<'a> {
     /// A counter for texts of this tokenizer.
     pub fn new(tokenizer: &'a Tokenizer) -> Counter<'a> {
         let slots = match tokenizer.model {
-            Model::ByteLevel { .. } => SLOTS,
+            Model::ByteLevel(_) => SLOTS,
             _ => 0,
         };
         Counter {
@@ -43,7 +50,7 @@ impl<'a> Counter<'a> {
     pub fn count(&mut self, text: &str, options: Encode) -> Result<usize, Error> {
         let tokenizer = self.tokenizer;
         let parse = options.special == Special::Parse;
-        let Model::ByteLevel { bpe, pre } = &tokenizer.model else {
+        let Model::ByteLevel(ByteLevel { bpe, pre }) = &tokenizer.model else {
             return Ok(tokenizer.encode(text, options)?.len());
         };
         if tokenizer.special.any(parse) {

@@ -5,21 +5,16 @@
 //! was. Nothing here knows what a model computes.
 
 mod authority;
-mod bpe;
-mod bytes;
 mod counter;
 pub mod discovery;
 mod encoding;
 mod error;
-mod gguf;
-mod huggingface;
+mod load;
+mod model;
 mod pre_tokenizer;
 pub mod registry;
-mod sentencepiece;
-mod special;
 mod stream;
 mod template;
-mod tiktoken;
 mod tokenizer;
 mod vocabulary;
 
@@ -27,7 +22,7 @@ pub use authority::{AuthorityMismatch, TokenizerAuthority};
 pub use counter::Counter;
 pub use encoding::Encoding;
 pub use error::Error;
+pub use load::LLAMA3_TOKENS;
 pub use stream::StreamDecoder;
 pub use template::{Evidence, PromptTemplate, TemplateChoice};
-pub use tiktoken::LLAMA3_TOKENS;
 pub use tokenizer::{Encode, Special, Tokenizer};

@@ -10,15 +10,18 @@ pub struct StreamDecoder<'a> {
     text: String,
 }
 
-impl<'a> StreamDecoder<'a> {
-    pub(crate) fn new(tokenizer: &'a Tokenizer) -> StreamDecoder<'a> {
+impl Tokenizer {
+    /// A decoder for tokens that come one by one and continue a text.
+    pub fn stream(&self) -> StreamDecoder<'_> {
         StreamDecoder {
-            tokenizer,
+            tokenizer: self,
             held: Vec::new(),
             text: String::new(),
         }
     }
+}
 
+impl StreamDecoder<'_> {
     /// Takes a token and returns the text that is complete now. Bytes that can never become a
     /// character are replaced by U+FFFD.
     pub fn push(&mut self, id: u32) -> &str {

@@ -3,7 +3,10 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::bpe::{Bpe, Map, Merges};
+use crate::model::{Bpe, ByteLevel, BytePairs, Map, Merges, Model};
+use crate::pre_tokenizer::PreTokenizer;
+use crate::tokenizer::Tokenizer;
+use crate::vocabulary::{SpecialIds, SpecialTokens, Vocabulary, end_of_generation};
 
 /// Tokens of LLaMA-3's vocabulary, special ones included.
 pub const LLAMA3_TOKENS: usize = 128_256;
@@ -12,7 +15,7 @@ pub const LLAMA3_TOKENS: usize = 128_256;
 const SPECIAL: usize = 256;
 
 /// Whether the first line looks like such a file.
-pub(crate) fn recognises(content: &[u8]) -> bool {
+pub(super) fn recognises(content: &[u8]) -> bool {
     content
         .split(|byte| *byte == b'\n')
         .next()
@@ -25,8 +28,52 @@ fn parse(line: &[u8]) -> Option<(Vec<u8>, u32)> {
     Some((STANDARD.decode(bytes).ok()?, rank.parse().ok()?))
 }
 
+/// Reads the content of such a file.
+pub(super) fn read(content: &[u8]) -> Result<Tokenizer, String> {
+    let (bpe, special) = parts(content)?;
+    let base = bpe.ids.len();
+    let mut pieces = vec![Vec::new(); base + special.len()];
+    for (bytes, id) in &bpe.ids {
+        pieces[*id as usize] = bytes.to_vec();
+    }
+    let mut texts: Vec<String> = pieces
+        .iter()
+        .map(|piece| String::from_utf8_lossy(piece).into_owned())
+        .collect();
+    for (text, id) in &special {
+        texts[*id as usize].clone_from(text);
+    }
+    let id = |name: &str| {
+        let found = special.iter().find(|(text, _)| text == name);
+        found.map(|(_, id)| *id)
+    };
+    let special_texts: Vec<String> = special.iter().map(|(text, _)| text.clone()).collect();
+    let end = end_of_generation(&[], &special_texts)
+        .into_iter()
+        .map(|id| id + base as u32)
+        .collect();
+    let ids = SpecialIds {
+        bos: id("<|begin_of_text|>"),
+        eos: id("<|end_of_text|>"),
+        end_of_generation: end,
+        add_bos: true,
+    };
+    let special = special.into_iter().map(|(text, id)| (text, id, false));
+    Ok(Tokenizer {
+        model: Model::ByteLevel(ByteLevel {
+            bpe: BytePairs::Read(bpe),
+            pre: PreTokenizer::llama3(),
+        }),
+        special: SpecialTokens::new(special.collect()),
+        ids,
+        kind: format!("LLaMA-3 tokenizer.model, {} tokens", pieces.len()),
+        vocabulary: Vocabulary::Owned { pieces, texts },
+        chat_template: None,
+    })
+}
+
 /// The byte pairs of the file, and the texts of the special tokens with their ids.
-pub(crate) fn read(content: &[u8]) -> Result<(Bpe, Vec<(String, u32)>), String> {
+fn parts(content: &[u8]) -> Result<(Bpe, Vec<(String, u32)>), String> {
     let mut ids: Map<Box<[u8]>, u32> = Map::default();
     let lines = content
         .split(|byte| *byte == b'\n')

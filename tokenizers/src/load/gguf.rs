@@ -2,12 +2,16 @@
 
 use bitnet_gguf::{Gguf, Metadata};
 
-use crate::bpe::{Bpe, Map, Merges};
+use super::tiktoken::LLAMA3_TOKENS;
+use crate::Error;
+use crate::model::{
+    Bpe, ByteLevel, BytePairs, Map, Merges, Model, SPACE, SentencePiece, byte_token,
+};
 use crate::pre_tokenizer::PreTokenizer;
-use crate::sentencepiece::{SPACE, SentencePiece, byte_token};
-use crate::special::SpecialTokens;
-use crate::tokenizer::{BytePairs, Ids, Model, Tokenizer};
-use crate::{Error, LLAMA3_TOKENS, bytes};
+use crate::tokenizer::Tokenizer;
+use crate::vocabulary::{
+    SpecialIds, SpecialTokens, Vocabulary, decode_byte_alphabet, end_of_generation,
+};
 
 const MODEL: &str = "tokenizer.ggml.model";
 const PRE: &str = "tokenizer.ggml.pre";
@@ -21,43 +25,7 @@ mod kind {
     pub(super) const USER_DEFINED: i32 = 4;
 }
 
-/// Names of tokens that end generation wherever they occur, as llama.cpp takes them.
-pub(crate) const END_OF_GENERATION: [&str; 17] = [
-    "<|eot_id|>",
-    "<|im_end|>",
-    "<|end|>",
-    "<|return|>",
-    "<|call|>",
-    "<end_of_turn>",
-    "<|endoftext|>",
-    "</s>",
-    "<|eom_id|>",
-    "<EOT>",
-    "_<EOT>",
-    "[EOT]",
-    "[EOS]",
-    "<|end_of_text|>",
-    "<end_of_utterance>",
-    "<eos>",
-    "<｜end▁of▁sentence｜>",
-];
-
-/// The ids that end generation: those that the file names, and those with a name that says so.
-pub(crate) fn end_of_generation(named: &[Option<u32>], texts: &[String]) -> Vec<u32> {
-    let by_name = texts
-        .iter()
-        .enumerate()
-        .filter(|(_, text)| END_OF_GENERATION.contains(&text.as_str()));
-    let mut ids: Vec<u32> = by_name
-        .map(|(id, _)| id as u32)
-        .chain(named.iter().flatten().copied())
-        .collect();
-    ids.sort_unstable();
-    ids.dedup();
-    ids
-}
-
-pub(crate) fn read(gguf: &Gguf) -> Result<Tokenizer, Error> {
+pub(super) fn read(gguf: &Gguf) -> Result<Tokenizer, Error> {
     let metadata = gguf.metadata();
     let model = match metadata.opt_str(MODEL)? {
         None | Some("no_vocab" | "none") => return Err(Error::Absent),
@@ -113,7 +81,7 @@ pub(crate) fn read(gguf: &Gguf) -> Result<Tokenizer, Error> {
     };
     let (bos, eos) = (id("bos_token_id")?, id("eos_token_id")?);
     let named = [eos, id("eot_token_id")?, id("eom_token_id")?];
-    let ids = Ids {
+    let ids = SpecialIds {
         bos,
         eos,
         end_of_generation: end_of_generation(&named, &texts),
@@ -125,15 +93,17 @@ pub(crate) fn read(gguf: &Gguf) -> Result<Tokenizer, Error> {
     let template = metadata
         .opt_str("tokenizer.chat_template")?
         .map(str::to_owned);
-    Ok(Tokenizer::new(
+    Ok(Tokenizer {
         model,
         special,
-        pieces.collect(),
-        texts,
+        vocabulary: Vocabulary::Owned {
+            pieces: pieces.collect(),
+            texts,
+        },
         ids,
-        name,
-        template,
-    ))
+        kind: name,
+        chat_template: template,
+    })
 }
 
 /// A model, the bytes of its tokens, its name for people, and whether it begins texts with BOS by
@@ -151,7 +121,7 @@ fn byte_level(gguf: &Gguf, texts: &[String], kinds: &[i32]) -> Result<Parts, Err
         .zip(kinds)
         .map(|(text, kind)| {
             if *kind == kind::NORMAL {
-                bytes::decode(text)
+                decode_byte_alphabet(text)
             } else {
                 text.as_bytes().to_vec()
             }
@@ -175,7 +145,10 @@ fn byte_level(gguf: &Gguf, texts: &[String], kinds: &[i32]) -> Result<Parts, Err
         let at = at.ok_or_else(|| {
             Error::Vocabulary(format!("merge {rank}, {merge:?}, has no two parts"))
         })?;
-        let (left, right) = (bytes::decode(&merge[..at]), bytes::decode(&merge[at + 1..]));
+        let (left, right) = (
+            decode_byte_alphabet(&merge[..at]),
+            decode_byte_alphabet(&merge[at + 1..]),
+        );
         let bytes = [left.as_slice(), &right].concat().into();
         listed
             .entry(bytes)
@@ -185,10 +158,10 @@ fn byte_level(gguf: &Gguf, texts: &[String], kinds: &[i32]) -> Result<Parts, Err
     let bpe = Bpe::new(ids, Merges::Listed(listed), named.whole_words);
     let name = format!("gpt2 byte-level BPE ({pre}), {} tokens", texts.len());
     Ok((
-        Model::ByteLevel {
+        Model::ByteLevel(ByteLevel {
             bpe: BytePairs::Read(bpe),
             pre: named.rule,
-        },
+        }),
         pieces,
         name,
         named.add_bos,

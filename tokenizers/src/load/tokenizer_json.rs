@@ -1,48 +1,14 @@
 //! `tokenizer.json`, by way of the `tokenizers` crate.
 
-use std::sync::OnceLock;
-
 use serde::Deserialize;
 use serde_json::Value;
 use tokenizers::Tokenizer as Inner;
 
-use crate::gguf::end_of_generation;
-use crate::sentencepiece::{SPACE, byte_token};
-use crate::special::SpecialTokens;
-use crate::tokenizer::{Ids, Model, Tokenizer};
-use crate::{Error, bytes};
-
-/// A tokenizer of the `tokenizers` crate, once for each way of reading special tokens.
-pub(crate) struct HuggingFace {
-    as_text: Inner,
-    parsed: OnceLock<Inner>,
-}
-
-impl HuggingFace {
-    fn new(mut inner: Inner) -> HuggingFace {
-        inner.set_encode_special_tokens(true);
-        HuggingFace {
-            as_text: inner,
-            parsed: OnceLock::new(),
-        }
-    }
-
-    pub(crate) fn encode(&self, text: &str, parse: bool) -> Result<Vec<u32>, Error> {
-        let inner = if parse {
-            self.parsed.get_or_init(|| {
-                let mut inner = self.as_text.clone();
-                inner.set_encode_special_tokens(false);
-                inner
-            })
-        } else {
-            &self.as_text
-        };
-        let encoding = inner
-            .encode_fast(text, false)
-            .map_err(|error| Error::Encode(error.to_string()))?;
-        Ok(encoding.get_ids().to_vec())
-    }
-}
+use crate::model::{HuggingFace, Model, SPACE, byte_token};
+use crate::tokenizer::Tokenizer;
+use crate::vocabulary::{
+    SpecialIds, SpecialTokens, Vocabulary, decode_byte_alphabet, end_of_generation,
+};
 
 /// The parts of a `tokenizer.json` that the crate does not give out; vocabulary and merges are
 /// passed over.
@@ -60,7 +26,7 @@ struct ModelPart {
 }
 
 /// Reads the content of a `tokenizer.json`.
-pub(crate) fn read(content: &[u8]) -> Result<Tokenizer, String> {
+pub(super) fn read(content: &[u8]) -> Result<Tokenizer, String> {
     let file: File = serde_json::from_slice(content).map_err(|error| error.to_string())?;
     let inner = Inner::from_bytes(content).map_err(|error| error.to_string())?;
     let size = inner
@@ -79,7 +45,7 @@ pub(crate) fn read(content: &[u8]) -> Result<Tokenizer, String> {
         *piece = match added.get(&(id as u32)) {
             Some(added) if added.special => Vec::new(),
             Some(added) => added.content.clone().into_bytes(),
-            None if byte_level => bytes::decode(&token),
+            None if byte_level => decode_byte_alphabet(&token),
             None => byte_token(&token)
                 .map_or_else(|| token.replace(SPACE, " ").into_bytes(), |byte| vec![byte]),
         };
@@ -94,7 +60,7 @@ pub(crate) fn read(content: &[u8]) -> Result<Tokenizer, String> {
     let named = known.iter().find_map(|name| inner.token_to_id(name));
     let end = end_of_generation(&[], &texts);
     let bos = first.filter(|id| !end.contains(id)).or(named);
-    let ids = Ids {
+    let ids = SpecialIds {
         bos,
         eos: end.first().copied(),
         end_of_generation: end,
@@ -104,15 +70,14 @@ pub(crate) fn read(content: &[u8]) -> Result<Tokenizer, String> {
     let kind = kind.as_deref().unwrap_or("BPE");
     let name = format!("tokenizer.json ({kind}), {size} tokens");
     let model = Model::HuggingFace(Box::new(HuggingFace::new(inner)));
-    Ok(Tokenizer::new(
+    Ok(Tokenizer {
         model,
-        SpecialTokens::default(),
-        pieces,
-        texts,
+        special: SpecialTokens::default(),
+        vocabulary: Vocabulary::Owned { pieces, texts },
         ids,
-        name,
-        None,
-    ))
+        kind: name,
+        chat_template: None,
+    })
 }
 
 /// Whether a decoder, or one of a sequence, is of this type.

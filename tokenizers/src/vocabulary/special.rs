@@ -1,4 +1,15 @@
-//! Tokens that are found in text as a whole.
+//! Special tokens: those that are found in text as a whole, and the ids with a meaning.
+
+/// Ids with a meaning.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SpecialIds {
+    pub(crate) bos: Option<u32>,
+    pub(crate) eos: Option<u32>,
+    /// Ascending.
+    pub(crate) end_of_generation: Vec<u32>,
+    /// Whether texts begin with `bos` by default.
+    pub(crate) add_bos: bool,
+}
 
 /// A stretch of text, or a token found in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
