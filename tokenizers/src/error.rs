@@ -25,6 +25,14 @@ pub enum Error {
         /// Those that are.
         known: String,
     },
+    /// A rule whose vocabulary merges characters where this program merges bytes.
+    #[error(
+        "pre-tokenizer `{found}` (tokenizer.ggml.pre) is not supported: its vocabulary merges characters, not bytes"
+    )]
+    CharacterMerges {
+        /// The value of `tokenizer.ggml.pre`.
+        found: String,
+    },
     /// Metadata that is missing or of another type.
     #[error(transparent)]
     Metadata(#[from] bitnet_gguf::Error),
@@ -47,6 +55,9 @@ pub enum Error {
         /// What was found.
         problem: String,
     },
+    /// What should be a `tokenizer.json` is none, or its parts do not fit together.
+    #[error("the tokenizer.json is damaged: {0}")]
+    TokenizerJson(String),
     /// A GGUF file has no tokenizer, inside or beside it.
     #[error(transparent)]
     NotFound(#[from] crate::discovery::TokenizerNotFound),

@@ -19,6 +19,8 @@ pub(super) const NUMBER: u8 = 1 << 4;
 pub(super) const SPACE: u8 = 1 << 5;
 /// `[\r\n]`.
 pub(super) const LINE_BREAK: u8 = 1 << 6;
+/// `\p{Nd}`, among the numbers.
+pub(super) const DECIMAL: u8 = 1 << 7;
 /// `\p{L}`.
 pub(super) const LETTER: u8 = UPPER | LOWER | CASELESS;
 
@@ -45,6 +47,7 @@ impl Classes {
             (r"\p{N}", NUMBER),
             (r"\s", SPACE),
             (r"[\r\n]", LINE_BREAK),
+            (r"\d", DECIMAL),
         ] {
             let parsed = regex_syntax::parse(expression).expect("a class");
             if let HirKind::Class(Class::Unicode(found)) = parsed.kind() {
@@ -104,5 +107,45 @@ impl Classes {
         };
         let page = &self.kept[self.pages[point as usize / PAGE] as usize];
         (page[point as usize % PAGE], len)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fancy_regex::Regex;
+
+    use super::*;
+
+    #[test]
+    fn classes_are_those_of_the_expressions() {
+        let all: String = (0..=u32::from(char::MAX))
+            .filter_map(char::from_u32)
+            .collect();
+        for (expression, class) in [
+            (r"\p{L}", LETTER),
+            (r"[\p{Lu}\p{Lt}]", UPPER),
+            (r"\p{Ll}", LOWER),
+            (r"[\p{Lm}\p{Lo}]", CASELESS),
+            (r"\p{M}", MARK),
+            (r"\p{N}", NUMBER),
+            (r"\s", SPACE),
+            (r"[\r\n]", LINE_BREAK),
+            (r"\d", DECIMAL),
+        ] {
+            let regex = Regex::new(expression).unwrap();
+            let matched: std::collections::HashSet<usize> = regex
+                .find_iter(&all)
+                .map(|found| found.unwrap().start())
+                .collect();
+            for (at, character) in all.char_indices() {
+                let (classes, len) = CLASSES.at(all.as_bytes(), at);
+                assert_eq!(len, character.len_utf8());
+                assert_eq!(
+                    classes & class != 0,
+                    matched.contains(&at),
+                    "{character:?} in {expression}"
+                );
+            }
+        }
     }
 }

@@ -11,8 +11,12 @@ use super::classes::{
 /// A rule of this family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Scan {
+    /// What words are made of: [`LETTER`], or [`LETTER`] and [`MARK`].
+    letters: u8,
     /// Most digits in a word.
     digits: usize,
+    /// Whether English contractions (`'s`, `'re`) are words.
+    contractions: bool,
     /// Whether the `s` of a contraction may be a long one (U+017F), as where the expression
     /// ignores case.
     long_s: bool,
@@ -21,14 +25,19 @@ pub(crate) struct Scan {
     /// Whether a word ends where lower case meets upper case, contractions belong to the word
     /// before them, and slashes may end punctuation.
     cased: bool,
+    /// Whether line breaks behind punctuation belong to it.
+    breaks_end_punctuation: bool,
 }
 
 /// `cl100k_base`, as tiktoken has it.
 pub(super) const CL100K: Scan = Scan {
+    letters: LETTER,
     digits: 3,
+    contractions: true,
     long_s: true,
     trailing_space: true,
     cased: false,
+    breaks_end_punctuation: true,
 };
 
 /// `o200k_base`, as tiktoken has it.
@@ -56,10 +65,33 @@ pub(super) const QWEN2_GGUF: Scan = Scan {
     ..LLAMA3_GGUF
 };
 
+/// Qwen 3.5.
+pub(super) const QWEN35: Scan = Scan {
+    letters: LETTER | MARK,
+    ..QWEN2_GGUF
+};
+
+/// Seed-Coder.
+pub(super) const SEED_CODER: Scan = Scan {
+    breaks_end_punctuation: false,
+    ..QWEN2_GGUF
+};
+
+/// Qwen 2 without English contractions.
+pub(super) const UFAKZEKA: Scan = Scan {
+    contractions: false,
+    ..QWEN2_GGUF
+};
+
+/// Mistral's Tekken.
+pub(super) const TEKKEN: Scan = Scan {
+    digits: 1,
+    contractions: false,
+    ..O200K
+};
+
 /// What may stand before the letters of a word: `[^\r\n\p{L}\p{N}]`.
 const NO_PREFIX: u8 = LETTER | NUMBER | LINE_BREAK;
-/// What punctuation is not: `[^\s\p{L}\p{N}]`.
-const NO_PUNCTUATION: u8 = SPACE | LETTER | NUMBER;
 /// `[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]`.
 const HIGH: u8 = UPPER | CASELESS | MARK;
 /// `[\p{Ll}\p{Lm}\p{Lo}\p{M}]`.
@@ -104,9 +136,10 @@ impl Words<'_> {
     #[inline]
     fn word(&self, start: usize) -> usize {
         let (class, len) = self.classes.at(self.text, start);
+        let letters = self.scan.letters;
         if !self.scan.cased {
-            if class & LETTER != 0 {
-                return self.run(start + len, LETTER);
+            if class & letters != 0 {
+                return self.run(start + len, letters);
             }
             if self.text[start] == b'\''
                 && let Some(end) = self.contraction(start)
@@ -115,8 +148,8 @@ impl Words<'_> {
             }
             if class & NO_PREFIX == 0 {
                 let (next, next_len) = self.classes.at(self.text, start + len);
-                if next & LETTER != 0 {
-                    return self.run(start + len + next_len, LETTER);
+                if next & letters != 0 {
+                    return self.run(start + len + next_len, letters);
                 }
             }
         } else if let Some(end) = self.cased_word(start, class, len) {
@@ -130,11 +163,17 @@ impl Words<'_> {
         }
         if self.text[start] == b' ' {
             let (next, next_len) = self.classes.at(self.text, start + 1);
-            if next_len > 0 && next & NO_PUNCTUATION == 0 {
+            if next_len > 0 && next & self.no_punctuation() == 0 {
                 return self.punctuation(start + 1 + next_len);
             }
         }
         self.space(start)
+    }
+
+    /// What punctuation is not: `[^\s\p{L}\p{N}]`.
+    #[inline]
+    fn no_punctuation(&self) -> u8 {
+        SPACE | NUMBER | self.scan.letters
     }
 
     /// The end of the characters of these classes.
@@ -165,10 +204,13 @@ impl Words<'_> {
     fn punctuation(&self, mut at: usize) -> usize {
         loop {
             let (class, len) = self.classes.at(self.text, at);
-            if len == 0 || class & NO_PUNCTUATION != 0 {
+            if len == 0 || class & self.no_punctuation() != 0 {
                 break;
             }
             at += len;
+        }
+        if !self.scan.breaks_end_punctuation {
+            return at;
         }
         let ends = |byte: &u8| matches!(byte, b'\r' | b'\n') || (self.scan.cased && *byte == b'/');
         at + self.text[at..].iter().take_while(|byte| ends(byte)).count()
@@ -199,6 +241,9 @@ impl Words<'_> {
 
     /// `(?i:'s|'t|'re|'ve|'m|'ll|'d)` at `at`.
     fn contraction(&self, at: usize) -> Option<usize> {
+        if !self.scan.contractions {
+            return None;
+        }
         let rest = self.text.get(at..)?.strip_prefix(b"'")?;
         let first = rest.first()?.to_ascii_lowercase();
         let second = rest.get(1).map(u8::to_ascii_lowercase);
