@@ -4,10 +4,10 @@ use std::fmt;
 
 use bpe_openai::byte_pair_encoding::BytePairEncoding;
 
-use crate::Error;
 use crate::model::{ByteLevel, BytePairs, Model};
 use crate::pre_tokenizer::PreTokenizer;
 use crate::vocabulary::{Fragment, SpecialIds, SpecialTokens, Vocabulary};
+use crate::{Error, Warning};
 
 /// What to make of special tokens that are spelled out in a text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,6 +36,7 @@ pub struct Tokenizer {
     pub(crate) ids: SpecialIds,
     pub(crate) kind: String,
     pub(crate) chat_template: Option<String>,
+    pub(crate) warnings: Vec<Warning>,
 }
 
 impl fmt::Debug for Tokenizer {
@@ -76,6 +77,7 @@ impl Tokenizer {
             kind: format!("{name}, {} tokens", vocabulary.len()),
             vocabulary,
             chat_template: None,
+            warnings: Vec::new(),
         }
     }
 
@@ -185,4 +187,40 @@ impl Tokenizer {
     pub fn chat_template(&self) -> Option<&str> {
         self.chat_template.as_deref()
     }
+
+    /// What is doubtful about it: programs print these, and may refuse to go on.
+    pub fn warnings(&self) -> &[Warning] {
+        &self.warnings
+    }
+
+    /// What is doubtful about a chat template beside this vocabulary: markers like `<|im_start|>`
+    /// that the template writes and that are no tokens here, so that the model would read them as
+    /// text.
+    pub fn template_warnings(&self, template: &str) -> Vec<Warning> {
+        let mut foreign: Vec<String> = Vec::new();
+        for marker in markers(template) {
+            let known =
+                || (0..self.vocab_size()).any(|id| self.token_text(id as u32) == Some(marker));
+            if !foreign.iter().any(|other| other == marker) && !known() {
+                foreign.push(marker.to_owned());
+            }
+        }
+        let warning = |marker| Warning::ForeignMarker { marker };
+        foreign.into_iter().map(warning).collect()
+    }
+}
+
+/// Words between `<|` and `|>` (or their wide forms, `<｜` and `｜>`), without spaces: no template
+/// writes such text for any other end.
+fn markers(template: &str) -> impl Iterator<Item = &str> {
+    let opened = template.match_indices('<');
+    opened.filter_map(|(at, _)| {
+        let rest = &template[at..];
+        let inner = rest.get(1..)?;
+        let bar = inner.chars().next().filter(|c| matches!(c, '|' | '｜'))?;
+        let close = inner.find('>')?;
+        let body = inner[..close].strip_prefix(bar)?.strip_suffix(bar)?;
+        let plain = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | ':' | '▁' | '.');
+        (!body.is_empty() && body.chars().all(plain)).then(|| &rest[..close + 2])
+    })
 }

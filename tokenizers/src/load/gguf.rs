@@ -1,30 +1,45 @@
 //! Tokenizers inside GGUF files.
 
-use bitnet_gguf::{Gguf, Metadata};
+use bitnet_gguf::{Gguf, Metadata, Value};
 
-use super::tiktoken::LLAMA3_TOKENS;
-use crate::Error;
+use super::tiktoken::{LLAMA3_BOS, is_llama3};
 use crate::model::{
     Bpe, ByteLevel, BytePairs, Map, Merges, Model, SPACE, SentencePiece, byte_token,
 };
 use crate::pre_tokenizer::PreTokenizer;
 use crate::tokenizer::Tokenizer;
 use crate::vocabulary::{
-    SpecialIds, SpecialTokens, Vocabulary, decode_byte_alphabet, end_of_generation,
+    SpecialIds, SpecialTokens, Vocabulary, decode_byte_alphabet, end_of_generation, is_control,
 };
+use crate::{Error, Warning};
 
 const MODEL: &str = "tokenizer.ggml.model";
 const PRE: &str = "tokenizer.ggml.pre";
 const TOKENS: &str = "tokenizer.ggml.tokens";
 
 /// Values of `tokenizer.ggml.token_type`.
-mod kind {
+mod token_type {
     pub(super) const NORMAL: i32 = 1;
     pub(super) const UNKNOWN: i32 = 2;
     pub(super) const CONTROL: i32 = 3;
     pub(super) const USER_DEFINED: i32 = 4;
 }
 
+/// What the keys of the file give.
+struct Parts {
+    model: Model,
+    /// The bytes of the tokens.
+    pieces: Vec<Vec<u8>>,
+    /// For people.
+    name: String,
+    /// Whether texts begin with BOS where the file does not say.
+    add_bos: bool,
+}
+
+/// Reads the tokenizer in the metadata of a file.
+///
+/// # Errors
+/// [`Error::Absent`] where there is none; else what is wrong with it.
 pub(super) fn read(gguf: &Gguf) -> Result<Tokenizer, Error> {
     let metadata = gguf.metadata();
     let model = match metadata.opt_str(MODEL)? {
@@ -35,92 +50,144 @@ pub(super) fn read(gguf: &Gguf) -> Result<Tokenizer, Error> {
         .str_array(TOKENS)?
         .map(|text| text.map(str::to_owned))
         .collect::<Result<_, _>>()?;
-    let kinds = metadata
+    let mut types = metadata
         .opt_i32_array("tokenizer.ggml.token_type")?
-        .unwrap_or_else(|| vec![kind::NORMAL; texts.len()]);
-    if kinds.len() != texts.len() {
+        .unwrap_or_else(|| vec![token_type::NORMAL; texts.len()]);
+    if types.len() != texts.len() {
         return Err(Error::Vocabulary(format!(
             "{} tokens have {} types",
             texts.len(),
-            kinds.len()
+            types.len()
         )));
     }
-    let special = SpecialTokens::new(
-        kinds
-            .iter()
-            .enumerate()
-            .filter(|(_, kind)| {
-                matches!(**kind, kind::CONTROL | kind::USER_DEFINED | kind::UNKNOWN)
-            })
-            .map(|(id, kind)| (texts[id].clone(), id as u32, *kind == kind::USER_DEFINED))
-            .collect(),
-    );
-    let hidden = |id: usize| matches!(kinds[id], kind::CONTROL | kind::UNKNOWN);
-    let (model, pieces, name, add_bos) = match model {
-        "gpt2" => byte_level(gguf, &texts, &kinds)?,
-        "llama" => sentencepiece(metadata, &texts, &kinds)?,
+    let mut warnings = Vec::new();
+    let mut id = |key: &str| special_id(metadata, key, texts.len(), &mut warnings);
+    let [bos, eos, eot, eom] = [
+        id("tokenizer.ggml.bos_token_id")?,
+        id("tokenizer.ggml.eos_token_id")?,
+        id("tokenizer.ggml.eot_token_id")?,
+        id("tokenizer.ggml.eom_token_id")?,
+    ];
+    let without_pre = model == "gpt2" && !metadata.contains(PRE);
+    let llama3 = without_pre && is_llama3(&texts);
+    let bos = bos.or(llama3.then_some(LLAMA3_BOS));
+    for id in [bos, eos, eot, eom].into_iter().flatten() {
+        // A file may name a word as its end.
+        if is_marker(&texts[id as usize]) && types[id as usize] == token_type::USER_DEFINED {
+            warnings.push(make_control(&texts, &mut types, id));
+        }
+    }
+    for (id, text) in (0_u32..).zip(&texts) {
+        if types[id as usize] != token_type::CONTROL && is_control(text) {
+            warnings.push(make_control(&texts, &mut types, id));
+        }
+    }
+    let special = (0_u32..).zip(types.iter().zip(&texts));
+    let special = special.filter(|(_, (kind, _))| {
+        matches!(
+            **kind,
+            token_type::CONTROL | token_type::USER_DEFINED | token_type::UNKNOWN
+        )
+    });
+    let special = special
+        .map(|(id, (kind, text))| (text.clone(), id, *kind == token_type::USER_DEFINED))
+        .collect();
+    let parts = match model {
+        "gpt2" => {
+            let pre = match metadata.opt_str(PRE)? {
+                Some(pre) => pre,
+                None if llama3 => "llama-bpe",
+                None => {
+                    warnings.push(Warning::MissingPreTokenizer);
+                    "default"
+                }
+            };
+            byte_level(metadata, pre, &texts, &types)?
+        }
+        "llama" => sentencepiece(metadata, &texts, &types)?,
         other => {
             return Err(Error::UnknownModel {
                 found: other.to_owned(),
             });
         }
     };
-    let pieces = pieces
-        .into_iter()
-        .enumerate()
-        .map(|(id, bytes)| if hidden(id) { Vec::new() } else { bytes });
-    let id = |key: &str| -> Result<Option<u32>, Error> {
-        let id = metadata.opt_u32(&format!("tokenizer.ggml.{key}"))?;
-        match id {
-            Some(id) if id as usize >= texts.len() => Err(Error::Vocabulary(format!(
-                "`tokenizer.ggml.{key}` is {id}, of {} tokens",
-                texts.len()
-            ))),
-            id => Ok(id),
-        }
-    };
-    let (bos, eos) = (id("bos_token_id")?, id("eos_token_id")?);
-    let named = [eos, id("eot_token_id")?, id("eom_token_id")?];
-    let ids = SpecialIds {
-        bos,
-        eos,
-        end_of_generation: end_of_generation(&named, &texts),
-        add_bos: bos.is_some()
-            && metadata
-                .opt_bool("tokenizer.ggml.add_bos_token")?
-                .unwrap_or(add_bos),
-    };
-    let template = metadata
-        .opt_str("tokenizer.chat_template")?
-        .map(str::to_owned);
+    let hidden = |kind: &i32| matches!(*kind, token_type::CONTROL | token_type::UNKNOWN);
+    let pieces = parts.pieces.into_iter().zip(&types);
+    let pieces = pieces.map(|(bytes, kind)| if hidden(kind) { Vec::new() } else { bytes });
+    let pieces = pieces.collect();
+    let add_bos = metadata.opt_bool("tokenizer.ggml.add_bos_token")?;
+    let template = metadata.opt_str("tokenizer.chat_template")?;
     Ok(Tokenizer {
-        model,
-        special,
-        vocabulary: Vocabulary::Owned {
-            pieces: pieces.collect(),
-            texts,
+        model: parts.model,
+        special: SpecialTokens::new(special),
+        ids: SpecialIds {
+            bos,
+            eos,
+            end_of_generation: end_of_generation(&[eos, eot, eom], &texts),
+            add_bos: bos.is_some() && add_bos.unwrap_or(parts.add_bos),
         },
-        ids,
-        kind: name,
-        chat_template: template,
+        vocabulary: Vocabulary::Owned { pieces, texts },
+        kind: parts.name,
+        chat_template: template.map(str::to_owned),
+        warnings,
     })
 }
 
-/// A model, the bytes of its tokens, its name for people, and whether it begins texts with BOS by
-/// default.
-type Parts = (Model, Vec<Vec<u8>>, String, bool);
+/// The id under a key. One that the vocabulary does not have is passed over with a warning, as
+/// llama.cpp does.
+fn special_id(
+    metadata: &Metadata,
+    key: &str,
+    tokens: usize,
+    warnings: &mut Vec<Warning>,
+) -> Result<Option<u32>, Error> {
+    let Some(found) = metadata.get(key).and_then(Value::as_integer) else {
+        return Ok(metadata.opt_u32(key)?);
+    };
+    let id = u32::try_from(found).ok();
+    let id = id.filter(|id| (*id as usize) < tokens);
+    if id.is_none() {
+        warnings.push(Warning::IdOutOfRange {
+            key: key.to_owned(),
+            id: i64::try_from(found).unwrap_or(i64::MAX),
+            tokens,
+        });
+    }
+    Ok(id)
+}
 
-fn byte_level(gguf: &Gguf, texts: &[String], kinds: &[i32]) -> Result<Parts, Error> {
-    let metadata = gguf.metadata();
-    let pre = metadata
-        .opt_str(PRE)?
-        .unwrap_or_else(|| pre_by_vocabulary(gguf, texts.len()));
+/// Whether a token is spelled as markers are: `<...>` or `[...]`.
+fn is_marker(text: &str) -> bool {
+    let within = |open, close| text.starts_with(open) && text.ends_with(close);
+    within('<', '>') || within('[', ']')
+}
+
+fn make_control(texts: &[String], types: &mut [i32], id: u32) -> Warning {
+    let before = std::mem::replace(&mut types[id as usize], token_type::CONTROL);
+    Warning::ControlByName {
+        id,
+        text: texts[id as usize].clone(),
+        kind: match before {
+            token_type::NORMAL => "normal",
+            token_type::UNKNOWN => "unknown",
+            token_type::USER_DEFINED => "user-defined",
+            _ => "something else",
+        },
+    }
+}
+
+fn byte_level(
+    metadata: &Metadata,
+    pre: &str,
+    texts: &[String],
+    types: &[i32],
+) -> Result<Parts, Error> {
     let named = PreTokenizer::named(pre)?;
     let pieces: Vec<Vec<u8>> = texts
         .iter()
-        .zip(kinds)
+        .zip(types)
         .map(|(text, kind)| {
-            if *kind == kind::NORMAL {
+            if *kind == token_type::NORMAL {
                 decode_byte_alphabet(text)
             } else {
                 text.as_bytes().to_vec()
@@ -129,7 +196,7 @@ fn byte_level(gguf: &Gguf, texts: &[String], kinds: &[i32]) -> Result<Parts, Err
         .collect();
     let mut ids = Map::with_capacity_and_hasher(pieces.len(), Default::default());
     for (id, bytes) in pieces.iter().enumerate() {
-        if kinds[id] == kind::NORMAL {
+        if types[id] == token_type::NORMAL {
             ids.entry(bytes.as_slice().into()).or_insert(id as u32);
         }
     }
@@ -156,32 +223,18 @@ fn byte_level(gguf: &Gguf, texts: &[String], kinds: &[i32]) -> Result<Parts, Err
             .push((left.len() as u32, rank as u32));
     }
     let bpe = Bpe::new(ids, Merges::Listed(listed), named.whole_words);
-    let name = format!("gpt2 byte-level BPE ({pre}), {} tokens", texts.len());
-    Ok((
-        Model::ByteLevel(ByteLevel {
+    Ok(Parts {
+        model: Model::ByteLevel(ByteLevel {
             bpe: BytePairs::Read(bpe),
             pre: named.rule,
         }),
         pieces,
-        name,
-        named.add_bos,
-    ))
+        name: format!("gpt2 byte-level BPE ({pre}), {} tokens", texts.len()),
+        add_bos: named.add_bos,
+    })
 }
 
-/// The rule for a file that names none: Microsoft's b1.58 files leave LLaMA-3's out.
-fn pre_by_vocabulary(gguf: &Gguf, tokens: usize) -> &'static str {
-    let b158 = matches!(
-        gguf.metadata().opt_str("general.architecture"),
-        Ok(Some("bitnet-b1.58" | "bitnet-25"))
-    );
-    if b158 && tokens == LLAMA3_TOKENS {
-        "llama-bpe"
-    } else {
-        "default"
-    }
-}
-
-fn sentencepiece(metadata: &Metadata, texts: &[String], kinds: &[i32]) -> Result<Parts, Error> {
+fn sentencepiece(metadata: &Metadata, texts: &[String], types: &[i32]) -> Result<Parts, Error> {
     let scores = metadata.f32_array("tokenizer.ggml.scores")?;
     if scores.len() != texts.len() {
         return Err(Error::Vocabulary(format!(
@@ -193,19 +246,25 @@ fn sentencepiece(metadata: &Metadata, texts: &[String], kinds: &[i32]) -> Result
     let add_space_prefix = metadata
         .opt_bool("tokenizer.ggml.add_space_prefix")?
         .unwrap_or(true);
-    let pieces = texts
-        .iter()
-        .zip(kinds)
-        .map(|(text, _)| match byte_token(text) {
-            Some(byte) => vec![byte],
-            None => text.replace(SPACE, " ").into_bytes(),
-        });
+    let pieces = texts.iter().map(|text| match byte_token(text) {
+        Some(byte) => vec![byte],
+        None => text.replace(SPACE, " ").into_bytes(),
+    });
     let pieces = pieces.collect();
-    let name = format!("llama SentencePiece BPE, {} tokens", texts.len());
-    Ok((
-        Model::SentencePiece(SentencePiece::new(texts, scores, add_space_prefix)?),
+    // No text becomes a control token.
+    let written = types
+        .iter()
+        .map(|kind| *kind != token_type::CONTROL)
+        .collect::<Vec<_>>();
+    Ok(Parts {
+        model: Model::SentencePiece(SentencePiece::new(
+            texts,
+            &written,
+            scores,
+            add_space_prefix,
+        )?),
         pieces,
-        name,
-        true,
-    ))
+        name: format!("llama SentencePiece BPE, {} tokens", texts.len()),
+        add_bos: true,
+    })
 }

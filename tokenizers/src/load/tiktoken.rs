@@ -11,6 +11,18 @@ use crate::vocabulary::{SpecialIds, SpecialTokens, Vocabulary, end_of_generation
 /// Tokens of LLaMA-3's vocabulary, special ones included.
 pub const LLAMA3_TOKENS: usize = 128_256;
 
+/// The id of its `<|begin_of_text|>`.
+pub(super) const LLAMA3_BOS: u32 = 128_000;
+
+/// Whether a vocabulary is LLaMA-3's, or LLaMA-3's with tokens behind it, whatever architecture it
+/// is found under.
+pub(super) fn is_llama3(texts: &[String]) -> bool {
+    let named = |id: usize, name: &str| texts.get(id).is_some_and(|text| text == name);
+    texts.len() >= LLAMA3_TOKENS
+        && named(LLAMA3_BOS as usize, "<|begin_of_text|>")
+        && named(LLAMA3_BOS as usize + 1, "<|end_of_text|>")
+}
+
 /// Special tokens behind the ranks.
 const SPECIAL: usize = 256;
 
@@ -69,6 +81,7 @@ pub(super) fn read(content: &[u8]) -> Result<Tokenizer, String> {
         kind: format!("LLaMA-3 tokenizer.model, {} tokens", pieces.len()),
         vocabulary: Vocabulary::Owned { pieces, texts },
         chat_template: None,
+        warnings: Vec::new(),
     })
 }
 

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use tokenizers::Tokenizer as Inner;
 
 use crate::Error;
+use crate::guard::guarded;
 
 /// A tokenizer of the `tokenizers` crate, once for each way of reading special tokens.
 pub(crate) struct HuggingFace {
@@ -21,6 +22,7 @@ impl HuggingFace {
         }
     }
 
+    /// The ids of a text; with `parse`, special tokens in it are the tokens.
     pub(crate) fn encode(&self, text: &str, parse: bool) -> Result<Vec<u32>, Error> {
         let inner = if parse {
             self.parsed.get_or_init(|| {
@@ -31,9 +33,9 @@ impl HuggingFace {
         } else {
             &self.as_text
         };
-        let encoding = inner
-            .encode_fast(text, false)
-            .map_err(|error| Error::Encode(error.to_string()))?;
+        // Encoding changes nothing in `inner` but a cache, which a panic leaves whole.
+        let encoding = guarded(|| inner.encode_fast(text, false)).map_err(Error::Encode)?;
+        let encoding = encoding.map_err(|error| Error::Encode(error.to_string()))?;
         Ok(encoding.get_ids().to_vec())
     }
 }

@@ -68,15 +68,23 @@ pub(crate) fn byte_token(text: &str) -> Option<u8> {
 }
 
 impl SentencePiece {
+    /// From the tokens as the file spells them, whether each may come out of text, and their
+    /// scores.
+    ///
+    /// # Errors
+    /// [`Error::Vocabulary`] where bytes are missing that unknown characters fall back to.
     pub(crate) fn new(
         texts: &[String],
+        written: &[bool],
         scores: Vec<f32>,
         add_space_prefix: bool,
     ) -> Result<SentencePiece, Error> {
         let mut ids = HashMap::with_capacity(texts.len());
         let mut bytes: Vec<Option<u32>> = vec![None; 256];
         for (id, text) in texts.iter().enumerate() {
-            ids.entry(text.as_str().into()).or_insert(id as u32);
+            if written[id] {
+                ids.entry(text.as_str().into()).or_insert(id as u32);
+            }
             if let Some(byte) = byte_token(text) {
                 bytes[usize::from(byte)].get_or_insert(id as u32);
             }

@@ -1,0 +1,46 @@
+//! [`Warning`]: what is doubtful about a tokenizer that can be used.
+
+/// What is doubtful about a tokenizer, or about a template beside it. It can be used; what it gives
+/// may not be what the model was trained with.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Warning {
+    /// A GGUF file that does not say how text is cut into words.
+    #[error(
+        "the file has no `tokenizer.ggml.pre`: text is cut into words by the rule `default`, so \
+         that ids and counts may differ from the model's own; write the key into the file, or give \
+         the model's tokenizer.json"
+    )]
+    MissingPreTokenizer,
+    /// A key that names a token which is not there.
+    #[error("`{key}` is {id}, but the vocabulary has {tokens} tokens: the key is passed over")]
+    IdOutOfRange {
+        /// The key.
+        key: String,
+        /// Its value.
+        id: i64,
+        /// Tokens of the vocabulary.
+        tokens: usize,
+    },
+    /// A token that controls a conversation by its name, but not by its type in the file.
+    #[error(
+        "token {id}, `{text}`, is taken as a control token by its name; the file types it as {kind}"
+    )]
+    ControlByName {
+        /// Its id.
+        id: u32,
+        /// Its name.
+        text: String,
+        /// What the file says.
+        kind: &'static str,
+    },
+    /// A chat template that writes a marker which the vocabulary does not have.
+    #[error(
+        "the chat template writes `{marker}`, which is no token of this vocabulary: template and \
+         tokenizer seem to belong to different models"
+    )]
+    ForeignMarker {
+        /// The marker.
+        marker: String,
+    },
+}
