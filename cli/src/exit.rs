@@ -3,6 +3,8 @@
 use std::io;
 use std::process::ExitCode;
 
+use crate::advice;
+
 /// Something went wrong, or `compat-check` found a reason not to run. Usage errors are clap's 2.
 pub(crate) const FAILURE: u8 = 1;
 /// `pipe` ended at its quota.
@@ -18,7 +20,10 @@ pub(crate) fn code(result: anyhow::Result<u8>) -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) if is_broken_pipe(&error) => ExitCode::from(BROKEN_PIPE),
         Err(error) => {
-            eprintln!("error: {error:#}");
+            match advice::on(&error) {
+                Some(advice) => eprintln!("error: {error:#}; {advice}"),
+                None => eprintln!("error: {error:#}"),
+            }
             ExitCode::from(FAILURE)
         }
     }

@@ -4,7 +4,9 @@
 //! engine's business. Results go to standard output, everything else to standard error.
 
 mod accounting;
+mod advice;
 mod commands;
+mod environment;
 mod exit;
 mod generation;
 mod interrupt;

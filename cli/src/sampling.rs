@@ -34,14 +34,13 @@ pub(crate) struct SamplingArgs {
 impl SamplingArgs {
     /// The settings, checked.
     pub(crate) fn sampling(&self) -> Result<Sampling> {
-        let sampling = Sampling {
-            repeat_penalty: self.repeat_penalty,
-            top_k: self.top_k,
-            top_p: self.top_p,
-            min_p: self.min_p,
-            temperature: self.temperature,
-            seed: self.seed,
-        };
+        let sampling = Sampling::default()
+            .repeat_penalty(self.repeat_penalty)
+            .top_k(self.top_k)
+            .top_p(self.top_p)
+            .min_p(self.min_p)
+            .temperature(self.temperature)
+            .seed(self.seed);
         sampling.check().map_err(anyhow::Error::msg)?;
         Ok(sampling)
     }

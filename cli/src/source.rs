@@ -4,13 +4,15 @@ use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use bitnet_engine::gguf::Gguf;
 use bitnet_engine::tokenizers::Tokenizer;
 use bitnet_engine::tokenizers::discovery::{
     ModelDiscovery, ModelSource, TokenizerDiscovery, TokenizerNotFound, TokenizerSource,
 };
-use bitnet_engine::{CacheType, Config, Device, LoadOptions, Model};
+use bitnet_engine::{CacheType, Device, Engine, Error, LoadOptions, Model};
+
+use crate::environment;
 
 /// The demo model. Its tensors are aligned within it, so it must be aligned itself.
 #[repr(C, align(64))]
@@ -45,22 +47,56 @@ pub(crate) enum Kv {
 }
 
 impl ModelArgs {
-    pub(crate) fn options(&self) -> LoadOptions {
-        LoadOptions {
-            device: self.device,
-            threads: self.threads.map(usize::from),
-            cache_type: match self.kv {
-                Kv::F16 => CacheType::F16,
-                Kv::F32 => CacheType::F32,
-            },
-            batch: self.batch as usize,
-            progress: Some(show_upload),
+    /// How to load it: by the arguments, and by the variables for experts.
+    pub(crate) fn options(&self) -> Result<LoadOptions> {
+        let cache_type = match self.kv {
+            Kv::F16 => CacheType::F16,
+            Kv::F32 => CacheType::F32,
+        };
+        let mut options = LoadOptions::default()
+            .device(self.device)
+            .cache_type(cache_type)
+            .batch(self.batch as usize)
+            .progress(show_upload);
+        if let Some(threads) = self.threads {
+            options = options.threads(threads.into());
         }
+        if let Some(isa) = environment::isa()? {
+            options = options.isa(isa);
+        }
+        if let Some(operation) = environment::gpu_until() {
+            options = options.gpu_until(operation);
+        }
+        Ok(options)
     }
 
     /// Opens the file, saying on standard error which one unless it was named.
     pub(crate) fn open(&self) -> Result<Opened> {
         open(self.model.as_deref())
+    }
+
+    /// Opens the file, saying on standard error which one unless it was named, with this tokenizer
+    /// or the model's own. Returns the model's name in output too.
+    pub(crate) fn engine(&self, tokenizer: Option<&Path>) -> Result<(Engine, String)> {
+        let source = find(self.model.as_deref())?;
+        let mut options = self.options()?;
+        if let Some(tokenizer) = tokenizer {
+            options = options.tokenizer(tokenizer);
+        }
+        let engine = match source.path() {
+            Some(path) => Engine::open(path, &options),
+            None => Engine::from_gguf(Arc::new(demo()?), &options),
+        };
+        let name = name(&source);
+        let engine = engine.map_err(|error| match error {
+            // They name what they are about.
+            Error::TokenizerNotFound(_) | Error::Tokenizer { .. } => error.into(),
+            Error::File { source, .. } => {
+                anyhow::Error::from(source).context(format!("model {name}"))
+            }
+            error => anyhow::Error::from(error).context(format!("model {name}")),
+        });
+        Ok((engine?, name))
     }
 }
 
@@ -86,20 +122,37 @@ pub(crate) struct Opened {
     source: ModelSource,
 }
 
+/// The model of `--model`, or the one that discovery finds, which is said on standard error.
+fn find(model: Option<&Path>) -> Result<ModelSource> {
+    match model {
+        // What is there but no file gets the reader's own words.
+        Some(path) if path.exists() => Ok(ModelSource::Explicit(path.to_owned())),
+        model => {
+            let source = ModelDiscovery::from_environment().discover(model)?;
+            eprintln!("model: {source}");
+            Ok(source)
+        }
+    }
+}
+
+/// The model's name in output: its path, or `demo`.
+fn name(source: &ModelSource) -> String {
+    source
+        .path()
+        .map_or_else(|| "demo".to_owned(), |path| path.display().to_string())
+}
+
+fn demo() -> Result<Gguf> {
+    Gguf::from_static(&DEMO.0).context("the demo model inside this program")
+}
+
 /// Opens the model of `--model`, or the one that discovery finds.
 pub(crate) fn open(model: Option<&Path>) -> Result<Opened> {
-    // What is there but no file gets the reader's own words.
-    let source = match model {
-        Some(path) if path.exists() => ModelSource::Explicit(path.to_owned()),
-        model => ModelDiscovery::from_environment().discover(model)?,
-    };
+    let source = find(model)?;
     let gguf = match source.path() {
         Some(path) => Gguf::open(path).with_context(|| format!("model {}", path.display()))?,
-        None => Gguf::from_static(&DEMO.0).context("the demo model inside this program")?,
+        None => demo()?,
     };
-    if !matches!(source, ModelSource::Explicit(_)) {
-        eprintln!("model: {source}");
-    }
     Ok(Opened {
         gguf: Arc::new(gguf),
         source,
@@ -107,16 +160,14 @@ pub(crate) fn open(model: Option<&Path>) -> Result<Opened> {
 }
 
 impl Opened {
-    /// The model's name in output: its path, or `demo`.
+    /// The model's name in output.
     pub(crate) fn name(&self) -> String {
-        self.source
-            .path()
-            .map_or_else(|| "demo".to_owned(), |path| path.display().to_string())
+        name(&self.source)
     }
 
     /// Places the model on a device.
     pub(crate) fn load(&self, args: &ModelArgs) -> Result<Model> {
-        Model::load(Arc::clone(&self.gguf), &args.options())
+        Model::load(Arc::clone(&self.gguf), &args.options()?)
             .with_context(|| format!("model {}", self.name()))
     }
 
@@ -143,19 +194,4 @@ impl Opened {
     pub(crate) fn tokenizer(&self, explicit: Option<&Path>) -> Result<Tokenizer> {
         self.load_tokenizer(&self.find_tokenizer(explicit)?)
     }
-}
-
-/// Unused ids that a model's vocabulary may have behind its tokenizer's.
-const PADDING: usize = 512;
-
-/// Refuses a tokenizer that was made for another model.
-pub(crate) fn check_vocabulary(tokenizer: &Tokenizer, config: &Config) -> Result<()> {
-    let (tokens, rows) = (tokenizer.vocab_size(), config.vocabulary);
-    if tokens > rows || rows - tokens >= PADDING {
-        bail!(
-            "the tokenizer has {tokens} tokens, the model {rows}: they were not made for each other; \
-             give the model's own with --tokenizer"
-        );
-    }
-    Ok(())
 }

@@ -58,11 +58,9 @@ impl Ours {
     /// # Errors
     /// The file is not sound, or is no model that runs here.
     pub fn open(path: &Path, cache_type: CacheType) -> Result<Self, OursError> {
-        let options = LoadOptions {
-            device: Device::Cpu,
-            cache_type,
-            ..LoadOptions::default()
-        };
+        let options = LoadOptions::default()
+            .device(Device::Cpu)
+            .cache_type(cache_type);
         let model = Model::load(Arc::new(Gguf::open(path)?), &options)?;
         Ok(Self::new(model))
     }
@@ -96,20 +94,15 @@ impl Ours {
         let mut session = self.model.session(tokens.len())?;
         let mut logits = Vec::with_capacity(tokens.len() * self.vocabulary());
         let start = Instant::now();
-        self.model
-            .feed_all(&mut session, &tokens[..prompt], |_, row| {
-                logits.extend_from_slice(row);
-            })?;
+        session.feed_all(&tokens[..prompt], |_, row| logits.extend_from_slice(row))?;
         let prefill_ms = milliseconds(start);
         let start = Instant::now();
         let mut out = Output::default();
         for token in &tokens[prompt..] {
-            self.model
-                .feed(&mut session, &[*token], Want::Logits, &mut out)?;
+            session.feed(&[*token], Want::Logits, &mut out)?;
             logits.extend_from_slice(&out.logits);
         }
         let decode_ms = milliseconds(start);
-        self.model.end(session);
         Ok(Trajectory {
             tokens: tokens.to_vec(),
             prompt,
@@ -132,13 +125,11 @@ impl Ours {
         let mut generated = Vec::with_capacity(count);
         let mut next = prompt.to_vec();
         while generated.len() < count {
-            self.model
-                .feed(&mut session, &next, Want::Logits, &mut out)?;
+            session.feed(&next, Want::Logits, &mut out)?;
             let best = argmax(&out.logits);
             generated.push(best);
             next = vec![best];
         }
-        self.model.end(session);
         Ok(generated)
     }
 
@@ -219,11 +210,12 @@ impl Ours {
         tokens: &[u32],
         mut each: impl FnMut(&mut dyn Inspect, &Batch<'_>, Range<usize>) -> Result<(), OursError>,
     ) -> Result<(), OursError> {
-        let backend = self.model.backend();
-        let cache = backend.create_cache(tokens.len())?;
-        let walked = batches(tokens, cache, |batch, rows| each(backend, batch, rows));
-        backend.drop_cache(cache);
-        walked
+        self.model.with_backend(|backend| {
+            let cache = backend.create_cache(tokens.len())?;
+            let walked = batches(tokens, cache, |batch, rows| each(backend, batch, rows));
+            backend.drop_cache(cache);
+            walked
+        })
     }
 }
 

@@ -6,9 +6,10 @@ use bitnet_gguf::Gguf;
 use bitnet_kernels::SharedWeights;
 use bitnet_kernels::compare::{OpDifference, compare_ops};
 
-use crate::device::{self, Device};
+use crate::device::Device;
 use crate::error::Error;
-use crate::model::LoadOptions;
+use crate::options::LoadOptions;
+use crate::placement::place;
 use crate::plan::{self, Plan};
 
 /// Two devices compared, operation by operation.
@@ -62,10 +63,10 @@ pub fn compare(
     let weights: SharedWeights = gguf;
     let on_cpu = LoadOptions {
         device: Device::Cpu,
-        ..*options
+        ..options.clone()
     };
-    let mut reference = device::open(&on_cpu, &plan.program, &weights)?;
-    let mut other = device::open(options, &plan.program, &weights)?;
+    let mut reference = place(&on_cpu, &plan.program, &weights)?;
+    let mut other = place(options, &plan.program, &weights)?;
     let ends = [0, tokens.len() as u32 - 1];
     let selected = &ends[..tokens.len().min(2)];
     Ok(Comparison {

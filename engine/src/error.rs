@@ -1,25 +1,70 @@
 //! What can go wrong between a file and its text.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use bitnet_kernels::{BackendError, Format};
+use bitnet_tokenizers::discovery::TokenizerNotFound;
 
 /// Why a model could not be loaded or run.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// The model's file cannot be read, or is no sound GGUF.
+    #[error("{}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: bitnet_gguf::Error,
+    },
+    /// The model has no tokenizer inside, and there is none beside it.
+    #[error(transparent)]
+    TokenizerNotFound(#[from] TokenizerNotFound),
+    /// A tokenizer was found and cannot be used.
+    #[error("tokenizer {}", path.display())]
+    Tokenizer {
+        /// The file that it is in.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Box<bitnet_tokenizers::Error>,
+    },
+    /// The tokenizer was made for another model.
+    #[error(
+        "the tokenizer has {tokenizer} tokens, the model {model}: they were not made for each other"
+    )]
+    Vocabulary {
+        /// Tokens of the tokenizer.
+        tokenizer: usize,
+        /// Tokens of the model.
+        model: usize,
+    },
+    /// The text cannot be turned into tokens.
+    #[error("the prompt cannot be turned into tokens")]
+    Encode(#[source] Box<bitnet_tokenizers::Error>),
+    /// A setting of the sampler is out of its range.
+    #[error("{0}")]
+    Sampling(String),
     /// The file is sound, but this engine cannot run what it holds.
     #[error("this model cannot run here:{}", lines(problems))]
     Incompatible {
         /// Everything that stands in the way.
         problems: Vec<Problem>,
     },
-    /// The device cannot be had.
-    #[error("{0}")]
-    Device(String),
-    /// The instruction set asked for cannot be used.
-    #[error("the instruction set in BITNET_ISA cannot be used")]
-    Isa(#[from] bitnet_backend_cpu::IsaError),
+    /// A GPU was asked for, and this program was built without the feature `gpu`.
+    #[error("this program was built without GPU support")]
+    NoGpuSupport,
+    /// The operation before which a GPU was to hand over to the CPU is not in the program.
+    #[error("the GPU cannot hand over to the CPU at `{operation}`: {problem}")]
+    Split {
+        /// As given.
+        operation: String,
+        /// Why it names none, and what would.
+        problem: String,
+    },
+    /// What was to be read in one pass does not belong together.
+    #[error("these sequences cannot be read in one pass: {0}")]
+    Batch(String),
     /// More tokens than the sequence has room for.
     #[error("{need} tokens do not fit the context of {have}; shorten the prompt")]
     ContextFull {
@@ -32,7 +77,9 @@ pub enum Error {
     #[error("the prompt has no tokens; give at least one")]
     EmptyPrompt,
     /// A logit is not a number: the weights or the computation are broken.
-    #[error("the model gave no usable logits (all are NaN); the file is probably damaged")]
+    #[error(
+        "the model gave no usable logits (all are NaN, or the sampler left none); the file is probably damaged"
+    )]
     NoLogits,
     /// The device failed.
     #[error(transparent)]

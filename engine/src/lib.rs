@@ -1,18 +1,86 @@
-//! GGUF in, tokens out.
+//! Ternary (1.58-bit) language models: GGUF in, text out. The same bits on every CPU, with any
+//! number of threads.
 //!
-//! A file's metadata becomes a [`Config`], its tensors a program of fused operations ([`plan`]), a
-//! [`Device`] runs it, and a [`Model`] feeds tokens through it, one [`Session`] per sequence.
-//! [`generate`] turns a prompt into text. No instruction set and no shader is named here.
+//! [`Engine::open`] opens a model file; [`Engine::generate`] continues a prompt, and
+//! [`Engine::chat`] holds a conversation. Both are iterators over pieces of text: print them as
+//! they come, drop the iterator to stop.
+//!
+//! ```
+//! use std::io::Write;
+//!
+//! use bitnet_engine::{ChatOptions, Engine, GenerateOptions, LoadOptions, Sampling};
+//!
+//! fn main() -> Result<(), bitnet_engine::Error> {
+//!     let engine = Engine::open("../demo/demo.gguf", &LoadOptions::default())?;
+//!
+//!     let sampling = Sampling::default().temperature(0.8).seed(7);
+//!     let options = GenerateOptions::default().max_tokens(24).sampling(sampling);
+//!     for piece in engine.generate("Once upon a time", &options)? {
+//!         print!("{}", piece?.text);
+//!         std::io::stdout().flush().ok();
+//!     }
+//!
+//!     let mut chat = engine.chat(ChatOptions::default().answers(options))?;
+//!     for question in ["Why is the sky blue?", "And at night?"] {
+//!         for piece in chat.say(question)? {
+//!             print!("{}", piece?.text);
+//!         }
+//!     }
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # What can be set
+//!
+//! - [`LoadOptions`]: device, threads, instruction set, type of the caches, size of batches, the
+//!   tokenizer's file, and a closure that is told of progress.
+//! - [`GenerateOptions`]: how many tokens, texts at which to stop, and how tokens are chosen: in
+//!   numbers ([`Sampling`]), or by a chain with stages of one's own ([`sampler`]).
+//! - [`Prompt`]: how a text is put to the model. A plain text is continued as it is.
+//! - [`ChatOptions`]: the template, what is said before the first turn, the context.
+//!
+//! # Below text
+//!
+//! [`Engine::model`] (or [`Model::load`], for a file without a tokenizer) reads token ids and gives
+//! logits. A [`Session`] is one sequence with a cache of its own, given back when it is dropped:
+//! [`Session::feed`] reads tokens, [`Session::feed_all`] gives the logits behind each, and
+//! [`Model::step`] reads one token for each of several sequences in one pass.
+//!
+//! ```
+//! use bitnet_engine::{Engine, LoadOptions, Output, Want};
+//!
+//! let engine = Engine::open("../demo/demo.gguf", &LoadOptions::default())?;
+//! let mut sessions = [engine.model().session(8)?, engine.model().session(8)?];
+//! let mut out = Output::default();
+//! engine.model().step(&mut sessions, &[859, 462], Want::Top(1), &mut out)?;
+//! assert_eq!(out.top.len(), 2);
+//! # Ok::<(), bitnet_engine::Error>(())
+//! ```
+//!
+//! # Errors
+//!
+//! Every [`Error`] says what happened. Nothing here reads an environment variable, prints, or
+//! touches the network.
 
+mod chat;
 mod compare;
 pub mod config;
+mod decoding;
 pub mod device;
+mod engine;
 mod error;
-mod generate;
+mod generated;
+mod generation;
+mod loaded;
 pub mod measure;
 mod model;
+mod options;
+mod placement;
 pub mod plan;
-pub mod sample;
+mod prompt;
+pub mod sampler;
+mod sequence;
+mod session;
 mod stop;
 
 pub use bitnet_backend_cpu as cpu;
@@ -22,12 +90,20 @@ pub use bitnet_gguf as gguf;
 pub use bitnet_kernels as kernels;
 pub use bitnet_tokenizers as tokenizers;
 
+pub use bitnet_backend_cpu::{Isa, IsaError};
 pub use bitnet_kernels::program::CacheType;
 pub use bitnet_kernels::{Candidate, KernelRecorder, Output, Want};
+pub use bitnet_tokenizers::{PromptTemplate, TemplateChoice, Tokenizer};
+pub use chat::{Answer, Chat, ChatOptions};
 pub use compare::{Comparison, compare};
 pub use config::{Architecture, Config};
 pub use device::Device;
+pub use engine::Engine;
 pub use error::{Error, Problem};
-pub use generate::{GenerateOptions, Generation, StopReason, generate};
-pub use model::{LoadOptions, Model, Session};
-pub use sample::{Sampler, Sampling};
+pub use generated::{Generated, Piece, StopReason};
+pub use generation::{GenerateOptions, Generation};
+pub use model::Model;
+pub use options::LoadOptions;
+pub use prompt::{EncodedPrompt, Prompt, Template};
+pub use sampler::{SampleStage, Sampler, Sampling};
+pub use session::Session;

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use bitnet_kernels::{Output, Profile, Want, Work};
 
 use crate::error::Error;
-use crate::model::{Model, Session};
+use crate::model::Model;
+use crate::session::Session;
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +81,10 @@ pub fn tokens(count: usize, vocabulary: usize) -> Vec<u32> {
 
 /// Measures prefill and then decode, which first runs a few steps that do not count. With
 /// `profile`, notes where the time goes, on a device that tells.
-pub fn measure(model: &mut Model, workload: &Workload, profile: bool) -> Result<Measured, Error> {
+///
+/// # Errors
+/// [`Error::Backend`] where there is no memory for the caches, or the device fails.
+pub fn measure(model: &Model, workload: &Workload, profile: bool) -> Result<Measured, Error> {
     Ok(Measured {
         prefill: (workload.prompt_tokens > 0)
             .then(|| prefill(model, workload, profile))
@@ -91,34 +95,33 @@ pub fn measure(model: &mut Model, workload: &Workload, profile: bool) -> Result<
     })
 }
 
-fn prefill(model: &mut Model, workload: &Workload, profile: bool) -> Result<Sample, Error> {
+fn prefill(model: &Model, workload: &Workload, profile: bool) -> Result<Sample, Error> {
     let mut out = Output::default();
     let mut session = at_depth(model, workload)?;
     let prompt = tokens(workload.prompt_tokens, model.config().vocabulary);
-    model.backend().set_profiling(profile);
+    model.with_backend(|backend| backend.set_profiling(profile));
     let mut times = Vec::new();
     for _ in 0..workload.repetitions {
         session.truncate(workload.depth);
         let start = Instant::now();
-        model.feed(&mut session, &prompt, Want::Top(1), &mut out)?;
+        session.feed(&prompt, Want::Top(1), &mut out)?;
         times.push(start.elapsed());
     }
-    model.end(session);
     let passes: Vec<usize> = prompt.chunks(model.batch()).map(<[u32]>::len).collect();
     Ok(Sample {
         times,
         work: work(1, workload.depth, &passes, 1),
-        profile: model.backend().profile().cloned(),
+        profile: model.with_backend(|backend| backend.profile().cloned()),
     })
 }
 
-fn decode(model: &mut Model, workload: &Workload, profile: bool) -> Result<Sample, Error> {
+fn decode(model: &Model, workload: &Workload, profile: bool) -> Result<Sample, Error> {
     let mut out = Output::default();
     let sequences = 0..workload.sequences;
     let mut sessions = sequences
         .map(|_| at_depth(model, workload))
         .collect::<Result<Vec<Session>, Error>>()?;
-    let mut run = |model: &mut Model, tokens_each: usize| -> Result<Duration, Error> {
+    let mut run = |model: &Model, tokens_each: usize| -> Result<Duration, Error> {
         for session in &mut sessions {
             session.truncate(workload.depth);
         }
@@ -133,13 +136,10 @@ fn decode(model: &mut Model, workload: &Workload, profile: bool) -> Result<Sampl
         Ok(start.elapsed())
     };
     run(model, workload.gen_tokens.min(WARM_UP))?;
-    model.backend().set_profiling(profile);
+    model.with_backend(|backend| backend.set_profiling(profile));
     let times = (0..workload.repetitions)
         .map(|_| run(model, workload.gen_tokens))
         .collect::<Result<Vec<Duration>, Error>>()?;
-    for session in sessions {
-        model.end(session);
-    }
     let steps = vec![1; workload.gen_tokens];
     Ok(Sample {
         times,
@@ -149,16 +149,16 @@ fn decode(model: &mut Model, workload: &Workload, profile: bool) -> Result<Sampl
             &steps,
             workload.gen_tokens,
         ),
-        profile: model.backend().profile().cloned(),
+        profile: model.with_backend(|backend| backend.profile().cloned()),
     })
 }
 
 /// A sequence that has read as many tokens as the workload's depth.
-fn at_depth(model: &mut Model, workload: &Workload) -> Result<Session, Error> {
+fn at_depth(model: &Model, workload: &Workload) -> Result<Session, Error> {
     let mut session = model.session(workload.positions())?;
     let depth = tokens(workload.depth, model.config().vocabulary);
     if !depth.is_empty() {
-        model.feed(&mut session, &depth, Want::Nothing, &mut Output::default())?;
+        session.feed(&depth, Want::Nothing, &mut Output::default())?;
     }
     Ok(session)
 }

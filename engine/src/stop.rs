@@ -52,8 +52,8 @@ impl StopStrings {
     }
 
     /// What was held back, once no more text comes.
-    pub(crate) fn finish(self) -> String {
-        self.held
+    pub(crate) fn finish(&mut self) -> String {
+        std::mem::take(&mut self.held)
     }
 
     /// Bytes at the end of the text that begin `stop`.

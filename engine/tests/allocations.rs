@@ -1,15 +1,11 @@
 //! Decoding allocates nothing: every allocation of this process is counted, on all threads.
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use bitnet_engine::gguf::Gguf;
-use bitnet_engine::tokenizers::Tokenizer;
 use bitnet_engine::{
-    Device, GenerateOptions, LoadOptions, Model, Output, Sampling, Session, Want, generate,
+    Device, Engine, GenerateOptions, LoadOptions, Output, Sampling, Session, Want,
 };
 
 /// The system's allocator, counted.
@@ -48,20 +44,15 @@ fn allocations() -> usize {
 const WARM: usize = 20;
 const TOKENS: usize = 60;
 
-fn model(threads: usize) -> (Arc<Gguf>, Model) {
+fn engine(threads: usize) -> Engine {
     let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../demo/demo.gguf");
-    let gguf = Arc::new(Gguf::open(demo).unwrap());
-    let options = LoadOptions {
-        device: Device::Cpu,
-        threads: Some(threads),
-        ..LoadOptions::default()
-    };
-    let model = Model::load(Arc::clone(&gguf), &options).unwrap();
-    (gguf, model)
+    let options = LoadOptions::default().device(Device::Cpu).threads(threads);
+    Engine::open(demo, &options).unwrap()
 }
 
 fn steps(threads: usize) {
-    let (_, mut model) = model(threads);
+    let engine = engine(threads);
+    let model = engine.model();
     let mut out = Output::default();
     for sequences in [1, 3] {
         let mut sessions: Vec<Session> = (0..sequences)
@@ -88,36 +79,25 @@ fn steps(threads: usize) {
     }
 }
 
-fn generation(threads: usize, sampling: Sampling) {
-    let (gguf, mut model) = model(threads);
-    let tokenizer = Tokenizer::from_gguf(&gguf).unwrap();
-    let prompt = [859, 26, 199];
-    let mut session = model.session(prompt.len() + WARM + TOKENS).unwrap();
-    let options = GenerateOptions {
-        max_tokens: WARM + TOKENS,
-        sampling,
-        stop: vec!["a text that never comes".to_owned()],
-    };
+fn generation(threads: usize, sampling: &Sampling) {
+    let engine = engine(threads);
+    let options = GenerateOptions::default()
+        .max_tokens(WARM + TOKENS)
+        .sampling(sampling.clone())
+        .stop("a text that never comes");
     let mut counts = Vec::with_capacity(WARM + TOKENS);
-    let generation = generate(
-        &mut model,
-        &tokenizer,
-        &mut session,
-        &prompt,
-        &options,
-        |_| {
-            counts.push(allocations());
-            ControlFlow::Continue(())
-        },
-    )
-    .unwrap();
-    assert!(generation.tokens.len() > WARM + 10, "{generation:?}");
+    let mut generation = engine.generate(vec![859, 26, 199], &options).unwrap();
+    for piece in &mut generation {
+        piece.unwrap();
+        counts.push(allocations());
+    }
+    let generated = generation.generated();
+    assert!(generated.tokens.len() > WARM + 10, "{generated:?}");
     // What ends a generation may allocate; the last count is from there.
     let warm = &counts[WARM..counts.len() - 1];
     assert!(
         warm.iter().all(|count| *count == warm[0]),
-        "{threads} threads, {:?}: {warm:?}",
-        options.sampling
+        "{threads} threads, {sampling:?}: {warm:?}"
     );
 }
 
@@ -126,18 +106,8 @@ fn generation(threads: usize, sampling: Sampling) {
 fn decoding_allocates_nothing() {
     for threads in [1, 2] {
         steps(threads);
-        let greedy = Sampling {
-            temperature: 0.0,
-            ..Sampling::default()
-        };
-        generation(threads, greedy.clone());
-        let sampled = Sampling {
-            temperature: 0.8,
-            top_k: 20,
-            top_p: 0.95,
-            repeat_penalty: 1.1,
-            ..greedy
-        };
-        generation(threads, sampled);
+        generation(threads, &Sampling::default());
+        let sampling = Sampling::default().temperature(0.8).top_k(20);
+        generation(threads, &sampling.repeat_penalty(1.1));
     }
 }

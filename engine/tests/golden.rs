@@ -67,26 +67,24 @@ fn logits(
     cache_type: CacheType,
 ) -> (Vec<f32>, usize) {
     let gguf = Arc::new(Gguf::open(model).expect("a golden model opens"));
-    let options = LoadOptions {
-        device: Device::Cpu,
-        cache_type,
-        ..LoadOptions::default()
-    };
-    let mut model = Model::load(gguf, &options).expect("a golden model loads");
+    let options = LoadOptions::default()
+        .device(Device::Cpu)
+        .cache_type(cache_type);
+    let model = Model::load(gguf, &options).expect("a golden model loads");
     let vocabulary = model.config().vocabulary;
     let mut session = model
         .session(prompt.len() + GREEDY)
         .expect("a session starts");
     let mut ours = Vec::new();
-    model
-        .feed_all(&mut session, prompt, |_, row| ours.extend_from_slice(row))
+    session
+        .feed_all(prompt, |_, row| ours.extend_from_slice(row))
         .expect("the prompt is read");
     let mut out = Output::default();
     for step in 0..GREEDY {
         let row = prompt.len() - 1 + step;
         let token = argmax(&theirs[row * vocabulary..(row + 1) * vocabulary]);
-        model
-            .feed(&mut session, &[token], Want::Logits, &mut out)
+        session
+            .feed(&[token], Want::Logits, &mut out)
             .expect("a token is read");
         ours.extend_from_slice(&out.logits);
     }

@@ -41,17 +41,15 @@ fn logits(
     batch: usize,
 ) -> (Vec<f32>, usize) {
     let gguf = Arc::new(Gguf::open(path).expect("the model opens"));
-    let options = LoadOptions {
-        device,
-        cache_type,
-        batch,
-        ..LoadOptions::default()
-    };
-    let mut model = Model::load(gguf, &options).expect("the model loads");
+    let options = LoadOptions::default()
+        .device(device)
+        .cache_type(cache_type)
+        .batch(batch);
+    let model = Model::load(gguf, &options).expect("the model loads");
     let mut session = model.session(tokens.len()).expect("a session starts");
     let mut all = Vec::new();
-    model
-        .feed_all(&mut session, tokens, |_, row| all.extend_from_slice(row))
+    session
+        .feed_all(tokens, |_, row| all.extend_from_slice(row))
         .expect("the tokens are read");
     (all, model.config().vocabulary)
 }
@@ -173,11 +171,9 @@ fn every_operation_of_the_golden_models_does_what_the_cpu_does() {
     ] {
         let path = root().join(format!("fixtures/golden/{model}.gguf"));
         let gguf = Arc::new(Gguf::open(path).expect("the model opens"));
-        let options = LoadOptions {
-            device: Device::Gpu(None),
-            cache_type,
-            ..LoadOptions::default()
-        };
+        let options = LoadOptions::default()
+            .device(Device::Gpu(None))
+            .cache_type(cache_type);
         let comparison = compare(gguf, &options, &PROMPT).expect("both run");
         let apart = comparison.first_apart();
         assert!(apart.is_none(), "{model}: {apart:?}");
@@ -239,33 +235,23 @@ fn wherever_the_gpu_hands_over_to_the_cpu_the_logits_stay_near_those_of_both() {
 
 fn a_decode_step_reads_back_the_best_ids() {
     let gguf = Arc::new(Gguf::open(root().join("demo/demo.gguf")).expect("the demo opens"));
-    let options = LoadOptions {
-        device: Device::Gpu(None),
-        ..LoadOptions::default()
-    };
-    let mut model = Model::load(gguf, &options).expect("the demo loads");
+    let options = LoadOptions::default().device(Device::Gpu(None));
+    let model = Model::load(gguf, &options).expect("the demo loads");
     let mut session = model.session(16).expect("a session starts");
     let mut out = Output::default();
-    model
-        .feed(&mut session, &[859, 26, 199], Want::Top(1), &mut out)
+    session
+        .feed(&[859, 26, 199], Want::Top(1), &mut out)
         .expect("the prompt is read");
     assert_eq!(out.top.len(), 1);
     assert!(out.logits.is_empty());
-    let names: Vec<_> = model
-        .backend()
-        .recorder()
-        .counts()
-        .map(|(n, _)| n)
-        .collect();
+    let names: Vec<_> =
+        model.with_backend(|backend| backend.recorder().counts().map(|(name, _)| name).collect());
     assert!(names.contains(&"wgsl_top_merge"), "{names:?}");
 }
 
 fn an_adapter_that_is_not_there_is_an_error_that_says_what_to_run() {
     let gguf = Arc::new(Gguf::open(root().join("demo/demo.gguf")).expect("the demo opens"));
-    let options = LoadOptions {
-        device: Device::Gpu(Some(99)),
-        ..LoadOptions::default()
-    };
+    let options = LoadOptions::default().device(Device::Gpu(Some(99)));
     let Err(error) = Model::load(gguf, &options) else {
         panic!("there is no adapter 99");
     };

@@ -15,10 +15,10 @@ const PROMPTS: [&[u32]; 5] = [
 ];
 const STEPS: u32 = 4;
 
-fn started(model: &mut Model, prompt: &[u32]) -> Session {
+fn started(model: &Model, prompt: &[u32]) -> Session {
     let mut session = model.session(64).unwrap();
-    model
-        .feed(&mut session, prompt, Want::Nothing, &mut Output::default())
+    session
+        .feed(prompt, Want::Nothing, &mut Output::default())
         .unwrap();
     session
 }
@@ -27,36 +27,27 @@ fn started(model: &mut Model, prompt: &[u32]) -> Session {
 fn a_sequence_gets_the_bits_that_it_gets_alone() {
     let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../demo/demo.gguf");
     let gguf = Arc::new(Gguf::open(demo).unwrap());
-    let options = LoadOptions {
-        device: Device::Cpu,
-        ..LoadOptions::default()
-    };
-    let mut model = Model::load(gguf, &options).unwrap();
+    let options = LoadOptions::default().device(Device::Cpu);
+    let model = Model::load(gguf, &options).unwrap();
     let vocabulary = model.config().vocabulary;
     let token = |step: u32, sequence: usize| step * 31 + sequence as u32;
 
     let mut alone = vec![Vec::new(); PROMPTS.len()];
     let mut out = Output::default();
     for (sequence, prompt) in PROMPTS.into_iter().enumerate() {
-        let mut session = started(&mut model, prompt);
+        let mut session = started(&model, prompt);
         for step in 0..STEPS {
-            model
-                .feed(
-                    &mut session,
-                    &[token(step, sequence)],
-                    Want::Logits,
-                    &mut out,
-                )
+            session
+                .feed(&[token(step, sequence)], Want::Logits, &mut out)
                 .unwrap();
             alone[sequence].extend_from_slice(&out.logits);
         }
-        model.end(session);
     }
 
     let mut together = vec![Vec::new(); PROMPTS.len()];
     let mut sessions: Vec<Session> = PROMPTS
         .iter()
-        .map(|prompt| started(&mut model, prompt))
+        .map(|prompt| started(&model, prompt))
         .collect();
     for step in 0..STEPS {
         let tokens: Vec<u32> = (0..PROMPTS.len())

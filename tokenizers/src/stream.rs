@@ -1,31 +1,40 @@
 //! Text from tokens as they come.
 
+use std::borrow::Borrow;
+
 use crate::Tokenizer;
 
 /// Turns tokens into text one by one, and never gives out half a character.
 #[derive(Debug)]
-pub struct StreamDecoder<'a> {
-    tokenizer: &'a Tokenizer,
+pub struct StreamDecoder<T> {
+    tokenizer: T,
     held: Vec<u8>,
     text: String,
 }
 
 impl Tokenizer {
     /// A decoder for tokens that come one by one and continue a text.
-    pub fn stream(&self) -> StreamDecoder<'_> {
+    pub fn stream(&self) -> StreamDecoder<&Tokenizer> {
+        StreamDecoder::new(self)
+    }
+}
+
+impl<T: Borrow<Tokenizer>> StreamDecoder<T> {
+    /// A decoder at the start of a text. It keeps the tokenizer: a reference, or an `Arc` where it
+    /// is to live on its own.
+    pub fn new(tokenizer: T) -> StreamDecoder<T> {
         StreamDecoder {
-            tokenizer: self,
+            tokenizer,
             held: Vec::new(),
             text: String::new(),
         }
     }
-}
 
-impl StreamDecoder<'_> {
     /// Takes a token and returns the text that is complete now. Bytes that can never become a
     /// character are replaced by U+FFFD.
     pub fn push(&mut self, id: u32) -> &str {
-        self.held.extend_from_slice(self.tokenizer.token_bytes(id));
+        let bytes = self.tokenizer.borrow().token_bytes(id);
+        self.held.extend_from_slice(bytes);
         self.text.clear();
         loop {
             match std::str::from_utf8(&self.held) {
@@ -50,7 +59,8 @@ impl StreamDecoder<'_> {
     }
 
     /// What is left when no more tokens come; half a character becomes U+FFFD.
-    pub fn finish(self) -> String {
-        String::from_utf8_lossy(&self.held).into_owned()
+    pub fn finish(&mut self) -> String {
+        let held = std::mem::take(&mut self.held);
+        String::from_utf8_lossy(&held).into_owned()
     }
 }

@@ -3,11 +3,10 @@
 use std::io::{self, BufRead, IsTerminal, Write};
 
 use anyhow::{Context, Result};
-use bitnet_engine::StopReason;
-use bitnet_engine::tokenizers::{Encode, TemplateChoice};
+use bitnet_engine::{ChatOptions, StopReason, TemplateChoice};
 
 use crate::exit;
-use crate::generation::{GenerationArgs, template};
+use crate::generation::{GenerationArgs, tell, template, write};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -26,14 +25,16 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<u8> {
-    let options = args.generation.options(args.max_tokens)?;
-    let mut generator = args.generation.load()?;
-    let template = generator.template(args.prompt_template, false);
-    let model = &mut generator.model;
-    let context = model.config().context;
-    let mut session = model.session(context)?;
-    // Generated, but not read by the model yet: it ended there.
-    let mut unread: Vec<u32> = Vec::new();
+    let answers = args.generation.options(args.max_tokens)?;
+    let (engine, _) = args.generation.load()?;
+    let mut options = ChatOptions::default()
+        .template(args.prompt_template)
+        .answers(answers);
+    if let Some(system) = &args.system_prompt {
+        options = options.system(system);
+    }
+    let mut chat = engine.chat(options)?;
+    tell(chat.template());
     let prompt = || {
         if io::stdin().is_terminal() {
             eprint!("> ");
@@ -46,35 +47,21 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
             prompt();
             continue;
         }
-        let (first, mut ids) = (session.is_empty(), std::mem::take(&mut unread));
-        let text = match first {
-            true => template.apply(&line, args.system_prompt.as_deref()),
-            false => template.follow(&line),
-        };
-        ids.extend(generator.tokenizer.encode(
-            &text,
-            Encode {
-                bos: first && generator.tokenizer.add_bos(),
-                special: template.special(),
-            },
-        )?);
-        let before = session.len();
         let mut stdout = io::stdout().lock();
-        let answer = generator.generate(&mut session, &ids, &options, &mut stdout)?;
+        let mut answer = chat.say(&line)?;
+        let whole = write(&mut answer, &mut stdout)?;
+        let full = answer.generated().stop == Some(StopReason::ContextFull);
         writeln!(stdout).context("standard output")?;
-        match answer.stop {
-            StopReason::Cancelled => return Ok(exit::INTERRUPTED),
-            StopReason::ContextFull => {
-                eprintln!(
-                    "the conversation fills the context of {} tokens; start a new one",
-                    session.capacity()
-                );
-                return Ok(exit::FAILURE);
-            }
-            StopReason::EndOfGeneration | StopReason::StopString | StopReason::MaxTokens => {}
+        if !whole {
+            return Ok(exit::INTERRUPTED);
         }
-        let read = session.len() - before - ids.len();
-        unread.extend(&answer.tokens[read..]);
+        if full {
+            eprintln!(
+                "the conversation fills the context of {} tokens; start a new one",
+                chat.capacity()
+            );
+            return Ok(exit::FAILURE);
+        }
         prompt();
     }
     Ok(0)

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use bitnet_engine::kernels::compare::OpDifference;
 use bitnet_engine::tokenizers::{Encode, Special};
-use bitnet_engine::{Comparison, Device, LoadOptions};
+use bitnet_engine::{Comparison, Device};
 use serde_json::json;
 
 use crate::source::ModelArgs;
@@ -51,14 +51,12 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         }
         None => args.tokens.clone(),
     };
-    let options = LoadOptions {
-        // The CPU against itself shows nothing.
-        device: match args.model.device {
-            Device::Auto => Device::Gpu(None),
-            named => named,
-        },
-        ..args.model.options()
+    // The CPU against itself shows nothing.
+    let device = match args.model.device {
+        Device::Auto => Device::Gpu(None),
+        named => named,
     };
+    let options = args.model.options()?.device(device);
     let comparison = bitnet_engine::compare(Arc::clone(&opened.gguf), &options, &tokens)
         .with_context(|| format!("model {}", opened.name()))?;
     let mut out = io::BufWriter::new(io::stdout().lock());

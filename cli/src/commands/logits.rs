@@ -22,7 +22,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<u8> {
     let opened = args.model.open()?;
-    let mut model = opened.load(&args.model)?;
+    let model = opened.load(&args.model)?;
     let vocabulary = model.config().vocabulary;
     if let Some(id) = args.tokens.iter().find(|id| **id as usize >= vocabulary) {
         bail!("token {id} is outside the model's vocabulary of {vocabulary}");
@@ -32,7 +32,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     let place = || format!("output file {}", args.out.display());
     let mut file = BufWriter::new(File::create(&args.out).with_context(place)?);
     let mut failed = None;
-    model.feed_all(&mut session, &args.tokens, |_, logits| {
+    session.feed_all(&args.tokens, |_, logits| {
         for logit in logits {
             if failed.is_none() {
                 failed = file.write_all(&logit.to_le_bytes()).err();

@@ -5,12 +5,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use bitnet_engine::tokenizers::{Encode, Special, TemplateChoice};
-use bitnet_engine::{Generation, StopReason};
+use bitnet_engine::{Generated, Prompt, StopReason, TemplateChoice};
 use serde_json::json;
 
 use crate::exit;
-use crate::generation::{GenerationArgs, template};
+use crate::generation::{GenerationArgs, tell, template, write};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -67,73 +66,64 @@ impl Args {
 
 pub(crate) fn run(args: Args) -> Result<u8> {
     let options = args.generation.options(args.max_tokens)?;
-    let prompt = args.prompt()?;
-    let mut generator = args.generation.load()?;
-    let template = generator.template(args.prompt_template, args.quiet);
-    let prompt = template.apply(&prompt, args.system_prompt.as_deref());
-    let special = if args.special {
-        Special::Parse
-    } else {
-        template.special()
-    };
-    let ids = generator.tokenizer.encode(
-        &prompt,
-        Encode {
-            bos: generator.tokenizer.add_bos(),
-            special,
-        },
-    )?;
-    let model = &mut generator.model;
-    let wanted = ids.len().saturating_add(args.max_tokens);
-    let context = model.config().context;
-    let mut session = model.session(context.min(wanted))?;
+    let text = args.prompt()?;
+    let (engine, name) = args.generation.load()?;
+    let mut prompt = Prompt::from(text)
+        .template(args.prompt_template)
+        .special(args.special);
+    if let Some(system) = args.system_prompt {
+        prompt = prompt.system(system);
+    }
+    let prompt = engine.encode(prompt)?;
+    if !args.quiet {
+        tell(prompt.template);
+    }
+    let mut generation = engine.generate(&prompt, &options)?;
     let mut stdout = io::stdout().lock();
-    let result = if args.json {
-        generator.generate(&mut session, &ids, &options, &mut io::sink())?
-    } else {
-        generator.generate(&mut session, &ids, &options, &mut stdout)?
+    let whole = match args.json {
+        true => write(&mut generation, &mut io::sink())?,
+        false => write(&mut generation, &mut stdout)?,
     };
-    let model = &mut generator.model;
+    let generated = generation.generated();
+    let stop = generated.stop.filter(|_| whole);
     if args.json {
-        let kernels = kernels(model);
         let value = json!({
-            "model": generator.opened.name(),
-            "device": model.device(),
-            "tokenizer": generator.tokenizer.kind(),
-            "prompt": prompt,
-            "prompt_template": template.name(),
-            "prompt_tokens": ids,
-            "text": result.text,
-            "tokens": result.tokens,
-            "stop": result.stop.name(),
+            "model": name,
+            "device": engine.model().device(),
+            "tokenizer": engine.tokenizer().kind(),
+            "prompt": prompt.text,
+            "prompt_template": prompt.template.kind.name(),
+            "prompt_tokens": prompt.tokens,
+            "text": generated.text,
+            "tokens": generated.tokens,
+            "stop": stop.map_or("cancelled", StopReason::name),
             "seed": args.generation.sampling.seed,
-            "prefill_seconds": result.prefill.as_secs_f64(),
-            "decode_seconds": result.decode.as_secs_f64(),
-            "kernels": kernels,
+            "prefill_seconds": generated.prefill.as_secs_f64(),
+            "decode_seconds": generated.decode.as_secs_f64(),
+            "kernels": kernels(engine.model()),
         });
         writeln!(stdout, "{value:#}").context("standard output")?;
-    } else if !result.text.is_empty() && !result.text.ends_with('\n') {
+    } else if !generated.text.is_empty() && !generated.text.ends_with('\n') {
         writeln!(stdout).context("standard output")?;
     }
     if !args.quiet {
-        eprintln!("{}", summary(ids.len(), &result, &model.device()));
+        let device = engine.model().device();
+        eprintln!("{}", summary(prompt.tokens.len(), generated, stop, &device));
     }
-    Ok(if result.stop == StopReason::Cancelled {
-        exit::INTERRUPTED
-    } else {
-        0
-    })
+    Ok(if whole { 0 } else { exit::INTERRUPTED })
 }
 
 /// How often each kernel ran, by name.
-fn kernels(model: &mut bitnet_engine::Model) -> serde_json::Map<String, serde_json::Value> {
-    let counts = model.backend().recorder().counts();
-    counts
-        .map(|(name, count)| (name.to_owned(), count.into()))
-        .collect()
+fn kernels(model: &bitnet_engine::Model) -> serde_json::Map<String, serde_json::Value> {
+    model.with_backend(|backend| {
+        let counts = backend.recorder().counts();
+        counts
+            .map(|(name, count)| (name.to_owned(), count.into()))
+            .collect()
+    })
 }
 
-fn summary(prompt: usize, result: &Generation, device: &str) -> String {
+fn summary(prompt: usize, result: &Generated, stop: Option<StopReason>, device: &str) -> String {
     let rate = |tokens: usize, time: Duration| tokens as f64 / time.as_secs_f64().max(1e-9);
     let generated = result.tokens.len();
     let decode = match generated {
@@ -141,12 +131,13 @@ fn summary(prompt: usize, result: &Generation, device: &str) -> String {
         // The first token comes out of the prompt's pass.
         _ => format!(", {:.1} tokens/s", rate(generated - 1, result.decode)),
     };
-    let end = match result.stop {
-        StopReason::EndOfGeneration => "the model was done",
-        StopReason::StopString => "a stop text appeared",
-        StopReason::MaxTokens => "--max-tokens",
-        StopReason::ContextFull => "the context is full",
-        StopReason::Cancelled => "interrupted",
+    let end = match stop {
+        Some(StopReason::EndOfGeneration) => "the model was done",
+        Some(StopReason::StopString) => "a stop text appeared",
+        Some(StopReason::MaxTokens) => "--max-tokens",
+        Some(StopReason::ContextFull) => "the context is full",
+        Some(other) => other.name(),
+        None => "interrupted",
     };
     format!(
         "[{prompt} tokens read in {:.0} ms, {generated} generated{decode}; ended: {end}; {device}]",

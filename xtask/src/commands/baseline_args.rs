@@ -8,7 +8,7 @@ use bitnet_crossval::baseline::{Baseline, Key};
 use bitnet_crossval::{digest, receipt};
 use bitnet_engine::gguf::Gguf;
 use bitnet_engine::measure::{self, Sample, Workload};
-use bitnet_engine::{Device, LoadOptions, Model};
+use bitnet_engine::{Device, Isa, LoadOptions, Model};
 use bitnet_fixtures::{Arch, Recipe, Shape};
 use bitnet_kernels::Format;
 
@@ -70,11 +70,13 @@ impl BaselineArgs {
         let model_sha256 =
             digest::of_file(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let gguf = Gguf::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
-        let options = LoadOptions {
-            device: Device::Cpu,
-            threads: self.threads,
-            ..LoadOptions::default()
-        };
+        let mut options = LoadOptions::default().device(Device::Cpu);
+        if let Some(threads) = self.threads {
+            options = options.threads(threads);
+        }
+        if let Some(isa) = isa_from_environment()? {
+            options = options.isa(isa);
+        }
         let model = Model::load(Arc::new(gguf), &options)
             .with_context(|| format!("cannot run {}", path.display()))?;
         let workload = Workload {
@@ -149,11 +151,12 @@ impl Subject {
             ..self.workload
         };
         // Once before it counts: memory is touched, the screen of the head is made.
-        measure::measure(&mut self.model, &once, false)?;
-        self.model.backend().recorder().clear();
-        let mut measured = measure::measure(&mut self.model, &once, false)?;
+        measure::measure(&self.model, &once, false)?;
+        self.model
+            .with_backend(|backend| backend.recorder().clear());
+        let mut measured = measure::measure(&self.model, &once, false)?;
         for _ in 1..self.workload.repetitions {
-            let more = measure::measure(&mut self.model, &once, false)?;
+            let more = measure::measure(&self.model, &once, false)?;
             extend(&mut measured.prefill, more.prefill);
             extend(&mut measured.decode, more.decode);
         }
@@ -168,13 +171,10 @@ impl Subject {
             prefill_tps: speed(measured.prefill),
             cpu_tps: decode,
             cpu_latency_ms: 1e3 / decode,
-            cpu_kernels: self
-                .model
-                .backend()
-                .recorder()
-                .counts()
-                .map(|(kernel, _)| kernel.to_owned())
-                .collect(),
+            cpu_kernels: self.model.with_backend(|backend| {
+                let counts = backend.recorder().counts();
+                counts.map(|(kernel, _)| kernel.to_owned()).collect()
+            }),
         };
         let problems = baseline.problems();
         anyhow::ensure!(
@@ -197,6 +197,16 @@ fn is_baselines(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     name.strip_suffix("-cpu.json")
         .is_some_and(|date| date.len() == 8 && date.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// The instruction set that `BITNET_ISA` forces.
+fn isa_from_environment() -> anyhow::Result<Option<Isa>> {
+    match std::env::var("BITNET_ISA") {
+        Ok(name) if !name.is_empty() => Isa::named(&name)
+            .map(Some)
+            .context("the instruction set in BITNET_ISA cannot be used"),
+        _ => Ok(None),
+    }
 }
 
 /// The synthetic model, written anew each time so that it is what this version makes.

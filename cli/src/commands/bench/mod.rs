@@ -59,7 +59,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     }
     let start = Instant::now();
     let opened = args.model.open()?;
-    let mut model = opened.load(&args.model)?;
+    let model = opened.load(&args.model)?;
     let load = start.elapsed();
     let config = model.config().clone();
     let workload = Workload {
@@ -76,7 +76,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
             config.context
         );
     }
-    if args.profile && !model.backend().set_profiling(true) {
+    if args.profile && !model.with_backend(|backend| backend.set_profiling(true)) {
         bail!(
             "{} does not tell where its time goes; leave --profile out, or use --device cpu",
             model.device()
@@ -84,13 +84,13 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     }
     let mut session = model.session(1)?;
     let prompt = measure::tokens(1, config.vocabulary);
-    model.feed(&mut session, &prompt, Want::Top(1), &mut Output::default())?;
+    session.feed(&prompt, Want::Top(1), &mut Output::default())?;
     let first_token = start.elapsed();
-    model.end(session);
+    drop(session);
 
-    model.backend().recorder().clear();
-    let measured = measure::measure(&mut model, &workload, args.profile)?;
-    let screening = model.backend().screening();
+    model.with_backend(|backend| backend.recorder().clear());
+    let measured = measure::measure(&model, &workload, args.profile)?;
+    let screening = model.with_backend(|backend| backend.screening());
     // While prefill is measured, the screen is being made: its passes read the head.
     let phase = |sample: Sample, screening: Option<Screening>| {
         let cost = model.plan().program.cost(&sample.work);
@@ -113,8 +113,8 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         file_bytes: opened.gguf.file_len() as u64,
         prefill,
         decode,
-        kernels: model.backend().recorder().counts().collect(),
-        limits: model.backend().limits(),
+        kernels: model.with_backend(|backend| backend.recorder().counts().collect()),
+        limits: model.with_backend(|backend| backend.limits()),
         screening,
     };
     let mut stdout = io::stdout().lock();

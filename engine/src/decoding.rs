@@ -1,0 +1,128 @@
+//! One answer on its way from chosen tokens to text.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bitnet_kernels::Candidate;
+use bitnet_tokenizers::{StreamDecoder, Tokenizer};
+use smol_str::SmolStr;
+
+use crate::error::Error;
+use crate::generated::{Generated, Piece, StopReason};
+use crate::sequence::Sequence;
+use crate::stop::StopStrings;
+
+/// Bytes of text for which there is room from the start, per token.
+const BYTES_PER_TOKEN: usize = 8;
+
+/// Reads, chooses and decodes, a token at a time, until something ends it.
+pub(crate) struct Decoding {
+    tokenizer: Arc<Tokenizer>,
+    decoder: StreamDecoder<Arc<Tokenizer>>,
+    stops: StopStrings,
+    max_tokens: usize,
+    started: bool,
+    failed: bool,
+    pub(crate) generated: Generated,
+}
+
+impl Decoding {
+    /// Nothing is read yet. With room for `room` tokens, so that nothing grows on the way.
+    pub(crate) fn new(
+        tokenizer: &Arc<Tokenizer>,
+        stops: &[String],
+        max_tokens: usize,
+        room: usize,
+    ) -> Decoding {
+        let room = room.min(max_tokens);
+        Decoding {
+            decoder: StreamDecoder::new(Arc::clone(tokenizer)),
+            tokenizer: Arc::clone(tokenizer),
+            stops: StopStrings::new(stops),
+            max_tokens,
+            started: false,
+            failed: false,
+            generated: Generated {
+                text: String::with_capacity(room * BYTES_PER_TOKEN),
+                tokens: Vec::with_capacity(room),
+                ..Generated::default()
+            },
+        }
+    }
+
+    /// The next piece of what `sequence` goes on with; none when it has ended or failed.
+    pub(crate) fn next(&mut self, sequence: &mut Sequence) -> Option<Result<Piece, Error>> {
+        if self.failed || self.generated.stop.is_some() {
+            return None;
+        }
+        let start = Instant::now();
+        if let Err(error) = sequence.read() {
+            self.failed = true;
+            return Some(Err(error));
+        }
+        let read = start.elapsed();
+        let piece = self.choose(sequence);
+        self.failed = piece.is_err();
+        let spent = start.elapsed();
+        match std::mem::replace(&mut self.started, true) {
+            true => self.generated.decode += spent,
+            false => {
+                self.generated.prefill = read;
+                self.generated.decode = spent - read;
+            }
+        }
+        piece.transpose()
+    }
+
+    /// Chooses a token from what was read.
+    fn choose(&mut self, sequence: &mut Sequence) -> Result<Option<Piece>, Error> {
+        if self.max_tokens == 0 {
+            return Ok(self.end(StopReason::MaxTokens));
+        }
+        let token = sequence.sampler.choose(&sequence.out)?;
+        if self.tokenizer.eog_ids().contains(&token.id) {
+            return Ok(self.end(StopReason::EndOfGeneration));
+        }
+        sequence.push(token.id);
+        self.generated.tokens.push(token.id);
+        let (sure, found) = self.stops.push(self.decoder.push(token.id));
+        self.generated.text.push_str(sure);
+        let text = SmolStr::new(sure);
+        let ended = if found {
+            // What is held back is the stop text.
+            self.generated.stop = Some(StopReason::StopString);
+            None
+        } else if self.generated.tokens.len() == self.max_tokens {
+            self.end(StopReason::MaxTokens)
+        } else if sequence.is_full() {
+            self.end(StopReason::ContextFull)
+        } else {
+            None
+        };
+        Ok(Some(with_rest(text, token, ended)))
+    }
+
+    /// Ends it, and gives what was held back.
+    fn end(&mut self, reason: StopReason) -> Option<Piece> {
+        self.generated.stop = Some(reason);
+        let (rest, found) = self.stops.push(&self.decoder.finish());
+        let mut rest = rest.to_owned();
+        if !found {
+            rest.push_str(&self.stops.finish());
+        }
+        self.generated.text.push_str(&rest);
+        let text = SmolStr::from(rest);
+        (!text.is_empty()).then_some(Piece { text, token: None })
+    }
+}
+
+/// The last token's piece, with what was held back behind it.
+fn with_rest(text: SmolStr, token: Candidate, rest: Option<Piece>) -> Piece {
+    Piece {
+        text: match rest {
+            Some(rest) => SmolStr::from(format!("{text}{}", rest.text)),
+            None => text,
+        },
+        token: Some(token),
+    }
+}

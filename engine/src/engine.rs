@@ -1,0 +1,241 @@
+//! [`Engine`]: a model file, ready for text.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bitnet_gguf::Gguf;
+use bitnet_tokenizers::discovery::TokenizerDiscovery;
+use bitnet_tokenizers::{Encode, PromptTemplate, Special, TemplateChoice, Tokenizer};
+
+use crate::chat::{Chat, ChatOptions};
+use crate::decoding::Decoding;
+use crate::error::Error;
+use crate::generation::{GenerateOptions, Generation};
+use crate::model::Model;
+use crate::options::LoadOptions;
+use crate::prompt::{Content, EncodedPrompt, Prompt, Template};
+use crate::sequence::Sequence;
+
+/// Unused ids that a model's vocabulary may have behind its tokenizer's.
+const PADDING: usize = 512;
+
+/// A model file, ready for text: the model on its device, its tokenizer and its prompt template,
+/// checked to fit each other.
+///
+/// It is a handle: clones share everything, and generations and chats on any number of threads
+/// take turns on the device.
+///
+/// ```
+/// use bitnet_engine::{Engine, GenerateOptions, LoadOptions};
+///
+/// let engine = Engine::open("../demo/demo.gguf", &LoadOptions::default())?;
+/// let options = GenerateOptions::default().max_tokens(16);
+/// for piece in engine.generate("Once upon a time", &options)? {
+///     print!("{}", piece?.text);
+/// }
+/// # Ok::<(), bitnet_engine::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Engine {
+    model: Model,
+    tokenizer: Arc<Tokenizer>,
+    file: Arc<Gguf>,
+    path: Option<PathBuf>,
+}
+
+impl Engine {
+    /// Opens a model file. Its tokenizer is the one that `options` name, else the one inside, else
+    /// a `tokenizer.json` beside the file or one folder up.
+    ///
+    /// # Errors
+    /// [`Error::File`] where the file is no sound GGUF; [`Error::TokenizerNotFound`],
+    /// [`Error::Tokenizer`] or [`Error::Vocabulary`] where there is no tokenizer that can be used
+    /// with it; else as [`Model::load`].
+    pub fn open(path: impl AsRef<Path>, options: &LoadOptions) -> Result<Engine, Error> {
+        let path = path.as_ref();
+        let file = Gguf::open(path).map_err(|source| Error::File {
+            path: path.to_owned(),
+            source,
+        })?;
+        let explicit = options.tokenizer.as_deref();
+        let found = TokenizerDiscovery::new(path).discover(explicit, &file)?;
+        let tokenizer = found.load(&file).map_err(|source| Error::Tokenizer {
+            path: found.path().unwrap_or(path).to_owned(),
+            source: Box::new(source),
+        })?;
+        Engine::with(Arc::new(file), Some(path.to_owned()), tokenizer, options)
+    }
+
+    /// Takes a model file that is open already, or that is part of the program. Its tokenizer is
+    /// the one that `options` name, else the one inside.
+    ///
+    /// # Errors
+    /// As [`Engine::open`].
+    pub fn from_gguf(file: Arc<Gguf>, options: &LoadOptions) -> Result<Engine, Error> {
+        let named = options.tokenizer.as_deref();
+        let tokenizer = match named {
+            Some(path) => Tokenizer::from_file(path),
+            None => Tokenizer::from_gguf(&file),
+        };
+        let tokenizer = tokenizer.map_err(|source| Error::Tokenizer {
+            path: named.unwrap_or(Path::new("inside the model")).to_owned(),
+            source: Box::new(source),
+        })?;
+        Engine::with(file, None, tokenizer, options)
+    }
+
+    fn with(
+        file: Arc<Gguf>,
+        path: Option<PathBuf>,
+        tokenizer: Tokenizer,
+        options: &LoadOptions,
+    ) -> Result<Engine, Error> {
+        let model = Model::load(Arc::clone(&file), options)?;
+        let (tokens, rows) = (tokenizer.vocab_size(), model.config().vocabulary);
+        if tokens > rows || rows - tokens >= PADDING {
+            return Err(Error::Vocabulary {
+                tokenizer: tokens,
+                model: rows,
+            });
+        }
+        Ok(Engine {
+            model,
+            tokenizer: Arc::new(tokenizer),
+            file,
+            path,
+        })
+    }
+
+    /// The model alone: sessions, logits, several sequences in one pass.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// The model's tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    pub(crate) fn shared_tokenizer(&self) -> &Arc<Tokenizer> {
+        &self.tokenizer
+    }
+
+    /// The model's file.
+    pub fn file(&self) -> &Gguf {
+        &self.file
+    }
+
+    /// Tokens that a sequence can have: the model was trained for no more.
+    pub fn context(&self) -> usize {
+        self.model.config().context
+    }
+
+    /// The template that `choice` means for this model, and how it is known.
+    pub fn template(&self, choice: TemplateChoice) -> Template {
+        let path = self.path.as_deref().unwrap_or(Path::new(""));
+        let (kind, evidence) = choice.resolve(&self.file, &self.tokenizer, path);
+        Template { kind, evidence }
+    }
+
+    /// A prompt as the model reads it: put in its template, with the token that begins a text.
+    ///
+    /// # Errors
+    /// [`Error::EmptyPrompt`] where it has no token; [`Error::Encode`] where the text defeats the
+    /// tokenizer.
+    pub fn encode(&self, prompt: impl Into<Prompt>) -> Result<EncodedPrompt, Error> {
+        let prompt = prompt.into();
+        let template = self.template(prompt.template);
+        let (text, tokens) = match prompt.content {
+            Content::Tokens(tokens) => (None, tokens),
+            Content::Text(text) => {
+                let text = template.kind.apply(&text, prompt.system.as_deref());
+                let special = match prompt.special {
+                    true => Special::Parse,
+                    false => template.kind.special(),
+                };
+                let tokens = self.tokens(&text, true, special)?;
+                (Some(text), tokens)
+            }
+        };
+        if tokens.is_empty() {
+            return Err(Error::EmptyPrompt);
+        }
+        Ok(EncodedPrompt {
+            text,
+            tokens,
+            template,
+        })
+    }
+
+    /// Continues a prompt: an iterator over pieces of text.
+    ///
+    /// # Errors
+    /// As [`Engine::encode`]; [`Error::ContextFull`] where the prompt is longer than the context,
+    /// [`Error::Sampling`] where a setting is out of its range, [`Error::Backend`] where there is
+    /// no memory for the cache.
+    pub fn generate(
+        &self,
+        prompt: impl Into<Prompt>,
+        options: &GenerateOptions,
+    ) -> Result<Generation, Error> {
+        let prompt = self.encode(prompt)?.tokens;
+        let wanted = prompt.len().saturating_add(options.max_tokens);
+        let mut sequence = self.sequence(wanted, options)?;
+        sequence.append(&prompt)?;
+        let room = sequence.capacity() - sequence.len();
+        let decoding = Decoding::new(&self.tokenizer, &options.stop, options.max_tokens, room);
+        Ok(Generation::new(sequence, decoding))
+    }
+
+    /// Starts a conversation.
+    ///
+    /// # Errors
+    /// [`Error::Sampling`] where a setting is out of its range, [`Error::Backend`] where there is
+    /// no memory for the cache.
+    pub fn chat(&self, options: ChatOptions) -> Result<Chat, Error> {
+        let template = self.template(options.template);
+        let context = options.context.unwrap_or(usize::MAX);
+        let sequence = self.sequence(context, &options.answers)?;
+        Ok(Chat::new(self.clone(), options, template, sequence))
+    }
+
+    /// An empty sequence of `wanted` tokens, or of as many as the model has positions.
+    fn sequence(&self, wanted: usize, options: &GenerateOptions) -> Result<Sequence, Error> {
+        let sampler = options.new_sampler()?;
+        let session = self.model.session(self.context().min(wanted))?;
+        Ok(Sequence::new(session, sampler))
+    }
+
+    /// The tokens of a turn of a conversation: of its first one, or of one behind an answer.
+    pub(crate) fn turn(
+        &self,
+        template: PromptTemplate,
+        text: &str,
+        system: Option<&str>,
+        first: bool,
+    ) -> Result<Vec<u32>, Error> {
+        let text = match first {
+            true => template.apply(text, system),
+            false => template.follow(text),
+        };
+        self.tokens(&text, first, template.special())
+    }
+
+    /// The tokens of a text; with `begin`, the one that begins a text before them, where the model
+    /// wants it.
+    fn tokens(&self, text: &str, begin: bool, special: Special) -> Result<Vec<u32>, Error> {
+        let bos = begin && self.tokenizer.add_bos();
+        let encoded = self.tokenizer.encode(text, Encode { bos, special });
+        encoded.map_err(|source| Error::Encode(Box::new(source)))
+    }
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine")
+            .field("model", &self.model)
+            .field("tokenizer", &self.tokenizer)
+            .finish_non_exhaustive()
+    }
+}

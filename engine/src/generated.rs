@@ -1,0 +1,60 @@
+//! What comes out of a model: pieces of text, and what they were in all.
+
+use std::time::Duration;
+
+use bitnet_kernels::Candidate;
+use smol_str::SmolStr;
+
+/// One step of a generation.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Piece {
+    /// The text that is sure now. Empty where the token ends in half a character, or in what may
+    /// become a stop text.
+    pub text: SmolStr,
+    /// The token that was chosen, with the logit that the model gave it. None where the piece is
+    /// what was held back until the end.
+    pub token: Option<Candidate>,
+}
+
+/// Why a generation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StopReason {
+    /// The model said that it was done.
+    EndOfGeneration,
+    /// A stop text appeared.
+    StopString,
+    /// As many tokens as asked for.
+    MaxTokens,
+    /// No room for more.
+    ContextFull,
+}
+
+impl StopReason {
+    /// The reason in one word, for machine-readable output.
+    pub const fn name(self) -> &'static str {
+        match self {
+            StopReason::EndOfGeneration => "end_of_generation",
+            StopReason::StopString => "stop_string",
+            StopReason::MaxTokens => "max_tokens",
+            StopReason::ContextFull => "context_full",
+        }
+    }
+}
+
+/// What was generated so far.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Generated {
+    /// The text of all pieces, without the prompt.
+    pub text: String,
+    /// Its tokens; one that ended generation is not among them.
+    pub tokens: Vec<u32>,
+    /// Why it ended; none while it has not.
+    pub stop: Option<StopReason>,
+    /// Time that was spent on the prompt, until the logits behind it were known.
+    pub prefill: Duration,
+    /// Time that was spent on everything since, without what the caller did between pieces.
+    pub decode: Duration,
+}

@@ -1,0 +1,24 @@
+//! Keeps so many of the best.
+
+use bitnet_kernels::Want;
+
+use super::candidates::Candidates;
+use super::stage::SampleStage;
+
+/// Keeps only so many of the best candidates (Fan et al., Hierarchical Neural Story Generation,
+/// 2018).
+#[derive(Clone, Copy, Debug)]
+pub struct TopK(pub usize);
+
+impl SampleStage for TopK {
+    fn apply(&mut self, candidates: &mut Candidates) {
+        candidates.keep_best(self.0);
+    }
+
+    fn wants(&self, following: Want) -> Want {
+        match following {
+            Want::Top(best) => Want::Top(best.min(self.0)),
+            _ => Want::Top(self.0),
+        }
+    }
+}
