@@ -47,7 +47,7 @@ impl CountArgs {
                 spec.encoding_name(),
                 match spec.provider {
                     bitnet_engine::tokenizers::registry::Provider::Openai => "",
-                    _ => "; for exact counts: cargo run -p xtask -- tokenizer --into models/",
+                    _ => "; for exact counts: cargo xtask tokenizer --into models/",
                 }
             ),
             Accuracy::Heuristic => eprintln!(

@@ -14,11 +14,7 @@ fn page(name: &str) -> String {
 /// The arguments of every call of xtask on a page, continuation lines joined.
 fn calls(text: &str) -> Vec<Vec<String>> {
     let joined = text.replace("\\\n", " ");
-    let after = |line: &str| {
-        ["cargo xtask ", "cargo run -p xtask -- "]
-            .iter()
-            .find_map(|start| Some(line.split_once(start)?.1.to_owned()))
-    };
+    let after = |line: &str| Some(line.split_once("cargo xtask ")?.1.to_owned());
     joined
         .lines()
         .filter_map(after)

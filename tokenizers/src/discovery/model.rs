@@ -88,7 +88,7 @@ impl fmt::Display for ModelSource {
      Solution:\n  \
      1. Check the path given with --model\n  \
      2. Download the 2B model:\n     \
-     cargo run -p xtask -- download-model\n  \
+     cargo xtask download-model\n  \
      3. Leave --model out to use what is in models/ or the cache, else the model that ships",
     path = path.display()
 )]

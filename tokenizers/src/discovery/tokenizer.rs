@@ -284,7 +284,7 @@ impl fmt::Display for Searched {
              3. Parent directory: {parent} ({at_parent})\n\n\
              Solution:\n  \
              1. Download LLaMA-3 tokenizer:\n     \
-             cargo run -p xtask -- tokenizer --into {into}\n  \
+             cargo xtask tokenizer --into {into}\n  \
              2. Provide explicit tokenizer path:\n     \
              --tokenizer /path/to/tokenizer.json\n\n\
              For more help, see: docs/quickstart.md#tokenizer-setup",
@@ -398,7 +398,7 @@ mod tests {
              \n\
              Solution:\n\
              \x20 1. Download LLaMA-3 tokenizer:\n\
-             \x20    cargo run -p xtask -- tokenizer --into models/\n\
+             \x20    cargo xtask tokenizer --into models/\n\
              \x20 2. Provide explicit tokenizer path:\n\
              \x20    --tokenizer /path/to/tokenizer.json\n\
              \n\
@@ -436,10 +436,9 @@ mod tests {
                 .discover(None, &gguf(&[]))
                 .expect_err("none")
                 .to_string();
-            let into = message.lines().find_map(|line| {
-                line.trim()
-                    .strip_prefix("cargo run -p xtask -- tokenizer --into ")
-            });
+            let into = message
+                .lines()
+                .find_map(|line| line.trim().strip_prefix("cargo xtask tokenizer --into "));
             put(Path::new(into.expect("a command")).join("tokenizer.json"));
             assert!(discovery.discover(None, &gguf(&[])).is_ok(), "{place}");
         }

@@ -196,7 +196,7 @@ fn auth_error(args: &Args, source: Option<DownloadError>) -> TokenizerError {
         TokenizerSource::Official => (
             "HF_TOKEN required for official source",
             format!(
-                "Use mirror source (no auth required)\ncargo run -p xtask -- tokenizer --into {into} --source mirror"
+                "Use mirror source (no auth required)\ncargo xtask tokenizer --into {into} --source mirror"
             ),
         ),
         TokenizerSource::Mirror => (
@@ -215,7 +215,7 @@ fn auth_error(args: &Args, source: Option<DownloadError>) -> TokenizerError {
 
 fn command(args: &Args, flags: &str) -> String {
     format!(
-        "cargo run -p xtask -- tokenizer --into {}{flags}",
+        "cargo xtask tokenizer --into {}{flags}",
         args.into.display()
     )
 }

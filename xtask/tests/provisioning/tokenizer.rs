@@ -145,7 +145,7 @@ fn what_is_not_the_tokenizer_never_gets_its_name() {
         assert_eq!(run.code, Some(1), "{name}: {run:?}");
         let run = run.says("Error: Tokenizer validation failed: ").says(said);
         let run = run.says("\n\nSolution: Re-download tokenizer\n");
-        run.says("cargo run -p xtask -- tokenizer --into models --force");
+        run.says("cargo xtask tokenizer --into models --force");
         assert!(names_in(&bench.path("models")).is_empty(), "{name}");
     }
 }
@@ -157,7 +157,7 @@ fn a_bad_file_that_is_already_there_is_reported_with_the_way_out() {
     let server = Server::of(Remote::new(tokenizer_json(256)));
     fetch(&bench, &server, &[])
         .exits(1)
-        .says("Solution: Re-download tokenizer\nrm models/tokenizer.json\ncargo run -p xtask -- tokenizer --into models");
+        .says("Solution: Re-download tokenizer\nrm models/tokenizer.json\ncargo xtask tokenizer --into models");
     std::fs::remove_file(bench.path("models/tokenizer.json")).expect("removed");
     fetch(&bench, &server, &[]).exits(0);
 }
@@ -175,7 +175,7 @@ fn no_access_is_explained_step_by_step() {
             .exits(11)
             .says("Error: Authentication failed: HF_TOKEN required for official source")
             .says(steps)
-            .says("Alternative: Use mirror source (no auth required)\ncargo run -p xtask -- tokenizer --into models --source mirror")
+            .says("Alternative: Use mirror source (no auth required)\ncargo xtask tokenizer --into models --source mirror")
             .says(&format!("HTTP {status}"));
         fetch(&bench, &server, &[])
             .exits(11)
