@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use bitnet_crossval::transcode::{Direction, TranscodeError, transcode};
+use bitnet_crossval::compare::{Direction, TranscodeError, transcode};
 use bitnet_gguf::{Gguf, Writer, tensor_type};
 
 fn golden(name: &str) -> PathBuf {

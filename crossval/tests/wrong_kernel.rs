@@ -10,12 +10,10 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bitnet_crossval::comparison::{Comparison, Question, Transcode, compare};
+use bitnet_crossval::compare::{
+    CacheType, Comparison, Ours, Part, Prompt, Question, Thresholds, Transcode, compare,
+};
 use bitnet_crossval::lane::{Home, Lane, Limits};
-use bitnet_crossval::layers::Part;
-use bitnet_crossval::ours::{CacheType, Ours};
-use bitnet_crossval::prompt::Prompt;
-use bitnet_crossval::verdict::Thresholds;
 use bitnet_engine::Model;
 use bitnet_engine::cpu::{CpuBackend, CpuOptions};
 use bitnet_engine::gguf::Gguf;
@@ -57,7 +55,7 @@ fn compared(
     program: impl FnOnce(&mut Program, &Plan),
     weights: impl FnOnce(&mut Altered),
 ) -> Comparison {
-    let home = Home::from_environment().expect("a cache for the lanes");
+    let home = Home::named_by(std::env::var_os).expect("a cache for the lanes");
     let mut client = home
         .start(lane, Limits::default())
         .unwrap_or_else(|failure| panic!("{failure}, or leave the feature `crossval-cpp` off"));

@@ -3,7 +3,7 @@
 
 use std::process::ExitCode;
 
-use bitnet_crossval::prompt::PromptError;
+use bitnet_crossval::compare::PromptError;
 
 use crate::UsageError;
 use crate::commands::tokenizer::TokenizerError;

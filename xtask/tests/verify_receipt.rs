@@ -34,15 +34,20 @@ fn v2() -> Value {
     receipt
 }
 
-/// The example of the suite's schema.
+/// The example of the suite's schema, with the run that it needs.
 fn suite() -> Value {
+    let metrics = json!({
+        "tokenization_exact_match": true, "logits_cosine_similarity": 0.9987, "greedy_exact_match": true,
+        "inference_time_rust_ms": 12.3, "inference_time_cpp_ms": 15.7
+    });
     json!({
         "schema_version": "1.0.0", "timestamp": "2025-10-16T12:00:00Z", "model_sha256": SHA256_OF_ABC,
         "bitnet_commit": "a1b2c3d", "test_suite": "full", "status": "pass",
-        "metrics": {
-            "tokenization_exact_match": true, "logits_cosine_similarity": 0.9987, "greedy_exact_match": true,
-            "inference_time_rust_ms": 12.3, "inference_time_cpp_ms": 15.7
-        }
+        "metrics": metrics,
+        "runs": [{
+            "model": "model.gguf", "model_sha256": SHA256_OF_ABC, "backend": "bitnet", "status": "pass",
+            "metrics": metrics
+        }]
     })
 }
 
@@ -96,7 +101,7 @@ fn a_failed_run_is_code_1_with_its_reasons() {
 
 #[test]
 fn a_receipt_that_contradicts_itself_is_code_1() {
-    let changes: [(&str, Value, &str); 9] = [
+    let changes: [(&str, Value, &str); 10] = [
         ("/rows/1/mse", json!(0.5), "mean MSE"),
         ("/rows/1/pos", json!(7), "row 1 is of position 7"),
         ("/positions", json!(3), "3 positions"),
@@ -109,23 +114,44 @@ fn a_receipt_that_contradicts_itself_is_code_1() {
             "its first divergence is None",
         ),
         ("/thresholds/mse", json!(1e-6), "DOES NOT HOLD"),
+        // 0.0001 by hand, which the reference's own distance does not widen.
+        (
+            "/thresholds/hard",
+            json!({ "mse": true, "kl": false, "topk": false, "cosine": false }),
+            "DOES NOT HOLD",
+        ),
         ("/timestamp", json!("yesterday"), "timestamp"),
     ];
     for (pointer, value, words) in changes {
         let mut receipt = v2();
-        if pointer.starts_with("/thresholds") {
+        if pointer == "/thresholds/mse" {
             receipt["own_distance"] = json!({});
         }
         let parent = pointer.rsplit_once('/').expect("a pointer");
         receipt.pointer_mut(parent.0).expect("there")[parent.1] = value;
         expect(&receipt, 1, words);
     }
-    let mut receipt = suite();
-    receipt["metrics"]["logits_cosine_similarity"] = json!(0.9);
+    let in_both = |field: &str, value: Value| {
+        let mut receipt = suite();
+        receipt["metrics"][field] = value.clone();
+        receipt["runs"][0]["metrics"][field] = value;
+        receipt
+    };
+    let receipt = in_both("logits_cosine_similarity", json!(0.9));
     expect(&receipt, 1, "below 0.99");
-    let mut receipt = suite();
-    receipt["metrics"]["tokenization_exact_match"] = json!(false);
+    let receipt = in_both("tokenization_exact_match", json!(false));
     expect(&receipt, 1, "tokens differ");
+    let receipt = in_both("tokenization_exact_match", Value::Null);
+    expect(&receipt, 0, "holds");
+    let mut receipt = suite();
+    receipt["runs"][0]["metrics"]["tokenization_exact_match"] = Value::Null;
+    expect(&receipt, 1, "by its word, None by its runs");
+    let mut receipt = suite();
+    receipt["model_sha256"] = json!("unknown");
+    expect(&receipt, 1, "its model_sha256 is `unknown`");
+    let mut receipt = suite();
+    receipt["runs"] = json!([]);
+    expect(&receipt, 1, "it holds no run");
 }
 
 #[test]

@@ -4,18 +4,24 @@
 //! program, with a key where the user names an installation. The folder is made by
 //! `cargo xtask setup-cpp-auto`; this module only reads it.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Client, Lane, LaneFailure, Limits};
+use super::client::{Client, LaneFailure, Limits};
+use super::reference::Lane;
 
 /// Overrides where built references and lanes are kept.
 pub const CACHE_VARIABLE: &str = "BITNET_CPP_CACHE";
 
 /// The folder that holds built references and lanes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Home(PathBuf);
+pub struct Home {
+    path: PathBuf,
+    /// Installations that take the place of a lane's pinned source.
+    installations: Vec<(Lane, PathBuf)>,
+}
 
 /// What a finished build says about itself, in `lane.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -42,54 +48,56 @@ pub struct Installed {
 }
 
 impl Home {
-    /// `BITNET_CPP_CACHE`, else `bitnet_cpp` in the user's cache folder.
-    pub fn from_environment() -> Option<Self> {
-        let set = |name| {
-            std::env::var_os(name)
-                .filter(|v| !v.is_empty())
-                .map(PathBuf::from)
-        };
-        set(CACHE_VARIABLE)
+    /// The folder that `BITNET_CPP_CACHE` names, else `bitnet_cpp` in the user's cache folder, and
+    /// the installations that the variables of the lanes name. `variable` gives the value of an
+    /// environment variable. A reference of this very cache, which `setup-cpp-auto --emit` names
+    /// for other programs, is no installation: it is the pinned one.
+    pub fn named_by(variable: impl Fn(&'static str) -> Option<OsString>) -> Option<Self> {
+        let set = |name| variable(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+        let path = set(CACHE_VARIABLE)
             .or_else(|| Some(set("XDG_CACHE_HOME")?.join("bitnet_cpp")))
             .or_else(|| Some(set("HOME")?.join(".cache/bitnet_cpp")))
-            .or_else(|| Some(set("LOCALAPPDATA")?.join("bitnet_cpp")))
-            .map(Self)
-    }
-
-    /// A folder given by hand.
-    pub fn at(path: impl Into<PathBuf>) -> Self {
-        Self(path.into())
+            .or_else(|| Some(set("LOCALAPPDATA")?.join("bitnet_cpp")))?;
+        let mut home = Self {
+            path,
+            installations: Vec::new(),
+        };
+        for lane in Lane::ALL {
+            if let Some(path) = set(lane.directory_variable())
+                && !path.starts_with(home.references())
+            {
+                home.installations.push((lane, path));
+            }
+        }
+        Some(home)
     }
 
     /// The folder itself.
     pub fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 
     /// Where references that were built from pinned sources lie.
     pub fn references(&self) -> PathBuf {
-        self.0.join("reference")
+        self.path.join("reference")
     }
 
     /// The folder of one lane. An installation that the user names has a folder of its own, so that
     /// switching to and fro builds nothing again.
     pub fn folder(&self, lane: Lane) -> PathBuf {
         match self.installation(lane) {
-            None => self.0.join(lane.name()),
+            None => self.path.join(lane.name()),
             Some(path) => {
                 let key = crate::digest::of_bytes(path.as_os_str().as_encoded_bytes());
-                self.0.join(format!("{}-{}", lane.name(), &key[..12]))
+                self.path.join(format!("{}-{}", lane.name(), &key[..12]))
             }
         }
     }
 
-    /// The installation that the environment names for a lane. A reference of this very cache,
-    /// which `setup-cpp-auto --emit` names for other programs, is none: it is the pinned one.
-    pub fn installation(&self, lane: Lane) -> Option<PathBuf> {
-        std::env::var_os(lane.directory_variable())
-            .filter(|v| !v.is_empty())
-            .map(PathBuf::from)
-            .filter(|path| !path.starts_with(self.references()))
+    /// The installation that the user names for a lane, in place of its pinned source.
+    pub fn installation(&self, lane: Lane) -> Option<&Path> {
+        let mut named = self.installations.iter();
+        named.find_map(|(of, path)| (*of == lane).then_some(path.as_path()))
     }
 
     /// The built lane, if its manifest and program are there. Nothing is run.
@@ -111,7 +119,7 @@ impl Home {
             problem: format!(
                 "{} is not built below {}",
                 lane.reference(),
-                self.0.display()
+                self.path.display()
             ),
         })?;
         let client = Client::start(lane, &installed.program, limits)?;

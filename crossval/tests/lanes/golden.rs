@@ -29,7 +29,7 @@ pub(crate) fn golden(name: &str) -> PathBuf {
 
 /// A built lane, or the command that builds it.
 pub(crate) fn start(lane: Lane) -> Client {
-    let home = Home::from_environment().expect("a cache");
+    let home = Home::named_by(std::env::var_os).expect("a cache");
     home.start(lane, Limits::default())
         .unwrap_or_else(|failure| panic!("{failure}\n(or leave the feature `crossval-cpp` off)"))
 }

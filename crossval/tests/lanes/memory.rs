@@ -92,7 +92,7 @@ fn conversation(lane: Lane) -> Vec<u8> {
 
 #[test]
 fn no_lane_leaks_over_many_models() {
-    let home = Home::from_environment().expect("a cache");
+    let home = Home::named_by(std::env::var_os).expect("a cache");
     let folder = tempfile::tempdir().unwrap();
     for lane in Lane::ALL {
         let installed = home.find(lane).unwrap_or_else(|| {

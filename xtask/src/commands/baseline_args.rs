@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use bitnet_crossval::baseline::{Baseline, Key};
+use bitnet_crossval::receipt::{Baseline, Key};
 use bitnet_crossval::{digest, receipt};
 use bitnet_engine::gguf::Gguf;
 use bitnet_engine::measure::{self, Sample, Workload};

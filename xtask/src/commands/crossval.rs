@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use bitnet_crossval::lane::Home;
-use bitnet_crossval::receipt::write_json;
-use bitnet_crossval::suite::{Status, Suite, SuiteReceipt, SuiteRun, models_in};
+use bitnet_crossval::receipt::{Status, SuiteReceipt, SuiteRun, write_json};
+use bitnet_crossval::suite::{Suite, models_in};
 use bitnet_tokenizers::discovery::ModelDiscovery;
 
 use super::parity_args::ParityArgs;

@@ -42,7 +42,7 @@ pub struct Args {
 /// # Errors
 /// See [`SetupError`].
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let home = Home::from_environment().ok_or(SetupError::NoCache)?;
+    let home = Home::named_by(std::env::var_os).ok_or(SetupError::NoCache)?;
     let wanted = Wanted {
         repo: args.repo.clone(),
         tag: args.tag.clone(),

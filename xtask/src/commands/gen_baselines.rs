@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use bitnet_crossval::baseline::Baselines;
+use bitnet_crossval::receipt::Baselines;
 
 use super::BaselineArgs;
 use crate::Exit;

@@ -2,27 +2,32 @@
 
 use std::time::Duration;
 
+use bitnet_crossval::compare::{HardLimits, Thresholds};
 use bitnet_crossval::lane::Limits;
-use bitnet_crossval::verdict::Thresholds;
 
-/// What passes whatever the reference does to itself, and how a lane is run.
+/// What passes, and how a lane is run. A tolerance that is given is a hard limit; without it, what
+/// passes is the reference's distance to itself, or a default where that is wider.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ParityArgs {
-    /// Smallest cosine of a row of logits that passes in any case
-    #[arg(long, value_name = "COSINE", default_value_t = Thresholds::default().cosine, value_parser = share)]
-    pub cos_tol: f64,
+    /// Smallest cosine of a row of logits that passes. Without it: twice the reference's own
+    /// distance from 1, or 0.999
+    #[arg(long, value_name = "COSINE", value_parser = share)]
+    pub cos_tol: Option<f64>,
 
-    /// Largest mean squared error of a row, and of the mean over rows, that passes in any case
-    #[arg(long, value_name = "MSE", default_value_t = Thresholds::default().mse, value_parser = distance)]
-    pub mse_tol: f64,
+    /// Largest mean squared error of a row, and of the mean over rows, that passes. Without it: the
+    /// reference's own mean, twice its own largest of a row, or 1e-4
+    #[arg(long, value_name = "MSE", value_parser = distance)]
+    pub mse_tol: Option<f64>,
 
-    /// Largest Kullback-Leibler divergence of a row, in nats, that passes in any case
-    #[arg(long, value_name = "NATS", default_value_t = Thresholds::default().kl, value_parser = distance)]
-    pub kl_tol: f64,
+    /// Largest Kullback-Leibler divergence of a row, in nats, that passes. Without it: twice the
+    /// reference's own, or 0.1
+    #[arg(long, value_name = "NATS", value_parser = distance)]
+    pub kl_tol: Option<f64>,
 
-    /// Smallest share of common tokens among the five best that passes in any case
-    #[arg(long, value_name = "SHARE", default_value_t = Thresholds::default().topk, value_parser = share)]
-    pub topk_tol: f64,
+    /// Smallest share of common tokens among the five best that passes. Without it: the reference's
+    /// own, or 0.8, and near ties are excused
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    pub topk_tol: Option<f64>,
 
     /// Threads of a reference. Its results may depend on them; ours do not
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
@@ -36,11 +41,18 @@ pub struct ParityArgs {
 impl ParityArgs {
     /// The thresholds.
     pub fn thresholds(&self) -> Thresholds {
+        let default = Thresholds::default();
         Thresholds {
-            mse: self.mse_tol,
-            kl: self.kl_tol,
-            topk: self.topk_tol,
-            cosine: self.cos_tol,
+            mse: self.mse_tol.unwrap_or(default.mse),
+            kl: self.kl_tol.unwrap_or(default.kl),
+            topk: self.topk_tol.unwrap_or(default.topk),
+            cosine: self.cos_tol.unwrap_or(default.cosine),
+            hard: HardLimits {
+                mse: self.mse_tol.is_some(),
+                kl: self.kl_tol.is_some(),
+                topk: self.topk_tol.is_some(),
+                cosine: self.cos_tol.is_some(),
+            },
         }
     }
 

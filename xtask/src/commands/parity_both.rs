@@ -6,15 +6,14 @@ use std::process::ExitCode;
 use std::thread;
 
 use anyhow::Context as _;
-use bitnet_crossval::comparison::{
-    Comparison, ComparisonError, Question, TokenCheck, Transcode, compare,
+use bitnet_crossval::compare::{
+    CacheType, Comparison, ComparisonError, Ours, Prompt, Question, TokenCheck, Transcode, compare,
+    ids,
 };
+use bitnet_crossval::digest;
 use bitnet_crossval::lane::{Home, Lane, Limits};
-use bitnet_crossval::ours::{CacheType, Ours};
-use bitnet_crossval::prompt::{Prompt, ids};
 use bitnet_crossval::receipt::ParityReceipt;
-use bitnet_crossval::summary::{LaneResult, Metric, Summary};
-use bitnet_crossval::{digest, report};
+use bitnet_crossval::report::{self, LaneResult, Metric, Summary};
 use bitnet_tokenizers::TemplateChoice;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 
@@ -213,7 +212,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             Ok(found) => receipt.set_comparison(found),
             Err(error) => {
                 eprintln!("Error: {error}");
-                receipt.set_failure(error.to_string());
+                receipt.set_failure(&error);
             }
         }
         let path = receipt_path(&args.out_dir, lane);

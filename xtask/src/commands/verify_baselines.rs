@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use bitnet_crossval::baseline::{Baseline, Baselines};
+use bitnet_crossval::receipt::{Baseline, Baselines};
 
 use super::BaselineArgs;
 use crate::Exit;

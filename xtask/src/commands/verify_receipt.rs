@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use bitnet_crossval::digest;
-use bitnet_crossval::verify::Receipt;
+use bitnet_crossval::receipt::Receipt;
 
 use crate::{Exit, UsageError};
 

@@ -44,7 +44,7 @@ impl Provision {
     pub fn new(interrupt: Interrupt, talk: Talk) -> anyhow::Result<Self> {
         Ok(Self {
             root: workspace::root()?,
-            home: Home::from_environment().ok_or(SetupError::NoCache)?,
+            home: Home::named_by(std::env::var_os).ok_or(SetupError::NoCache)?,
             interrupt,
             talk,
         })
@@ -161,7 +161,7 @@ impl Provision {
     fn wanted(&self, lane: Lane) -> Result<Wanted, SetupError> {
         let (source, identity) = match self.home.installation(lane) {
             Some(path) => {
-                let installation = Installation::read(lane, &path)?;
+                let installation = Installation::read(lane, path)?;
                 let identity = installation.identity.clone();
                 (Source::Named(installation), identity)
             }

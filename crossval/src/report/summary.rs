@@ -6,10 +6,9 @@ use std::str::FromStr;
 
 use serde_json::{Value, json};
 
-use crate::comparison::TokenCheck;
+use crate::compare::{Spread, TokenCheck};
 use crate::lane::Lane;
 use crate::receipt::ParityReceipt;
-use crate::verdict::Spread;
 
 /// A measure that the text names. All of them are in the receipts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,7 +100,12 @@ impl Summary<'_> {
             .all(|lane| lane.receipt.summary.all_passed)
     }
 
+    /// Whether one tokenizer made the tokens of all lanes, and none of the references parts from it.
     fn tokenizer_consistent(&self) -> bool {
+        let mut lanes = self.lanes.iter();
+        if lanes.any(|lane| lane.receipt.token_check == Some(TokenCheck::Differ)) {
+            return false;
+        }
         let mut authorities = self
             .lanes
             .iter()
@@ -236,6 +240,7 @@ fn lane_lines(
     if let Some(check) = receipt.token_check {
         let shown = match check {
             TokenCheck::Equal => "✓ The reference's tokenizer makes the same",
+            TokenCheck::Differ => "✗ The reference's tokenizer makes others",
             TokenCheck::NoTokenizer => "not checked: the model carries no tokenizer",
             TokenCheck::IdsGiven => "given by hand",
         };
@@ -285,6 +290,7 @@ mod tests {
     use bitnet_tokenizers::TokenizerAuthority;
 
     use super::*;
+    use crate::compare::{ComparisonError, TokenMismatch};
 
     fn receipt(hash: &str) -> ParityReceipt {
         let mut receipt = ParityReceipt::new("model.gguf", "bitnet", "Hi");
@@ -315,13 +321,13 @@ mod tests {
     fn both_forms_say_who_passed_and_whether_the_tokenizers_agree() {
         let (mut good, mut bad) = (receipt("aa"), receipt("aa"));
         good.summary.all_passed = true;
-        bad.set_failure("llama.cpp lane: the process ended");
+        bad.set_failure(&ComparisonError::Context { need: 9, have: 8 });
         let both = summary(&good, &bad);
         let json = both.json();
         assert_eq!(json["lanes"]["bitnet"]["passed"], true);
         assert_eq!(
             json["lanes"]["llama"]["reasons"][0],
-            "llama.cpp lane: the process ended"
+            "9 positions (prompt and generated tokens) exceed the context of 8"
         );
         assert_eq!(json["overall"]["both_passed"], false);
         assert_eq!(json["overall"]["tokenizer_consistent"], true);
@@ -335,6 +341,26 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line}: {text}");
         }
+    }
+
+    #[test]
+    fn tokens_that_differ_from_the_references_are_not_consistent() {
+        let (good, mut bad) = (receipt("aa"), receipt("aa"));
+        bad.set_failure(&ComparisonError::Tokens(TokenMismatch {
+            lane: "llama.cpp",
+            position: Some(0),
+            ours: vec![1],
+            theirs: vec![2],
+        }));
+        let both = summary(&good, &bad);
+        let json = both.json();
+        assert_eq!(json["overall"]["tokenizer_consistent"], false);
+        let text = both.to_string();
+        assert!(
+            text.contains("✗ The reference's tokenizer makes others"),
+            "{text}"
+        );
+        assert!(text.contains("✗ Not consistent across lanes"), "{text}");
     }
 
     #[test]

@@ -12,17 +12,17 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::metrics::{VectorDistance, norm};
-use crate::trajectory::Trajectory;
+use super::metrics::{VectorDistance, norm};
+use super::trajectory::Trajectory;
 
 /// Median local NMSE up to which a layer computes what the reference's does. Right layers stay
 /// below 1e-12 for models of 256 to 1024 wide and below 2e-11 at 2560; one wrong trit is at 1e-8 to
 /// 1e-4, a scale off by 1 % at 1e-5 to 1e-4. A single activation that rounds to the other integer
 /// takes its position to 1e-4, which is why the median decides.
-pub const LAYER_BOUND: f64 = 1e-9;
+pub(crate) const LAYER_BOUND: f64 = 1e-9;
 
 /// The same for the head, where llama.cpp rounds activations to f16 (4e-8) and ours does not.
-pub const HEAD_BOUND: f64 = 1e-6;
+pub(crate) const HEAD_BOUND: f64 = 1e-6;
 
 /// The distance of one layer's output from the reference's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -86,7 +86,7 @@ impl LayerSpread {
 }
 
 /// The distance of each row of `width` values.
-pub fn rows(ours: &[f32], theirs: &[f32], width: usize) -> Vec<VectorDistance> {
+pub(crate) fn rows(ours: &[f32], theirs: &[f32], width: usize) -> Vec<VectorDistance> {
     let (ours, theirs) = (ours.chunks(width), theirs.chunks(width));
     ours.zip(theirs)
         .map(|(ours, theirs)| VectorDistance::between(ours, theirs))
@@ -94,7 +94,7 @@ pub fn rows(ours: &[f32], theirs: &[f32], width: usize) -> Vec<VectorDistance> {
 }
 
 /// Row by row the nearer of two distances, or the further.
-pub fn pick(
+pub(crate) fn pick(
     a: Vec<VectorDistance>,
     b: &[VectorDistance],
     better: impl Fn(f64, f64) -> bool,
@@ -158,7 +158,7 @@ impl fmt::Display for PartFinding {
 
 /// Compares layer by layer, both sides on their own. The rows of `own` and `local` are the caller's
 /// to choose.
-pub fn compare(
+pub(crate) fn compare(
     ours: &[Vec<f32>],
     theirs: &Trajectory,
     own: &[Vec<VectorDistance>],
@@ -182,7 +182,10 @@ pub fn compare(
 }
 
 /// The first part whose local measure no rounding explains.
-pub fn first_to_part(layers: &[LayerDistance], head: Option<&LayerSpread>) -> Option<PartFinding> {
+pub(crate) fn first_to_part(
+    layers: &[LayerDistance],
+    head: Option<&LayerSpread>,
+) -> Option<PartFinding> {
     let layers = layers
         .iter()
         .filter_map(|layer| Some((Part::Layer(layer.layer), layer.local?, LAYER_BOUND)));

@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 /// The distance of what is not a number: further than any threshold, and still a number in JSON.
-pub const FAR: f64 = 1e300;
+pub(crate) const FAR: f64 = 1e300;
 
 /// The distance of one row of logits from the reference's row.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -122,7 +122,7 @@ impl VectorDistance {
 }
 
 /// The Euclidean norm.
-pub fn norm(values: &[f32]) -> f64 {
+pub(crate) fn norm(values: &[f32]) -> f64 {
     values
         .iter()
         .map(|v| f64::from(*v).powi(2))

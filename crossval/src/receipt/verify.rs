@@ -6,10 +6,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::layers::{self, Part};
-use crate::receipt::{Choice, ParityReceipt, PositionMetrics};
-use crate::suite::{Status, SuiteMetrics, SuiteReceipt};
-use crate::verdict::{self, Spread};
+use super::parity::{Choice, ParityReceipt, PositionMetrics};
+use super::suite::{Status, SuiteMetrics, SuiteReceipt, models_sha256};
+use crate::compare::layers::{self, Part};
+use crate::compare::verdict::{self, Spread, Thresholds};
 
 /// The smallest cosine with which a suite passes, whatever its runs say.
 const SUITE_COSINE: f64 = 0.99;
@@ -155,7 +155,10 @@ fn of_lane(receipt: &ParityReceipt) -> Vec<String> {
         ));
     }
     let bound = bound(receipt);
-    let within: Vec<_> = rows.iter().map(|row| is_within(row, &bound)).collect();
+    let within: Vec<_> = rows
+        .iter()
+        .map(|row| is_within(row, &bound, receipt.thresholds))
+        .collect();
     if let Some(at) =
         (0..rows.len()).find(|at| rows[*at].passed.is_some_and(|said| said != within[*at]))
     {
@@ -207,8 +210,8 @@ fn bound(receipt: &ParityReceipt) -> Spread {
 }
 
 /// Schema v1 lacks some of the measures; what is absent does not fail.
-fn is_within(row: &PositionMetrics, bound: &Spread) -> bool {
-    let near_tie = |gap: f64| gap <= verdict::near_tie_gap(bound.mean_mse);
+fn is_within(row: &PositionMetrics, bound: &Spread, thresholds: Thresholds) -> bool {
+    let near_tie = |gap: f64| gap <= verdict::top5_tie(bound, thresholds);
     row.mse <= bound.max_mse
         && row.kl.is_none_or(|kl| kl <= bound.max_kl)
         && row.cosine.is_none_or(|cosine| cosine >= bound.min_cosine)
@@ -220,8 +223,10 @@ fn is_within(row: &PositionMetrics, bound: &Spread) -> bool {
 
 fn of_suite(receipt: &SuiteReceipt) -> Vec<String> {
     let mut problems = Vec::new();
-    let worst = SuiteMetrics::worst_of(&receipt.runs);
-    if !receipt.runs.is_empty() {
+    if receipt.runs.is_empty() {
+        problems.push("it holds no run".to_owned());
+    } else {
+        let worst = SuiteMetrics::worst_of(&receipt.runs);
         let pairs = [
             (
                 "cosine",
@@ -238,6 +243,19 @@ fn of_suite(receipt: &SuiteReceipt) -> Vec<String> {
                     format!("its {what} is {said:e}, the worst of its runs {found:e}")
                 }),
         );
+        let said = receipt.metrics.tokenization_exact_match;
+        if said != worst.tokenization_exact_match {
+            let found = worst.tokenization_exact_match;
+            problems.push(format!(
+                "tokens are the same: {said:?} by its word, {found:?} by its runs"
+            ));
+        }
+        let (said, found) = (&receipt.model_sha256, models_sha256(&receipt.runs));
+        if *said != found {
+            problems.push(format!(
+                "its model_sha256 is `{said}`, that of its runs {found}"
+            ));
+        }
         let status = Status::of(&receipt.runs);
         if receipt.status != status {
             problems.push(format!(
@@ -260,7 +278,7 @@ fn of_suite(receipt: &SuiteReceipt) -> Vec<String> {
         return problems;
     }
     let metrics = &receipt.metrics;
-    if !metrics.tokenization_exact_match {
+    if metrics.tokenization_exact_match == Some(false) {
         problems.push("it passes although tokens differ".to_owned());
     }
     if metrics.logits_cosine_similarity < SUITE_COSINE {

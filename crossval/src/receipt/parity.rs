@@ -7,12 +7,14 @@ use std::path::Path;
 use bitnet_tokenizers::TokenizerAuthority;
 use serde::{Deserialize, Serialize};
 
-use crate::comparison::{Comparison, TokenCheck};
-use crate::layers::{LayerDistance, LayerSpread};
-use crate::verdict::{Spread, Thresholds};
+use super::file::{timestamp, write_json};
+use crate::compare::{
+    Comparison, ComparisonError, Generated, LayerDistance, LayerSpread, ReferenceIdentity, Spread,
+    Thresholds, TokenCheck, Transcoded,
+};
 
 /// The schema that is written.
-pub const SCHEMA_VERSION: u32 = 2;
+pub(crate) const SCHEMA_VERSION: u32 = 2;
 
 /// One position.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -84,53 +86,6 @@ pub struct Summary {
     /// What failed, in words.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reasons: Vec<String>,
-}
-
-/// Who the lane was.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ReferenceIdentity {
-    /// The reference and its version.
-    pub version: String,
-    /// Digest of everything that its build depended on.
-    pub fingerprint: String,
-    /// The instruction sets it was compiled for.
-    pub system: String,
-}
-
-/// That the lane was given the same weights in another encoding.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Transcoded {
-    /// The ternary type in the model file.
-    pub from: String,
-    /// The ternary type that both sides of this lane ran.
-    pub to: String,
-    /// Why: what the reference said about the original.
-    pub because: String,
-    /// SHA-256 of the file that was run.
-    pub sha256: String,
-}
-
-/// What each side generated.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Generated {
-    /// Our greedy tokens, on our own.
-    pub rust: Vec<u32>,
-    /// The reference's greedy tokens, on its own.
-    pub cpp: Vec<u32>,
-    /// The first step at which they differ.
-    pub first_difference: Option<usize>,
-}
-
-impl Generated {
-    /// What came of the two sides.
-    pub fn new(rust: Vec<u32>, cpp: Vec<u32>) -> Self {
-        let first_difference = rust.iter().zip(&cpp).position(|(rust, cpp)| rust != cpp);
-        Self {
-            rust,
-            cpp,
-            first_difference,
-        }
-    }
 }
 
 /// A parity receipt.
@@ -281,8 +236,11 @@ impl ParityReceipt {
     }
 
     /// Enters that nothing could be compared.
-    pub fn set_failure(&mut self, why: impl Into<String>) {
-        self.summary.reasons = vec![why.into()];
+    pub fn set_failure(&mut self, why: &ComparisonError) {
+        if let ComparisonError::Tokens(_) = why {
+            self.token_check = Some(TokenCheck::Differ);
+        }
+        self.summary.reasons = vec![why.to_string()];
     }
 
     /// The schema by what is there: `2.0.0` or `1.0.0`.
@@ -346,26 +304,6 @@ fn entry(pos: usize, found: &Comparison) -> PositionMetrics {
     }
 }
 
-/// Now, in RFC 3339, as receipts have it.
-pub fn timestamp() -> String {
-    humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string()
-}
-
-/// Writes JSON beside `path` and renames it into place.
-///
-/// # Errors
-/// When the folder cannot be made or the file not written.
-pub fn write_json<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
-    if let Some(folder) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
-        std::fs::create_dir_all(folder)?;
-    }
-    let mut text = serde_json::to_string_pretty(value)?;
-    text.push('\n');
-    let partial = path.with_extension("json.partial");
-    std::fs::write(&partial, text)?;
-    std::fs::rename(&partial, path)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -403,7 +341,7 @@ mod tests {
         let mut receipt = ParityReceipt::new("model.gguf", "bitnet", "What is 2+2?");
         receipt.tokenizer_authority = Some(authority());
         receipt.prompt_template = Some("instruct".into());
-        receipt.set_failure("llama.cpp lane: the process ended");
+        receipt.set_failure(&ComparisonError::Context { need: 9, have: 8 });
         receipt.write(&path).unwrap();
         assert_eq!(ParityReceipt::read(&path).unwrap(), receipt);
         assert_eq!((receipt.version, receipt.infer_version()), (2, "2.0.0"));

@@ -373,7 +373,7 @@ fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layers::{LayerDistance, LayerSpread};
+    use crate::compare::{LayerDistance, LayerSpread};
     use crate::receipt::PositionMetrics;
 
     fn receipt() -> ParityReceipt {

@@ -8,15 +8,16 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::layers::PartFinding;
-use crate::metrics::LogitsDistance;
-use crate::trajectory::Trajectory;
+use super::layers::PartFinding;
+use super::metrics::LogitsDistance;
+use super::trajectory::Trajectory;
 
 /// By how much one position may exceed the furthest of the reference's own: the largest of a few
 /// dozen values that differ tenfold among themselves is not known any better.
-pub const POSITION_SLACK: f64 = 2.0;
+pub(crate) const POSITION_SLACK: f64 = 2.0;
 
-/// Distances that pass whatever the reference does to itself.
+/// Distances that pass whatever the reference does to itself, but for those given by hand, which
+/// are hard limits: the reference's own distance does not widen them.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Thresholds {
     /// Largest mean squared error of a row, and of the mean over rows.
@@ -28,6 +29,28 @@ pub struct Thresholds {
     /// Smallest cosine. Absent in receipts of schema v1.
     #[serde(default = "Thresholds::default_cosine")]
     pub cosine: f64,
+    /// Which of them are hard limits.
+    #[serde(default, skip_serializing_if = "HardLimits::is_empty")]
+    pub hard: HardLimits,
+}
+
+/// Which thresholds were given by hand.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HardLimits {
+    /// [`Thresholds::mse`].
+    pub mse: bool,
+    /// [`Thresholds::kl`].
+    pub kl: bool,
+    /// [`Thresholds::topk`]; then a near tie excuses nothing.
+    pub topk: bool,
+    /// [`Thresholds::cosine`].
+    pub cosine: bool,
+}
+
+impl HardLimits {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl Thresholds {
@@ -43,6 +66,7 @@ impl Default for Thresholds {
             kl: 0.1,
             topk: 0.8,
             cosine: Self::default_cosine(),
+            hard: HardLimits::default(),
         }
     }
 }
@@ -107,7 +131,7 @@ impl Spread {
 }
 
 /// The distance of each row of `ours` from that of `theirs`, over the rows that both have.
-pub fn distances(ours: &Trajectory, theirs: &Trajectory) -> Vec<LogitsDistance> {
+pub(crate) fn distances(ours: &Trajectory, theirs: &Trajectory) -> Vec<LogitsDistance> {
     (0..ours.rows().min(theirs.rows()))
         .map(|row| LogitsDistance::between(ours.logits(row), theirs.logits(row)))
         .collect()
@@ -132,8 +156,7 @@ impl Verdict {
         self.reasons.is_empty()
     }
 
-    /// Judges `rows` by the `thresholds` or by the reference's `own` distance, whichever is wider,
-    /// and by the part of the model that was found to compute something else.
+    /// Judges `rows` by their [`bound`], and by the part of the model that was found to compute something else.
     pub fn of(
         rows: &[LogitsDistance],
         own: Spread,
@@ -141,12 +164,12 @@ impl Verdict {
         part: Option<&PartFinding>,
     ) -> Self {
         let bound = bound(own, thresholds);
-        let tie = near_tie_gap(bound.mean_mse);
+        let (tie, top5_tie) = (near_tie_gap(bound.mean_mse), top5_tie(&bound, thresholds));
         let near = |row: &LogitsDistance| !row.same_choice() && row.argmax_gap <= tie;
         let mut reasons = Vec::new();
         let mut within = Vec::with_capacity(rows.len());
         for (position, row) in rows.iter().enumerate() {
-            let failed = complaints(row, &bound, tie);
+            let failed = complaints(row, &bound, tie, top5_tie);
             within.push(failed.is_empty());
             if !failed.is_empty() && within.iter().filter(|ok| !**ok).count() == 1 {
                 reasons.push(format!("position {position}: {}", failed.join(", ")));
@@ -171,7 +194,7 @@ impl Verdict {
     clippy::neg_cmp_op_on_partial_ord,
     reason = "a value that is not a number must fail, and only the negated comparison does that"
 )]
-fn complaints(row: &LogitsDistance, bound: &Spread, tie: f64) -> Vec<String> {
+fn complaints(row: &LogitsDistance, bound: &Spread, tie: f64, top5_tie: f64) -> Vec<String> {
     let mut failed = Vec::new();
     if !(row.mse <= bound.max_mse) {
         failed.push(format!(
@@ -188,7 +211,7 @@ fn complaints(row: &LogitsDistance, bound: &Spread, tie: f64) -> Vec<String> {
     if !(row.kl <= bound.max_kl) {
         failed.push(format!("KL {:.2e} is above {:.2e}", row.kl, bound.max_kl));
     }
-    if !(row.top5 >= bound.min_top5 || row.top5_gap <= tie) {
+    if !(row.top5 >= bound.min_top5 || row.top5_gap <= top5_tie) {
         failed.push(format!(
             "top-5 agreement {:.1} is below {:.1}, and no near tie (the reference prefers its fifth by {:.3})",
             row.top5, bound.min_top5, row.top5_gap
@@ -204,9 +227,10 @@ fn complaints(row: &LogitsDistance, bound: &Spread, tie: f64) -> Vec<String> {
 }
 
 /// What a run must stay within: the reference's `own` distance, with some slack for single
-/// positions, or the `thresholds`, whichever is wider.
-pub fn bound(own: Spread, thresholds: Thresholds) -> Spread {
-    Spread {
+/// positions, or the `thresholds`, whichever is wider; a threshold that is a hard limit alone.
+pub(crate) fn bound(own: Spread, thresholds: Thresholds) -> Spread {
+    let hard = thresholds.hard;
+    let wider = Spread {
         max_mse: POSITION_SLACK * own.max_mse,
         min_cosine: 1.0 - POSITION_SLACK * (1.0 - own.min_cosine),
         max_kl: POSITION_SLACK * own.max_kl,
@@ -220,13 +244,33 @@ pub fn bound(own: Spread, thresholds: Thresholds) -> Spread {
         mean_kl: thresholds.kl,
         max_kl: thresholds.kl,
         min_top5: thresholds.topk,
-    })
+    });
+    let either = |hard: bool, limit: f64, wider: f64| if hard { limit } else { wider };
+    Spread {
+        mean_mse: either(hard.mse, thresholds.mse, wider.mean_mse),
+        max_mse: either(hard.mse, thresholds.mse, wider.max_mse),
+        min_cosine: either(hard.cosine, thresholds.cosine, wider.min_cosine),
+        mean_kl: either(hard.kl, thresholds.kl, wider.mean_kl),
+        max_kl: either(hard.kl, thresholds.kl, wider.max_kl),
+        min_top5: either(hard.topk, thresholds.topk, wider.min_top5),
+        ..wider
+    }
+}
+
+/// By how much the reference may prefer a token that is missing among the best five and still be
+/// within bounds.
+pub(crate) fn top5_tie(bound: &Spread, thresholds: Thresholds) -> f64 {
+    if thresholds.hard.topk {
+        0.0
+    } else {
+        near_tie_gap(bound.mean_mse)
+    }
 }
 
 /// The gap between two logits below which errors of this mean square may well swap them: each of
 /// the two moves by `sqrt(mse)`, their difference by `sqrt(2)` of that, and three times as much is
 /// still common among hundreds of positions.
-pub fn near_tie_gap(mse: f64) -> f64 {
+pub(crate) fn near_tie_gap(mse: f64) -> f64 {
     3.0 * (2.0 * mse).sqrt()
 }
 
@@ -296,6 +340,76 @@ mod tests {
     }
 
     #[test]
+    fn a_hard_limit_holds_whatever_the_reference_does_to_itself() {
+        let rows = [row(0.03), row(0.03)];
+        let own = Spread::of(&[row(0.04), row(0.04)]);
+        let judge = |thresholds| Verdict::of(&rows, own, thresholds, None);
+        let all = HardLimits {
+            mse: true,
+            kl: true,
+            topk: true,
+            cosine: true,
+        };
+        let at = Thresholds {
+            mse: 1e-3,
+            hard: all,
+            ..Thresholds::default()
+        };
+        assert!(judge(at).passed(), "{:?}", judge(at).reasons);
+        let found = LogitsDistance::clone(&rows[0]);
+        for (word, tight) in [
+            (
+                "MSE",
+                Thresholds {
+                    mse: found.mse / 2.0,
+                    ..at
+                },
+            ),
+            (
+                "KL",
+                Thresholds {
+                    kl: found.kl / 2.0,
+                    ..at
+                },
+            ),
+            (
+                "cosine",
+                Thresholds {
+                    cosine: (1.0 + found.cosine) / 2.0,
+                    ..at
+                },
+            ),
+        ] {
+            let verdict = judge(tight);
+            let reasons = &verdict.reasons;
+            assert!(
+                reasons.iter().any(|reason| reason.contains(word)),
+                "{word}: {reasons:?}"
+            );
+            let hard = HardLimits::default();
+            assert!(judge(Thresholds { hard, ..tight }).passed(), "{word}");
+        }
+    }
+
+    #[test]
+    fn a_hard_limit_of_the_five_best_excuses_no_near_tie() {
+        let mut theirs = vec![0.0f32; 64];
+        for (i, value) in [1.0, 0.9, 0.8, 0.7, 0.6, 0.599].into_iter().enumerate() {
+            theirs[i] = value;
+        }
+        let mut ours = theirs.clone();
+        ours.swap(4, 5);
+        let near = [LogitsDistance::between(&ours, &theirs)];
+        let mut thresholds = Thresholds {
+            topk: 1.0,
+            ..Thresholds::default()
+        };
+        assert!(Verdict::of(&near, Spread::ZERO, thresholds, None).passed());
+        thresholds.hard.topk = true;
+        assert!(!Verdict::of(&near, Spread::ZERO, thresholds, None).passed());
+    }
+
+    #[test]
     fn not_a_number_never_passes() {
         let bad = LogitsDistance::between(&[f32::NAN, 0.0], &[1.0, 0.0]);
         let wide = Thresholds {
@@ -303,6 +417,7 @@ mod tests {
             kl: 1e9,
             topk: 0.0,
             cosine: -1.0,
+            hard: HardLimits::default(),
         };
         assert!(!Verdict::of(&[bad], Spread::ZERO, wide, None).passed());
     }

@@ -15,7 +15,7 @@ use bitnet_engine::kernels::program::{BufferId, Op};
 use bitnet_engine::kernels::{Batch, CacheId, Inspect, Segment};
 use bitnet_engine::{Device, Error, LoadOptions, Model, Output, Want};
 
-use crate::trajectory::Trajectory;
+use super::trajectory::Trajectory;
 
 /// Tokens in one forward pass where the residual stream is looked at.
 const BATCH: usize = 256;

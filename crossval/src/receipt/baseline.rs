@@ -10,10 +10,10 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::receipt::write_json;
+use super::file::write_json;
 
 /// The schema that is written.
-pub const SCHEMA: &str = "1.0.0";
+pub(crate) const SCHEMA: &str = "1.0.0";
 
 /// One measurement.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

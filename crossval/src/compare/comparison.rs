@@ -14,16 +14,15 @@ use bitnet_lane_protocol::message::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::layers::{self, LayerDistance, LayerSpread, Part, PartFinding};
+use super::metrics::{LogitsDistance, VectorDistance};
+use super::ours::{Ours, OursError};
+use super::prompt::Prompt;
+use super::trajectory::Trajectory;
+use super::transcode::{Direction, TranscodeError, transcode};
+use super::verdict::{Spread, Thresholds, Verdict, distances};
 use crate::digest;
 use crate::lane::{Client, Lane, LaneFailure};
-use crate::layers::{self, LayerDistance, LayerSpread, Part, PartFinding};
-use crate::metrics::{LogitsDistance, VectorDistance};
-use crate::ours::{Ours, OursError};
-use crate::prompt::Prompt;
-use crate::receipt::{Generated, ReferenceIdentity, Transcoded};
-use crate::trajectory::Trajectory;
-use crate::transcode::{Direction, TranscodeError, transcode};
-use crate::verdict::{Spread, Thresholds, Verdict, distances};
 
 /// Whether a lane that cannot read a file is offered the same weights in another encoding.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -62,10 +61,59 @@ pub struct Question<'a> {
 pub enum TokenCheck {
     /// It did.
     Equal,
+    /// It made others.
+    Differ,
     /// It has none for this file: our tokenizer is not in the model.
     NoTokenizer,
     /// There was no text: ids were given by hand.
     IdsGiven,
+}
+
+/// Who the lane was.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReferenceIdentity {
+    /// The reference and its version.
+    pub version: String,
+    /// Digest of everything that its build depended on.
+    pub fingerprint: String,
+    /// The instruction sets it was compiled for.
+    pub system: String,
+}
+
+/// That the lane was given the same weights in another encoding.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Transcoded {
+    /// The ternary type in the model file.
+    pub from: String,
+    /// The ternary type that both sides of this lane ran.
+    pub to: String,
+    /// Why: what the reference said about the original.
+    pub because: String,
+    /// SHA-256 of the file that was run.
+    pub sha256: String,
+}
+
+/// What each side generated.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Generated {
+    /// Our greedy tokens, on our own.
+    pub rust: Vec<u32>,
+    /// The reference's greedy tokens, on its own.
+    pub cpp: Vec<u32>,
+    /// The first step at which they differ.
+    pub first_difference: Option<usize>,
+}
+
+impl Generated {
+    /// What came of the two sides.
+    pub fn new(rust: Vec<u32>, cpp: Vec<u32>) -> Self {
+        let first_difference = rust.iter().zip(&cpp).position(|(rust, cpp)| rust != cpp);
+        Self {
+            rust,
+            cpp,
+            first_difference,
+        }
+    }
 }
 
 /// The tokens of the two sides differ.
@@ -396,7 +444,7 @@ fn check_tokens(
 ///
 /// # Errors
 /// The first difference.
-pub fn same_tokens(lane: Lane, ours: &[u32], theirs: &[u32]) -> Result<(), TokenMismatch> {
+pub(crate) fn same_tokens(lane: Lane, ours: &[u32], theirs: &[u32]) -> Result<(), TokenMismatch> {
     if ours == theirs {
         return Ok(());
     }

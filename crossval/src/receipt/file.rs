@@ -1,0 +1,26 @@
+//! What every receipt has: a time, and a file that is whole.
+
+use std::io;
+use std::path::Path;
+
+use serde::Serialize;
+
+/// Now, in RFC 3339, as receipts have it.
+pub fn timestamp() -> String {
+    humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string()
+}
+
+/// Writes JSON beside `path` and renames it into place.
+///
+/// # Errors
+/// When the folder cannot be made or the file not written.
+pub fn write_json<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
+    if let Some(folder) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder)?;
+    }
+    let mut text = serde_json::to_string_pretty(value)?;
+    text.push('\n');
+    let partial = path.with_extension("json.partial");
+    std::fs::write(&partial, text)?;
+    std::fs::rename(&partial, path)
+}
