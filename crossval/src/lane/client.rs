@@ -1,13 +1,13 @@
 //! A conversation with one lane's process.
 
 use std::collections::VecDeque;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bitnet_lane_protocol::message::{
     EvaluateRequest, Evaluation, Hello, LaneError, LoadRequest, ModelInfo, Reply, Request,
@@ -15,10 +15,16 @@ use bitnet_lane_protocol::message::{
 };
 use bitnet_lane_protocol::{PROTOCOL_VERSION, frame};
 
-use super::Lane;
+use super::reference::Lane;
 
 /// How many of its last words are shown when a lane dies.
 const LAST_WORDS: usize = 12;
+
+/// The most bytes of one of them that are kept.
+const LAST_WORD_BYTES: u64 = 4096;
+
+/// How long a lane that has closed its output may take to end.
+const LAST_BREATH: Duration = Duration::from_secs(2);
 
 /// How long a dead lane's standard error may take to arrive in full. A process that it started may
 /// keep it open.
@@ -36,7 +42,8 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            hello: Duration::from_secs(20),
+            // Python imports half a minute on a busy machine.
+            hello: Duration::from_secs(120),
             call: Duration::from_secs(600),
         }
     }
@@ -118,11 +125,14 @@ type Incoming = std::io::Result<Option<(Response, Vec<f32>)>>;
 pub struct Client {
     lane: Lane,
     child: Child,
-    requests: Option<ChildStdin>,
+    /// To the thread that writes: a lane that does not read stops that one only.
+    requests: Option<Sender<Vec<u8>>>,
     responses: Receiver<Incoming>,
     stderr: LastWords,
     limits: Limits,
     hello: Hello,
+    /// The shape of the open model.
+    model: Option<ModelInfo>,
 }
 
 /// The end of a lane's standard error, kept by a thread.
@@ -149,7 +159,7 @@ impl Client {
                 program: program.to_owned(),
                 source,
             })?;
-        let requests = child.stdin.take();
+        let requests = write_requests(&mut child);
         let responses = read_responses(&mut child);
         let stderr = read_last_words(&mut child);
         let hello = Hello {
@@ -168,6 +178,7 @@ impl Client {
             stderr,
             limits,
             hello,
+            model: None,
         };
         client.greet()?;
         Ok(client)
@@ -188,8 +199,12 @@ impl Client {
     /// # Errors
     /// When the reference cannot read the file, or the lane fails.
     pub fn load(&mut self, request: LoadRequest) -> Result<ModelInfo, LaneFailure> {
+        self.model = None;
         match self.call(Request::Load(request), "load", self.limits.call)? {
-            (Reply::Loaded(info), _) => Ok(info),
+            (Reply::Loaded(info), _) => {
+                self.model = Some(info.clone());
+                Ok(info)
+            }
             (other, _) => Err(self.unexpected("load", &other)),
         }
     }
@@ -213,18 +228,16 @@ impl Client {
         &mut self,
         request: EvaluateRequest,
     ) -> Result<(Evaluation, Vec<f32>), LaneFailure> {
+        let wanted = self.shape_of_answer(&request);
         match self.call(Request::Evaluate(request), "evaluate", self.limits.call)? {
-            (Reply::Evaluated(e), floats) => {
-                let wanted = e.rows * (e.vocabulary + e.layers * e.hidden);
-                if floats.len() == wanted {
-                    return Ok((e, floats));
-                }
-                Err(LaneFailure::Garbled {
+            (Reply::Evaluated(found), floats) => match mismatch(&found, &floats, wanted) {
+                None => Ok((found, floats)),
+                Some(problem) => Err(LaneFailure::Garbled {
                     lane: self.lane.name(),
                     call: "evaluate",
-                    problem: format!("{} floats came, {wanted} were announced", floats.len()),
-                })
-            }
+                    problem,
+                }),
+            },
             (other, _) => Err(self.unexpected("evaluate", &other)),
         }
     }
@@ -236,6 +249,23 @@ impl Client {
     pub fn unload(&mut self) -> Result<(), LaneFailure> {
         self.call(Request::Unload, "unload", self.limits.call)
             .map(|_| ())
+    }
+
+    /// The shape that an answer to `request` must have.
+    fn shape_of_answer(&self, request: &EvaluateRequest) -> Shape {
+        let model = self.model.as_ref();
+        let of_model = |size: fn(&ModelInfo) -> usize| model.map_or(0, size);
+        Shape {
+            rows: request.tokens.len() + request.greedy as usize,
+            greedy: request.greedy as usize,
+            vocabulary: of_model(|info| info.vocabulary),
+            layers: if request.layers {
+                of_model(|info| info.layers)
+            } else {
+                0
+            },
+            hidden: of_model(|info| info.hidden),
+        }
     }
 
     fn greet(&mut self) -> Result<(), LaneFailure> {
@@ -267,8 +297,10 @@ impl Client {
         limit: Duration,
     ) -> Result<(Reply, Vec<f32>), LaneFailure> {
         // A process that is gone is noticed below, with its exit status.
-        if let Some(stdin) = &mut self.requests {
-            let _ = frame::write_line(stdin, &request);
+        if let Some(requests) = &self.requests {
+            let mut line = Vec::new();
+            let _ = frame::write_line(&mut line, &request);
+            let _ = requests.send(line);
         }
         match self.responses.recv_timeout(limit) {
             Ok(Ok(Some((response, floats)))) => match response.result {
@@ -302,7 +334,21 @@ impl Client {
 
     fn crashed(&mut self, call: &'static str) -> LaneFailure {
         self.requests = None;
-        let status = self.child.wait().map_or_else(|e| e.to_string(), describe);
+        let start = Instant::now();
+        let status = loop {
+            match self.child.try_wait() {
+                Ok(Some(status)) => break describe(status),
+                Ok(None) if start.elapsed() < LAST_BREATH => {
+                    thread::sleep(Duration::from_millis(5));
+                }
+                Ok(None) => {
+                    let _ = self.child.kill();
+                    let _ = self.child.wait();
+                    break "it closed its output and lived on, so it was killed".to_owned();
+                }
+                Err(error) => break error.to_string(),
+            }
+        };
         LaneFailure::Crash {
             lane: self.lane.name(),
             status,
@@ -353,9 +399,62 @@ impl Drop for Client {
     }
 }
 
-/// A thread that reads answers, so that waiting for one can have a limit.
+/// What an answer to `evaluate` must have.
+#[derive(Debug, Clone, Copy)]
+struct Shape {
+    rows: usize,
+    greedy: usize,
+    vocabulary: usize,
+    layers: usize,
+    hidden: usize,
+}
+
+/// What keeps an answer from being one of the `wanted` shape.
+fn mismatch(found: &Evaluation, floats: &[f32], wanted: Shape) -> Option<String> {
+    let pairs = [
+        ("rows", found.rows, wanted.rows),
+        ("greedy tokens", found.greedy.len(), wanted.greedy),
+        ("logits a row", found.vocabulary, wanted.vocabulary),
+        ("layers", found.layers, wanted.layers),
+        ("values a layer", found.hidden, wanted.hidden),
+    ];
+    if let Some((what, found, wanted)) = pairs.into_iter().find(|(_, a, b)| a != b) {
+        return Some(format!("it speaks of {found} {what}, not of {wanted}"));
+    }
+    let row = wanted.layers.checked_mul(wanted.hidden);
+    let row = row.and_then(|layers| layers.checked_add(wanted.vocabulary));
+    let count = row.and_then(|row| row.checked_mul(wanted.rows));
+    if count != Some(floats.len()) {
+        let wanted = count.map_or("more than there can be".to_owned(), |n| n.to_string());
+        return Some(format!(
+            "{} floats came, {wanted} were announced",
+            floats.len()
+        ));
+    }
+    let known = |token: i32| usize::try_from(token).is_ok_and(|t| t < wanted.vocabulary);
+    let stranger = found.greedy.iter().find(|token| !known(**token));
+    stranger.map(|token| format!("its greedy token {token} is none of the vocabulary"))
+}
+
+/// A thread that writes requests, so that a lane that does not read them can be given up on. It
+/// ends when the sender is dropped, and closes the lane's input with that.
+fn write_requests(child: &mut Child) -> Option<Sender<Vec<u8>>> {
+    let mut stdin = child.stdin.take()?;
+    let (sender, requests) = channel::<Vec<u8>>();
+    thread::spawn(move || {
+        for line in requests {
+            if stdin.write_all(&line).and_then(|()| stdin.flush()).is_err() {
+                return;
+            }
+        }
+    });
+    Some(sender)
+}
+
+/// A thread that reads answers, so that waiting for one can have a limit. It reads one ahead, no
+/// more, whatever a lane says unasked.
 fn read_responses(child: &mut Child) -> Receiver<Incoming> {
-    let (sender, receiver) = channel();
+    let (sender, receiver) = sync_channel(1);
     if let Some(stdout) = child.stdout.take() {
         thread::spawn(move || {
             let mut stdout = BufReader::new(stdout);
@@ -379,12 +478,20 @@ fn read_last_words(child: &mut Child) -> LastWords {
         let kept = Arc::clone(&lines);
         thread::spawn(move || {
             let _closes_at_end = closes_at_end;
-            for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
+            let mut stderr = BufReader::new(stderr);
+            loop {
+                // A line may never end: a long one is kept in parts.
+                let mut line = Vec::new();
+                let mut part = stderr.by_ref().take(LAST_WORD_BYTES);
+                if !matches!(part.read_until(b'\n', &mut line), Ok(1..)) {
+                    return;
+                }
+                let line = line.strip_suffix(b"\n").unwrap_or(&line);
                 let mut kept = kept.lock().unwrap_or_else(|poison| poison.into_inner());
                 if kept.len() == LAST_WORDS {
                     kept.pop_front();
                 }
-                kept.push_back(String::from_utf8_lossy(&line).into_owned());
+                kept.push_back(String::from_utf8_lossy(line).into_owned());
             }
         });
     }
