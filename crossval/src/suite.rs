@@ -8,11 +8,11 @@ use bitnet_engine::tokenizers::{PromptTemplate, TemplateChoice, Tokenizer};
 use bitnet_lane_protocol::message::ErrorKind;
 
 use crate::compare::{
-    CacheType, Comparison, ComparisonError, Ours, Prompt, PromptError, Question, Thresholds,
-    Transcode, compare,
+    Comparison, ComparisonError, Ours, Prompt, PromptError, Question, Thresholds, Transcode,
+    compare,
 };
 use crate::digest;
-use crate::lane::{Home, Lane, LaneFailure, Limits};
+use crate::lane::{Client, Home, Lane, LaneFailure, Limits};
 use crate::receipt::{Status, SuiteRun};
 
 /// Texts for models that have a tokenizer.
@@ -39,8 +39,6 @@ const GREEDY: u32 = 10;
 pub struct Suite<'a> {
     /// Where the lanes are.
     pub home: &'a Home,
-    /// Which lanes.
-    pub lanes: &'a [Lane],
     /// How long a lane may take.
     pub limits: Limits,
     /// Threads of a reference.
@@ -52,11 +50,30 @@ pub struct Suite<'a> {
 }
 
 impl Suite<'_> {
-    /// Runs every prompt for `model` on `lane`.
+    /// Runs every model on `lane`, and calls `each` after each of them.
     ///
     /// # Errors
-    /// The model file itself cannot be read; what a lane does is part of the run.
-    pub fn run(&self, lane: Lane, model: &Path) -> Result<SuiteRun, PromptError> {
+    /// A model file itself cannot be read; what a lane does is part of the run.
+    pub fn run(
+        &self,
+        lane: Lane,
+        models: &[PathBuf],
+        mut each: impl FnMut(SuiteRun),
+    ) -> Result<(), (PathBuf, PromptError)> {
+        let mut client = None;
+        for model in models {
+            let run = self.run_model(lane, &mut client, model);
+            each(run.map_err(|error| (model.clone(), error))?);
+        }
+        Ok(())
+    }
+
+    fn run_model(
+        &self,
+        lane: Lane,
+        client: &mut Option<Client>,
+        model: &Path,
+    ) -> Result<SuiteRun, PromptError> {
         let mut run = SuiteRun {
             model: model.display().to_string(),
             model_sha256: digest::of_file(model)?,
@@ -68,7 +85,7 @@ impl Suite<'_> {
             reasons: Vec::new(),
         };
         for prompt in prompts(model)? {
-            match self.ask(lane, model, &prompt) {
+            match self.ask(lane, client, model, &prompt) {
                 Ok(found) => run.add(&prompt, found),
                 Err(error) => {
                     if let ComparisonError::Tokens(_) = error {
@@ -90,22 +107,30 @@ impl Suite<'_> {
     fn ask(
         &self,
         lane: Lane,
+        running: &mut Option<Client>,
         model: &Path,
         prompt: &Prompt,
     ) -> Result<Comparison, ComparisonError> {
-        // A process per prompt, so that one that ends takes no other question with it.
-        let mut client = self.home.start(lane, self.limits)?;
+        let mut client = match running.take() {
+            Some(client) => client,
+            None => self.home.start(lane, self.limits)?,
+        };
         let question = Question {
             model,
             prompt,
             greedy: GREEDY,
-            cache_type: CacheType::F16,
+            cache_type: None,
             threads: self.threads,
             thresholds: self.thresholds,
             transcode: Transcode::Auto,
             scratch: self.scratch,
         };
-        compare(&mut client, &question, Ours::open)
+        let found = compare(&mut client, &question, Ours::open);
+        // A lane that failed, other than by a refusal, takes no other question with it.
+        if !matches!(&found, Err(ComparisonError::Lane(failure)) if !failure.is_refusal()) {
+            *running = Some(client);
+        }
+        found
     }
 }
 

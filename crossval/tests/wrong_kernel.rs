@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bitnet_crossval::compare::{
-    CacheType, Comparison, Ours, Part, Prompt, Question, Thresholds, Transcode, compare,
+    Comparison, Ours, Part, Prompt, Question, Thresholds, Transcode, compare,
 };
 use bitnet_crossval::lane::{Home, Lane, Limits};
 use bitnet_engine::Model;
@@ -65,7 +65,7 @@ fn compared(
         model: &golden(model),
         prompt: &prompt,
         greedy: 8,
-        cache_type: CacheType::F16,
+        cache_type: None,
         threads: 1,
         thresholds: Thresholds::default(),
         transcode: Transcode::Auto,
@@ -125,7 +125,28 @@ fn the_kernels_as_they_are_part_nowhere() {
     }
 }
 
-/// The references that are pinned have no squared ReLU, so it is put where SiLU belongs.
+/// The architecture that only transformers knows, whose activation is squared ReLU.
+#[test]
+fn silu_in_place_of_squared_relu_parts_at_the_first_layer() {
+    let (lane, model) = (Lane::Transformers, "b158-i2_s.gguf");
+    let found = compared(lane, model, |_, _| {}, |_| {});
+    let reasons = &found.verdict.reasons;
+    assert!(
+        found.verdict.passed() && found.finding.is_none(),
+        "{reasons:?}"
+    );
+    let swap = |program: &mut Program, _: &Plan| {
+        for op in &mut program.ops {
+            if let Op::GatedLinear { activation, .. } = op {
+                assert_eq!(*activation, Activation::Relu2);
+                *activation = Activation::Silu;
+            }
+        }
+    };
+    parts_at(&compared(lane, model, swap, |_| {}), 0, 0);
+}
+
+/// The C++ references have no squared ReLU, so it is put where SiLU belongs.
 #[test]
 fn another_activation_in_one_layer_names_that_layer_and_the_logits_part_as_well() {
     for (lane, model) in CASES {

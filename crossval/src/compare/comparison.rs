@@ -43,8 +43,8 @@ pub struct Question<'a> {
     pub prompt: &'a Prompt,
     /// Tokens to generate after it.
     pub greedy: u32,
-    /// How both sides keep keys and values.
-    pub cache_type: CacheType,
+    /// How both sides keep keys and values; without it as the reference does.
+    pub cache_type: Option<CacheType>,
     /// Threads of the reference.
     pub threads: u32,
     /// What passes whatever the reference does to itself.
@@ -53,6 +53,12 @@ pub struct Question<'a> {
     pub transcode: Transcode,
     /// A folder for a transcoded model, which is removed afterwards.
     pub scratch: &'a Path,
+}
+
+impl Question<'_> {
+    fn cache_type(&self, lane: Lane) -> CacheType {
+        self.cache_type.unwrap_or(lane.cache_type())
+    }
 }
 
 /// Whether the reference's tokenizer made the same tokens of the prompt.
@@ -246,7 +252,7 @@ pub fn compare(
     let model = opened.path.as_deref().unwrap_or(question.model);
     let (token_check, reference_tokens) = check_tokens(client, &opened.info, question.prompt)?;
 
-    let mut ours = open(model, question.cache_type)?;
+    let mut ours = open(model, question.cache_type(lane))?;
     same(
         lane,
         "tokens of vocabulary",
@@ -281,7 +287,7 @@ pub fn compare(
         itself.add_local(&mut ours, &again)?;
     }
     if client.hello().flash_attention {
-        let request = load_request(question, model, Attention::Flash);
+        let request = load_request(lane, question, model, Attention::Flash);
         match client.load(request) {
             Ok(_) => {
                 let again = evaluate(client, &theirs.tokens, Feed::Batch, 0)?;
@@ -338,7 +344,8 @@ struct Opened {
 
 impl Opened {
     fn new(client: &mut Client, question: &Question<'_>) -> Result<Self, ComparisonError> {
-        let request = load_request(question, question.model, Attention::Plain);
+        let lane = client.lane();
+        let request = load_request(lane, question, question.model, Attention::Plain);
         let refusal = match client.load(request) {
             Ok(info) => {
                 return Ok(Self {
@@ -353,8 +360,8 @@ impl Opened {
         if !unreadable || question.transcode == Transcode::Never {
             return Err(refusal.into());
         }
-        let way = match client.lane() {
-            Lane::BitnetCpp => Direction::ToI2s,
+        let way = match lane {
+            Lane::BitnetCpp | Lane::Transformers => Direction::ToI2s,
             Lane::LlamaCpp => Direction::ToTq2,
         };
         let cannot = |refusal, transcoded: String| ComparisonError::CannotRead {
@@ -377,7 +384,7 @@ impl Opened {
             Err(TranscodeError::NothingToDo(_)) => return Err(refusal.into()),
             Err(error) => return Err(cannot(refusal, error.to_string())),
         }
-        let info = match client.load(load_request(question, &place, Attention::Plain)) {
+        let info = match client.load(load_request(lane, question, &place, Attention::Plain)) {
             Ok(info) => info,
             Err(LaneFailure::Refused { source, .. }) => {
                 // The file is ours and gone when somebody reads this.
@@ -405,13 +412,18 @@ fn name_of(type_id: u32) -> &'static str {
     bitnet_gguf::TensorType::name_of(type_id)
 }
 
-fn load_request(question: &Question<'_>, path: &Path, attention: Attention) -> LoadRequest {
+fn load_request(
+    lane: Lane,
+    question: &Question<'_>,
+    path: &Path,
+    attention: Attention,
+) -> LoadRequest {
     let context = question.prompt.tokens.len() as u32 + question.greedy;
     LoadRequest {
         path: path.to_owned(),
         threads: question.threads,
         context,
-        kv: match question.cache_type {
+        kv: match question.cache_type(lane) {
             CacheType::F16 => KvType::F16,
             CacheType::F32 => KvType::F32,
         },

@@ -21,7 +21,7 @@ use super::reference::Lane;
 const LAST_WORDS: usize = 12;
 
 /// The most bytes of one of them that are kept.
-const LAST_WORD_BYTES: u64 = 4096;
+const LAST_WORD_BYTES: u64 = 1024;
 
 /// How long a lane that has closed its output may take to end.
 const LAST_BREATH: Duration = Duration::from_secs(2);
@@ -116,6 +116,13 @@ pub enum LaneFailure {
         /// Its reason.
         source: LaneError,
     },
+}
+
+impl LaneFailure {
+    /// Whether the reference refused and the lane goes on.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Refused { .. })
+    }
 }
 
 type Incoming = std::io::Result<Option<(Response, Vec<f32>)>>;
@@ -491,7 +498,19 @@ fn read_last_words(child: &mut Child) -> LastWords {
                 if kept.len() == LAST_WORDS {
                     kept.pop_front();
                 }
-                kept.push_back(String::from_utf8_lossy(line).into_owned());
+                let readable = |c: char| {
+                    if c.is_control() && c != '\t' {
+                        '\u{fffd}'
+                    } else {
+                        c
+                    }
+                };
+                kept.push_back(
+                    String::from_utf8_lossy(line)
+                        .chars()
+                        .map(readable)
+                        .collect(),
+                );
             }
         });
     }

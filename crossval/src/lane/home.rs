@@ -62,8 +62,8 @@ impl Home {
             path,
             installations: Vec::new(),
         };
-        for lane in Lane::ALL {
-            if let Some(path) = set(lane.directory_variable())
+        for lane in Lane::CPP {
+            if let Some(path) = lane.directory_variable().and_then(set)
                 && !path.starts_with(home.references())
             {
                 home.installations.push((lane, path));

@@ -1,23 +1,32 @@
 //! The references, and what each of them is called where.
 
-/// A C++ reference that the engine is measured against.
+use bitnet_engine::CacheType;
+use bitnet_kernels::format::Format;
+
+/// A reference implementation that the engine is measured against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Lane {
-    /// bitnet.cpp: I2_S.
+    /// bitnet.cpp: I2_S; architectures `llama`, `bitnet`.
     BitnetCpp,
-    /// llama.cpp: TQ1_0, TQ2_0, F16.
+    /// llama.cpp: TQ1_0, TQ2_0, F16; architectures `llama`, `bitnet`.
     LlamaCpp,
+    /// Hugging Face transformers: I2_S; architecture `bitnet-b1.58`.
+    Transformers,
 }
 
 impl Lane {
-    /// Both lanes, in the order in which they are reported.
-    pub const ALL: [Self; 2] = [Self::BitnetCpp, Self::LlamaCpp];
+    /// Every lane, in the order in which they are reported.
+    pub const ALL: [Self; 3] = [Self::BitnetCpp, Self::LlamaCpp, Self::Transformers];
+
+    /// The lanes around C++ references: those that a command is about where nothing else is said.
+    pub const CPP: [Self; 2] = [Self::BitnetCpp, Self::LlamaCpp];
 
     /// The folder of the lane's program, and what the program calls itself.
     pub const fn name(self) -> &'static str {
         match self {
             Self::BitnetCpp => "bitnet-cpp",
             Self::LlamaCpp => "llama-cpp",
+            Self::Transformers => "transformers",
         }
     }
 
@@ -26,6 +35,7 @@ impl Lane {
         match self {
             Self::BitnetCpp => "bitnet.cpp",
             Self::LlamaCpp => "llama.cpp",
+            Self::Transformers => "transformers",
         }
     }
 
@@ -34,6 +44,7 @@ impl Lane {
         match self {
             Self::BitnetCpp => "BitNet.cpp",
             Self::LlamaCpp => "llama.cpp",
+            Self::Transformers => "Hugging Face transformers",
         }
     }
 
@@ -42,30 +53,33 @@ impl Lane {
         match self {
             Self::BitnetCpp => "bitnet",
             Self::LlamaCpp => "llama",
+            Self::Transformers => "transformers",
         }
     }
 
-    /// The environment variable that names an installation to use in place of the pinned source.
-    pub const fn directory_variable(self) -> &'static str {
+    /// The environment variable that names an installation to use in place of the pinned source,
+    /// where the reference is a C++ library.
+    pub const fn directory_variable(self) -> Option<&'static str> {
         match self {
-            Self::BitnetCpp => "BITNET_CPP_DIR",
-            Self::LlamaCpp => "LLAMA_CPP_DIR",
-        }
-    }
-
-    /// The package of cargo's registry that carries the reference's source.
-    pub const fn source_package(self) -> &'static str {
-        match self {
-            Self::BitnetCpp => "bitnet-cpp-sys",
-            Self::LlamaCpp => "llama-cpp-sys-2",
+            Self::BitnetCpp => Some("BITNET_CPP_DIR"),
+            Self::LlamaCpp => Some("LLAMA_CPP_DIR"),
+            Self::Transformers => None,
         }
     }
 
     /// The ternary format that the reference computes natively.
-    pub const fn native_format(self) -> bitnet_kernels::format::Format {
+    pub const fn native_format(self) -> Format {
         match self {
-            Self::BitnetCpp => bitnet_kernels::format::Format::I2S,
-            Self::LlamaCpp => bitnet_kernels::format::Format::TQ2_0,
+            Self::BitnetCpp | Self::Transformers => Format::I2S,
+            Self::LlamaCpp => Format::TQ2_0,
+        }
+    }
+
+    /// How the reference keeps keys and values unless told otherwise.
+    pub const fn cache_type(self) -> CacheType {
+        match self {
+            Self::BitnetCpp | Self::LlamaCpp => CacheType::F16,
+            Self::Transformers => CacheType::F32,
         }
     }
 }

@@ -206,8 +206,12 @@ impl SuiteReceipt {
 
 /// The hash of the models that were run: that of the only one, else of all of them, one a line.
 pub(super) fn models_sha256(runs: &[SuiteRun]) -> String {
-    let mut hashes: Vec<&str> = runs.iter().map(|run| run.model_sha256.as_str()).collect();
-    hashes.dedup();
+    let mut hashes: Vec<&str> = Vec::new();
+    for run in runs {
+        if !hashes.contains(&run.model_sha256.as_str()) {
+            hashes.push(&run.model_sha256);
+        }
+    }
     match hashes.as_slice() {
         [only] => (*only).to_owned(),
         several => digest::of_bytes(several.join("\n").as_bytes()),

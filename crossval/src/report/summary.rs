@@ -198,7 +198,12 @@ impl fmt::Display for Summary<'_> {
         } else {
             "✗ FAILED"
         };
-        lines.line("Both lanes", passed)?;
+        let lanes = match self.lanes.len() {
+            1 => "Lane",
+            2 => "Both lanes",
+            _ => "All lanes",
+        };
+        lines.line(lanes, passed)?;
         let consistent = match self.tokenizer_consistent() {
             true => "✓ Consistent across lanes",
             false => "✗ Not consistent across lanes",

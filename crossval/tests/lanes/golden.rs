@@ -101,14 +101,44 @@ fn each_lane_gives_the_golden_logits() {
     }
 }
 
+/// The golden logits came from transformers itself, which sums as the processor's kernels do.
+#[test]
+fn transformers_gives_its_golden_logits_up_to_the_order_of_sums() {
+    let request = EvaluateRequest {
+        tokens: PROMPT.to_vec(),
+        feed: Feed::Batch,
+        greedy: 0,
+        layers: false,
+    };
+    let mut client = start(Lane::Transformers);
+    client
+        .load(LoadRequest {
+            kv: KvType::F32,
+            ..open("b158-i2_s")
+        })
+        .unwrap();
+    let (_, logits) = client.evaluate(request).unwrap();
+    let file = fs::read(golden("b158-i2_s.hf.logits.f32")).unwrap();
+    let (quads, _) = file.as_chunks::<4>();
+    let wanted = quads.iter().map(|bytes| f32::from_le_bytes(*bytes));
+    let squares = logits
+        .iter()
+        .zip(wanted)
+        .map(|(a, b)| f64::from(a - b).powi(2));
+    let mse = squares.sum::<f64>() / logits.len() as f64;
+    assert!(mse <= OWN_DISTANCE, "{mse}");
+}
+
 /// What a lane cannot read it refuses, and goes on.
 #[test]
 fn a_refused_file_leaves_the_lane_alive() {
-    for (lane, foreign, native) in [
-        (Lane::BitnetCpp, "b158-i2_s", "llama-i2_s"),
-        (Lane::LlamaCpp, "llama-i2_s", "llama-tq2_0"),
+    for (lane, kv, foreign, native) in [
+        (Lane::BitnetCpp, KvType::F16, "b158-i2_s", "llama-i2_s"),
+        (Lane::LlamaCpp, KvType::F16, "llama-i2_s", "llama-tq2_0"),
+        (Lane::Transformers, KvType::F32, "llama-i2_s", "b158-i2_s"),
     ] {
         let mut client = start(lane);
+        let open = |model| LoadRequest { kv, ..open(model) };
         let refusal = client.load(open(foreign)).unwrap_err().to_string();
         assert!(refusal.contains("cannot read"), "{refusal}");
         let info = client.load(open(native)).unwrap();

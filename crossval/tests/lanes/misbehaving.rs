@@ -354,8 +354,9 @@ fn a_model_whose_sizes_wrap_gives_no_answer() {
 
 #[test]
 fn a_flood_on_standard_error_stops_nothing_and_fills_nothing() {
-    for flood in ["cat /dev/zero >&2", "yes >&2"] {
-        let script = Script::new(&hello(), &format!("exec {flood}"));
+    for flood in ["cat /dev/zero", "yes"] {
+        // Its standard output stays open as another descriptor.
+        let script = Script::new(&hello(), &format!("exec {flood} 3>&1 >&2"));
         let mut client = script.start_within(PATIENT, IMPATIENT).unwrap();
         let failure = load(&mut client);
         assert!(matches!(failure, LaneFailure::Hang { .. }), "{failure}");

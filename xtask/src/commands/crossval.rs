@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use bitnet_crossval::lane::Home;
+use bitnet_crossval::lane::{Home, Lane};
 use bitnet_crossval::receipt::{Status, SuiteReceipt, SuiteRun, write_json};
 use bitnet_crossval::suite::{Suite, models_in};
 use bitnet_tokenizers::discovery::ModelDiscovery;
@@ -92,25 +92,28 @@ fn suite(args: &Args, models: &[PathBuf], mode: RepairMode) -> anyhow::Result<Ex
     if let Some(missing) = models.iter().find(|model| !model.is_file()) {
         return Err(UsageError(format!("Model not found: {}", missing.display())).into());
     }
-    let home = ready(args, mode)?;
-    let lanes = args.lanes.lanes();
+    let provision = args.lanes.provision()?;
+    let lanes = lanes(args, provision.home());
+    for lane in &lanes {
+        provision.ensure(*lane, mode)?;
+    }
     let scratch = tempfile::tempdir().context("cannot create a temporary folder")?;
     let suite = Suite {
-        home: &home,
-        lanes: &lanes,
+        home: provision.home(),
         limits: args.parity.limits(),
         threads: args.parity.threads,
         thresholds: args.parity.thresholds(),
         scratch: scratch.path(),
     };
     let mut runs = Vec::new();
-    for model in models {
-        for lane in suite.lanes {
-            let run = suite
-                .run(*lane, model)
-                .with_context(|| format!("model {}", model.display()))?;
+    for lane in lanes {
+        let each = |run| {
             tell(lane.reference(), &run);
             runs.push(run);
+        };
+        let ran = suite.run(lane, models, each);
+        if let Err((model, error)) = ran {
+            return Err(error).with_context(|| format!("model {}", model.display()));
         }
     }
     let commit = workspace::commit().unwrap_or_else(|| "unknown".to_owned());
@@ -138,12 +141,14 @@ fn suite(args: &Args, models: &[PathBuf], mode: RepairMode) -> anyhow::Result<Ex
     .into())
 }
 
-fn ready(args: &Args, mode: RepairMode) -> anyhow::Result<Home> {
-    let provision = args.lanes.provision()?;
-    for lane in args.lanes.lanes() {
-        provision.ensure(lane, mode)?;
+/// The lanes asked for, else those around C++ references, and that of transformers where somebody
+/// has built it.
+fn lanes(args: &Args, home: &Home) -> Vec<Lane> {
+    let mut lanes = args.lanes.lanes();
+    if args.lanes.backend.is_empty() && home.find(Lane::Transformers).is_some() {
+        lanes.push(Lane::Transformers);
     }
-    Ok(provision.home().clone())
+    lanes
 }
 
 fn tell(reference: &str, run: &SuiteRun) {

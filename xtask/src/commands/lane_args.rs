@@ -8,9 +8,10 @@ use crate::lanes::{Provision, RepairMode, Talk, lane_by_name};
 /// Which lanes, and how much to tell.
 #[derive(Debug, clap::Args)]
 pub struct LaneArgs {
-    /// Only this lane: `bitnet` or `llama`
-    #[arg(long, value_name = "LANE", value_parser = lane_by_name)]
-    pub backend: Option<Lane>,
+    /// Only these lanes, separated by commas: `bitnet`, `llama`, `transformers` [default: the first
+    /// two]
+    #[arg(long, value_name = "LANES", value_parser = lane_by_name, value_delimiter = ',')]
+    pub backend: Vec<Lane>,
 
     /// Also print what is found, and everything that the programs of a build print
     #[arg(short, long)]
@@ -18,10 +19,15 @@ pub struct LaneArgs {
 }
 
 impl LaneArgs {
-    /// The lanes asked for, in the order of reports.
+    /// The lanes asked for, each once, in the order of reports.
     pub fn lanes(&self) -> Vec<Lane> {
-        self.backend
-            .map_or_else(|| Lane::ALL.to_vec(), |lane| vec![lane])
+        if self.backend.is_empty() {
+            return Lane::CPP.to_vec();
+        }
+        let mut lanes = self.backend.clone();
+        lanes.sort_unstable();
+        lanes.dedup();
+        lanes
     }
 
     /// What checks and builds them, stopped by Ctrl-C.

@@ -1,5 +1,5 @@
-//! `xtask parity-both`: one model and one prompt through both references and our engine, two
-//! receipts, one summary.
+//! `xtask parity-both`: one model and one prompt through both C++ references, or those that are
+//! named, and our engine: a receipt of each, one summary.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -19,6 +19,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 
 use super::parity_args::ParityArgs;
 use super::{LaneArgs, RepairArgs};
+use crate::lanes::lane_by_name;
 use crate::{Exit, UsageError, workspace};
 
 /// Flags of `xtask parity-both`.
@@ -75,7 +76,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
 
-    /// Run both lanes at once. The receipts are the same but for times
+    /// Run all lanes at once. The receipts are the same but for times
     #[arg(long)]
     pub parallel: bool,
 
@@ -84,9 +85,13 @@ pub struct Args {
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     pub transcode: TranscodeArg,
 
-    /// How both sides keep keys and values
-    #[arg(long, value_name = "TYPE", default_value = "f16")]
-    pub kv: Kv,
+    /// The references, separated by commas: `bitnet`, `llama`, `transformers`
+    #[arg(long, value_name = "LANES", value_parser = lane_by_name, value_delimiter = ',', default_value = "bitnet,llama")]
+    pub backend: Vec<Lane>,
+
+    /// How both sides keep keys and values [default: as the reference does: f16, transformers f32]
+    #[arg(long, value_name = "TYPE")]
+    pub kv: Option<Kv>,
 
     /// Print our token ids to standard error
     #[arg(long)]
@@ -153,7 +158,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     let seed = seed()?;
     let prompt = prompt(args)?;
-    let home = lanes(args)?;
+    let (home, lanes) = lanes(args)?;
     tell(args, || {
         let text = prompt.text.as_ref();
         let how = text.and_then(|text| Some(format!(" ({})", text.evidence?)));
@@ -171,25 +176,31 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         limits: args.parity.limits(),
         question: question(args, &prompt),
     };
-    let found = if args.parallel {
+    let found: Vec<_> = if args.parallel {
         thread::scope(|scope| {
             let task = &task;
-            let running = Lane::ALL.map(|lane| scope.spawn(move || task.compare(lane)));
-            running.map(|thread| {
+            let start = |lane: &Lane| {
+                let lane = *lane;
+                scope.spawn(move || task.compare(lane))
+            };
+            // All are started before one is waited for.
+            let running: Vec<_> = lanes.iter().map(start).collect();
+            let ended = running.into_iter().map(|thread| {
                 thread
                     .join()
                     .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            })
+            });
+            ended.collect()
         })
     } else {
-        Lane::ALL.map(|lane| task.compare(lane))
+        lanes.iter().map(|lane| task.compare(*lane)).collect()
     };
 
     let mut exit = Exit::Success;
     let sha256 = digest::of_file(&args.model_gguf)
         .with_context(|| format!("cannot read {}", args.model_gguf.display()))?;
     let mut written = Vec::new();
-    for (lane, found) in Lane::ALL.into_iter().zip(found) {
+    for (lane, found) in lanes.into_iter().zip(found) {
         if args.dump_cpp_ids {
             eprintln!("{} tokens: {}", lane.reference(), cpp_ids(&found));
         }
@@ -266,10 +277,10 @@ fn question<'a>(args: &'a Args, prompt: &'a Prompt) -> Question<'a> {
         model: &args.model_gguf,
         prompt,
         greedy: args.max_tokens,
-        cache_type: match args.kv {
+        cache_type: args.kv.map(|kv| match kv {
             Kv::F16 => CacheType::F16,
             Kv::F32 => CacheType::F32,
-        },
+        }),
         threads: args.parity.threads,
         thresholds: args.parity.thresholds(),
         transcode: match args.transcode {
@@ -294,19 +305,20 @@ fn prompt(args: &Args) -> anyhow::Result<Prompt> {
     Ok(prompt?)
 }
 
-/// Sees to both lanes before anything is computed.
-fn lanes(args: &Args) -> anyhow::Result<Home> {
+/// Sees to all lanes before anything is computed.
+fn lanes(args: &Args) -> anyhow::Result<(Home, Vec<Lane>)> {
     let wanted = LaneArgs {
-        backend: None,
+        backend: args.backend.clone(),
         verbose: args.verbose,
     };
     let provision = wanted.provision()?;
-    for lane in Lane::ALL {
+    let lanes = wanted.lanes();
+    for lane in &lanes {
         eprintln!("Preflight: checking {} backend", lane.reference());
-        let ready = provision.ensure(lane, args.repair.mode())?;
+        let ready = provision.ensure(*lane, args.repair.mode())?;
         tell(args, || format!("  {}", ready.manifest.reference));
     }
-    Ok(provision.home().clone())
+    Ok((provision.home().clone(), lanes))
 }
 
 /// `BITNET_SEED`, which receipts carry. Greedy choices do not depend on it.

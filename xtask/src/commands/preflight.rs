@@ -67,14 +67,15 @@ fn tell(provision: &Provision, lane: Lane, ready: &Ready, verbose: bool) -> anyh
         ready.manifest.reference
     );
     if verbose {
-        let named = provision.home().installation(lane);
-        println!(
-            "  {}: {}",
-            lane.directory_variable(),
-            named.map_or("not set, the pinned source is used".to_owned(), |p| p
-                .display()
-                .to_string())
-        );
+        if let Some(variable) = lane.directory_variable() {
+            let named = provision.home().installation(lane);
+            println!(
+                "  {variable}: {}",
+                named.map_or("not set, the pinned source is used".to_owned(), |p| p
+                    .display()
+                    .to_string())
+            );
+        }
         println!(
             "  reference: {}",
             provision.reference_folder(lane)?.display()

@@ -72,9 +72,11 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             "{}",
             shell.assignment(CACHE_VARIABLE, provision.home().path())
         );
-        for lane in Lane::ALL {
+        for lane in Lane::CPP {
             let folder = provision.reference_folder(lane)?;
-            println!("{}", shell.assignment(lane.directory_variable(), &folder));
+            if let Some(variable) = lane.directory_variable() {
+                println!("{}", shell.assignment(variable, &folder));
+            }
         }
     }
     Ok(Exit::Success.into())

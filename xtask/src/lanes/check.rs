@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use bitnet_crossval::compare::CacheType;
 use bitnet_crossval::lane::{Client, Home, Lane, LaneFailure, Limits, Manifest};
 use bitnet_lane_protocol::message::{Attention, EvaluateRequest, Feed, Hello, KvType, LoadRequest};
 
@@ -64,7 +65,8 @@ fn short(fingerprint: &str) -> &str {
 }
 
 const LIMITS: Limits = Limits {
-    hello: Duration::from_secs(20),
+    // Python imports half a minute on a busy machine.
+    hello: Duration::from_secs(120),
     call: Duration::from_secs(120),
 };
 
@@ -95,6 +97,7 @@ fn small_model(lane: Lane) -> &'static str {
     match lane {
         Lane::BitnetCpp => "fixtures/golden/llama-i2_s.gguf",
         Lane::LlamaCpp => "fixtures/golden/llama-tq2_0.gguf",
+        Lane::Transformers => "fixtures/golden/b158-i2_s.gguf",
     }
 }
 
@@ -104,7 +107,10 @@ fn evaluate(client: &mut Client, lane: Lane, model: PathBuf) -> Result<(), Unrea
         path: model.clone(),
         threads: 1,
         context: 512,
-        kv: KvType::F16,
+        kv: match lane.cache_type() {
+            CacheType::F16 => KvType::F16,
+            CacheType::F32 => KvType::F32,
+        },
         attention: Attention::Plain,
     })?;
     let (_, floats) = client.evaluate(EvaluateRequest {

@@ -7,11 +7,14 @@ use std::path::{Path, PathBuf};
 use bitnet_crossval::digest;
 use bitnet_crossval::lane::Lane;
 
-use super::SetupError;
 use super::program::manifest_of;
+use super::{SetupError, python};
 
 /// What a lane is made of, beside its reference, below the repository's root.
 fn sources(root: &Path, lane: Lane) -> Vec<PathBuf> {
+    if lane == Lane::Transformers {
+        return python::sources(root);
+    }
     let manifest = manifest_of(root, lane);
     let lane = manifest.parent().unwrap_or(root);
     let wrapper = lane.with_file_name("wrapper");

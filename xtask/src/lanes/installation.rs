@@ -30,13 +30,13 @@ pub(super) struct Installation {
 impl Installation {
     /// Looks at the installation that the variable of `lane` names.
     pub(super) fn read(lane: Lane, path: &Path) -> Result<Self, SetupError> {
+        let variable = lane.directory_variable().unwrap_or_default();
         let refuse = |problem: &str| SetupError::Installation {
-            variable: lane.directory_variable(),
+            variable,
             path: path.to_owned(),
             problem: format!(
-                "{problem}\n\nSolution: name the folder of a built {}, or unset {} to use the pinned source",
+                "{problem}\n\nSolution: name the folder of a built {}, or unset {variable} to use the pinned source",
                 lane.reference(),
-                lane.directory_variable()
             ),
         };
         let path = path

@@ -1,9 +1,10 @@
 //! Makes the reference lanes: their C++ from pinned sources or from an installation that the user
-//! names, and the programs around it; and says whether what lies in the cache is what this
+//! names, or their Python packages, and the programs around it; and says whether what lies in the cache is what this
 //! repository wants.
 //!
 //! ```text
-//! <cache>/reference/<lane>-<version>-<key>/   the C++ reference, unpacked, patched and built
+//! <cache>/reference/<lane>-<version>-<key>/   the C++ reference, unpacked, patched and built, or
+//!                                             a Python environment
 //! <cache>/<lane>[-<installation>]/            the lane: its program and its lane.json
 //! <cache>/programs/                           cargo's target folder for the programs
 //! <cache>/logs/<lane>.log                     all that the last build printed
@@ -24,6 +25,7 @@ mod package;
 mod process;
 mod program;
 mod provision;
+mod python;
 mod recipe;
 mod reference;
 mod repair;
@@ -45,5 +47,5 @@ pub fn lane_by_name(name: &str) -> Result<Lane, String> {
     Lane::ALL
         .into_iter()
         .find(|lane| [lane.backend(), lane.name(), lane.reference()].contains(&name))
-        .ok_or_else(|| "expected `bitnet` or `llama`".to_owned())
+        .ok_or_else(|| "expected `bitnet`, `llama` or `transformers`".to_owned())
 }

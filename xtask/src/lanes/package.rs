@@ -11,6 +11,7 @@ use bitnet_crossval::lane::Lane;
 use super::SetupError;
 use super::process::{Runner, network_or_build};
 use super::program::{cargo, manifest_of};
+use super::recipe::Recipe;
 
 /// A package as the lane's `Cargo.lock` pins it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,12 +23,12 @@ pub(super) struct Package {
 
 impl Package {
     /// Reads the pin from the lane's `Cargo.lock` below the repository's root.
-    pub(super) fn pinned(root: &Path, lane: Lane) -> Result<Self, SetupError> {
+    pub(super) fn pinned(root: &Path, lane: Lane, recipe: &Recipe) -> Result<Self, SetupError> {
         let path = manifest_of(root, lane).with_file_name("Cargo.lock");
         let text =
             fs::read_to_string(&path).map_err(|e| SetupError::io("read", path.clone(), e))?;
-        Self::in_lockfile(&text, lane.source_package()).ok_or_else(|| SetupError::Source {
-            package: lane.source_package().to_owned(),
+        Self::in_lockfile(&text, recipe.package).ok_or_else(|| SetupError::Source {
+            package: recipe.package.to_owned(),
             problem: format!("{} does not pin it", path.display()),
             path,
         })
@@ -130,9 +131,10 @@ mod tests {
     #[test]
     fn both_lanes_pin_their_source_by_version_and_checksum() {
         let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
-        for lane in Lane::ALL {
-            let package = Package::pinned(root, lane).expect("a pin");
-            assert_eq!(package.name, lane.source_package());
+        for lane in Lane::CPP {
+            let recipe = Recipe::of(lane).expect("a recipe");
+            let package = Package::pinned(root, lane, recipe).expect("a pin");
+            assert_eq!(package.name, recipe.package);
             assert!(package.version.starts_with("0."), "{package:?}");
             assert_eq!(package.checksum.len(), 64, "{package:?}");
         }

@@ -278,7 +278,7 @@ fn percent(line: &str) -> Option<u8> {
 
 /// Whether what a program printed is about the network rather than about its work.
 pub(super) fn is_network_trouble(output: &str) -> bool {
-    const SIGNS: [&str; 16] = [
+    const SIGNS: [&str; 18] = [
         "could not resolve host",
         "couldn't resolve host",
         "could not connect",
@@ -295,6 +295,8 @@ pub(super) fn is_network_trouble(output: &str) -> bool {
         "unable to access",
         "attempting to make an http request, but --offline was specified",
         "early eof",
+        "max retries exceeded",
+        "temporary failure in name resolution",
     ];
     let output = output.to_lowercase();
     SIGNS.iter().any(|sign| output.contains(sign))

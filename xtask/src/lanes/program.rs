@@ -23,11 +23,16 @@ pub(super) struct Reference {
     pub(super) fingerprint: String,
 }
 
-/// The lane's `Cargo.toml`, below the repository's root.
+/// The `Cargo.toml` of a C++ lane, below the repository's root.
 pub(super) fn manifest_of(root: &Path, lane: Lane) -> PathBuf {
     root.join("crossval/lanes")
         .join(lane.name())
         .join("Cargo.toml")
+}
+
+/// The file name of a lane's program.
+pub(super) fn name_of(lane: Lane) -> String {
+    format!("bitnet-lane-{}{}", lane.name(), env::consts::EXE_SUFFIX)
 }
 
 /// The cargo that runs this program, or the one on the `PATH`.
@@ -44,7 +49,7 @@ pub(super) fn build(
     reference: &Reference,
     folder: &Path,
 ) -> Result<(), SetupError> {
-    let name = format!("bitnet-lane-{}{}", lane.name(), env::consts::EXE_SUFFIX);
+    let name = name_of(lane);
     let target = home.path().join("programs");
     let mut command = cargo();
     command
@@ -64,16 +69,27 @@ pub(super) fn build(
     let built = target.join("release").join(&name);
     let program = partial.path().join(&name);
     fs::copy(&built, &program).map_err(|e| SetupError::io("copy", built, e))?;
+    write_manifest(runner, partial.path(), lane, reference, name)?;
+    partial.finish()
+}
+
+/// Writes the `lane.json` of a lane whose `program` lies in `folder`.
+pub(super) fn write_manifest(
+    runner: &Runner<'_>,
+    folder: &Path,
+    lane: Lane,
+    reference: &Reference,
+    program: String,
+) -> Result<(), SetupError> {
     let manifest = Manifest {
         lane: lane.name().to_owned(),
         fingerprint: reference.fingerprint.clone(),
         reference: reference.words.clone(),
-        program: name.into(),
+        program: program.into(),
         seconds: runner.seconds(),
     };
-    let path = partial.path().join("lane.json");
-    write_json(&path, &manifest).map_err(|e| SetupError::io("write", path, e))?;
-    partial.finish()
+    let path = folder.join("lane.json");
+    write_json(&path, &manifest).map_err(|e| SetupError::io("write", path, e))
 }
 
 /// bindgen's way of saying that libclang is missing, in our words.

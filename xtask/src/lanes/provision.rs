@@ -10,6 +10,7 @@ use super::installation::Installation;
 use super::package::Package;
 use super::process::{Runner, Talk};
 use super::program::{self, Reference};
+use super::python::{self, Environment};
 use super::recipe::Recipe;
 use super::repair::{self, RepairMode};
 use super::{SetupError, fingerprint, reference};
@@ -32,8 +33,9 @@ struct Wanted {
 }
 
 enum Source {
-    Pinned(Package),
+    Pinned(Package, &'static Recipe),
     Named(Installation),
+    Python(Environment),
 }
 
 impl Provision {
@@ -111,14 +113,18 @@ impl Provision {
         let mut runner = Runner::new(lane.reference(), log, self.talk, &self.interrupt)?;
         let reference = self.reference(&mut runner, lane, wanted, anew)?;
         let folder = self.home.folder(lane);
-        program::build(
-            &mut runner,
-            &self.root,
-            &self.home,
-            lane,
-            &reference,
-            &folder,
-        )?;
+        if lane == Lane::Transformers {
+            python::program(&mut runner, &self.root, &reference, &folder)?;
+        } else {
+            program::build(
+                &mut runner,
+                &self.root,
+                &self.home,
+                lane,
+                &reference,
+                &folder,
+            )?;
+        }
         let checked = check::check(&self.root, &self.home, lane, &reference.fingerprint);
         let ready = checked.map_err(|why| SetupError::Unusable {
             reference: lane.reference(),
@@ -128,8 +134,8 @@ impl Provision {
         Ok(ready)
     }
 
-    /// The C++ that the lane's program is built around: an installation as it is, the pinned source
-    /// built where necessary.
+    /// What the lane's program is built around: an installation as it is, the pinned source or the
+    /// pinned packages built where necessary.
     fn reference(
         &self,
         runner: &mut Runner<'_>,
@@ -142,13 +148,20 @@ impl Provision {
                 let words = installation.words(lane);
                 (installation.path, words)
             }
-            Source::Pinned(package) => {
+            Source::Pinned(package, recipe) => {
                 let words = format!("{} of {}", lane.reference(), package.words());
-                let folder = reference::folder(&self.home, lane, &package);
+                let folder = reference::folder(&self.home, lane, &package, recipe);
                 if anew || !folder.is_dir() {
-                    reference::build(runner, &self.root, &self.home, lane, &package)?;
+                    reference::build(runner, &self.root, &self.home, lane, &package, recipe)?;
                 }
                 (folder, words)
+            }
+            Source::Python(environment) => {
+                let folder = environment.folder(&self.home);
+                if anew || !folder.is_dir() {
+                    environment.build(runner, &self.home)?;
+                }
+                (folder, environment.words())
             }
         };
         Ok(Reference {
@@ -159,16 +172,21 @@ impl Provision {
     }
 
     fn wanted(&self, lane: Lane) -> Result<Wanted, SetupError> {
-        let (source, identity) = match self.home.installation(lane) {
-            Some(path) => {
+        let (source, identity) = match (self.home.installation(lane), Recipe::of(lane)) {
+            (Some(path), _) => {
                 let installation = Installation::read(lane, path)?;
                 let identity = installation.identity.clone();
                 (Source::Named(installation), identity)
             }
-            None => {
-                let package = Package::pinned(&self.root, lane)?;
-                let identity = format!("{} {}", package.checksum, Recipe::of(lane).text());
-                (Source::Pinned(package), identity)
+            (None, Some(recipe)) => {
+                let package = Package::pinned(&self.root, lane, recipe)?;
+                let identity = format!("{} {}", package.checksum, recipe.text());
+                (Source::Pinned(package, recipe), identity)
+            }
+            (None, None) => {
+                let environment = Environment::pinned(&self.root)?;
+                let identity = environment.identity.clone();
+                (Source::Python(environment), identity)
             }
         };
         let fingerprint = fingerprint::of(&self.root, lane, &identity)?;
@@ -185,7 +203,10 @@ impl Provision {
     pub fn reference_folder(&self, lane: Lane) -> Result<PathBuf, SetupError> {
         Ok(match self.wanted(lane)?.source {
             Source::Named(installation) => installation.path,
-            Source::Pinned(package) => reference::folder(&self.home, lane, &package),
+            Source::Pinned(package, recipe) => {
+                reference::folder(&self.home, lane, &package, recipe)
+            }
+            Source::Python(environment) => environment.folder(&self.home),
         })
     }
 

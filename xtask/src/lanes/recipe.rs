@@ -20,6 +20,8 @@ pub(super) struct Patch {
 /// How to build one reference.
 #[derive(Debug)]
 pub(super) struct Recipe {
+    /// The package of cargo's registry that carries the source.
+    pub(super) package: &'static str,
     /// The CMake project, in the package.
     pub(super) project: &'static str,
     /// What to apply first, in order.
@@ -34,11 +36,12 @@ pub(super) struct Recipe {
 const TARGET: &str = "llama";
 
 impl Recipe {
-    /// The recipe of a lane.
-    pub(super) fn of(lane: Lane) -> &'static Self {
+    /// The recipe of a lane whose reference is a C++ library.
+    pub(super) fn of(lane: Lane) -> Option<&'static Self> {
         match lane {
-            Lane::BitnetCpp => &BITNET_CPP,
-            Lane::LlamaCpp => &LLAMA_CPP,
+            Lane::BitnetCpp => Some(&BITNET_CPP),
+            Lane::LlamaCpp => Some(&LLAMA_CPP),
+            Lane::Transformers => None,
         }
     }
 
@@ -67,6 +70,7 @@ impl Recipe {
 
 /// The package's own build script switches TL2 on for x86-64, and ships the header of TL1.
 const BITNET_CPP: Recipe = Recipe {
+    package: "bitnet-cpp-sys",
     project: "bitnet",
     patches: &[
         Patch {
@@ -94,6 +98,7 @@ const BITNET_CPP: Recipe = Recipe {
 };
 
 const LLAMA_CPP: Recipe = Recipe {
+    package: "llama-cpp-sys-2",
     project: "llama.cpp",
     patches: &[],
     compilers: ["gcc", "g++"],

@@ -16,9 +16,8 @@ use super::recipe::{Patch, Recipe};
 use super::tools;
 
 /// Where the build of `package` by the recipe of `lane` is, or will be.
-pub(super) fn folder(home: &Home, lane: Lane, package: &Package) -> PathBuf {
-    let key =
-        digest::of_bytes(format!("{}{}", package.checksum, Recipe::of(lane).text()).as_bytes());
+pub(super) fn folder(home: &Home, lane: Lane, package: &Package, recipe: &Recipe) -> PathBuf {
+    let key = digest::of_bytes(format!("{}{}", package.checksum, recipe.text()).as_bytes());
     home.references()
         .join(format!("{}-{}-{}", lane.name(), package.version, &key[..8]))
 }
@@ -30,13 +29,13 @@ pub(super) fn build(
     home: &Home,
     lane: Lane,
     package: &Package,
+    recipe: &Recipe,
 ) -> Result<PathBuf, SetupError> {
-    let recipe = Recipe::of(lane);
     for tool in ["cmake", "tar"].into_iter().chain(recipe.compilers) {
         tools::require(tool, lane.reference())?;
     }
     let archive = package.fetch(runner, &manifest_of(root, lane))?;
-    let target = folder(home, lane, package);
+    let target = folder(home, lane, package, recipe);
     let partial = Partial::beside(&target)?;
     unpack(runner, &archive, partial.path())?;
     for patch in recipe.patches {
@@ -112,7 +111,7 @@ fn apply(runner: &mut Runner<'_>, package: &Path, patch: &Patch) -> Result<(), S
 }
 
 /// Removes builds of other versions or recipes.
-fn remove_others(home: &Home, lane: Lane, keep: &Path) -> Result<(), SetupError> {
+pub(super) fn remove_others(home: &Home, lane: Lane, keep: &Path) -> Result<(), SetupError> {
     let start = format!("{}-", lane.name());
     for entry in fs::read_dir(home.references())
         .into_iter()

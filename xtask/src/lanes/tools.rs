@@ -15,7 +15,7 @@ pub struct Tool {
 }
 
 /// Every tool that some build needs.
-pub const TOOLS: [Tool; 7] = [
+pub const TOOLS: [Tool; 8] = [
     Tool {
         name: "cmake",
         debian: "cmake",
@@ -44,9 +44,13 @@ pub const TOOLS: [Tool; 7] = [
         name: "tar",
         debian: "tar",
     },
+    Tool {
+        name: "python3",
+        debian: "python3-venv",
+    },
 ];
 
-/// All that the builds need, as Debian packages; libclang is for bindgen.
+/// All that the builds of the C++ lanes need, as Debian packages; libclang is for bindgen.
 pub const DEBIAN_PACKAGES: &str = "cmake clang libclang-dev g++ git";
 
 /// Check that `name` is on the `PATH`.

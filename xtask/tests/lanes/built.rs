@@ -11,7 +11,7 @@ use super::workbench::{Workbench, finish, path_with};
 /// The cache with the built lanes.
 pub(crate) fn cache() -> PathBuf {
     let home = Home::named_by(std::env::var_os).expect("a cache");
-    for lane in Lane::ALL {
+    for lane in Lane::CPP {
         let built = home.path().join(lane.name()).join("lane.json");
         assert!(
             built.is_file(),
@@ -186,11 +186,14 @@ fn lanes_are_built_around_installations_that_the_user_names() {
     let bench = Workbench::new();
     let mut setup = bench.command(&["setup-cpp-auto"]);
     let mut preflight = bench.command(&["preflight", "--no-repair", "--verbose"]);
-    for lane in Lane::ALL {
+    for lane in Lane::CPP {
         let installation = bench.path(lane.name());
         std::os::unix::fs::symlink(reference(lane), &installation).expect("linked");
         for command in [&mut setup, &mut preflight] {
-            command.env(lane.directory_variable(), &installation);
+            command.env(
+                lane.directory_variable().expect("a variable"),
+                &installation,
+            );
         }
     }
     finish(setup)

@@ -115,7 +115,7 @@ fn what_is_no_lane_and_no_installation_is_code_2() {
     bench
         .run(&["preflight", "--backend", "gpt"])
         .exits(2)
-        .says("expected `bitnet` or `llama`");
+        .says("expected `bitnet`, `llama` or `transformers`");
     bench
         .run(&["preflight", "--no-repair", "--repair=auto"])
         .exits(2)
