@@ -296,7 +296,9 @@ fn a_lane_that_does_not_read_is_ended_after_its_limit() {
 
 #[test]
 fn only_an_answer_of_the_shape_that_was_asked_for_is_one() {
-    let of = |change: fn(&mut Evaluation), floats: usize| {
+    type Change = fn(&mut Evaluation);
+    const FLOATS: usize = 3 * (5 + 3 * 4);
+    let of = |change: Change, floats: usize| {
         let mut answer = evaluation();
         change(&mut answer);
         let body =
@@ -305,9 +307,8 @@ fn only_an_answer_of_the_shape_that_was_asked_for_is_one() {
         client.load(load_request()).unwrap();
         evaluate(&mut client)
     };
-    const FLOATS: usize = 3 * (5 + 3 * 4);
     assert_eq!(of(|_| {}, FLOATS).unwrap().1.len(), FLOATS);
-    let wrong: [(fn(&mut Evaluation), usize, &str); 7] = [
+    let wrong: [(Change, usize, &str); 7] = [
         (|_| {}, FLOATS - 1, "50 floats came, 51 were announced"),
         // 2^63 rows of two values are none at all where products wrap.
         (
