@@ -274,7 +274,7 @@ mod tests {
     fn tokens_are_the_same_only_where_the_reference_made_some() {
         let metrics = |runs: &[SuiteRun]| SuiteMetrics::worst_of(runs).tokenization_exact_match;
         let (none, mut same) = (run("a", Status::Pass, 1.0), run("a", Status::Pass, 1.0));
-        assert_eq!(metrics(&[none.clone()]), None);
+        assert_eq!(metrics(std::slice::from_ref(&none)), None);
         same.metrics.as_mut().unwrap().tokenization_exact_match = Some(true);
         assert_eq!(metrics(&[none.clone(), same.clone()]), Some(true));
         let mut other = none.clone();

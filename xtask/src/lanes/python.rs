@@ -103,7 +103,7 @@ impl Environment {
         let mut command = Command::new(python);
         command.args(["-m", "venv"]).arg(partial.path());
         let made = runner.run("make a Python environment", &mut command);
-        made.map_err(|error| ensurepip_or(error))?;
+        made.map_err(ensurepip_or)?;
         let mut command = Command::new(python_in(partial.path()));
         command
             .args([
