@@ -57,6 +57,11 @@ const DEVICE: &str = "cpu";
 
 impl CpuBackend {
     /// Places `program` on the CPU. Weights stay in `source` and are read there.
+    ///
+    /// # Errors
+    /// [`BackendError::Unsupported`] where this CPU lacks the instruction set,
+    /// [`BackendError::Weight`] where a tensor is not as the program says, [`BackendError::Device`]
+    /// where the threads cannot be started.
     pub fn load(
         program: Program,
         source: SharedWeights,

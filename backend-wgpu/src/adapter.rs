@@ -47,7 +47,7 @@ pub(crate) fn choose(index: Option<usize>) -> Result<Adapter, BackendError> {
         Some(index) if index < all.len() => index,
         Some(index) => {
             return Err(missing(format!(
-                "there is no adapter {index}: {} found. Run: bitnet devices",
+                "there is no adapter {index}: {} found",
                 all.len()
             )));
         }

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use bitnet_engine::Isa;
 use bitnet_engine::gguf::Gguf;
 use bitnet_engine::tokenizers::{PromptTemplate, TemplateChoice, Tokenizer};
 use bitnet_lane_protocol::message::ErrorKind;
@@ -43,6 +44,8 @@ pub struct Suite<'a> {
     pub limits: Limits,
     /// Threads of a reference.
     pub threads: u32,
+    /// The instruction set of our side; the best there is when absent.
+    pub isa: Option<Isa>,
     /// What passes in any case.
     pub thresholds: Thresholds,
     /// A folder for transcoded models.
@@ -125,7 +128,9 @@ impl Suite<'_> {
             transcode: Transcode::Auto,
             scratch: self.scratch,
         };
-        let found = compare(&mut client, &question, Ours::open);
+        let found = compare(&mut client, &question, |path, cache_type| {
+            Ours::open(path, cache_type, self.isa)
+        });
         // A lane that failed, other than by a refusal, takes no other question with it.
         if !matches!(&found, Err(ComparisonError::Lane(failure)) if !failure.is_refusal()) {
             *running = Some(client);

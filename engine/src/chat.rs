@@ -3,7 +3,7 @@
 use bitnet_tokenizers::TemplateChoice;
 
 use crate::decoding::Decoding;
-use crate::engine::Engine;
+use crate::encoder::Encoder;
 use crate::error::Error;
 use crate::generated::{Generated, Piece};
 use crate::generation::GenerateOptions;
@@ -76,7 +76,7 @@ impl ChatOptions {
 /// # Ok::<(), bitnet_engine::Error>(())
 /// ```
 pub struct Chat {
-    engine: Engine,
+    encoder: Encoder,
     options: ChatOptions,
     template: Template,
     sequence: Sequence,
@@ -85,13 +85,13 @@ pub struct Chat {
 
 impl Chat {
     pub(crate) fn new(
-        engine: Engine,
+        encoder: Encoder,
         options: ChatOptions,
         template: Template,
         sequence: Sequence,
     ) -> Chat {
         Chat {
-            engine,
+            encoder,
             options,
             template,
             sequence,
@@ -107,11 +107,11 @@ impl Chat {
     pub fn say(&mut self, text: &str) -> Result<Answer<'_>, Error> {
         let first = self.sequence.len() == 0;
         let system = self.options.system.as_deref();
-        let tokens = self.engine.turn(self.template.kind, text, system, first)?;
+        let tokens = self.encoder.turn(self.template.kind, text, system, first)?;
         self.sequence.append(&tokens)?;
         let answers = &self.options.answers;
         let room = self.sequence.capacity() - self.sequence.len();
-        let tokenizer = self.engine.shared_tokenizer();
+        let tokenizer = &self.encoder.tokenizer;
         let decoding = Decoding::new(tokenizer, &answers.stop, answers.max_tokens, room);
         Ok(Answer {
             decoding: self.answer.insert(decoding),

@@ -86,6 +86,9 @@ const LIMIT: u64 = 1 << 24;
 
 impl Config {
     /// Reads the metadata of a file.
+    ///
+    /// # Errors
+    /// Everything in it that no graph here can be built from.
     pub fn read(gguf: &Gguf) -> Result<Config, Vec<Problem>> {
         let metadata = gguf.metadata();
         let name = match metadata.str("general.architecture") {

@@ -6,15 +6,16 @@ use std::sync::Arc;
 
 use bitnet_gguf::Gguf;
 use bitnet_tokenizers::discovery::TokenizerDiscovery;
-use bitnet_tokenizers::{Encode, PromptTemplate, Special, TemplateChoice, Tokenizer};
+use bitnet_tokenizers::{TemplateChoice, Tokenizer};
 
 use crate::chat::{Chat, ChatOptions};
 use crate::decoding::Decoding;
+use crate::encoder::Encoder;
 use crate::error::Error;
 use crate::generation::{GenerateOptions, Generation};
 use crate::model::Model;
 use crate::options::LoadOptions;
-use crate::prompt::{Content, EncodedPrompt, Prompt, Template};
+use crate::prompt::{EncodedPrompt, Prompt, Template};
 use crate::sequence::Sequence;
 
 /// Unused ids that a model's vocabulary may have behind its tokenizer's.
@@ -39,9 +40,7 @@ const PADDING: usize = 512;
 #[derive(Clone)]
 pub struct Engine {
     model: Model,
-    tokenizer: Arc<Tokenizer>,
-    file: Arc<Gguf>,
-    path: Option<PathBuf>,
+    encoder: Encoder,
 }
 
 impl Engine {
@@ -101,9 +100,11 @@ impl Engine {
         }
         Ok(Engine {
             model,
-            tokenizer: Arc::new(tokenizer),
-            file,
-            path,
+            encoder: Encoder {
+                tokenizer: Arc::new(tokenizer),
+                file,
+                path,
+            },
         })
     }
 
@@ -114,16 +115,12 @@ impl Engine {
 
     /// The model's tokenizer.
     pub fn tokenizer(&self) -> &Tokenizer {
-        &self.tokenizer
-    }
-
-    pub(crate) fn shared_tokenizer(&self) -> &Arc<Tokenizer> {
-        &self.tokenizer
+        &self.encoder.tokenizer
     }
 
     /// The model's file.
     pub fn file(&self) -> &Gguf {
-        &self.file
+        &self.encoder.file
     }
 
     /// Tokens that a sequence can have: the model was trained for no more.
@@ -133,9 +130,7 @@ impl Engine {
 
     /// The template that `choice` means for this model, and how it is known.
     pub fn template(&self, choice: TemplateChoice) -> Template {
-        let path = self.path.as_deref().unwrap_or(Path::new(""));
-        let (kind, evidence) = choice.resolve(&self.file, &self.tokenizer, path);
-        Template { kind, evidence }
+        self.encoder.template(choice)
     }
 
     /// A prompt as the model reads it: put in its template, with the token that begins a text.
@@ -144,28 +139,7 @@ impl Engine {
     /// [`Error::EmptyPrompt`] where it has no token; [`Error::Encode`] where the text defeats the
     /// tokenizer.
     pub fn encode(&self, prompt: impl Into<Prompt>) -> Result<EncodedPrompt, Error> {
-        let prompt = prompt.into();
-        let template = self.template(prompt.template);
-        let (text, tokens) = match prompt.content {
-            Content::Tokens(tokens) => (None, tokens),
-            Content::Text(text) => {
-                let text = template.kind.apply(&text, prompt.system.as_deref());
-                let special = match prompt.special {
-                    true => Special::Parse,
-                    false => template.kind.special(),
-                };
-                let tokens = self.tokens(&text, true, special)?;
-                (Some(text), tokens)
-            }
-        };
-        if tokens.is_empty() {
-            return Err(Error::EmptyPrompt);
-        }
-        Ok(EncodedPrompt {
-            text,
-            tokens,
-            template,
-        })
+        self.encoder.prompt(prompt.into())
     }
 
     /// Continues a prompt: an iterator over pieces of text.
@@ -184,7 +158,12 @@ impl Engine {
         let mut sequence = self.sequence(wanted, options)?;
         sequence.append(&prompt)?;
         let room = sequence.capacity() - sequence.len();
-        let decoding = Decoding::new(&self.tokenizer, &options.stop, options.max_tokens, room);
+        let decoding = Decoding::new(
+            &self.encoder.tokenizer,
+            &options.stop,
+            options.max_tokens,
+            room,
+        );
         Ok(Generation::new(sequence, decoding))
     }
 
@@ -197,7 +176,7 @@ impl Engine {
         let template = self.template(options.template);
         let context = options.context.unwrap_or(usize::MAX);
         let sequence = self.sequence(context, &options.answers)?;
-        Ok(Chat::new(self.clone(), options, template, sequence))
+        Ok(Chat::new(self.encoder.clone(), options, template, sequence))
     }
 
     /// An empty sequence of `wanted` tokens, or of as many as the model has positions.
@@ -206,36 +185,13 @@ impl Engine {
         let session = self.model.session(self.context().min(wanted))?;
         Ok(Sequence::new(session, sampler))
     }
-
-    /// The tokens of a turn of a conversation: of its first one, or of one behind an answer.
-    pub(crate) fn turn(
-        &self,
-        template: PromptTemplate,
-        text: &str,
-        system: Option<&str>,
-        first: bool,
-    ) -> Result<Vec<u32>, Error> {
-        let text = match first {
-            true => template.apply(text, system),
-            false => template.follow(text),
-        };
-        self.tokens(&text, first, template.special())
-    }
-
-    /// The tokens of a text; with `begin`, the one that begins a text before them, where the model
-    /// wants it.
-    fn tokens(&self, text: &str, begin: bool, special: Special) -> Result<Vec<u32>, Error> {
-        let bos = begin && self.tokenizer.add_bos();
-        let encoded = self.tokenizer.encode(text, Encode { bos, special });
-        encoded.map_err(|source| Error::Encode(Box::new(source)))
-    }
 }
 
 impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Engine")
             .field("model", &self.model)
-            .field("tokenizer", &self.tokenizer)
+            .field("tokenizer", &self.encoder.tokenizer)
             .finish_non_exhaustive()
     }
 }

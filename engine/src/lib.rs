@@ -67,6 +67,7 @@ mod compare;
 pub mod config;
 mod decoding;
 pub mod device;
+mod encoder;
 mod engine;
 mod error;
 mod generated;

@@ -37,6 +37,9 @@ pub struct Plan {
 }
 
 /// Builds the program of a file, or says everything that stands in the way.
+///
+/// # Errors
+/// Everything that stops the file from running.
 pub fn plan(gguf: &Gguf, cache_type: CacheType) -> Result<Plan, Vec<Problem>> {
     let config = Config::read(gguf)?;
     let mut builder = Builder::new(gguf);

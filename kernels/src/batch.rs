@@ -64,6 +64,9 @@ impl Batch<'_> {
     }
 
     /// Checks the batch against itself and a program's vocabulary.
+    ///
+    /// # Errors
+    /// [`BackendError::Batch`] with what does not fit.
     pub fn validate(&self, program: &Program) -> Result<(), BackendError> {
         let wrong = |text: String| Err(BackendError::Batch(text));
         let total: usize = self.segments.iter().map(|segment| segment.len).sum();

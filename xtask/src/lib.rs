@@ -7,6 +7,7 @@
 pub mod commands;
 pub mod download;
 mod exit;
+mod isa;
 pub mod lanes;
 pub mod lockfile;
 pub mod tokenizer_check;

@@ -96,6 +96,9 @@ impl Isa {
     }
 
     /// The one with this name, if this CPU has it.
+    ///
+    /// # Errors
+    /// There is none of this name, or this CPU lacks it.
     pub fn named(name: &str) -> Result<Isa, IsaError> {
         let found = Isa::ALL
             .iter()

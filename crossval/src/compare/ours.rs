@@ -13,7 +13,7 @@ use bitnet_engine::gguf::Gguf;
 use bitnet_engine::kernels::oracle::argmax;
 use bitnet_engine::kernels::program::{BufferId, Op};
 use bitnet_engine::kernels::{Batch, CacheId, Inspect, Segment};
-use bitnet_engine::{Device, Error, LoadOptions, Model, Output, Want};
+use bitnet_engine::{Device, Error, Isa, LoadOptions, Model, Output, Want};
 
 use super::trajectory::Trajectory;
 
@@ -53,14 +53,18 @@ pub struct Local {
 }
 
 impl Ours {
-    /// Opens a model file on the CPU, on all cores: their number changes no bit.
+    /// Opens a model file on the CPU, on all cores, with the instruction set `isa` or the best there
+    /// is: neither changes a bit.
     ///
     /// # Errors
     /// The file is not sound, or is no model that runs here.
-    pub fn open(path: &Path, cache_type: CacheType) -> Result<Self, OursError> {
-        let options = LoadOptions::default()
+    pub fn open(path: &Path, cache_type: CacheType, isa: Option<Isa>) -> Result<Self, OursError> {
+        let mut options = LoadOptions::default()
             .device(Device::Cpu)
             .cache_type(cache_type);
+        if let Some(isa) = isa {
+            options = options.isa(isa);
+        }
         let model = Model::load(Arc::new(Gguf::open(path)?), &options)?;
         Ok(Self::new(model))
     }

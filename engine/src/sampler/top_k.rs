@@ -5,20 +5,20 @@ use bitnet_kernels::Want;
 use super::candidates::Candidates;
 use super::stage::SampleStage;
 
-/// Keeps only so many of the best candidates (Fan et al., Hierarchical Neural Story Generation,
+/// Keeps only so many of the best candidates, at least one (Fan et al., Hierarchical Neural Story Generation,
 /// 2018).
 #[derive(Clone, Copy, Debug)]
 pub struct TopK(pub usize);
 
 impl SampleStage for TopK {
     fn apply(&mut self, candidates: &mut Candidates) {
-        candidates.keep_best(self.0);
+        candidates.keep_best(self.0.max(1));
     }
 
     fn wants(&self, following: Want) -> Want {
         match following {
-            Want::Top(best) => Want::Top(best.min(self.0)),
-            _ => Want::Top(self.0),
+            Want::Top(best) => Want::Top(best.min(self.0.max(1))),
+            _ => Want::Top(self.0.max(1)),
         }
     }
 }

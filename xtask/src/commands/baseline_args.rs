@@ -8,11 +8,11 @@ use bitnet_crossval::receipt::{Baseline, Key};
 use bitnet_crossval::{digest, receipt};
 use bitnet_engine::gguf::Gguf;
 use bitnet_engine::measure::{self, Sample, Workload};
-use bitnet_engine::{Device, Isa, LoadOptions, Model};
+use bitnet_engine::{Device, LoadOptions, Model};
 use bitnet_fixtures::{Arch, Recipe, Shape};
 use bitnet_kernels::Format;
 
-use crate::UsageError;
+use crate::{UsageError, isa};
 
 /// Flags that both have.
 #[derive(Debug, clap::Args)]
@@ -74,7 +74,7 @@ impl BaselineArgs {
         if let Some(threads) = self.threads {
             options = options.threads(threads);
         }
-        if let Some(isa) = isa_from_environment()? {
+        if let Some(isa) = isa::from_environment()? {
             options = options.isa(isa);
         }
         let model = Model::load(Arc::new(gguf), &options)
@@ -197,16 +197,6 @@ fn is_baselines(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     name.strip_suffix("-cpu.json")
         .is_some_and(|date| date.len() == 8 && date.bytes().all(|byte| byte.is_ascii_digit()))
-}
-
-/// The instruction set that `BITNET_ISA` forces.
-fn isa_from_environment() -> anyhow::Result<Option<Isa>> {
-    match std::env::var("BITNET_ISA") {
-        Ok(name) if !name.is_empty() => Isa::named(&name)
-            .map(Some)
-            .context("the instruction set in BITNET_ISA cannot be used"),
-        _ => Ok(None),
-    }
 }
 
 /// The synthetic model, written anew each time so that it is what this version makes.

@@ -13,7 +13,7 @@ use bitnet_tokenizers::discovery::ModelDiscovery;
 use super::parity_args::ParityArgs;
 use super::{LaneArgs, RepairArgs};
 use crate::lanes::RepairMode;
-use crate::{Exit, UsageError, workspace};
+use crate::{Exit, UsageError, isa, workspace};
 
 /// Flags of `xtask crossval` and `xtask full-crossval`.
 #[derive(Debug, clap::Args)]
@@ -102,6 +102,7 @@ fn suite(args: &Args, models: &[PathBuf], mode: RepairMode) -> anyhow::Result<Ex
         home: provision.home(),
         limits: args.parity.limits(),
         threads: args.parity.threads,
+        isa: isa::from_environment()?,
         thresholds: args.parity.thresholds(),
         scratch: scratch.path(),
     };

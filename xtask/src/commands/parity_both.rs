@@ -14,13 +14,14 @@ use bitnet_crossval::digest;
 use bitnet_crossval::lane::{Home, Lane, Limits};
 use bitnet_crossval::receipt::ParityReceipt;
 use bitnet_crossval::report::{self, LaneResult, Metric, Summary};
+use bitnet_engine::Isa;
 use bitnet_tokenizers::TemplateChoice;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 
 use super::parity_args::ParityArgs;
 use super::{LaneArgs, RepairArgs};
 use crate::lanes::lane_by_name;
-use crate::{Exit, UsageError, workspace};
+use crate::{Exit, UsageError, isa, workspace};
 
 /// Flags of `xtask parity-both`.
 #[derive(Debug, clap::Args)]
@@ -174,6 +175,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         args,
         home: &home,
         limits: args.parity.limits(),
+        isa: isa::from_environment()?,
         question: question(args, &prompt),
     };
     let found: Vec<_> = if args.parallel {
@@ -259,6 +261,7 @@ struct Task<'a> {
     args: &'a Args,
     home: &'a Home,
     limits: Limits,
+    isa: Option<Isa>,
     question: Question<'a>,
 }
 
@@ -266,7 +269,9 @@ impl Task<'_> {
     fn compare(&self, lane: Lane) -> Result<Comparison, ComparisonError> {
         tell(self.args, || format!("{}: starting", lane.reference()));
         let mut client = self.home.start(lane, self.limits)?;
-        let found = compare(&mut client, &self.question, Ours::open);
+        let found = compare(&mut client, &self.question, |path, cache_type| {
+            Ours::open(path, cache_type, self.isa)
+        });
         tell(self.args, || format!("{}: done", lane.reference()));
         found
     }

@@ -77,6 +77,9 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 /// The portable permutations by file name.
+///
+/// # Errors
+/// A source in `shaders/` that no kernel can be made from.
 pub fn snapshots() -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
     permutations()
         .into_iter()
