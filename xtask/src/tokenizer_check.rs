@@ -1,11 +1,11 @@
 //! Whether a file is the LLaMA-3 `tokenizer.json`: its structure, its vocabulary, and that the
 //! engine loads it.
 
-use std::collections::HashMap;
+use std::fmt;
 use std::path::Path;
 
 use bitnet_tokenizers::{LLAMA3_TOKENS, Tokenizer};
-use serde::de::IgnoredAny;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
 /// The parts of a `tokenizer.json` that a byte-level BPE tokenizer cannot do without.
 #[derive(serde::Deserialize)]
@@ -18,9 +18,34 @@ struct TokenizerFile {
 
 #[derive(serde::Deserialize)]
 struct Model {
-    vocab: HashMap<String, u32>,
+    vocab: Ids,
     #[serde(rename = "merges")]
     _merges: Vec<IgnoredAny>,
+}
+
+/// The ids of a map from tokens to ids.
+struct Ids(Vec<u32>);
+
+impl<'de> serde::Deserialize<'de> for Ids {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Ids, D::Error> {
+        struct Map;
+        impl<'de> Visitor<'de> for Map {
+            type Value = Ids;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map from tokens to ids")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Ids, A::Error> {
+                let mut ids = Vec::new();
+                while let Some((_, id)) = map.next_entry::<IgnoredAny, u32>()? {
+                    ids.push(id);
+                }
+                Ok(Ids(ids))
+            }
+        }
+        deserializer.deserialize_map(Map)
+    }
 }
 
 #[derive(serde::Deserialize)]
@@ -37,14 +62,14 @@ pub fn check(path: &Path) -> Result<usize, String> {
     let text =
         std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
     let tokens = structure(&text).map_err(|reason| format!("{}: {reason}", path.display()))?;
-    match Tokenizer::from_file(path) {
+    match Tokenizer::from_tokenizer_json(&text) {
         Ok(tokenizer) if tokenizer.vocab_size() == tokens => Ok(tokens),
         Ok(tokenizer) => Err(format!(
             "{}: holds {tokens} tokens, but loads as {}",
             path.display(),
             tokenizer.vocab_size()
         )),
-        Err(error) => Err(error.to_string()),
+        Err(error) => Err(format!("{}: {error}", path.display())),
     }
 }
 
@@ -59,7 +84,7 @@ fn structure(text: &[u8]) -> Result<usize, String> {
             format!("not JSON: {error}")
         }
     })?;
-    let mut ids: Vec<u32> = file.model.vocab.into_values().collect();
+    let Ids(mut ids) = file.model.vocab;
     ids.extend(file.added_tokens.iter().map(|token| token.id));
     ids.sort_unstable();
     ids.dedup();

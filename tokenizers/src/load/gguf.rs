@@ -3,9 +3,7 @@
 use bitnet_gguf::{Gguf, Metadata, Value};
 
 use super::tiktoken::{LLAMA3_BOS, is_llama3};
-use crate::model::{
-    Bpe, ByteLevel, BytePairs, Map, Merges, Model, SPACE, SentencePiece, byte_token,
-};
+use crate::model::{Bpe, ByteLevel, BytePairs, Model, SPACE, SentencePiece, byte_token};
 use crate::pre_tokenizer::PreTokenizer;
 use crate::tokenizer::Tokenizer;
 use crate::vocabulary::{
@@ -187,42 +185,32 @@ fn byte_level(
         .iter()
         .zip(types)
         .map(|(text, kind)| {
-            if *kind == token_type::NORMAL {
-                decode_byte_alphabet(text)
-            } else {
-                text.as_bytes().to_vec()
+            let mut bytes = Vec::with_capacity(text.len());
+            match *kind {
+                token_type::NORMAL => decode_byte_alphabet(text, &mut bytes),
+                _ => bytes.extend_from_slice(text.as_bytes()),
             }
+            bytes
         })
         .collect();
-    let mut ids = Map::with_capacity_and_hasher(pieces.len(), Default::default());
-    for (id, bytes) in pieces.iter().enumerate() {
-        if types[id] == token_type::NORMAL {
-            ids.entry(bytes.as_slice().into()).or_insert(id as u32);
-        }
-    }
-    let mut listed: Map<Box<[u8]>, Vec<(u32, u32)>> = Map::default();
+    let normal = (0_u32..).zip(pieces.iter().zip(types));
+    let normal = normal.filter(|(_, (_, kind))| **kind == token_type::NORMAL);
+    let normal = normal.map(|(id, (bytes, _))| (bytes.as_slice().into(), id));
+    let mut bpe = Bpe::listed(normal, named.whole_words);
+    let mut bytes = Vec::new();
     for (rank, merge) in metadata.str_array("tokenizer.ggml.merges")?.enumerate() {
         let merge = merge?;
         // The first character may be a space itself.
-        let at = merge
-            .char_indices()
-            .skip(1)
-            .find(|(_, c)| *c == ' ')
-            .map(|(at, _)| at);
-        let at = at.ok_or_else(|| {
+        let at = merge.char_indices().skip(1).find(|(_, c)| *c == ' ');
+        let (at, _) = at.ok_or_else(|| {
             Error::Vocabulary(format!("merge {rank}, {merge:?}, has no two parts"))
         })?;
-        let (left, right) = (
-            decode_byte_alphabet(&merge[..at]),
-            decode_byte_alphabet(&merge[at + 1..]),
-        );
-        let bytes = [left.as_slice(), &right].concat().into();
-        listed
-            .entry(bytes)
-            .or_default()
-            .push((left.len() as u32, rank as u32));
+        bytes.clear();
+        decode_byte_alphabet(&merge[..at], &mut bytes);
+        let left = bytes.len();
+        decode_byte_alphabet(&merge[at + 1..], &mut bytes);
+        bpe.add_merge(&bytes, left);
     }
-    let bpe = Bpe::new(ids, Merges::Listed(listed), named.whole_words);
     Ok(Parts {
         model: Model::ByteLevel(ByteLevel {
             bpe: BytePairs::Read(bpe),

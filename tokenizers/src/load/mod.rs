@@ -46,6 +46,7 @@ impl Tokenizer {
             problem,
         };
         let mut file = File::open(path).map_err(unreadable)?;
+        let size = file.metadata().map_or(0, |about| about.len());
         let mut content = Vec::new();
         let mut more = |most: u64, content: &mut Vec<u8>| -> Result<(), Error> {
             let read = io::Read::by_ref(&mut file).take(most).read_to_end(content);
@@ -55,6 +56,7 @@ impl Tokenizer {
         if content.starts_with(&bitnet_gguf::MAGIC) {
             return Tokenizer::from_gguf(&Gguf::open(path)?);
         }
+        content.reserve_exact(size.min(MOST_BYTES) as usize + 1);
         more(MOST_BYTES, &mut content)?;
         if content.len() as u64 > MOST_BYTES {
             return Err(wrong(format!("it is larger than {MOST_BYTES} bytes")));

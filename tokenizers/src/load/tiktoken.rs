@@ -3,7 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::model::{Bpe, ByteLevel, BytePairs, Map, Merges, Model};
+use crate::model::{Bpe, ByteLevel, BytePairs, Map, Model};
 use crate::pre_tokenizer::PreTokenizer;
 use crate::tokenizer::Tokenizer;
 use crate::vocabulary::{SpecialIds, SpecialTokens, Vocabulary, end_of_generation};
@@ -42,10 +42,10 @@ fn parse(line: &[u8]) -> Option<(Vec<u8>, u32)> {
 
 /// Reads the content of such a file.
 pub(super) fn read(content: &[u8]) -> Result<Tokenizer, String> {
-    let (bpe, special) = parts(content)?;
-    let base = bpe.ids.len();
+    let (ids, special) = parts(content)?;
+    let base = ids.len();
     let mut pieces = vec![Vec::new(); base + special.len()];
-    for (bytes, id) in &bpe.ids {
+    for (bytes, id) in &ids {
         pieces[*id as usize] = bytes.to_vec();
     }
     let mut texts: Vec<String> = pieces
@@ -55,6 +55,7 @@ pub(super) fn read(content: &[u8]) -> Result<Tokenizer, String> {
     for (text, id) in &special {
         texts[*id as usize].clone_from(text);
     }
+    let bpe = Bpe::ranked(ids.into_iter(), true);
     let id = |name: &str| {
         let found = special.iter().find(|(text, _)| text == name);
         found.map(|(_, id)| *id)
@@ -85,8 +86,10 @@ pub(super) fn read(content: &[u8]) -> Result<Tokenizer, String> {
     })
 }
 
-/// The byte pairs of the file, and the texts of the special tokens with their ids.
-fn parts(content: &[u8]) -> Result<(Bpe, Vec<(String, u32)>), String> {
+/// Ids of the tokens by their bytes, and the texts of the special tokens with their ids.
+type Parts = (Map<Box<[u8]>, u32>, Vec<(String, u32)>);
+
+fn parts(content: &[u8]) -> Result<Parts, String> {
     let mut ids: Map<Box<[u8]>, u32> = Map::default();
     let lines = content
         .split(|byte| *byte == b'\n')
@@ -106,7 +109,7 @@ fn parts(content: &[u8]) -> Result<(Bpe, Vec<(String, u32)>), String> {
         .enumerate()
         .map(|(i, name)| (name, (base + i) as u32))
         .collect();
-    Ok((Bpe::new(ids, Merges::Vocabulary, true), special))
+    Ok((ids, special))
 }
 
 /// The names that LLaMA-3 gives its special tokens, in the order of their ids.

@@ -12,23 +12,34 @@ use foldhash::fast::FixedState;
 /// that nobody gains by making keys collide.
 pub(crate) type Map<K, V> = HashMap<K, V, FixedState>;
 
-/// Which neighbours merge, and when.
+/// A token, or a string that only merges go through, and how it merges out of two parts.
+#[derive(Debug, Clone, Copy)]
+struct Piece {
+    /// [`NEVER`] where no token is spelled so.
+    id: u32,
+    /// The first of its merges, in [`Bpe::merges`]; [`NEVER`] where there is none.
+    merge: u32,
+}
+
+/// A way to merge two neighbours into a piece.
 #[derive(Debug)]
-pub(crate) enum Merges {
-    /// By the merged bytes: lengths of the left part that may merge into them, each with its rank.
-    Listed(Map<Box<[u8]>, Vec<(u32, u32)>>),
-    /// Any two whose bytes together are a token, its id being the rank.
-    Vocabulary,
+struct Merge {
+    /// Bytes of the left one.
+    left: u32,
+    rank: u32,
+    /// The next of the same piece, or [`NEVER`].
+    next: u32,
 }
 
 /// A byte-pair vocabulary.
 #[derive(Debug)]
 pub(crate) struct Bpe {
-    /// Ids of tokens by their bytes.
-    pub(crate) ids: Map<Box<[u8]>, u32>,
-    pub(crate) merges: Merges,
+    /// By their bytes.
+    pieces: Map<Box<[u8]>, Piece>,
+    /// None where any two neighbours merge whose bytes together are a token, its id being the rank.
+    merges: Option<Vec<Merge>>,
     /// Whether a word that is a token needs no merges.
-    pub(crate) whole_words: bool,
+    whole_words: bool,
     longest: usize,
 }
 
@@ -39,17 +50,67 @@ const NEVER: u32 = u32::MAX;
 const SHORT: usize = 48;
 
 impl Bpe {
-    pub(crate) fn new(ids: Map<Box<[u8]>, u32>, merges: Merges, whole_words: bool) -> Bpe {
-        let longest = match &merges {
-            Merges::Listed(listed) => listed.keys().map(|bytes| bytes.len()).max(),
-            Merges::Vocabulary => ids.keys().map(|bytes| bytes.len()).max(),
-        };
+    /// A vocabulary whose ids are the ranks of its merges.
+    pub(crate) fn ranked(tokens: impl Iterator<Item = (Box<[u8]>, u32)>, whole_words: bool) -> Bpe {
         Bpe {
-            ids,
-            merges,
-            whole_words,
-            longest: longest.unwrap_or(0),
+            merges: None,
+            ..Bpe::listed(tokens, whole_words)
         }
+    }
+
+    /// A vocabulary whose merges are still to be added. Of tokens that are spelled alike, the first
+    /// counts.
+    pub(crate) fn listed(tokens: impl Iterator<Item = (Box<[u8]>, u32)>, whole_words: bool) -> Bpe {
+        let mut pieces = Map::with_capacity_and_hasher(tokens.size_hint().0, Default::default());
+        let mut longest = 0;
+        for (bytes, id) in tokens {
+            longest = longest.max(bytes.len());
+            pieces.entry(bytes).or_insert(Piece { id, merge: NEVER });
+        }
+        Bpe {
+            pieces,
+            merges: Some(Vec::new()),
+            whole_words,
+            longest,
+        }
+    }
+
+    /// Strings that are tokens or made of merges.
+    pub(crate) fn pieces(&self) -> usize {
+        self.pieces.len()
+    }
+
+    /// Adds the next merge, of the first `left` bytes with the rest. One that is there already
+    /// stays as it is. Whether it is new and makes a token.
+    pub(crate) fn add_merge(&mut self, bytes: &[u8], left: usize) -> bool {
+        let merges = self.merges.get_or_insert_default();
+        let merge = merges.len() as u32;
+        let mut new = Merge {
+            left: left as u32,
+            rank: merge,
+            next: NEVER,
+        };
+        self.longest = self.longest.max(bytes.len());
+        let Some(piece) = self.pieces.get_mut(bytes) else {
+            merges.push(new);
+            self.pieces.insert(bytes.into(), Piece { id: NEVER, merge });
+            return false;
+        };
+        new.next = piece.merge;
+        if chain(merges, piece.merge).any(|other| other.left == new.left) {
+            // Its rank stays taken.
+            merges.push(new);
+            return false;
+        }
+        merges.push(new);
+        piece.merge = merge;
+        piece.id != NEVER
+    }
+
+    /// The id of the token that is spelled so.
+    pub(crate) fn id(&self, bytes: &[u8]) -> Option<u32> {
+        let piece = self.pieces.get(bytes);
+        piece.map(|piece| piece.id).filter(|id| *id != NEVER)
     }
 
     /// The rank of merging `word[start..middle]` with `word[middle..end]`.
@@ -57,34 +118,32 @@ impl Bpe {
         if end - start > self.longest {
             return NEVER;
         }
-        let bytes = &word[start..end];
-        let found = match &self.merges {
-            Merges::Vocabulary => self.ids.get(bytes).copied(),
-            Merges::Listed(listed) => listed.get(bytes).and_then(|splits| {
-                splits
-                    .iter()
-                    .find(|(left, _)| *left as usize == middle - start)
-                    .map(|(_, rank)| *rank)
-            }),
+        let Some(piece) = self.pieces.get(&word[start..end]) else {
+            return NEVER;
         };
-        found.unwrap_or(NEVER)
+        let Some(merges) = &self.merges else {
+            return piece.id;
+        };
+        let left = (middle - start) as u32;
+        let found = chain(merges, piece.merge).find(|merge| merge.left == left);
+        found.map_or(NEVER, |merge| merge.rank)
     }
 
     /// Appends the ids of a word. Bytes that no token stands for are left out, as the references
     /// do.
     pub(crate) fn encode(&self, word: &[u8], out: &mut Vec<u32>) {
         if self.whole_words
-            && let Some(id) = self.ids.get(word)
+            && let Some(id) = self.id(word)
         {
-            out.push(*id);
+            out.push(id);
             return;
         }
-        let piece = |bytes: &[u8], out: &mut Vec<u32>| match self.ids.get(bytes) {
-            Some(id) => out.push(*id),
+        let piece = |bytes: &[u8], out: &mut Vec<u32>| match self.id(bytes) {
+            Some(id) => out.push(id),
             None => out.extend(
                 bytes
                     .iter()
-                    .filter_map(|byte| self.ids.get(std::slice::from_ref(byte))),
+                    .filter_map(|byte| self.id(std::slice::from_ref(byte))),
             ),
         };
         if word.len() <= SHORT {
@@ -156,6 +215,12 @@ impl Bpe {
     }
 }
 
+/// The merges of a piece.
+fn chain(merges: &[Merge], first: u32) -> impl Iterator<Item = &Merge> {
+    let at = |at: u32| merges.get(at as usize);
+    std::iter::successors(at(first), move |merge| at(merge.next))
+}
+
 /// Two neighbours that may merge: where they begin and how long they were when that was found.
 /// Pairs that are no more are told by their lengths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -221,20 +286,16 @@ mod tests {
     use super::*;
 
     fn bpe(tokens: &[&str], merges: &[(&str, &str)], whole_words: bool) -> Bpe {
-        let ids = tokens
-            .iter()
-            .enumerate()
-            .map(|(id, token)| (token.as_bytes().into(), id as u32))
-            .collect();
-        let mut listed: Map<Box<[u8]>, Vec<(u32, u32)>> = Map::default();
-        for (rank, (left, right)) in merges.iter().enumerate() {
-            let bytes = [left.as_bytes(), right.as_bytes()].concat().into();
-            listed
-                .entry(bytes)
-                .or_default()
-                .push((left.len() as u32, rank as u32));
+        let ids = tokens.iter().zip(0..);
+        let ids = ids.map(|(token, id)| (token.as_bytes().into(), id));
+        let mut bpe = Bpe::listed(ids, whole_words);
+        for (left, right) in merges {
+            bpe.add_merge(
+                [left.as_bytes(), right.as_bytes()].concat().as_slice(),
+                left.len(),
+            );
         }
-        Bpe::new(ids, Merges::Listed(listed), whole_words)
+        bpe
     }
 
     fn encode(bpe: &Bpe, word: &str) -> Vec<u32> {
@@ -302,7 +363,7 @@ mod tests {
                 let bpe = match merges {
                     Some(merges) => bpe(&tokens, &merges, false),
                     None => Bpe {
-                        merges: Merges::Vocabulary,
+                        merges: None,
                         ..bpe(&tokens, &[("a", "b")], false)
                     },
                 };

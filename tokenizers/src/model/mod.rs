@@ -6,7 +6,7 @@ mod byte_level;
 mod huggingface;
 mod sentencepiece;
 
-pub(crate) use bpe::{Bpe, Map, Merges};
+pub(crate) use bpe::{Bpe, Map};
 pub(crate) use byte_level::{ByteLevel, BytePairs};
 pub(crate) use huggingface::HuggingFace;
 pub(crate) use sentencepiece::{SPACE, SentencePiece, byte_token};

@@ -1,6 +1,5 @@
 //! GPT-2's way of writing bytes as printable characters.
 
-use std::collections::HashMap;
 use std::sync::LazyLock;
 
 /// The character for each byte: printable ones stand for themselves, the rest for U+0100 onwards.
@@ -17,21 +16,34 @@ static CHARACTERS: LazyLock<[char; 256]> = LazyLock::new(|| {
     })
 });
 
-static BYTES: LazyLock<HashMap<char, u8>> = LazyLock::new(|| {
-    CHARACTERS
-        .iter()
-        .enumerate()
-        .map(|(byte, character)| (*character, byte as u8))
-        .collect()
+/// The byte for each of these characters, which all lie below U+0180; [`NONE`] for others.
+static BYTES: LazyLock<[u16; 0x180]> = LazyLock::new(|| {
+    let mut bytes = [NONE; 0x180];
+    for (byte, character) in (0..).zip(*CHARACTERS) {
+        bytes[character as usize] = byte;
+    }
+    bytes
 });
 
-/// The bytes that a token's text stands for. Text with other characters stands for itself.
-pub(crate) fn decode(text: &str) -> Vec<u8> {
-    let bytes: Option<Vec<u8>> = text
-        .chars()
-        .map(|character| BYTES.get(&character).copied())
-        .collect();
-    bytes.unwrap_or_else(|| text.as_bytes().to_vec())
+const NONE: u16 = u16::MAX;
+
+/// Appends the bytes that a token's text stands for. Text with other characters stands for itself.
+pub(crate) fn decode(text: &str, out: &mut Vec<u8>) {
+    let start = out.len();
+    let table = &*BYTES;
+    for character in text.chars() {
+        match table
+            .get(character as usize)
+            .map(|byte| u8::try_from(*byte))
+        {
+            Some(Ok(byte)) => out.push(byte),
+            _ => {
+                out.truncate(start);
+                out.extend_from_slice(text.as_bytes());
+                return;
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -41,8 +53,13 @@ mod tests {
     #[test]
     fn every_byte_comes_back() {
         let text: String = CHARACTERS.iter().collect();
-        assert_eq!(decode(&text), (0..=255).collect::<Vec<u8>>());
-        assert_eq!(decode("Ġworld"), b" world");
-        assert_eq!(decode("<｜x｜>"), "<｜x｜>".as_bytes());
+        let bytes = |text: &str| {
+            let mut out = b"before".to_vec();
+            decode(text, &mut out);
+            out.split_off(6)
+        };
+        assert_eq!(bytes(&text), (0..=255).collect::<Vec<u8>>());
+        assert_eq!(bytes("Ġworld"), b" world");
+        assert_eq!(bytes("a<｜x｜>"), "a<｜x｜>".as_bytes());
     }
 }

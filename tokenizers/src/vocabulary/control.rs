@@ -62,18 +62,26 @@ const TURN: &[&str] = &[
     "<｜Assistant｜>",
 ];
 
+/// Whether the lists are worth a look: how all their names begin.
+fn may_be_listed(text: &str) -> bool {
+    text.starts_with(['<', '[', '_'])
+}
+
 /// Whether a token of this name is a control token, whatever its file says.
 pub(crate) fn is_control(text: &str) -> bool {
-    [END_OF_GENERATION, FILL_IN_MIDDLE_END, TURN]
-        .iter()
-        .any(|names| names.contains(&text))
+    may_be_listed(text)
+        && [END_OF_GENERATION, FILL_IN_MIDDLE_END, TURN]
+            .iter()
+            .any(|names| names.contains(&text))
 }
 
 /// Ascending ids that end generation: those that the file names, and those with a name that says
 /// so.
 pub(crate) fn end_of_generation(named: &[Option<u32>], texts: &[String]) -> Vec<u32> {
-    let listed =
-        |text: &str| END_OF_GENERATION.contains(&text) || FILL_IN_MIDDLE_END.contains(&text);
+    let listed = |text: &str| {
+        let names = [END_OF_GENERATION, FILL_IN_MIDDLE_END];
+        may_be_listed(text) && names.iter().any(|names| names.contains(&text))
+    };
     let by_name = texts.iter().zip(0_u32..);
     let mut found: Vec<u32> = by_name
         .filter(|(text, _)| listed(text))
@@ -125,6 +133,8 @@ mod tests {
         ] {
             assert!(is_control(name), "{name}");
         }
+        let all = [END_OF_GENERATION, FILL_IN_MIDDLE_END, TURN].concat();
+        assert!(all.into_iter().all(is_control));
         for name in ["a", "<div>", "<|channel|>", ""] {
             assert!(!is_control(name), "{name}");
         }

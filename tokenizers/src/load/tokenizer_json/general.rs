@@ -1,120 +1,21 @@
-//! `tokenizer.json`, by way of the `tokenizers` crate.
+//! Any `tokenizer.json`, by way of the `tokenizers` crate.
 
-use std::fmt;
-
-use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 use tokenizers::{AddedToken, Tokenizer as Inner};
 
+use super::file::File;
 use crate::Warning;
-use crate::guard::guarded;
 use crate::model::{HuggingFace, Model, SPACE, byte_token};
 use crate::tokenizer::Tokenizer;
 use crate::vocabulary::{
     SpecialIds, SpecialTokens, Vocabulary, decode_byte_alphabet, end_of_generation, is_control,
 };
 
-/// The parts of a `tokenizer.json` that are looked at before the crate reads it; merges are passed
-/// over.
-#[derive(Deserialize)]
-struct File {
-    #[serde(default)]
-    decoder: Value,
-    model: Option<ModelPart>,
-    #[serde(default)]
-    added_tokens: Vec<Added>,
-}
-
-#[derive(Deserialize)]
-struct ModelPart {
-    #[serde(rename = "type")]
-    kind: Option<String>,
-    #[serde(default)]
-    vocab: Ids,
-}
-
-#[derive(Deserialize)]
-struct Added {
-    id: u64,
-}
-
-/// The ids of a vocabulary.
-#[derive(Default)]
-struct Ids {
-    count: u64,
-    largest: u64,
-}
-
-impl<'de> Deserialize<'de> for Ids {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Ids, D::Error> {
-        deserializer.deserialize_any(IdsVisitor)
-    }
-}
-
-struct IdsVisitor;
-
-impl<'de> Visitor<'de> for IdsVisitor {
-    type Value = Ids;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a map from tokens to ids, or a list of tokens")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Ids, A::Error> {
-        let mut ids = Ids::default();
-        while let Some((_, id)) = map.next_entry::<IgnoredAny, u64>()? {
-            ids.count += 1;
-            ids.largest = ids.largest.max(id);
-        }
-        Ok(ids)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Ids, A::Error> {
-        let mut ids = Ids::default();
-        while list.next_element::<IgnoredAny>()?.is_some() {
-            ids.largest = ids.count;
-            ids.count += 1;
-        }
-        Ok(ids)
-    }
-}
-
-/// Ids without a token that a vocabulary may have, for each that has one, and besides.
-const GAPS: (u64, u64) = (4, 65_536);
-
-impl File {
-    /// Ids are places in tables, so that the largest decides how much memory they take.
-    fn check_ids(&self) -> Result<(), String> {
-        let vocabulary = self.model.as_ref().map(|model| &model.vocab);
-        let (count, largest) = vocabulary.map_or((0, 0), |ids| (ids.count, ids.largest));
-        let count = count + self.added_tokens.len() as u64;
-        let added = self.added_tokens.iter().map(|token| token.id).max();
-        let largest = largest.max(added.unwrap_or(0));
-        if largest > count * (1 + GAPS.0) + GAPS.1 {
-            return Err(format!(
-                "a token has the id {largest}, but there are only {count} tokens"
-            ));
-        }
-        Ok(())
-    }
-}
-
-/// Reads the content of a `tokenizer.json`.
-///
-/// Truncation and padding are left out of account: what is asked here are the ids of a whole text
-/// and nothing else.
+/// Any tokenizer that the crate reads.
 ///
 /// # Errors
-/// What is wrong with it, in words.
-pub(super) fn read(content: &[u8]) -> Result<Tokenizer, String> {
-    let file: File = serde_json::from_slice(content).map_err(|error| error.to_string())?;
-    file.check_ids()?;
-    guarded(|| build(&file, content))
-        .unwrap_or_else(|panic| Err(format!("its parts do not fit together: {panic}")))
-}
-
-fn build(file: &File, content: &[u8]) -> Result<Tokenizer, String> {
+/// What the crate says.
+pub(super) fn build(file: &File<'_>, content: &[u8]) -> Result<Tokenizer, String> {
     let mut inner = Inner::from_bytes(content).map_err(|error| error.to_string())?;
     inner
         .with_truncation(None)
@@ -134,7 +35,11 @@ fn build(file: &File, content: &[u8]) -> Result<Tokenizer, String> {
         *piece = match added.get(&id) {
             Some(added) if added.special => Vec::new(),
             Some(added) => added.content.clone().into_bytes(),
-            None if byte_level => decode_byte_alphabet(&token),
+            None if byte_level => {
+                let mut bytes = Vec::with_capacity(token.len());
+                decode_byte_alphabet(&token, &mut bytes);
+                bytes
+            }
             None => byte_token(&token)
                 .map_or_else(|| token.replace(SPACE, " ").into_bytes(), |byte| vec![byte]),
         };
