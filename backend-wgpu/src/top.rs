@@ -54,10 +54,6 @@ impl Top {
 pub(crate) fn decode(bytes: &[u8], out: &mut Vec<Candidate>) {
     out.extend(bytes.as_chunks::<8>().0.iter().map(|pair| {
         let word = |at: usize| [pair[at], pair[at + 1], pair[at + 2], pair[at + 3]];
-        Candidate {
-            id: u32::from_le_bytes(word(0)),
-            // -0 becomes 0, as the oracle has it.
-            logit: f32::from_le_bytes(word(4)) + 0.0,
-        }
+        Candidate::new(u32::from_le_bytes(word(0)), f32::from_le_bytes(word(4)))
     }));
 }

@@ -5,10 +5,10 @@ mod common;
 use bitnet_backend_cpu::{CpuBackend, CpuOptions};
 use bitnet_backend_wgpu::{WgpuBackend, WgpuOptions, adapters};
 use bitnet_kernels::compare::{OpDifference, compare_ops};
-use bitnet_kernels::format::Format;
-use bitnet_kernels::program::{Activation, CacheType, Pairing, Program};
+use bitnet_kernels::format::{Encoding, Format, plain};
+use bitnet_kernels::program::{Activation, CacheType, Op, Pairing, Product, Program, Rows};
 use bitnet_kernels::{Batch, Candidate, Forward, Output, Segment, SharedWeights, Want};
-use common::{Noise, Shape, model};
+use common::{Builder, Noise, Shape, model};
 use libtest_mimic::{Arguments, Trial};
 
 const BASE: Shape = Shape {
@@ -152,6 +152,98 @@ fn the_best_few_are_those_of_the_logits() {
     assert_eq!(top, bitnet_kernels::oracle::top(&logits, 5));
 }
 
+/// A program whose logits for token `id` are `rows[id]`, whatever its head computes.
+fn chosen_logits(rows: &[Vec<f32>], shape: Shape) -> (Program, SharedWeights) {
+    let mut b = Builder::new();
+    let width = rows[0].len();
+    let h = b.buffer("h", width, Encoding::F32, Rows::Batch);
+    let x = b.buffer("x", 4, Encoding::F32, Rows::Selected);
+    let logits = b.buffer("logits", width, Encoding::F32, Rows::Selected);
+    let mut packed = Vec::new();
+    plain::pack_f32(&rows.concat(), &mut packed);
+    let table = b.packed("rows".into(), Format::F32, (rows.len(), width), &packed);
+    let head = b.weight("head".into(), Format::F32, width, 4);
+    let product = Product {
+        x,
+        weight: head,
+        scale: 1.0,
+    };
+    let ops = vec![
+        Op::Embed { table, out: h },
+        Op::Head { product, logits },
+        Op::Select { x: h, out: logits },
+    ];
+    b.program(
+        ops,
+        Shape {
+            layers: 0,
+            vocabulary: width,
+            ..shape
+        },
+    )
+}
+
+/// Rows of noise with logits in it that are not like others, in the first chunk and across chunks.
+fn odd_logits() -> Vec<Vec<f32>> {
+    const ODD: [f32; 8] = [
+        f32::INFINITY,
+        f32::NEG_INFINITY,
+        f32::NAN,
+        -f32::NAN,
+        0.0,
+        -0.0,
+        1e-45,
+        -1e-45,
+    ];
+    let mut noise = Noise(11);
+    let mut rows: Vec<Vec<f32>> = Vec::new();
+    // Above all others, below all others, and nothing else.
+    for offset in [-2.0, 2.0] {
+        let mut row: Vec<f32> = (0..2500).map(|_| noise.float() + offset).collect();
+        for i in 0..64 {
+            row[(i * 1217) % 2500] = ODD[i % ODD.len()];
+        }
+        rows.push(row);
+    }
+    rows.push((0..2500).map(|i| ODD[i * 7 % ODD.len()]).collect());
+    rows.push(vec![f32::NAN; 2500]);
+    rows.push((0..2500).map(|i| [-0.0, 0.0][i % 2]).collect());
+    rows
+}
+
+fn candidates_have_the_order_that_they_have_elsewhere() {
+    let rows = odd_logits();
+    let (program, weights) = chosen_logits(&rows, BASE);
+    let mut backend = WgpuBackend::load(program, weights, WgpuOptions::default()).expect("loads");
+    let cache = backend.create_cache(rows.len()).expect("a cache");
+    let ids: Vec<u32> = (0..rows.len() as u32).collect();
+    let segments = [Segment {
+        cache,
+        start: 0,
+        len: rows.len(),
+    }];
+    let batch = Batch {
+        tokens: &ids,
+        segments: &segments,
+        selected: &ids,
+    };
+    let mut out = Output::default();
+    // The device finds up to 64, the rest is found here.
+    for k in [1, 2, 17, 64, 65] {
+        backend
+            .forward(&batch, Want::Top(k), &mut out)
+            .expect("it runs");
+        let wanted: Vec<Candidate> = rows
+            .iter()
+            .flat_map(|row| bitnet_kernels::oracle::top(row, k))
+            .collect();
+        let bits = |list: &[Candidate]| -> Vec<(u32, u32)> {
+            list.iter().map(|c| (c.id, c.logit.to_bits())).collect()
+        };
+        assert_eq!(bits(&out.top), bits(&wanted), "best {k}");
+    }
+}
+
 fn sequences_of_one_batch_do_not_touch_each_other() {
     let mut backend = gpu(BASE);
     let prompt = tokens(20);
@@ -245,6 +337,7 @@ fn main() {
         trial!(prompts_around_the_edges_of_tiles_and_spans_meet_their_twin),
         trial!(results_are_the_same_bits_for_every_split_of_a_prompt),
         trial!(the_best_few_are_those_of_the_logits),
+        trial!(candidates_have_the_order_that_they_have_elsewhere),
         trial!(sequences_of_one_batch_do_not_touch_each_other),
         trial!(matrices_split_over_several_buffers_give_the_same_bits),
         trial!(progress_ends_at_the_whole),

@@ -49,8 +49,8 @@ pub enum Want {
 pub struct Output {
     /// After [`Want::Logits`]: `[selected, vocabulary]`.
     pub logits: Vec<f32>,
-    /// After [`Want::Top`]: `[selected, k]`, largest first, the lower id first among equals. `k`
-    /// is at most the vocabulary.
+    /// After [`Want::Top`]: `[selected, k]`, in the order of [`Candidate::best_first`]. `k` is at
+    /// most the vocabulary.
     pub top: Vec<Candidate>,
 }
 

@@ -1,7 +1,7 @@
-// Candidates in order: the larger logit first, the lower id among equals, NaN last. As a pair of
-// words of which the larger, compared from the first on, is the better.
+// The order of candidates: the larger logit first and, of equal logits, the lower id. -0 and 0 are
+// equal, and a NaN counts as negative infinity. `kernels/src/candidate.rs` is this order in Rust.
+// As a pair of words of which the larger, compared from the first on, is the better.
 fn candidate(logit: f32, id: u32) -> vec2<u32> {
-    // -0 and 0 are equal.
     var bits = bitcast<u32>(logit);
     if ((bits & 0x7fffffffu) == 0u) {
         bits = 0u;

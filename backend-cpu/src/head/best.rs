@@ -1,18 +1,19 @@
 //! The best few logits among those that come by.
 
+use std::cmp::Ordering;
+
 use bitnet_kernels::Candidate;
 
-/// The `k` best of the logits pushed so far: largest first, the lower id first among equals, NaN
-/// never but for want of others.
+/// The `k` best of the logits pushed so far, in the order of [`Candidate::best_first`].
 #[derive(Debug, Default)]
 pub(crate) struct Best {
     k: usize,
     list: Vec<Candidate>,
 }
 
-/// Whether `a` comes before `b`.
-pub(crate) fn before(a: &Candidate, b: &Candidate) -> bool {
-    a.logit > b.logit || a.logit == b.logit && a.id < b.id
+/// Whether `a` is better than `b`.
+fn before(a: &Candidate, b: &Candidate) -> bool {
+    Candidate::best_first(a, b) == Ordering::Less
 }
 
 impl Best {
@@ -33,13 +34,7 @@ impl Best {
 
     /// Takes a logit, each id at most once.
     pub(crate) fn push(&mut self, id: u32, logit: f32) {
-        // -0 and +0 are equal logits; a NaN loses against everything.
-        let logit = if logit.is_nan() {
-            f32::NEG_INFINITY
-        } else {
-            logit + 0.0
-        };
-        let new = Candidate { id, logit };
+        let new = Candidate::new(id, logit);
         if self.list.len() == self.k {
             match self.list.last() {
                 Some(worst) if before(&new, worst) => self.list.pop(),
@@ -84,6 +79,8 @@ mod tests {
             .collect();
         logits[5] = f32::INFINITY;
         logits[7] = -0.0;
+        logits[600] = f32::NAN;
+        logits[9] = f32::NEG_INFINITY;
         for k in [0, 1, 2, 40, 1000, 2000] {
             let mut best = Best::default();
             best.start(k);

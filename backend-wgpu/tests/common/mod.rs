@@ -62,7 +62,8 @@ impl Noise {
     }
 }
 
-struct Builder {
+/// A program under construction.
+pub(crate) struct Builder {
     noise: Noise,
     memory: Memory,
     buffers: Vec<BufferDesc>,
@@ -70,7 +71,19 @@ struct Builder {
 }
 
 impl Builder {
-    fn buffer(
+    pub(crate) fn new() -> Builder {
+        Builder {
+            noise: Noise(7),
+            memory: Memory {
+                bytes: Vec::new(),
+                parts: HashMap::new(),
+            },
+            buffers: Vec::new(),
+            weights: Vec::new(),
+        }
+    }
+
+    pub(crate) fn buffer(
         &mut self,
         name: &'static str,
         width: usize,
@@ -86,9 +99,15 @@ impl Builder {
         BufferId(self.buffers.len() as u32 - 1)
     }
 
-    fn weight(&mut self, name: String, format: Format, rows: usize, cols: usize) -> WeightId {
-        let start = self.memory.bytes.len();
-        let out = &mut self.memory.bytes;
+    pub(crate) fn weight(
+        &mut self,
+        name: String,
+        format: Format,
+        rows: usize,
+        cols: usize,
+    ) -> WeightId {
+        let mut packed = Vec::new();
+        let out = &mut packed;
         let noise = &mut self.noise;
         let size = 1.0 / (cols as f32).sqrt();
         for _ in 0..rows {
@@ -121,7 +140,44 @@ impl Builder {
         if format == Format::I2S {
             i2_s::pack_trailer(size, out);
         }
-        let end = out.len();
+        self.packed(name, format, (rows, cols), &packed)
+    }
+
+    pub(crate) fn program(self, ops: Vec<Op>, shape: Shape) -> (Program, SharedWeights) {
+        let program = Program {
+            buffers: self.buffers,
+            weights: self.weights,
+            ops,
+            attention: AttentionShape {
+                heads: shape.heads,
+                kv_heads: shape.kv_heads,
+                head_dim: shape.head_dim,
+                scale: 1.0 / (shape.head_dim as f32).sqrt(),
+                round_weights: shape.round_weights,
+                rope: Rope {
+                    dims: shape.head_dim,
+                    base: 500_000.0,
+                    pairing: shape.pairing,
+                    factors: Vec::new(),
+                },
+            },
+            layers: shape.layers,
+            cache_type: shape.cache_type,
+            vocabulary: shape.vocabulary,
+        };
+        (program, Arc::new(self.memory))
+    }
+
+    pub(crate) fn packed(
+        &mut self,
+        name: String,
+        format: Format,
+        (rows, cols): (usize, usize),
+        bytes: &[u8],
+    ) -> WeightId {
+        let start = self.memory.bytes.len();
+        self.memory.bytes.extend_from_slice(bytes);
+        let end = self.memory.bytes.len();
         self.memory.parts.insert(name.clone(), start..end);
         self.weights.push(WeightDesc {
             name,
@@ -135,15 +191,7 @@ impl Builder {
 
 /// A model of this shape, with sub-norms, as BitNet b1.58 has them.
 pub(crate) fn model(shape: Shape) -> (Program, SharedWeights) {
-    let mut b = Builder {
-        noise: Noise(7),
-        memory: Memory {
-            bytes: Vec::new(),
-            parts: HashMap::new(),
-        },
-        buffers: Vec::new(),
-        weights: Vec::new(),
-    };
+    let mut b = Builder::new();
     let (linear, encoding) = (shape.linear, shape.linear.encoding());
     let width = shape.heads * shape.head_dim;
     let kv = shape.kv_heads * shape.head_dim;
@@ -259,26 +307,5 @@ pub(crate) fn model(shape: Shape) -> (Program, SharedWeights) {
             logits,
         },
     ]);
-    let program = Program {
-        buffers: b.buffers,
-        weights: b.weights,
-        ops,
-        attention: AttentionShape {
-            heads: shape.heads,
-            kv_heads: shape.kv_heads,
-            head_dim: shape.head_dim,
-            scale: 1.0 / (shape.head_dim as f32).sqrt(),
-            round_weights: shape.round_weights,
-            rope: Rope {
-                dims: shape.head_dim,
-                base: 500_000.0,
-                pairing: shape.pairing,
-                factors: Vec::new(),
-            },
-        },
-        layers: shape.layers,
-        cache_type: shape.cache_type,
-        vocabulary: shape.vocabulary,
-    };
-    (program, Arc::new(b.memory))
+    b.program(ops, shape)
 }

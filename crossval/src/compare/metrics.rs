@@ -2,6 +2,7 @@
 //!
 //! All sums are in f64. "Theirs" is the reference, "ours" the engine.
 
+use bitnet_kernels::Candidate;
 use serde::{Deserialize, Serialize};
 
 /// The distance of what is not a number: further than any threshold, and still a number in JSON.
@@ -135,17 +136,19 @@ fn ratio(a: f64, b: f64) -> f64 {
     if a == 0.0 { 0.0 } else { a / b }
 }
 
-/// The `count` largest values' indices, best first, the lower index first among equals.
+/// The ids of the `count` best logits of a row, best first.
 fn best(row: &[f32], count: usize) -> Vec<u32> {
-    let mut order: Vec<u32> = (0..row.len() as u32).collect();
-    let better = |a: &u32, b: &u32| row[*b as usize].total_cmp(&row[*a as usize]).then(a.cmp(b));
+    let mut order: Vec<Candidate> = (0..)
+        .zip(row)
+        .map(|(id, logit)| Candidate::new(id, *logit))
+        .collect();
     let count = count.min(order.len());
     if count > 0 && count < order.len() {
-        order.select_nth_unstable_by(count - 1, better);
+        order.select_nth_unstable_by(count - 1, Candidate::best_first);
     }
     order.truncate(count);
-    order.sort_unstable_by(better);
-    order
+    order.sort_unstable_by(Candidate::best_first);
+    order.iter().map(|candidate| candidate.id).collect()
 }
 
 /// KL(theirs || ours) of the softmax distributions, in nats.

@@ -1,7 +1,5 @@
 //! The tokens that may come next, and what a stage can do with them.
 
-use std::cmp::Ordering;
-
 use bitnet_kernels::{Candidate, Output};
 
 /// The tokens that may come next, with their logits. Stages remove some and change logits; what is
@@ -32,9 +30,9 @@ impl Candidates {
         self.list.clear();
         self.temperature = 1.0;
         if output.top.is_empty() {
-            let all = output.logits.iter().zip(0..);
+            let all = (0..).zip(&output.logits);
             self.list
-                .extend(all.map(|(logit, id)| Candidate { id, logit: *logit }));
+                .extend(all.map(|(id, logit)| Candidate::new(id, *logit)));
         } else {
             self.list.extend_from_slice(&output.top);
         }
@@ -57,10 +55,10 @@ impl Candidates {
         self.list.iter().copied()
     }
 
-    /// The one with the largest logit, of equal ones the one with the lowest id.
+    /// The first by [`Candidate::best_first`].
     pub fn best(&self) -> Option<Candidate> {
         match self.ordered {
-            0 => self.iter().min_by(best_first),
+            0 => self.iter().min_by(Candidate::best_first),
             _ => self.list.first().copied(),
         }
     }
@@ -86,7 +84,7 @@ impl Candidates {
     /// Gives each candidate the logit that `change` makes of it. NaN and minus infinity remove it.
     pub fn change(&mut self, mut change: impl FnMut(Candidate) -> f32) {
         for candidate in &mut self.list {
-            candidate.logit = change(*candidate);
+            *candidate = Candidate::new(candidate.id, change(*candidate));
         }
         self.changed();
     }
@@ -105,7 +103,8 @@ impl Candidates {
     /// Keeps the best `count`, in no order.
     pub fn keep_best(&mut self, count: usize) {
         if count > 0 && count < self.list.len() && self.ordered < count {
-            self.list.select_nth_unstable_by(count - 1, best_first);
+            self.list
+                .select_nth_unstable_by(count - 1, Candidate::best_first);
             self.ordered = 0;
         }
         self.list.truncate(count);
@@ -120,9 +119,9 @@ impl Candidates {
             let rest = &mut self.list[self.ordered..];
             let more = count - self.ordered;
             if more < rest.len() {
-                rest.select_nth_unstable_by(more - 1, best_first);
+                rest.select_nth_unstable_by(more - 1, Candidate::best_first);
             }
-            rest[..more].sort_unstable_by(best_first);
+            rest[..more].sort_unstable_by(Candidate::best_first);
             self.ordered = count;
         }
         &self.list[..self.ordered]
@@ -154,9 +153,4 @@ impl Weights {
             libm::exp((logit - self.best) / self.temperature)
         }
     }
-}
-
-/// The larger logit first, of equal ones the lower id.
-pub(crate) fn best_first(a: &Candidate, b: &Candidate) -> Ordering {
-    b.logit.total_cmp(&a.logit).then(a.id.cmp(&b.id))
 }

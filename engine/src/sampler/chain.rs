@@ -154,7 +154,6 @@ impl fmt::Debug for Sampler {
 
 #[cfg(test)]
 mod tests {
-    use super::super::candidates::best_first;
     use super::*;
 
     fn output(logits: &[f32]) -> Output {
@@ -223,10 +222,8 @@ mod tests {
     /// The token that the filters leave when all candidates are put in order first.
     fn plainly(sampling: &Sampling, logits: &[f32]) -> u32 {
         let ids = logits.iter().zip(0..);
-        let mut kept: Vec<Candidate> = ids
-            .map(|(logit, id)| Candidate { id, logit: *logit })
-            .collect();
-        kept.sort_by(best_first);
+        let mut kept: Vec<Candidate> = ids.map(|(logit, id)| Candidate::new(id, *logit)).collect();
+        kept.sort_by(Candidate::best_first);
         if sampling.top_k > 0 {
             kept.truncate(sampling.top_k);
         }

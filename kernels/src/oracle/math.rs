@@ -1,7 +1,5 @@
 //! Elementwise functions, norms and reductions.
 
-use std::cmp::Ordering;
-
 use crate::candidate::Candidate;
 use crate::order::{LANES, fold};
 use crate::program::Activation;
@@ -77,27 +75,13 @@ pub fn round_f16(x: f32) -> f32 {
     half::f16::from_f32(x).to_f32()
 }
 
-/// Order of candidates: larger logits first, lower ids first among equals. A NaN comes last.
-fn better(a: &Candidate, b: &Candidate) -> Ordering {
-    let key = |logit: f32| {
-        if logit.is_nan() {
-            f32::NEG_INFINITY
-        } else {
-            logit
-        }
-    };
-    key(b.logit).total_cmp(&key(a.logit)).then(a.id.cmp(&b.id))
-}
-
-/// The `k` best of a row of logits.
+/// The `k` best of a row of logits, in the order of [`Candidate::best_first`].
 pub fn top(logits: &[f32], k: usize) -> Vec<Candidate> {
-    // -0 and +0 are equal logits.
-    let candidate = |(id, logit): (usize, &f32)| Candidate {
-        id: id as u32,
-        logit: logit + 0.0,
-    };
-    let mut all: Vec<Candidate> = logits.iter().enumerate().map(candidate).collect();
-    all.sort_by(better);
+    let mut all: Vec<Candidate> = (0..)
+        .zip(logits)
+        .map(|(id, logit)| Candidate::new(id, *logit))
+        .collect();
+    all.sort_by(Candidate::best_first);
     all.truncate(k);
     all
 }
