@@ -1,5 +1,5 @@
 // Merges the spans of a query head in order. A thread has one element of the head.
-#include shared/work.wgsl
+#include shared/extent.wgsl
 #include shared/exact.wgsl
 @group(0) @binding(2) var<storage, read> spans: array<f32>;
 @group(0) @binding(3) var<storage, read_write> results: array<f32>;
@@ -14,8 +14,8 @@ fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) gro
     if (element >= HEAD_DIM) {
         return;
     }
-    let count = (work.start + token + 256u) / 256u;
-    let first = (token * HEADS + head) * work.spans * (HEAD_DIM + 2u);
+    let count = (extent.start + token + 256u) / 256u;
+    let first = (token * HEADS + head) * extent.spans * (HEAD_DIM + 2u);
     var value = spans[first + element];
 #if ROUNDED
     // Weights were final.
@@ -37,5 +37,5 @@ fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) gro
     }
     let result = divide(value, sum);
 #endif
-    results[((work.first_row + token) * HEADS + head) * HEAD_DIM + element] = result;
+    results[((extent.first_row + token) * HEADS + head) * HEAD_DIM + element] = result;
 }

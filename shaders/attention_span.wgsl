@@ -2,7 +2,7 @@
 // counted from position 0, so that a result does not depend on how a prompt was cut.  Where weights
 // are rounded to binary16 they must be known whole first: one dispatch (TOTALS) leaves maxima and
 // sums, the next (ROUNDED) weights the values.
-#include shared/work.wgsl
+#include shared/extent.wgsl
 #include shared/exact.wgsl
 #include shared/cache.wgsl
 #include shared/reduce.wgsl
@@ -48,7 +48,7 @@ fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) gro
     let head = group.x;
     let span = group.y;
     let token = group.z;
-    let count = work.start + token + 1u;
+    let count = extent.start + token + 1u;
     if (span * 256u >= count) {
         return;
     }
@@ -56,7 +56,7 @@ fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) gro
     let first = span * 256u;
     let size = min(256u, count - first);
     if (thread < HEAD_DIM) {
-        query[thread] = q[((work.first_row + token) * HEADS + head) * HEAD_DIM + thread];
+        query[thread] = q[((extent.first_row + token) * HEADS + head) * HEAD_DIM + thread];
     }
     workgroupBarrier();
     var score = -3.0e38;
@@ -83,7 +83,7 @@ fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) gro
         }
         score = sum * SCALE;
     }
-    let spans_at = (token * HEADS + head) * work.spans * (HEAD_DIM + 2u);
+    let spans_at = (token * HEADS + head) * extent.spans * (HEAD_DIM + 2u);
     let at = spans_at + span * (HEAD_DIM + 2u);
 #if ROUNDED
     var largest = spans[spans_at + HEAD_DIM];
@@ -139,13 +139,13 @@ fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) gro
             sum += partial[i * words + thread];
         }
         // One span is all there is: no merge follows.
-        let alone = work.spans == 1u;
+        let alone = extent.spans == 1u;
 #if ROUNDED
         let result = sum;
 #else
         let result = vec2<f32>(divide(sum.x, total), divide(sum.y, total));
 #endif
-        let to = ((work.first_row + token) * HEADS + head) * HEAD_DIM;
+        let to = ((extent.first_row + token) * HEADS + head) * HEAD_DIM;
 #if F16
         if (alone) {
             results[to + thread * 2u] = result.x;

@@ -1,5 +1,5 @@
 // Rows of the embedding, ${FORMAT}, decoded to f32. A thread decodes four values.
-#include shared/work.wgsl
+#include shared/extent.wgsl
 #include shared/piece.wgsl
 #if HALF
 #include shared/float.wgsl

@@ -1,6 +1,6 @@
 // Rows of f32, ${NORMED} RMS norm, stored as ${ENCODING}. One workgroup has one row; a thread keeps
 // its values in registers: vectors thread, thread + ${THREADS}, ... of four.
-#include shared/work.wgsl
+#include shared/extent.wgsl
 #include shared/exact.wgsl
 #include shared/reduce.wgsl
 @group(0) @binding(2) var<storage, read> x: array<vec4<f32>>;

@@ -1,5 +1,5 @@
 // ${FORMAT} weights against f32 activations. ${LANES} threads share a row.
-#include shared/work.wgsl
+#include shared/extent.wgsl
 #include shared/piece.wgsl
 #include shared/exact.wgsl
 #include shared/store.wgsl

@@ -1,6 +1,6 @@
 // Q6_K weights, widened to i8, against i8 activations with a scale per 256. ${LANES} threads share
 // a row.
-#include shared/work.wgsl
+#include shared/extent.wgsl
 #include shared/piece.wgsl
 #include shared/exact.wgsl
 #include shared/store.wgsl

@@ -1,5 +1,5 @@
 // Q8_0 weights against i8 activations, both with a scale per 32. ${LANES} threads share a row.
-#include shared/work.wgsl
+#include shared/extent.wgsl
 #include shared/piece.wgsl
 #include shared/exact.wgsl
 #include shared/store.wgsl

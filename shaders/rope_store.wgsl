@@ -1,6 +1,6 @@
 // Rotates queries in place and writes rotated keys and plain values to the cache. A thread has four
 // values of a head: two neighbouring pairs, or four that pass through.
-#include shared/work.wgsl
+#include shared/extent.wgsl
 #include shared/exact.wgsl
 #include shared/cache.wgsl
 @group(0) @binding(2) var<storage, read_write> q: array<f32>;
@@ -42,8 +42,8 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     if (head >= HEADS + 2u * KV_HEADS) {
         return;
     }
-    let token = work.first_row + id.y;
-    let position = work.start + id.y;
+    let token = extent.first_row + id.y;
+    let position = extent.start + id.y;
     let row = position * KV_HEADS * HEAD_DIM;
     if (head >= HEADS + KV_HEADS) {
         let at = (head - HEADS - KV_HEADS) * HEAD_DIM + part * 4u;

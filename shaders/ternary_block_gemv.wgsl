@@ -1,7 +1,7 @@
 // Ternary weights with a scale per 256 against i8 activations with a scale per 256. Integer sums of
 // blocks are gathered first; then one thread adds the blocks in order, so that gemv and gemm give
 // the same bits.
-#include shared/work.wgsl
+#include shared/extent.wgsl
 #include shared/piece.wgsl
 #include shared/exact.wgsl
 #include shared/dot.wgsl

@@ -1,7 +1,7 @@
 // Ternary weights against i8 activations of many tokens: tiles of 64 rows by 64 tokens, 128 weights
 // deep, unpacked once into workgroup memory. A thread has 4 rows by 4 tokens. Integer sums are
 // those of the gemv.
-#include shared/work.wgsl
+#include shared/extent.wgsl
 #include shared/piece.wgsl
 #include shared/exact.wgsl
 #include shared/dot.wgsl
@@ -25,7 +25,7 @@ fn dots(w0: vec4<u32>, w1: vec4<u32>, w2: vec4<u32>, w3: vec4<u32>, x: vec4<u32>
 #if BLOCK_SCALES
 fn add_block(row: u32, token: u32, block: u32, sum: vec4<i32>, value: vec4<f32>) -> vec4<f32> {
     let blocks = COLS / 256u;
-    let encoding = x_scales[min(token, work.rows - 1u) * blocks + block];
+    let encoding = x_scales[min(token, extent.rows - 1u) * blocks + block];
     let integers = vec4<f32>(sum - vec4<i32>(bitcast<i32>(encoding.y)));
     let rows = min(vec4<u32>(row, row + 1u, row + 2u, row + 3u), vec4<u32>(piece.rows - 1u)) * blocks + block;
     let scale = vec4<f32>(scales[rows.x], scales[rows.y], scales[rows.z], scales[rows.w]) * bitcast<f32>(encoding.x);
@@ -33,7 +33,7 @@ fn add_block(row: u32, token: u32, block: u32, sum: vec4<i32>, value: vec4<f32>)
 }
 #else
 fn finish(token: u32, sum: vec4<i32>) -> vec4<f32> {
-    let encoding = x_scales[min(token, work.rows - 1u)];
+    let encoding = x_scales[min(token, extent.rows - 1u)];
     let integers = vec4<f32>(sum - vec4<i32>(bitcast<i32>(encoding.y)));
     let scale = bitcast<f32>(encoding.x);
     return vec4<f32>(divide(integers.x, scale), divide(integers.y, scale), divide(integers.z, scale), divide(integers.w, scale))
@@ -42,7 +42,7 @@ fn finish(token: u32, sum: vec4<i32>) -> vec4<f32> {
 #endif
 
 fn store_rows(token: u32, row: u32, value: vec4<f32>) {
-    if (token >= work.rows) {
+    if (token >= extent.rows) {
         return;
     }
 #if GATED
@@ -74,8 +74,8 @@ fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) gro
     let weights = COLS / 16u;
     let w_a = min(tile_row + item, piece.rows - 1u) * weights + word;
     let w_b = min(tile_row + item + 32u, piece.rows - 1u) * weights + word;
-    let x_a = min(tile_token + item, work.rows - 1u) * weights + word;
-    let x_b = min(tile_token + item + 32u, work.rows - 1u) * weights + word;
+    let x_a = min(tile_token + item, extent.rows - 1u) * weights + word;
+    let x_b = min(tile_token + item + 32u, extent.rows - 1u) * weights + word;
     let at = word * 64u + item;
     var s0 = vec4<i32>(); var s1 = vec4<i32>(); var s2 = vec4<i32>(); var s3 = vec4<i32>();
 #if BLOCK_SCALES

@@ -1,6 +1,6 @@
 // Ternary weights with one scale against i8 activations with one scale per token. ${LANES} threads
 // share a row.
-#include shared/work.wgsl
+#include shared/extent.wgsl
 #include shared/piece.wgsl
 #include shared/exact.wgsl
 #include shared/dot.wgsl

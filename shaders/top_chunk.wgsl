@@ -1,5 +1,5 @@
 // The best few of each chunk of 1024 logits, best first.
-#include shared/work.wgsl
+#include shared/extent.wgsl
 #include shared/candidate.wgsl
 @group(0) @binding(2) var<storage, read> logits: array<f32>;
 @group(0) @binding(3) var<storage, read_write> chunks: array<vec2<u32>>;
@@ -8,7 +8,7 @@ override VOCABULARY: u32;
 @compute @workgroup_size(256)
 fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) group: vec3<u32>,
         @builtin(num_workgroups) groups: vec3<u32>) {
-    let k = work.spans;
+    let k = extent.spans;
     var own: array<vec2<u32>, 4>;
     for (var i = 0u; i < 4u; i += 1u) {
         let id = group.x * 1024u + i * 256u + thread;

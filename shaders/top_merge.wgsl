@@ -1,5 +1,5 @@
 // The best few of all chunks: ids and logits, best first. A thread watches the heads of its chunks.
-#include shared/work.wgsl
+#include shared/extent.wgsl
 #include shared/candidate.wgsl
 @group(0) @binding(2) var<storage, read> logits: array<f32>;
 @group(0) @binding(3) var<storage, read> chunks: array<vec2<u32>>;
@@ -8,7 +8,7 @@ override VOCABULARY: u32;
 
 @compute @workgroup_size(256)
 fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) group: vec3<u32>) {
-    let k = work.spans;
+    let k = extent.spans;
     let count = (VOCABULARY + 1023u) / 1024u;
     let first = group.x * count * k;
     var limit = vec2<u32>(0xffffffffu);

@@ -12,7 +12,8 @@ use std::time::Instant;
 use bitnet_backend_wgpu::{WgpuBackend, WgpuOptions, adapters};
 use bitnet_kernels::format::Format;
 use bitnet_kernels::program::{Activation, CacheType, Op, Pairing, Program};
-use bitnet_kernels::{Batch, CacheId, Forward, Output, Segment, SharedWeights, Want};
+use bitnet_kernels::report::kind;
+use bitnet_kernels::{Batch, CacheId, Forward, Output, Segment, SharedWeights, Telemetry, Want};
 use common::{Noise, Shape, model};
 
 const SHAPE: Shape = Shape {
@@ -115,15 +116,15 @@ fn median(runs: usize, mut run: impl FnMut()) -> f64 {
     times[runs / 2]
 }
 
-/// Bytes of weights that an operation of this kind reads in one pass.
-fn bytes_of(program: &Program, name: &str) -> usize {
+/// Bytes of weights that the operations of a kind read in one pass.
+fn bytes_of(program: &Program, wanted: &str) -> usize {
     let read = |op: &Op| match op {
         Op::Linear { products, .. } => products.iter().map(|(p, _)| p.weight).collect(),
         Op::GatedLinear { gate, up, .. } => vec![gate.weight, up.weight],
         Op::Head { product, .. } => vec![product.weight],
         _ => Vec::new(),
     };
-    let ops = program.ops.iter().filter(|op| op.name() == name);
+    let ops = program.ops.iter().filter(|op| kind(program, op) == wanted);
     ops.flat_map(read)
         .filter_map(|id| {
             let w = program.weight(id);
@@ -133,22 +134,21 @@ fn bytes_of(program: &Program, name: &str) -> usize {
 }
 
 fn profile(backend: &mut WgpuBackend, program: &Program, cache: CacheId, start: usize, len: usize) {
-    let batch = Batch {
-        tokens: &ids(len),
-        segments: &[Segment { cache, start, len }],
-        selected: &[len as u32 - 1],
-    };
-    let Ok(Some(times)) = backend.profile(&batch) else {
-        return println!("  this device keeps no time");
-    };
-    for time in times {
-        let seconds = time.time.as_secs_f64();
+    assert!(
+        backend.set_profiling(true),
+        "a GPU tells where its time goes"
+    );
+    step(backend, cache, start, len);
+    let profile = backend.profile().expect("it is being profiled");
+    println!("  timed by {}", profile.timing());
+    for (kind, spent) in profile.kinds() {
+        let seconds = spent.time.as_secs_f64();
         println!(
-            "  {:13} x{:3} {:9.1} us {:8.1} GB/s of weights",
-            time.op,
-            time.count,
+            "  {kind:40} x{:3} {:9.1} us {:8.1} GB/s of weights",
+            spent.count,
             seconds * 1e6,
-            bytes_of(program, time.op) as f64 / seconds / 1e9
+            bytes_of(program, kind) as f64 / seconds / 1e9
         );
     }
+    backend.set_profiling(false);
 }

@@ -5,7 +5,7 @@ use bitnet_kernels::{BackendError, Program};
 use half::f16;
 use wgpu::Buffer;
 
-use crate::buffers::floats;
+use crate::activations::floats;
 use crate::device::Gpu;
 
 pub(crate) struct Layer {

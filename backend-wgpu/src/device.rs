@@ -215,6 +215,11 @@ impl Gpu {
         Ok(result)
     }
 
+    /// What commands are recorded into.
+    pub(crate) fn encoder(&self) -> wgpu::CommandEncoder {
+        self.device.create_command_encoder(&Default::default())
+    }
+
     /// Copies the start of `buffer` to this side.
     pub(crate) fn download(&self, buffer: &Buffer, bytes: usize) -> Result<Vec<u8>, BackendError> {
         if bytes == 0 {
@@ -223,7 +228,7 @@ impl Gpu {
         let size = bytes.next_multiple_of(4);
         let usage = BufferUsages::MAP_READ | BufferUsages::COPY_DST;
         let staging = self.buffer("a read-back", size, usage)?;
-        let mut encoder = self.device.create_command_encoder(&Default::default());
+        let mut encoder = self.encoder();
         encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, size as u64);
         let index = self.queue.submit([encoder.finish()]);
         self.read_mapped(&staging, size, index, |view| view[..bytes].to_vec())

@@ -2,18 +2,28 @@
 //!
 //! Everything is made when a program is loaded: pipelines, buffers, bind groups. A pass writes its
 //! token ids and a few numbers, records its dispatches, submits once and reads back what was asked
-//! for. This crate knows no model and holds no shader text.
+//! for. Each operation has a file below `steps`, which holds all of it: its weights, its bindings
+//! and its dispatches. This crate knows no model and holds no shader text.
 
+mod activations;
 mod adapter;
 mod backend;
-mod buffers;
 mod cache;
 mod device;
+mod forward;
+mod inspect;
+mod loader;
 mod matrix;
+mod packing;
+mod pass;
 mod pipeline;
+mod profiler;
+mod recording;
+mod room;
+mod rotations;
+mod step;
 mod steps;
-mod top;
-mod work;
+mod telemetry;
 
 pub use adapter::{AdapterReport, adapters};
-pub use backend::{OpTime, WgpuBackend, WgpuOptions};
+pub use backend::{WgpuBackend, WgpuOptions};

@@ -8,21 +8,21 @@ use bitnet_kernels::wgsl::{Access, Binding, Kernel, generate};
 use wgpu::{BindGroup, BindingResource, Buffer};
 
 use crate::device::Gpu;
-use crate::work::SLOT_BYTES;
+use crate::pass::EXTENT_BYTES;
 
 pub(crate) struct Pipeline {
     pub(crate) kernel: Kernel,
     pub(crate) pipeline: wgpu::ComputePipeline,
-    /// Whether it reads a slot of the pass's numbers.
-    pub(crate) takes_work: bool,
+    /// Whether it reads an extent of the pass.
+    pub(crate) takes_extent: bool,
     layout: wgpu::BindGroupLayout,
     bindings: Vec<Binding>,
 }
 
 impl Pipeline {
-    /// Binds buffers by the names that the shader gives them. `work` is bound to one slot, moved by
-    /// an offset.
-    pub(crate) fn bind(&self, gpu: &Gpu, buffers: &[(&str, &Buffer)]) -> BindGroup {
+    /// Binds buffers by the names that the shader gives them; others may be among them. `extent` is
+    /// bound to one extent, moved by an offset.
+    pub(crate) fn bind(self: &Arc<Self>, gpu: &Gpu, buffers: &[(&str, &Buffer)]) -> Bound {
         let entries: Vec<_> = self
             .bindings
             .iter()
@@ -34,22 +34,31 @@ impl Pipeline {
                 wgpu::BindGroupEntry {
                     binding: binding.index,
                     resource: match binding.name.as_str() {
-                        "work" => BindingResource::Buffer(wgpu::BufferBinding {
+                        "extent" => BindingResource::Buffer(wgpu::BufferBinding {
                             buffer,
                             offset: 0,
-                            size: wgpu::BufferSize::new(SLOT_BYTES),
+                            size: wgpu::BufferSize::new(EXTENT_BYTES),
                         }),
                         _ => buffer.as_entire_binding(),
                     },
                 }
             })
             .collect();
-        gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
-            label: Some(self.kernel.name()),
-            layout: &self.layout,
-            entries: &entries,
-        })
+        Bound {
+            pipeline: Arc::clone(self),
+            group: gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
+                label: Some(self.kernel.name()),
+                layout: &self.layout,
+                entries: &entries,
+            }),
+        }
     }
+}
+
+/// A pipeline with the buffers that it is bound to.
+pub(crate) struct Bound {
+    pub(crate) pipeline: Arc<Pipeline>,
+    pub(crate) group: BindGroup,
 }
 
 /// Names and bits of pipeline constants.
@@ -100,7 +109,7 @@ fn make(
                         read_only: access == Access::Read,
                     },
                 },
-                has_dynamic_offset: binding.name == "work",
+                has_dynamic_offset: binding.name == "extent",
                 min_binding_size: None,
             },
             count: None,
@@ -156,7 +165,7 @@ fn make(
     Ok(Pipeline {
         kernel,
         pipeline,
-        takes_work: shader.bindings.iter().any(|b| b.name == "work"),
+        takes_extent: shader.bindings.iter().any(|b| b.name == "extent"),
         layout,
         bindings: shader.bindings,
     })

@@ -2,12 +2,15 @@
 
 mod common;
 
+use std::collections::BTreeMap;
+
 use bitnet_backend_cpu::{CpuBackend, CpuOptions};
 use bitnet_backend_wgpu::{WgpuBackend, WgpuOptions, adapters};
 use bitnet_kernels::compare::{OpDifference, compare_ops};
 use bitnet_kernels::format::{Encoding, Format, plain};
 use bitnet_kernels::program::{Activation, CacheType, Op, Pairing, Product, Program, Rows};
-use bitnet_kernels::{Batch, Candidate, Forward, Output, Segment, SharedWeights, Want};
+use bitnet_kernels::report::{Spent, Timing, kind};
+use bitnet_kernels::{Batch, Candidate, Forward, Output, Segment, SharedWeights, Telemetry, Want};
 use common::{Builder, Noise, Shape, model};
 use libtest_mimic::{Arguments, Trial};
 
@@ -299,6 +302,52 @@ fn matrices_split_over_several_buffers_give_the_same_bits() {
     }
 }
 
+/// Where the time of a decode step goes, on a device that has timestamps and by the host's clock.
+fn a_profile_has_every_operation_and_changes_no_bit() {
+    let (program, weights) = model(BASE);
+    let prompt = tokens(30);
+    let plain = last(&mut gpu(BASE), &prompt, &[29]);
+    for host_clock in [false, true] {
+        let options = WgpuOptions {
+            host_clock,
+            ..WgpuOptions::default()
+        };
+        let mut backend =
+            WgpuBackend::load(program.clone(), SharedWeights::clone(&weights), options)
+                .expect("the program loads");
+        assert!(backend.set_profiling(true));
+        assert!(last(&mut backend, &prompt, &[29]) == plain);
+        let profile = backend.profile().expect("it is being profiled");
+        if host_clock {
+            assert_eq!(profile.timing(), Timing::Submissions);
+        }
+        let spent: BTreeMap<String, Spent> = profile
+            .kinds()
+            .map(|(kind, spent)| (kind.to_owned(), spent))
+            .collect();
+        let mut wanted: BTreeMap<String, u64> = BTreeMap::new();
+        // Three passes, of which two reach the head and one searches for the best.
+        for op in &program.ops {
+            let selects = op
+                .outputs()
+                .iter()
+                .all(|id| program.buffer(*id).rows == Rows::Selected);
+            *wanted.entry(kind(&program, op)).or_default() += if selects { 2 } else { 3 };
+        }
+        wanted.insert("best logits".to_owned(), 1);
+        let counts: BTreeMap<String, u64> = spent
+            .iter()
+            .map(|(kind, s)| (kind.clone(), s.count))
+            .collect();
+        assert_eq!(counts, wanted, "{}", profile.timing());
+        assert!(
+            spent.values().all(|spent| !spent.time.is_zero()),
+            "{spent:?}"
+        );
+        assert!(backend.set_profiling(false) && backend.profile().is_none());
+    }
+}
+
 fn progress_ends_at_the_whole() {
     let (program, weights) = model(BASE);
     let seen = std::rc::Rc::new(std::cell::Cell::new((0, 0)));
@@ -340,6 +389,7 @@ fn main() {
         trial!(candidates_have_the_order_that_they_have_elsewhere),
         trial!(sequences_of_one_batch_do_not_touch_each_other),
         trial!(matrices_split_over_several_buffers_give_the_same_bits),
+        trial!(a_profile_has_every_operation_and_changes_no_bit),
         trial!(progress_ends_at_the_whole),
     ];
     let trials = on_gpu.map(|trial| trial.with_ignored_flag(missing));

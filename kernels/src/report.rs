@@ -1,7 +1,10 @@
 //! What a backend tells of its work, for those who measure it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
+
+use crate::program::{Op, Product, Program, WeightId};
 
 /// A compact copy of the output head that rules out most rows where only the best few logits are
 /// wanted.
@@ -31,10 +34,34 @@ pub struct Limits {
     pub multiply_adds: f64,
 }
 
+/// How the times of a profile were taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Timing {
+    /// By one of the threads that run a pass, from operation to operation.
+    Thread,
+    /// By timestamps of the device around each operation. What lies between operations is not in
+    /// them.
+    Timestamps,
+    /// By the host, which submits each operation on its own and waits for it. The way to the device
+    /// and back is in them.
+    Submissions,
+}
+
+impl fmt::Display for Timing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Timing::Thread => "one thread, from operation to operation",
+            Timing::Timestamps => "the device's timestamps around each operation",
+            Timing::Submissions => "the host, which submits each operation and waits for it",
+        })
+    }
+}
+
 /// Where the time of forward passes goes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Profile {
-    steps: BTreeMap<String, Spent>,
+    timing: Timing,
+    kinds: BTreeMap<String, Spent>,
 }
 
 /// The time of one kind of operation.
@@ -47,27 +74,60 @@ pub struct Spent {
 }
 
 impl Profile {
-    /// Adds one run of an operation.
-    pub fn add(&mut self, step: &str, time: Duration) {
-        // Asked for by reference first, since a name is made only once.
-        if !self.steps.contains_key(step) {
-            self.steps.insert(step.to_owned(), Spent::default());
+    /// A profile of nothing yet.
+    pub fn new(timing: Timing) -> Profile {
+        Profile {
+            timing,
+            kinds: BTreeMap::new(),
         }
-        if let Some(spent) = self.steps.get_mut(step) {
+    }
+
+    /// How its times were taken.
+    pub fn timing(&self) -> Timing {
+        self.timing
+    }
+
+    /// Adds one run of a [`kind`] of operation.
+    pub fn add(&mut self, kind: &str, time: Duration) {
+        // Asked for by reference first, since a name is made only once.
+        if !self.kinds.contains_key(kind) {
+            self.kinds.insert(kind.to_owned(), Spent::default());
+        }
+        if let Some(spent) = self.kinds.get_mut(kind) {
             spent.time += time;
             spent.count += 1;
         }
     }
 
     /// Kinds of operations with what they took, by name.
-    pub fn steps(&self) -> impl Iterator<Item = (&str, Spent)> {
-        self.steps
+    pub fn kinds(&self) -> impl Iterator<Item = (&str, Spent)> {
+        self.kinds
             .iter()
-            .map(|(step, spent)| (step.as_str(), *spent))
+            .map(|(kind, spent)| (kind.as_str(), *spent))
     }
 
     /// The time of all of them.
     pub fn total(&self) -> Duration {
-        self.steps.values().map(|spent| spent.time).sum()
+        self.kinds.values().map(|spent| spent.time).sum()
+    }
+}
+
+/// An operation's name, with the matrices that it multiplies: the same for all layers.
+pub fn kind(program: &Program, op: &Op) -> String {
+    let matrix = |weight: WeightId| {
+        let name = program.weight(weight).name.as_str();
+        let name = name.strip_suffix(".weight").unwrap_or(name);
+        let of_layer = name.strip_prefix("blk.").and_then(|of| of.split_once('.'));
+        of_layer.map_or(name, |(_layer, name)| name)
+    };
+    let of = |products: &[&Product]| {
+        let matrices: Vec<&str> = products.iter().map(|p| matrix(p.weight)).collect();
+        format!("{} {}", op.name(), matrices.join(" "))
+    };
+    match op {
+        Op::Linear { products, .. } => of(&products.iter().map(|(p, _)| p).collect::<Vec<_>>()),
+        Op::GatedLinear { gate, up, .. } => of(&[gate, up]),
+        Op::Head { product, .. } => of(&[product]),
+        _ => op.name().to_owned(),
     }
 }

@@ -1,16 +1,17 @@
 // Merges the spans of a query head in order. A thread has one element of the head.
 // What one dispatch of a pass covers. Rewritten before each pass.
-struct Work {
+struct Extent {
     // Rows of activations: tokens, or selected tokens.
     rows: u32,
     // The first row of a segment in the batch.
     first_row: u32,
     // The position of that row in its sequence.
     start: u32,
-    // Spans of keys that the longest row of the dispatch sees; candidates wanted, for top.
+    // Spans of keys that the longest row of the dispatch sees; where the best logits are searched,
+    // how many are wanted.
     spans: u32,
 }
-@group(0) @binding(0) var<uniform> work: Work;
+@group(0) @binding(0) var<uniform> extent: Extent;
 // Arithmetic that must not differ from the CPU's where an integer is decided by it.
 
 // a / b, rounded correctly also where the hardware's division is only near: one step of correction.
@@ -58,13 +59,13 @@ fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) gro
     if (element >= HEAD_DIM) {
         return;
     }
-    let count = (work.start + token + 256u) / 256u;
-    let first = (token * HEADS + head) * work.spans * (HEAD_DIM + 2u);
+    let count = (extent.start + token + 256u) / 256u;
+    let first = (token * HEADS + head) * extent.spans * (HEAD_DIM + 2u);
     var value = spans[first + element];
     // Weights were final.
     for (var i = 1u; i < count; i += 1u) {
         value += spans[first + i * (HEAD_DIM + 2u) + element];
     }
     let result = value;
-    results[((work.first_row + token) * HEADS + head) * HEAD_DIM + element] = result;
+    results[((extent.first_row + token) * HEADS + head) * HEAD_DIM + element] = result;
 }

@@ -3,17 +3,18 @@
 // are rounded to binary16 they must be known whole first: one dispatch (TOTALS) leaves maxima and
 // sums, the next (ROUNDED) weights the values.
 // What one dispatch of a pass covers. Rewritten before each pass.
-struct Work {
+struct Extent {
     // Rows of activations: tokens, or selected tokens.
     rows: u32,
     // The first row of a segment in the batch.
     first_row: u32,
     // The position of that row in its sequence.
     start: u32,
-    // Spans of keys that the longest row of the dispatch sees; candidates wanted, for top.
+    // Spans of keys that the longest row of the dispatch sees; where the best logits are searched,
+    // how many are wanted.
     spans: u32,
 }
-@group(0) @binding(0) var<uniform> work: Work;
+@group(0) @binding(0) var<uniform> extent: Extent;
 // Arithmetic that must not differ from the CPU's where an integer is decided by it.
 
 // a / b, rounded correctly also where the hardware's division is only near: one step of correction.
@@ -115,7 +116,7 @@ fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) gro
     let head = group.x;
     let span = group.y;
     let token = group.z;
-    let count = work.start + token + 1u;
+    let count = extent.start + token + 1u;
     if (span * 256u >= count) {
         return;
     }
@@ -123,7 +124,7 @@ fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) gro
     let first = span * 256u;
     let size = min(256u, count - first);
     if (thread < HEAD_DIM) {
-        query[thread] = q[((work.first_row + token) * HEADS + head) * HEAD_DIM + thread];
+        query[thread] = q[((extent.first_row + token) * HEADS + head) * HEAD_DIM + thread];
     }
     workgroupBarrier();
     var score = -3.0e38;
@@ -150,7 +151,7 @@ fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) gro
         }
         score = sum * SCALE;
     }
-    let spans_at = (token * HEADS + head) * work.spans * (HEAD_DIM + 2u);
+    let spans_at = (token * HEADS + head) * extent.spans * (HEAD_DIM + 2u);
     let at = spans_at + span * (HEAD_DIM + 2u);
     var largest = spans[spans_at + HEAD_DIM];
     var total = spans[spans_at + HEAD_DIM + 1u];
@@ -194,9 +195,9 @@ fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) gro
             sum += partial[i * words + thread];
         }
         // One span is all there is: no merge follows.
-        let alone = work.spans == 1u;
+        let alone = extent.spans == 1u;
         let result = sum;
-        let to = ((work.first_row + token) * HEADS + head) * HEAD_DIM;
+        let to = ((extent.first_row + token) * HEADS + head) * HEAD_DIM;
         if (alone) {
             results[to + thread * 2u] = result.x;
             results[to + thread * 2u + 1u] = result.y;

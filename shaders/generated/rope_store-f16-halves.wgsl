@@ -1,17 +1,18 @@
 // Rotates queries in place and writes rotated keys and plain values to the cache. A thread has four
 // values of a head: two neighbouring pairs, or four that pass through.
 // What one dispatch of a pass covers. Rewritten before each pass.
-struct Work {
+struct Extent {
     // Rows of activations: tokens, or selected tokens.
     rows: u32,
     // The first row of a segment in the batch.
     first_row: u32,
     // The position of that row in its sequence.
     start: u32,
-    // Spans of keys that the longest row of the dispatch sees; candidates wanted, for top.
+    // Spans of keys that the longest row of the dispatch sees; where the best logits are searched,
+    // how many are wanted.
     spans: u32,
 }
-@group(0) @binding(0) var<uniform> work: Work;
+@group(0) @binding(0) var<uniform> extent: Extent;
 // Arithmetic that must not differ from the CPU's where an integer is decided by it.
 
 // a / b, rounded correctly also where the hardware's division is only near: one step of correction.
@@ -80,8 +81,8 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     if (head >= HEADS + 2u * KV_HEADS) {
         return;
     }
-    let token = work.first_row + id.y;
-    let position = work.start + id.y;
+    let token = extent.first_row + id.y;
+    let position = extent.start + id.y;
     let row = position * KV_HEADS * HEAD_DIM;
     if (head >= HEADS + KV_HEADS) {
         let at = (head - HEADS - KV_HEADS) * HEAD_DIM + part * 4u;

@@ -2,17 +2,18 @@
 // blocks are gathered first; then one thread adds the blocks in order, so that gemv and gemm give
 // the same bits.
 // What one dispatch of a pass covers. Rewritten before each pass.
-struct Work {
+struct Extent {
     // Rows of activations: tokens, or selected tokens.
     rows: u32,
     // The first row of a segment in the batch.
     first_row: u32,
     // The position of that row in its sequence.
     start: u32,
-    // Spans of keys that the longest row of the dispatch sees; candidates wanted, for top.
+    // Spans of keys that the longest row of the dispatch sees; where the best logits are searched,
+    // how many are wanted.
     spans: u32,
 }
-@group(0) @binding(0) var<uniform> work: Work;
+@group(0) @binding(0) var<uniform> extent: Extent;
 // A matrix may lie in several buffers; this is one of them. Of a gate interleaved with its factor,
 // scales and factors are those of even and odd rows; of any other matrix both are the same.
 struct Piece {

@@ -2,17 +2,18 @@
 // deep, unpacked once into workgroup memory. A thread has 4 rows by 4 tokens. Integer sums are
 // those of the gemv.
 // What one dispatch of a pass covers. Rewritten before each pass.
-struct Work {
+struct Extent {
     // Rows of activations: tokens, or selected tokens.
     rows: u32,
     // The first row of a segment in the batch.
     first_row: u32,
     // The position of that row in its sequence.
     start: u32,
-    // Spans of keys that the longest row of the dispatch sees; candidates wanted, for top.
+    // Spans of keys that the longest row of the dispatch sees; where the best logits are searched,
+    // how many are wanted.
     spans: u32,
 }
-@group(0) @binding(0) var<uniform> work: Work;
+@group(0) @binding(0) var<uniform> extent: Extent;
 // A matrix may lie in several buffers; this is one of them. Of a gate interleaved with its factor,
 // scales and factors are those of even and odd rows; of any other matrix both are the same.
 struct Piece {
@@ -93,7 +94,7 @@ fn dots(w0: vec4<u32>, w1: vec4<u32>, w2: vec4<u32>, w3: vec4<u32>, x: vec4<u32>
 }
 
 fn finish(token: u32, sum: vec4<i32>) -> vec4<f32> {
-    let encoding = x_scales[min(token, work.rows - 1u)];
+    let encoding = x_scales[min(token, extent.rows - 1u)];
     let integers = vec4<f32>(sum - vec4<i32>(bitcast<i32>(encoding.y)));
     let scale = bitcast<f32>(encoding.x);
     return vec4<f32>(divide(integers.x, scale), divide(integers.y, scale), divide(integers.z, scale), divide(integers.w, scale))
@@ -101,7 +102,7 @@ fn finish(token: u32, sum: vec4<i32>) -> vec4<f32> {
 }
 
 fn store_rows(token: u32, row: u32, value: vec4<f32>) {
-    if (token >= work.rows) {
+    if (token >= extent.rows) {
         return;
     }
     if (row < piece.rows) {
@@ -125,8 +126,8 @@ fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) gro
     let weights = COLS / 16u;
     let w_a = min(tile_row + item, piece.rows - 1u) * weights + word;
     let w_b = min(tile_row + item + 32u, piece.rows - 1u) * weights + word;
-    let x_a = min(tile_token + item, work.rows - 1u) * weights + word;
-    let x_b = min(tile_token + item + 32u, work.rows - 1u) * weights + word;
+    let x_a = min(tile_token + item, extent.rows - 1u) * weights + word;
+    let x_b = min(tile_token + item + 32u, extent.rows - 1u) * weights + word;
     let at = word * 64u + item;
     var s0 = vec4<i32>(); var s1 = vec4<i32>(); var s2 = vec4<i32>(); var s3 = vec4<i32>();
     let groups = COLS / 128u;

@@ -2,17 +2,18 @@
 // deep, unpacked once into workgroup memory. A thread has 4 rows by 4 tokens. Integer sums are
 // those of the gemv.
 // What one dispatch of a pass covers. Rewritten before each pass.
-struct Work {
+struct Extent {
     // Rows of activations: tokens, or selected tokens.
     rows: u32,
     // The first row of a segment in the batch.
     first_row: u32,
     // The position of that row in its sequence.
     start: u32,
-    // Spans of keys that the longest row of the dispatch sees; candidates wanted, for top.
+    // Spans of keys that the longest row of the dispatch sees; where the best logits are searched,
+    // how many are wanted.
     spans: u32,
 }
-@group(0) @binding(0) var<uniform> work: Work;
+@group(0) @binding(0) var<uniform> extent: Extent;
 // A matrix may lie in several buffers; this is one of them. Of a gate interleaved with its factor,
 // scales and factors are those of even and odd rows; of any other matrix both are the same.
 struct Piece {
@@ -96,7 +97,7 @@ fn dots(w0: vec4<u32>, w1: vec4<u32>, w2: vec4<u32>, w3: vec4<u32>, x: vec4<u32>
 
 fn add_block(row: u32, token: u32, block: u32, sum: vec4<i32>, value: vec4<f32>) -> vec4<f32> {
     let blocks = COLS / 256u;
-    let encoding = x_scales[min(token, work.rows - 1u) * blocks + block];
+    let encoding = x_scales[min(token, extent.rows - 1u) * blocks + block];
     let integers = vec4<f32>(sum - vec4<i32>(bitcast<i32>(encoding.y)));
     let rows = min(vec4<u32>(row, row + 1u, row + 2u, row + 3u), vec4<u32>(piece.rows - 1u)) * blocks + block;
     let scale = vec4<f32>(scales[rows.x], scales[rows.y], scales[rows.z], scales[rows.w]) * bitcast<f32>(encoding.x);
@@ -104,7 +105,7 @@ fn add_block(row: u32, token: u32, block: u32, sum: vec4<i32>, value: vec4<f32>)
 }
 
 fn store_rows(token: u32, row: u32, value: vec4<f32>) {
-    if (token >= work.rows) {
+    if (token >= extent.rows) {
         return;
     }
     if (row < piece.rows) {
@@ -128,8 +129,8 @@ fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) gro
     let weights = COLS / 16u;
     let w_a = min(tile_row + item, piece.rows - 1u) * weights + word;
     let w_b = min(tile_row + item + 32u, piece.rows - 1u) * weights + word;
-    let x_a = min(tile_token + item, work.rows - 1u) * weights + word;
-    let x_b = min(tile_token + item + 32u, work.rows - 1u) * weights + word;
+    let x_a = min(tile_token + item, extent.rows - 1u) * weights + word;
+    let x_b = min(tile_token + item + 32u, extent.rows - 1u) * weights + word;
     let at = word * 64u + item;
     var s0 = vec4<i32>(); var s1 = vec4<i32>(); var s2 = vec4<i32>(); var s3 = vec4<i32>();
     var v0 = vec4<f32>(); var v1 = vec4<f32>(); var v2 = vec4<f32>(); var v3 = vec4<f32>();

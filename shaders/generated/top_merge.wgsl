@@ -1,20 +1,21 @@
 // The best few of all chunks: ids and logits, best first. A thread watches the heads of its chunks.
 // What one dispatch of a pass covers. Rewritten before each pass.
-struct Work {
+struct Extent {
     // Rows of activations: tokens, or selected tokens.
     rows: u32,
     // The first row of a segment in the batch.
     first_row: u32,
     // The position of that row in its sequence.
     start: u32,
-    // Spans of keys that the longest row of the dispatch sees; candidates wanted, for top.
+    // Spans of keys that the longest row of the dispatch sees; where the best logits are searched,
+    // how many are wanted.
     spans: u32,
 }
-@group(0) @binding(0) var<uniform> work: Work;
-// Candidates in order: the larger logit first, the lower id among equals, NaN last. As a pair of
-// words of which the larger, compared from the first on, is the better.
+@group(0) @binding(0) var<uniform> extent: Extent;
+// The order of candidates: the larger logit first and, of equal logits, the lower id. -0 and 0 are
+// equal, and a NaN counts as negative infinity. `kernels/src/candidate.rs` is this order in Rust.
+// As a pair of words of which the larger, compared from the first on, is the better.
 fn candidate(logit: f32, id: u32) -> vec2<u32> {
-    // -0 and 0 are equal.
     var bits = bitcast<u32>(logit);
     if ((bits & 0x7fffffffu) == 0u) {
         bits = 0u;
@@ -52,7 +53,7 @@ override VOCABULARY: u32;
 
 @compute @workgroup_size(256)
 fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) group: vec3<u32>) {
-    let k = work.spans;
+    let k = extent.spans;
     let count = (VOCABULARY + 1023u) / 1024u;
     let first = group.x * count * k;
     var limit = vec2<u32>(0xffffffffu);

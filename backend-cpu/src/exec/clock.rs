@@ -3,13 +3,13 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bitnet_kernels::program::{Op, Product, Program};
-use bitnet_kernels::{Profile, WeightId};
+use bitnet_kernels::program::Program;
+use bitnet_kernels::report::{Profile, Timing, kind};
 
 /// The times of a pass's operations, and those of all passes so far.
 pub(crate) struct Clock {
     /// Per operation.
-    names: Vec<String>,
+    kinds: Vec<String>,
     nanoseconds: Vec<AtomicU64>,
     pub(crate) profile: Profile,
 }
@@ -17,9 +17,9 @@ pub(crate) struct Clock {
 impl Clock {
     pub(crate) fn new(program: &Program) -> Clock {
         Clock {
-            names: program.ops.iter().map(|op| name(program, op)).collect(),
+            kinds: program.ops.iter().map(|op| kind(program, op)).collect(),
             nanoseconds: program.ops.iter().map(|_| AtomicU64::new(0)).collect(),
-            profile: Profile::default(),
+            profile: Profile::new(Timing::Thread),
         }
     }
 
@@ -30,36 +30,11 @@ impl Clock {
 
     /// Adds what was noted to the profile.
     pub(crate) fn gather(&mut self) {
-        for (name, nanoseconds) in self.names.iter().zip(&mut self.nanoseconds) {
+        for (kind, nanoseconds) in self.kinds.iter().zip(&mut self.nanoseconds) {
             let time = std::mem::take(nanoseconds.get_mut());
             if time > 0 {
-                self.profile.add(name, Duration::from_nanos(time));
+                self.profile.add(kind, Duration::from_nanos(time));
             }
         }
-    }
-}
-
-/// An operation's name, with the matrices that it multiplies: the same for all layers.
-fn name(program: &Program, op: &Op) -> String {
-    let matrix = |weight: WeightId| {
-        let name = program.weight(weight).name.as_str();
-        let name = name.strip_suffix(".weight").unwrap_or(name);
-        match name
-            .strip_prefix("blk.")
-            .and_then(|name| name.split_once('.'))
-        {
-            Some((_layer, name)) => name.to_owned(),
-            None => name.to_owned(),
-        }
-    };
-    let of = |products: &[&Product]| {
-        let matrices: Vec<String> = products.iter().map(|p| matrix(p.weight)).collect();
-        format!("{} {}", op.name(), matrices.join(" "))
-    };
-    match op {
-        Op::Linear { products, .. } => of(&products.iter().map(|(p, _)| p).collect::<Vec<_>>()),
-        Op::GatedLinear { gate, up, .. } => of(&[gate, up]),
-        Op::Head { product, .. } => of(&[product]),
-        _ => op.name().to_owned(),
     }
 }

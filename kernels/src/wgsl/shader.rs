@@ -166,7 +166,7 @@ mod tests {
         let shader = generate(Kernel::AttentionMerge(Softmax::Online), Target::PORTABLE).unwrap();
         assert_eq!(shader.workgroup_size, [64, 1, 1]);
         let names: Vec<_> = shader.bindings.iter().map(|b| b.name.as_str()).collect();
-        assert_eq!(names, ["work", "spans", "results"]);
+        assert_eq!(names, ["extent", "spans", "results"]);
         assert_eq!(shader.bindings[1].access, Access::Read);
         assert_eq!(shader.bindings[2].access, Access::ReadWrite);
         assert_eq!(shader.constants, ["HEADS", "HEAD_DIM"]);

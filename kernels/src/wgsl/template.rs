@@ -48,7 +48,7 @@ const SOURCES: &[(&str, &str)] = &[
     source!("shared/reduce.wgsl"),
     source!("shared/row_sum.wgsl"),
     source!("shared/store.wgsl"),
-    source!("shared/work.wgsl"),
+    source!("shared/extent.wgsl"),
 ];
 
 /// The text of `file` with its holes filled from `holes`. `#if` holds for a name that `holes`

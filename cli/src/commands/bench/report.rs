@@ -53,13 +53,14 @@ impl Phase {
             "share_of_read_bandwidth": limits.map(|limits| self.per_second(bytes) / limits.read_bandwidth),
             "share_of_int8_peak": limits.map(|limits| self.per_second(multiply_adds) / limits.multiply_adds),
             "profile": self.sample.profile.as_ref().map(|profile| {
-                let steps = profile.steps().map(|(step, spent)| json!({
-                    "step": step,
+                let kinds = profile.kinds().map(|(kind, spent)| json!({
+                    "step": kind,
                     "seconds": spent.time.as_secs_f64(),
                     "count": spent.count,
                 }));
-                steps.collect::<Vec<_>>()
+                kinds.collect::<Vec<_>>()
             }),
+            "profile_timed_by": self.sample.profile.as_ref().map(|p| p.timing().to_string()),
         })
     }
 }
@@ -166,13 +167,14 @@ impl Report {
             let Some(profile) = &phase.sample.profile else {
                 continue;
             };
-            let mut steps: Vec<_> = profile.steps().collect();
-            steps.sort_by_key(|(_, spent)| std::cmp::Reverse(spent.time));
-            for (step, spent) in steps {
+            row("  where the time goes, by", profile.timing().to_string())?;
+            let mut kinds: Vec<_> = profile.kinds().collect();
+            kinds.sort_by_key(|(_, spent)| std::cmp::Reverse(spent.time));
+            for (kind, spent) in kinds {
                 let share = spent.time.as_secs_f64() / profile.total().as_secs_f64() * 100.0;
                 let each = spent.time.as_secs_f64() * 1e6 / spent.count as f64;
                 row(
-                    &format!("    {step}"),
+                    &format!("    {kind}"),
                     format!("{share:5.1} %, {each:.1} us each"),
                 )?;
             }

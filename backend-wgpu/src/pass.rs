@@ -1,5 +1,5 @@
-//! The numbers of a pass: token ids, selected rows, and one slot per kind of dispatch, written
-//! before it starts.
+//! [`Pass`]: what a forward pass covers, and the numbers that its shaders see, written before it
+//! starts.
 
 use bitnet_kernels::program::Rows;
 use bitnet_kernels::wgsl::SPAN;
@@ -8,33 +8,40 @@ use wgpu::{Buffer, BufferUsages};
 
 use crate::device::Gpu;
 
-/// What a shader sees of a slot.
-pub(crate) const SLOT_BYTES: u64 = 16;
+/// Bytes of an extent that a shader sees.
+pub(crate) const EXTENT_BYTES: u64 = 16;
 
 /// Slots lie as far apart as any device asks for.
-const SLOT_STRIDE: usize = 256;
+const EXTENT_STRIDE: usize = 256;
 
-const MAX_SLOTS: usize = 4096;
+const MAX_EXTENTS: usize = 4096;
 
 /// Room for the attention of a stretch of tokens before it is merged.
 const SPANS_BYTES: usize = 64 << 20;
 
-/// One slot, as `shaders/shared/work.wgsl` has it.
+/// What one dispatch covers, as `shaders/shared/extent.wgsl` has it.
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
-struct Work {
+struct Extent {
     rows: u32,
     first_row: u32,
     start: u32,
     spans: u32,
 }
 
+/// Rows that one dispatch covers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Part {
+    /// Offset of the extent that tells the shader.
+    pub(crate) extent: u32,
+    pub(crate) rows: u32,
+}
+
 /// A run of tokens of one sequence.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Stretch {
     pub(crate) cache: CacheId,
-    pub(crate) slot: u32,
-    pub(crate) rows: u32,
+    pub(crate) part: Part,
     /// Spans that its last token sees.
     pub(crate) spans: u32,
 }
@@ -47,32 +54,31 @@ pub(crate) struct Pass {
     /// One per segment, for the write to the cache.
     pub(crate) segments: Vec<Stretch>,
     /// Candidates wanted for each selected row.
-    pub(crate) top: u32,
+    pub(crate) best: u32,
     /// Segments, cut so that their spans fit the room for them.
     pub(crate) attention: Vec<Stretch>,
 }
 
 impl Pass {
     /// The rows of a kind of buffer.
-    pub(crate) fn rows(&self, rows: Rows) -> u32 {
+    pub(crate) fn part(&self, rows: Rows) -> Part {
         match rows {
-            Rows::Batch => self.tokens,
-            Rows::Selected => self.selected,
+            Rows::Batch => Part {
+                extent: 0,
+                rows: self.tokens,
+            },
+            Rows::Selected => Part {
+                extent: EXTENT_STRIDE as u32,
+                rows: self.selected,
+            },
         }
-    }
-}
-
-/// Offsets of the slots that do not belong to a segment.
-pub(crate) const fn slot_of(rows: Rows) -> u32 {
-    match rows {
-        Rows::Batch => 0,
-        Rows::Selected => SLOT_STRIDE as u32,
     }
 }
 
 /// The buffers that a pass writes.
 pub(crate) struct PassBuffers {
-    pub(crate) work: Buffer,
+    pub(crate) extents: Buffer,
+    /// Attention over spans of keys before it is merged.
     pub(crate) spans: Buffer,
     scratch: Vec<u8>,
     tokens_per_spans: usize,
@@ -84,87 +90,88 @@ impl PassBuffers {
         let span_bytes = shape.heads * (shape.head_dim + 2) * 4;
         let usage = BufferUsages::UNIFORM | BufferUsages::COPY_DST;
         Ok(PassBuffers {
-            work: gpu.buffer("the numbers of a pass", MAX_SLOTS * SLOT_STRIDE, usage)?,
+            extents: gpu.buffer("the numbers of a pass", MAX_EXTENTS * EXTENT_STRIDE, usage)?,
             spans: gpu.storage("partial attention", SPANS_BYTES.max(span_bytes))?,
             scratch: Vec::new(),
             tokens_per_spans: (SPANS_BYTES / span_bytes).max(1),
         })
     }
 
-    /// Writes the slots of a pass. `top` is how many candidates each selected row gives.
+    /// Writes the extents of a pass. `best` is how many candidates each selected row gives.
     pub(crate) fn prepare(
         &mut self,
         gpu: &Gpu,
         batch: &Batch<'_>,
-        top: usize,
+        best: usize,
     ) -> Result<Pass, BackendError> {
         let mut pass = Pass {
             tokens: batch.tokens.len() as u32,
             selected: batch.selected.len() as u32,
-            top: top as u32,
+            best: best as u32,
             ..Pass::default()
         };
         self.scratch.clear();
-        self.slot(Work {
+        self.push(Extent {
             rows: pass.tokens,
             first_row: 0,
             start: 0,
             spans: 0,
         });
-        self.slot(Work {
+        self.push(Extent {
             rows: pass.selected,
             first_row: 0,
             start: 0,
-            spans: top as u32,
+            spans: best as u32,
         });
         let mut row = 0;
         for segment in batch.segments.iter().filter(|segment| segment.len > 0) {
             let spans_of = |len: usize| (segment.start + len).div_ceil(SPAN).max(1);
-            let slot = self.slot(Work {
+            let extent = self.push(Extent {
                 rows: segment.len as u32,
                 first_row: row as u32,
                 start: segment.start as u32,
                 spans: 0,
             });
+            let rows = segment.len as u32;
             pass.segments.push(Stretch {
                 cache: segment.cache,
-                slot,
-                rows: segment.len as u32,
+                part: Part { extent, rows },
                 spans: 0,
             });
             let room = (self.tokens_per_spans / spans_of(segment.len)).max(1);
             for first in (0..segment.len).step_by(room) {
                 let rows = room.min(segment.len - first);
-                let part = Work {
+                let numbers = Extent {
                     rows: rows as u32,
                     first_row: (row + first) as u32,
                     start: (segment.start + first) as u32,
                     spans: spans_of(first + rows) as u32,
                 };
-                let slot = self.slot(part);
                 pass.attention.push(Stretch {
                     cache: segment.cache,
-                    slot,
-                    rows: part.rows,
-                    spans: part.spans,
+                    part: Part {
+                        extent: self.push(numbers),
+                        rows: numbers.rows,
+                    },
+                    spans: numbers.spans,
                 });
             }
             row += segment.len;
         }
-        if self.scratch.len() > MAX_SLOTS * SLOT_STRIDE {
+        if self.scratch.len() > MAX_EXTENTS * EXTENT_STRIDE {
             return Err(BackendError::Batch(format!(
                 "{} segments of {row} tokens are more than one pass takes; split the batch",
                 batch.segments.len()
             )));
         }
-        gpu.queue.write_buffer(&self.work, 0, &self.scratch);
+        gpu.queue.write_buffer(&self.extents, 0, &self.scratch);
         Ok(pass)
     }
 
-    fn slot(&mut self, work: Work) -> u32 {
+    fn push(&mut self, extent: Extent) -> u32 {
         let at = self.scratch.len();
-        self.scratch.extend_from_slice(bytemuck::bytes_of(&work));
-        self.scratch.resize(at + SLOT_STRIDE, 0);
+        self.scratch.extend_from_slice(bytemuck::bytes_of(&extent));
+        self.scratch.resize(at + EXTENT_STRIDE, 0);
         at as u32
     }
 }

@@ -1,0 +1,61 @@
+//! Parts of a pass, and what buffers and caches hold.
+
+use std::ops::Range;
+
+use bitnet_kernels::program::{BufferId, Rows};
+use bitnet_kernels::{BackendError, Batch, CacheId, Inspect};
+
+use crate::backend::WgpuBackend;
+use crate::recording::Recording;
+
+impl Inspect for WgpuBackend {
+    fn run(&mut self, batch: &Batch<'_>, ops: Range<usize>) -> Result<(), BackendError> {
+        let pass = self.prepare(batch, 0)?;
+        let mut kernels = Vec::new();
+        let mut encoder = self.gpu.encoder();
+        let mut recording = Recording::begin(&mut encoder, &mut kernels, None);
+        for step in &self.steps[ops] {
+            step.record(&pass, &mut recording);
+        }
+        drop(recording);
+        for kernel in kernels {
+            self.recorder.note(kernel);
+        }
+        let index = self.gpu.queue.submit([encoder.finish()]);
+        self.gpu.wait(index)
+    }
+
+    fn read(&mut self, buffer: BufferId, rows: usize) -> Result<Vec<f32>, BackendError> {
+        self.room.activations[buffer.0 as usize].read(&self.gpu, rows)
+    }
+
+    fn write(&mut self, buffer: BufferId, values: &[f32]) -> Result<(), BackendError> {
+        let desc = self.program.buffer(buffer);
+        let rows = values.len() / desc.width.max(1);
+        match desc.rows {
+            Rows::Batch => self.reserve(rows, 1)?,
+            Rows::Selected => self.reserve(1, rows)?,
+        }
+        let buffer = &self.room.activations[buffer.0 as usize].values;
+        self.gpu.upload(buffer, 0, bytemuck::cast_slice(values))
+    }
+
+    fn read_cache(
+        &mut self,
+        cache: CacheId,
+        layer: usize,
+        positions: usize,
+    ) -> Result<(Vec<f32>, Vec<f32>), BackendError> {
+        self.cache(cache)?.read(&self.gpu, layer, positions)
+    }
+
+    fn write_cache(
+        &mut self,
+        cache: CacheId,
+        layer: usize,
+        keys: &[f32],
+        values: &[f32],
+    ) -> Result<(), BackendError> {
+        self.cache(cache)?.write(&self.gpu, layer, keys, values)
+    }
+}

@@ -1,0 +1,48 @@
+//! [`Room`]: the buffers whose size follows the batch.
+
+use bitnet_kernels::BackendError;
+use bitnet_kernels::program::{Program, Rows};
+use wgpu::{Buffer, BufferUsages};
+
+use crate::activations::Activations;
+use crate::device::Gpu;
+
+/// Room for passes of up to so many rows; made anew when a batch has more.
+pub(crate) struct Room {
+    pub(crate) rows: usize,
+    pub(crate) selected_rows: usize,
+    /// By `BufferId`.
+    pub(crate) activations: Vec<Activations>,
+    pub(crate) tokens: Buffer,
+    pub(crate) selected: Buffer,
+    /// Where the host reads what a pass gives back.
+    pub(crate) answer: Buffer,
+}
+
+impl Room {
+    /// `candidates` is how many the device finds at most for a selected row.
+    pub(crate) fn new(
+        gpu: &Gpu,
+        program: &Program,
+        (rows, selected_rows): (usize, usize),
+        candidates: usize,
+    ) -> Result<Room, BackendError> {
+        let activations = program.buffers.iter().map(|desc| {
+            let rows = match desc.rows {
+                Rows::Batch => rows,
+                Rows::Selected => selected_rows,
+            };
+            Activations::new(gpu, desc, rows)
+        });
+        let answer = selected_rows * program.vocabulary.max(2 * candidates) * 4;
+        let usage = BufferUsages::MAP_READ | BufferUsages::COPY_DST;
+        Ok(Room {
+            rows,
+            selected_rows,
+            activations: activations.collect::<Result<_, _>>()?,
+            tokens: gpu.storage("token ids", rows * 4)?,
+            selected: gpu.storage("selected rows", selected_rows * 4)?,
+            answer: gpu.buffer("the answer", answer, usage)?,
+        })
+    }
+}

@@ -1,0 +1,119 @@
+//! Causal attention over the cache of a sequence, span of keys by span.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bitnet_kernels::program::BufferId;
+use bitnet_kernels::wgsl::{Kernel, MAX_HEAD_DIM, Softmax};
+use bitnet_kernels::{BackendError, CacheId};
+
+use crate::cache::Cache;
+use crate::loader::Loader;
+use crate::pass::Pass;
+use crate::pipeline::{Bound, Pipeline};
+use crate::recording::Recording;
+use crate::step::{Buffers, Step};
+
+pub(crate) struct Attention {
+    /// Run one after another over all spans.
+    over_spans: Vec<Arc<Pipeline>>,
+    merge: Arc<Pipeline>,
+    q: BufferId,
+    layer: usize,
+    out: BufferId,
+    heads: u32,
+    head_dim: u32,
+    bound: HashMap<CacheId, BoundCache>,
+}
+
+struct BoundCache {
+    over_spans: Vec<Bound>,
+    merge: Bound,
+}
+
+impl Attention {
+    pub(crate) fn load(
+        loader: &mut Loader<'_>,
+        q: BufferId,
+        layer: usize,
+        out: BufferId,
+    ) -> Result<Attention, BackendError> {
+        let program = loader.program;
+        let shape = &program.attention;
+        if shape.head_dim > MAX_HEAD_DIM || !shape.head_dim.is_multiple_of(8) {
+            return Err(loader.gpu.unsupported(format!(
+                "attention heads of {} elements: multiples of 8 up to {MAX_HEAD_DIM} are known",
+                shape.head_dim
+            )));
+        }
+        let sizes = [
+            ("HEADS", shape.heads as f64),
+            ("HEAD_DIM", shape.head_dim as f64),
+        ];
+        let keys = [
+            ("KV_HEADS", shape.kv_heads as f64),
+            ("SCALE", f64::from(shape.scale)),
+        ];
+        let constants = [sizes, keys].concat();
+        let (softmaxes, merge): (&[Softmax], _) = match shape.round_weights {
+            true => (&[Softmax::Totals, Softmax::Rounded], Softmax::Rounded),
+            false => (&[Softmax::Online], Softmax::Online),
+        };
+        let over_spans = softmaxes.iter().map(|softmax| {
+            let kernel = Kernel::AttentionSpan(program.cache_type, *softmax);
+            loader.pipeline(kernel, &constants)
+        });
+        Ok(Attention {
+            over_spans: over_spans.collect::<Result<_, _>>()?,
+            merge: loader.pipeline(Kernel::AttentionMerge(merge), &sizes)?,
+            q,
+            layer,
+            out,
+            heads: shape.heads as u32,
+            head_dim: shape.head_dim as u32,
+            bound: HashMap::new(),
+        })
+    }
+}
+
+impl Step for Attention {
+    fn bind(&mut self, _: &Buffers<'_>) {
+        self.bound.clear();
+    }
+
+    fn bind_cache(&mut self, buffers: &Buffers<'_>, id: CacheId, cache: &Cache) {
+        let layer = &cache.layers[self.layer];
+        let bindings = [
+            ("extent", buffers.extents),
+            ("q", buffers.values(self.q)),
+            ("keys", &layer.keys),
+            ("values", &layer.values),
+            ("spans", buffers.spans),
+            ("results", buffers.values(self.out)),
+        ];
+        let bind = |pipeline: &Arc<Pipeline>| pipeline.bind(buffers.gpu, &bindings);
+        let bound = BoundCache {
+            over_spans: self.over_spans.iter().map(bind).collect(),
+            merge: bind(&self.merge),
+        };
+        self.bound.insert(id, bound);
+    }
+
+    fn drop_cache(&mut self, id: CacheId) {
+        self.bound.remove(&id);
+    }
+
+    fn record(&self, pass: &Pass, recording: &mut Recording<'_>) {
+        for stretch in &pass.attention {
+            let bound = &self.bound[&stretch.cache];
+            let (extent, rows) = (stretch.part.extent, stretch.part.rows);
+            for over_spans in &bound.over_spans {
+                recording.dispatch(over_spans, extent, (self.heads, stretch.spans, rows));
+            }
+            if stretch.spans > 1 {
+                let elements = self.head_dim.div_ceil(64);
+                recording.dispatch(&bound.merge, extent, (self.heads, rows, elements));
+            }
+        }
+    }
+}
