@@ -8,6 +8,7 @@ use bitnet_engine::gguf::Gguf;
 use bitnet_engine::tokenizers::{PromptTemplate, TemplateChoice, Tokenizer};
 use bitnet_lane_protocol::message::ErrorKind;
 
+use crate::compare::vocabulary;
 use crate::compare::{
     Comparison, ComparisonError, Ours, Prompt, PromptError, Question, Thresholds, Transcode,
     compare,
@@ -160,10 +161,8 @@ fn prompts(model: &Path) -> Result<Vec<Prompt>, PromptError> {
             .map(|text| Prompt::of_text(model, None, raw, None, text))
             .collect();
     }
-    let rows = gguf
-        .tensor("token_embd.weight")
-        .and_then(|table| table.shape.get(1).copied());
-    let vocabulary = u32::try_from(rows.unwrap_or(1)).unwrap_or(u32::MAX).max(1);
+    let rows = vocabulary(&gguf);
+    let vocabulary = u32::try_from(rows).unwrap_or(u32::MAX).max(1);
     IDS.iter()
         .map(|ids| Prompt::of_ids(ids.iter().map(|id| id % vocabulary).collect()))
         .collect()

@@ -43,6 +43,21 @@ pub struct Engine {
     encoder: Encoder,
 }
 
+/// Refuses a tokenizer that was made for another model than one of `rows` tokens.
+///
+/// # Errors
+/// [`Error::Vocabulary`] where it has more tokens, or far fewer.
+pub fn check_vocabulary(tokenizer: &Tokenizer, rows: usize) -> Result<(), Error> {
+    let tokens = tokenizer.vocab_size();
+    if tokens > rows || rows - tokens >= PADDING {
+        return Err(Error::Vocabulary {
+            tokenizer: tokens,
+            model: rows,
+        });
+    }
+    Ok(())
+}
+
 impl Engine {
     /// Opens a model file. Its tokenizer is the one that `options` name, else the one inside, else
     /// a `tokenizer.json` beside the file or one folder up.
@@ -91,13 +106,7 @@ impl Engine {
         options: &LoadOptions,
     ) -> Result<Engine, Error> {
         let model = Model::load(Arc::clone(&file), options)?;
-        let (tokens, rows) = (tokenizer.vocab_size(), model.config().vocabulary);
-        if tokens > rows || rows - tokens >= PADDING {
-            return Err(Error::Vocabulary {
-                tokenizer: tokens,
-                model: rows,
-            });
-        }
+        check_vocabulary(&tokenizer, model.config().vocabulary)?;
         Ok(Engine {
             model,
             encoder: Encoder {

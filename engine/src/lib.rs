@@ -99,7 +99,7 @@ pub use chat::{Answer, Chat, ChatOptions};
 pub use compare::{Comparison, compare};
 pub use config::{Architecture, Config};
 pub use device::Device;
-pub use engine::Engine;
+pub use engine::{Engine, check_vocabulary};
 pub use error::{Error, Problem};
 pub use generated::{Generated, Piece, StopReason};
 pub use generation::{GenerateOptions, Generation};

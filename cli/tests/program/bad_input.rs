@@ -149,7 +149,7 @@ fn a_model_without_a_tokenizer_says_where_one_may_be() {
     let folder = tempfile::tempdir().unwrap();
     refused(
         folder.path(),
-        &golden("llama-i2_s.gguf"),
+        &golden("bitnet-i2_s.gguf"),
         &["okenizer", "tokenizer.json", "--tokenizer"],
     );
 }

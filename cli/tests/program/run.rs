@@ -162,7 +162,7 @@ fn inspect_finds_the_tokenizer_as_run_does_and_reads_a_tokenizers_own_file() {
     let folder = tempfile::tempdir().unwrap();
     let model = folder.path().join("models/any/model.gguf");
     std::fs::create_dir_all(model.parent().unwrap()).unwrap();
-    std::fs::copy(golden("b158-i2_s.gguf"), &model).unwrap();
+    std::fs::copy(golden("bitnet-i2_s.gguf"), &model).unwrap();
     let inspect = |file: &str| {
         output(
             bitnet(folder.path())

@@ -20,6 +20,7 @@ pub use comparison::{
 pub use layers::{LayerDistance, LayerSpread, Part, PartFinding};
 pub use metrics::LogitsDistance;
 pub use ours::{CacheType, Ours, OursError};
+pub(crate) use prompt::vocabulary;
 pub use prompt::{Prompt, PromptError, PromptText, ids};
 pub use transcode::{Direction, TranscodeError, transcode};
 pub use verdict::{HardLimits, Spread, Thresholds, Verdict};

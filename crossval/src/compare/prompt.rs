@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use bitnet_engine::check_vocabulary;
 use bitnet_engine::gguf::Gguf;
 use bitnet_engine::tokenizers::discovery::{TokenizerDiscovery, TokenizerNotFound};
 use bitnet_engine::tokenizers::{
@@ -40,7 +41,10 @@ pub struct PromptText {
 #[derive(Debug, thiserror::Error)]
 pub enum PromptError {
     /// The model file is not sound.
-    #[error("cannot read the model: {0}")]
+    #[error(
+        "cannot read the model: {0}\n\n\
+         Solution: bring a whole one with cargo xtask fetch-models or cargo xtask download-model"
+    )]
     Model(#[from] bitnet_engine::gguf::Error),
     /// No tokenizer anywhere.
     #[error("{0}\n\nA model without a tokenizer can be compared by token ids: --tokens 1,2,3")]
@@ -48,6 +52,9 @@ pub enum PromptError {
     /// The tokenizer is broken.
     #[error("cannot read the tokenizer: {0}")]
     Tokenizer(#[from] TokenizerError),
+    /// It was made for another model.
+    #[error("{0}; give the model's own with --tokenizer")]
+    Vocabulary(#[from] Box<bitnet_engine::Error>),
     /// Its file cannot be hashed.
     #[error("cannot read the tokenizer: {0}")]
     Hash(#[from] std::io::Error),
@@ -93,6 +100,7 @@ impl Prompt {
         let gguf = Gguf::open(model)?;
         let source = TokenizerDiscovery::new(model).discover(tokenizer, &gguf)?;
         let tokenizer = source.load(&gguf)?;
+        check_vocabulary(&tokenizer, vocabulary(&gguf)).map_err(Box::new)?;
         let (template, evidence) = choice.resolve(&gguf, &tokenizer, model);
         let text = template.apply(prompt, system);
         let bos = tokenizer.add_bos();
@@ -131,6 +139,14 @@ impl PromptText {
             parse_special: self.template.special() == Special::Parse,
         }
     }
+}
+
+/// Tokens of a model's vocabulary: the rows of its embedding.
+pub(crate) fn vocabulary(gguf: &Gguf) -> usize {
+    let embedding = gguf.tensor("token_embd.weight");
+    let rows = embedding.and_then(|table| table.shape.get(1).copied());
+    rows.and_then(|rows| usize::try_from(rows).ok())
+        .unwrap_or(0)
 }
 
 /// Ids as a list, as `--tokens` takes them.

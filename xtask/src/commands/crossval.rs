@@ -8,10 +8,11 @@ use anyhow::Context as _;
 use bitnet_crossval::lane::{Home, Lane};
 use bitnet_crossval::receipt::{Status, SuiteReceipt, SuiteRun, write_json};
 use bitnet_crossval::suite::{Suite, models_in};
-use bitnet_tokenizers::discovery::ModelDiscovery;
+use bitnet_tokenizers::discovery::{ModelDiscovery, ModelNotFound};
+use clap::Parser as _;
 
 use super::parity_args::ParityArgs;
-use super::{LaneArgs, RepairArgs};
+use super::{LaneArgs, RepairArgs, fetch_models};
 use crate::lanes::RepairMode;
 use crate::{Exit, UsageError, isa, workspace};
 
@@ -19,7 +20,7 @@ use crate::{Exit, UsageError, isa, workspace};
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// A model; may be given several times
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", env = "BITNET_GGUF", hide_env_values = true)]
     pub model: Vec<PathBuf>,
 
     /// The receipt
@@ -39,6 +40,26 @@ pub struct Args {
     pub parity: ParityArgs,
 }
 
+/// Flags of `xtask full-crossval`.
+#[derive(Debug, clap::Args)]
+pub struct FullArgs {
+    /// What both commands take.
+    #[command(flatten)]
+    pub suite: Args,
+
+    /// Download nothing: without it, and without a model in models/, the cache or --model, the 2B
+    /// model is brought into the cache first
+    #[arg(long)]
+    pub no_download: bool,
+}
+
+/// The call of `fetch-models` that brings the model that is missing.
+#[derive(Debug, clap::Parser)]
+struct Fetch {
+    #[command(flatten)]
+    args: fetch_models::Args,
+}
+
 /// The models given, or the one that discovery finds, or else those of the repository. Builds lanes
 /// only when told to.
 ///
@@ -56,14 +77,26 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     suite(args, &models, mode)
 }
 
-/// The models of the repository, the one that discovery finds, and those given. Builds lanes where
-/// that is allowed.
+/// The models of the repository, the one that discovery finds, and those given. Downloads a model
+/// where none is found or given, and builds lanes where that is allowed.
 ///
 /// # Errors
-/// As [`run`].
-pub fn run_full(args: &Args) -> anyhow::Result<ExitCode> {
+/// As [`run`], and those of a download.
+pub fn run_full(args: &FullArgs) -> anyhow::Result<ExitCode> {
+    let FullArgs {
+        suite: args,
+        no_download,
+    } = args;
     let mut models = of_repository()?;
-    models.extend(discovered()?);
+    let mut found = discovered()?;
+    if found.is_none() && args.model.is_empty() && !no_download {
+        eprintln!("No model in models/ or the cache: fetching one (--no-download leaves it out)");
+        let fetch = Fetch::try_parse_from(["fetch-models", "--tier", "integration"])?;
+        fetch_models::run(&fetch.args)
+            .context("a model is missing; --no-download compares those of the repository alone")?;
+        found = discovered()?;
+    }
+    models.extend(found);
     models.extend(args.model.iter().cloned());
     suite(args, &models, args.repair.mode())
 }
@@ -90,7 +123,8 @@ fn of_repository() -> anyhow::Result<Vec<PathBuf>> {
 
 fn suite(args: &Args, models: &[PathBuf], mode: RepairMode) -> anyhow::Result<ExitCode> {
     if let Some(missing) = models.iter().find(|model| !model.is_file()) {
-        return Err(UsageError(format!("Model not found: {}", missing.display())).into());
+        let path = missing.clone();
+        return Err(UsageError(ModelNotFound { path }.to_string()).into());
     }
     let provision = args.lanes.provision()?;
     let lanes = lanes(args, provision.home());

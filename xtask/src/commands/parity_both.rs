@@ -16,6 +16,7 @@ use bitnet_crossval::receipt::ParityReceipt;
 use bitnet_crossval::report::{self, LaneResult, Metric, Summary};
 use bitnet_engine::Isa;
 use bitnet_tokenizers::TemplateChoice;
+use bitnet_tokenizers::discovery::ModelNotFound;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 
 use super::parity_args::ParityArgs;
@@ -27,7 +28,13 @@ use crate::{Exit, UsageError, isa, workspace};
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The model
-    #[arg(long, visible_alias = "model", value_name = "FILE")]
+    #[arg(
+        long,
+        visible_alias = "model",
+        value_name = "FILE",
+        env = "BITNET_GGUF",
+        hide_env_values = true
+    )]
     pub model_gguf: PathBuf,
 
     /// Its tokenizer; without it: inside the model, beside it, in the folder above
@@ -154,8 +161,8 @@ fn template() -> impl clap::builder::TypedValueParser<Value = TemplateChoice> {
 /// read. What goes wrong within a lane is in its receipt, and in the exit code.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if !args.model_gguf.is_file() {
-        let model = args.model_gguf.display();
-        return Err(UsageError(format!("Model not found: {model}")).into());
+        let path = args.model_gguf.clone();
+        return Err(UsageError(ModelNotFound { path }.to_string()).into());
     }
     let seed = seed()?;
     let prompt = prompt(args)?;

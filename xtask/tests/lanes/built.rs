@@ -11,11 +11,12 @@ use super::workbench::{Workbench, finish, path_with};
 /// The cache with the built lanes.
 pub(crate) fn cache() -> PathBuf {
     let home = Home::named_by(std::env::var_os).expect("a cache");
-    for lane in Lane::CPP {
+    for lane in Lane::ALL {
         let built = home.path().join(lane.name()).join("lane.json");
         assert!(
             built.is_file(),
-            "{} is not built: run `cargo xtask setup-cpp-auto`, or leave the feature `crossval-cpp` off",
+            "{} is not built: run `cargo xtask setup-cpp-auto --backend bitnet,llama,transformers`, \
+             or leave the feature `crossval-cpp` off",
             lane.reference()
         );
     }

@@ -94,6 +94,37 @@ fn verify(bench: &Workbench, out: &str, more: &[&str]) -> Run {
     bench.run(&[&arguments, more].concat())
 }
 
+/// The flagship architecture and the demo model, on the one reference that knows them.
+#[test]
+fn bitnet_b158_and_the_demo_model_pass_on_transformers() {
+    let bench = Workbench::new();
+    let demo = format!("{ROOT}/demo/demo.gguf");
+    let golden = golden("b158-i2_s");
+    for (out, arguments, check) in [
+        (
+            "golden",
+            ["--model", &golden, "--tokens", TOKENS],
+            "ids_given",
+        ),
+        (
+            "demo",
+            ["--model", &demo, "--prompt", "ROMEO: What light"],
+            "equal",
+        ),
+    ] {
+        let lane = ["--backend", "transformers"];
+        parity(&bench, out, &[&arguments[..], &lane].concat())
+            .exits(0)
+            .says("Lane A: Hugging Face transformers");
+        let receipt = receipt(&bench, out, Lane::Transformers);
+        assert_eq!(receipt["token_check"], check);
+        assert_eq!(receipt["generated"]["first_difference"], Value::Null);
+        let path = bench.path(out).join("receipt_transformers.json");
+        let path = path.display().to_string();
+        bench.run(&["verify-receipt", &path]).exits(0);
+    }
+}
+
 /// A model that is random but whose tokenizer is that of the demo model.
 fn with_the_demo_tokenizer(path: &Path) {
     let demo = Gguf::open(format!("{ROOT}/demo/demo.gguf")).expect("the demo model");
@@ -194,7 +225,12 @@ fn both_references_make_the_same_tokens_of_a_prompt_in_each_template() {
 fn tokens_that_differ_are_code_2_with_the_first_difference() {
     let bench = Workbench::new();
     let model = bench.path("model.gguf");
-    let bytes = Recipe::new(Arch::Llama, Shape::TINY, Format::I2S)
+    // As many tokens as the other tokenizer has, but bytes.
+    let shape = Shape {
+        vocabulary: 1024,
+        ..Shape::TINY
+    };
+    let bytes = Recipe::new(Arch::Llama, shape, Format::I2S)
         .to_bytes()
         .expect("a model");
     fs::write(&model, bytes).expect("written");
@@ -341,6 +377,8 @@ fn the_suite_writes_one_receipt_and_lists_what_a_reference_cannot_read() {
     );
     let arguments = [
         "crossval",
+        "--backend",
+        "bitnet,llama",
         "--receipt",
         &shown,
         "--model",
@@ -365,5 +403,10 @@ fn the_suite_writes_one_receipt_and_lists_what_a_reference_cannot_read() {
         .exits(0);
     // Nothing compared is no parity.
     let arguments = ["crossval", "--receipt", &shown, "--model", &unknown];
-    finish(bench.command_on(&cache(), &arguments)).exits(1);
+    let cpp = ["--backend", "bitnet,llama"];
+    finish(bench.command_on(&cache(), &[&arguments[..], &cpp].concat())).exits(1);
+    // Transformers, which is built, reads that one.
+    finish(bench.command_on(&cache(), &arguments))
+        .exits(0)
+        .says("1 passed, 0 failed, 2 that the reference cannot read");
 }

@@ -40,7 +40,7 @@ fn without_repair_a_missing_lane_is_code_2_at_once_with_the_command_to_run() {
         .says("repair disabled");
     bench.run(&["crossval"]).exits(2).says("setup-cpp-auto");
     bench
-        .run(&["full-crossval", "--no-repair"])
+        .run(&["full-crossval", "--no-repair", "--no-download"])
         .exits(2)
         .says("setup-cpp-auto");
     assert!(!bench.cache().exists(), "a check writes nothing");
@@ -108,13 +108,59 @@ fn what_cannot_be_compared_is_code_2_before_anything_is_built() {
         (&["--prompt-template", "chatml"], "llama3-chat"),
         (&["--prompt", "Hi", "--tokens", "1"], "cannot be used with"),
         // A model without a tokenizer, and none beside it.
-        (&["--prompt", "Hi"], "--tokens 1,2,3"),
+        (
+            &["--prompt", "Hi", "--model", &golden("bitnet-i2_s")],
+            "--tokens 1,2,3",
+        ),
     ] {
         parity(&bench, arguments, &[]).exits(2).says(said);
     }
     parity(&bench, &[], &[("BITNET_SEED", "x")])
         .exits(2)
         .says("BITNET_SEED=x");
-    bench.run(&["crossval", "--model", "nowhere.gguf"]).exits(2);
+    for command in ["crossval", "full-crossval"] {
+        bench
+            .run(&[command, "--model", "nowhere.gguf"])
+            .exits(2)
+            .says("cargo xtask download-model");
+    }
+    let damaged = bench.path("damaged.gguf");
+    std::fs::write(&damaged, "GGUF").expect("written");
+    let damaged = damaged.display().to_string();
+    parity(&bench, &["--model", &damaged, "--prompt", "Hi"], &[])
+        .exits(2)
+        .says("cargo xtask fetch-models");
+    let other = format!("{}/demo/tokenizer.json", super::workbench::ROOT);
+    parity(&bench, &["--prompt", "Hi", "--tokenizer", &other], &[])
+        .exits(2)
+        .says("1024 tokens, the model 512");
     assert!(!bench.cache().exists());
+}
+
+/// The hub is a folder without anything.
+#[test]
+fn a_model_that_is_missing_is_fetched_first_unless_told_otherwise() {
+    let bench = Workbench::new();
+    std::fs::create_dir(bench.path("hub")).expect("created");
+    let run = |arguments: &[&str], variable: Option<(&str, &str)>| {
+        let mut command = bench.command(arguments);
+        command
+            .env("BITNET_MODEL_CACHE_DIR", bench.path("models"))
+            .env("HF_ENDPOINT", bench.path("hub"));
+        command.envs(variable);
+        finish(command)
+    };
+    let full = ["full-crossval", "--no-repair"];
+    run(&full, None)
+        .exits(14)
+        .says("fetching one")
+        .says("--no-download");
+    // Nothing is missing, so the lanes are looked for next.
+    run(&["full-crossval", "--no-repair", "--no-download"], None)
+        .exits(2)
+        .says("setup-cpp-auto");
+    let model = golden("llama-i2_s");
+    run(&full, Some(("BITNET_GGUF", &model)))
+        .exits(2)
+        .says("setup-cpp-auto");
 }
