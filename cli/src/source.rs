@@ -182,12 +182,16 @@ impl Opened {
 
     /// Loads a tokenizer that was found.
     pub(crate) fn load_tokenizer(&self, source: &TokenizerSource) -> Result<Tokenizer> {
-        source
+        let tokenizer = source
             .load(&self.gguf)
             .with_context(|| match source.path() {
                 None => format!("tokenizer inside {}", self.name()),
                 Some(path) => format!("tokenizer {}", path.display()),
-            })
+            })?;
+        for warning in tokenizer.warnings() {
+            eprintln!("warning: {warning}");
+        }
+        Ok(tokenizer)
     }
 
     /// Finds the model's tokenizer and loads it.
