@@ -146,7 +146,8 @@ impl CpuBackend {
         let isa = self.kernels;
         let kernel = |product: &Product| {
             let rows = batch.rows(self.program.buffer(product.x).rows);
-            (isa.tile)(self.program.weight(product.weight).format, rows).name
+            isa.product(self.program.weight(product.weight).format, rows)
+                .name
         };
         for op in &self.program.ops[ops] {
             match op {

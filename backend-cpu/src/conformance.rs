@@ -4,7 +4,7 @@
 //! `Format::ALL`. Outputs are filled with NaN before each call, so that what is not written shows.
 
 use bitnet_kernels::Format;
-use bitnet_kernels::format::{self, Encoding, Matrix as Decoded};
+use bitnet_kernels::format::{Encoding, Matrix as Decoded, Reduction};
 use bitnet_kernels::oracle;
 use bitnet_kernels::program::Activation;
 
@@ -89,28 +89,19 @@ fn norms_and_gates_are_the_oracles() {
 #[test]
 fn encodings_are_the_oracles() {
     for kernels in kernels() {
-        for width in WIDTHS {
-            for x in rows(width) {
-                let mut q = vec![99; width];
-                let scale = (kernels.encode_i8)(&x, &mut q);
-                let wanted = oracle::encode_i8(&x);
-                assert_eq!(
-                    (&q, scale),
-                    (&wanted.q, wanted.scale),
-                    "{} i8 of {width}",
-                    kernels.name
-                );
+        for encoding in Encoding::ALL {
+            let block = encoding.block_len(1);
+            let whole = |width: &usize| block.is_some_and(|block| width.is_multiple_of(block));
+            for width in WIDTHS.into_iter().filter(whole) {
+                for x in rows(width) {
+                    let mut q = vec![99; width];
+                    let mut scales = vec![f32::NAN; encoding.scales_per_row(width)];
+                    (kernels.encode)(encoding, &x, &mut q, &mut scales);
+                    let wanted = encoding.encode(&x);
+                    let what = format!("{} {encoding:?} of {width}", kernels.name);
+                    assert_eq!((q, scales), (wanted.q, wanted.scales), "{what}");
+                }
             }
-        }
-        for x in rows(768) {
-            let (mut q, mut d) = (vec![99; 768], vec![f32::NAN; 3]);
-            (kernels.encode_q8k)(&x, &mut q, &mut d);
-            let wanted = oracle::encode_q8k(&x);
-            assert_eq!((&q, &d), (&wanted.q, &wanted.d), "{} q8k", kernels.name);
-            let mut d = vec![f32::NAN; 24];
-            (kernels.encode_q8_0)(&x, &mut q, &mut d);
-            let wanted = oracle::encode_q8_0(&x);
-            assert_eq!((&q, &d), (&wanted.q, &wanted.d), "{} q8_0", kernels.name);
         }
     }
 }
@@ -181,24 +172,9 @@ impl Tokens {
         let rows: Vec<Vec<f32>> = (0..count).map(row).collect();
         let (mut q, mut scales) = (Vec::new(), Vec::new());
         for row in &rows {
-            match encoding {
-                Encoding::F32 => {}
-                Encoding::I8 => {
-                    let row = oracle::encode_i8(row);
-                    q.extend(row.q);
-                    scales.push(row.scale);
-                }
-                Encoding::Q8K => {
-                    let row = oracle::encode_q8k(row);
-                    q.extend(row.q);
-                    scales.extend(row.d);
-                }
-                Encoding::Q8_0 => {
-                    let row = oracle::encode_q8_0(row);
-                    q.extend(row.q);
-                    scales.extend(row.d);
-                }
-            }
+            let row = encoding.encode(row);
+            q.extend(row.q);
+            scales.extend(row.scales);
         }
         let per_token = scales.len() / count.max(1);
         let block = width.checked_div(per_token).unwrap_or(1);
@@ -213,51 +189,6 @@ impl Tokens {
             sums,
             width,
             per_token,
-        }
-    }
-}
-
-/// One element of the product by the oracle.
-fn wanted(decoded: &Decoded<'_>, row: usize, x: &[f32]) -> f32 {
-    let cols = decoded.cols();
-    let mut trits = vec![0; cols];
-    let mut floats = vec![0.0; cols];
-    let format = decoded.format();
-    match format {
-        Format::F32 | Format::F16 | Format::BF16 => {
-            decoded.dequantize_row(row, &mut floats);
-            oracle::float_product(&floats, x)
-        }
-        Format::I2S => {
-            decoded.unpack_row(row, &mut trits);
-            oracle::i8_product(&trits, decoded.scale(), &oracle::encode_i8(x))
-        }
-        Format::TQ1_0 | Format::TQ2_0 => {
-            decoded.unpack_row(row, &mut trits);
-            let scales: Vec<f32> = match format {
-                Format::TQ1_0 => format::tq1_0::blocks(decoded.row(row))
-                    .iter()
-                    .map(|block| block.scale())
-                    .collect(),
-                _ => format::tq2_0::blocks(decoded.row(row))
-                    .iter()
-                    .map(|block| block.scale())
-                    .collect(),
-            };
-            oracle::ternary_q8k_product(&trits, &scales, &oracle::encode_q8k(x))
-        }
-        Format::Q6K => {
-            let blocks = format::q6_k::blocks(decoded.row(row));
-            let q: Vec<i8> = blocks.iter().flat_map(|block| block.unpack()).collect();
-            let d: Vec<f32> = blocks.iter().map(|block| block.scale()).collect();
-            let subs: Vec<i8> = blocks.iter().flat_map(|block| block.scales).collect();
-            oracle::q6k_product(&q, &subs, &d, &oracle::encode_q8k(x))
-        }
-        Format::Q8_0 => {
-            let blocks = format::q8_0::blocks(decoded.row(row));
-            let q: Vec<i8> = blocks.iter().flat_map(|block| block.q).collect();
-            let d: Vec<f32> = blocks.iter().map(|block| block.scale()).collect();
-            oracle::q8_0_product(&q, &d, &oracle::encode_q8_0(x))
         }
     }
 }
@@ -279,6 +210,9 @@ const SHAPES: [(usize, usize); 10] = [
 #[test]
 fn matrix_products_are_the_oracles() {
     for format in Format::ALL {
+        let Some(product) = &format.descriptor().product else {
+            continue;
+        };
         for (row_count, blocks) in SHAPES {
             // A tail behind the lanes where the format has no blocks.
             let width = match format.block_len() {
@@ -312,10 +246,17 @@ fn matrix_products_are_the_oracles() {
                     scales_per_token: tokens.per_token,
                 };
                 let wanted: Vec<f32> = (0..count * row_count)
-                    .map(|i| wanted(&decoded, i % row_count, &tokens.rows[i / row_count]))
+                    .map(|i| {
+                        let row = decoded.row(i % row_count);
+                        oracle::product(format, row, decoded.scale(), &tokens.rows[i / row_count])
+                    })
                     .collect();
-                for kernels in kernels() {
-                    let kernel = (kernels.tile)(format, count);
+                let generic = matches!(product.reduction, Reduction::Blocks { .. });
+                let kernels = kernels().flat_map(|kernels| {
+                    let blocks = generic.then_some(kernels.blocks);
+                    [Some(kernels.product(format, count)), blocks]
+                });
+                for kernel in kernels.flatten() {
                     let mut panel = Panel::default();
                     let mut out = vec![f32::NAN; count * row_count];
                     (kernel.run)(&matrix, 0..row_count, &x, 0..count, &mut panel, &mut out);
@@ -356,7 +297,7 @@ fn the_largest_codes_and_activations_do_not_overflow() {
                 scales_per_token: 1,
             };
             let mut out = vec![f32::NAN; tokens];
-            let kernel = (kernels.tile)(Format::I2S, tokens);
+            let kernel = kernels.product(Format::I2S, tokens);
             (kernel.run)(
                 &matrix,
                 0..1,

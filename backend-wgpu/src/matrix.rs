@@ -2,6 +2,7 @@
 
 use bitnet_kernels::format::{Format, Matrix};
 use bitnet_kernels::program::WeightDesc;
+use bitnet_kernels::wgsl::FORMATS;
 use bitnet_kernels::{BackendError, SharedWeights};
 use wgpu::{Buffer, BufferUsages};
 
@@ -76,6 +77,12 @@ pub(crate) fn place(
         return Err(gpu.unsupported(format!(
             "{} with {}: their formats or shapes differ",
             descs[0].name, descs[1].name
+        )));
+    }
+    if !FORMATS.contains(&format) {
+        return Err(gpu.unsupported(format!(
+            "{}: no shader reads weights of {format}",
+            descs[0].name
         )));
     }
     if !row_bytes(format, cols).0.is_multiple_of(16) {

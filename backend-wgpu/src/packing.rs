@@ -6,17 +6,15 @@
 
 use std::ops::Range;
 
-use bitnet_kernels::format::{self, Format, Matrix, i2_s, q6_k, q8_0, tq1_0, tq2_0};
+use bitnet_kernels::format::{Format, Matrix, i2_s, q6_k, q8_0, tq1_0, tq2_0};
 
 /// Bytes of a row of `cols` weights, and of its scales, on the device.
 pub(crate) fn row_bytes(format: Format, cols: usize) -> (usize, usize) {
     match format {
-        Format::F32 => (4 * cols, 0),
-        Format::F16 | Format::BF16 => (2 * cols, 0),
-        Format::I2S => (cols / 4, 0),
         Format::TQ1_0 | Format::TQ2_0 => (cols / 4, cols / 256 * 4),
         Format::Q8_0 => (cols, cols / 32 * 4),
         Format::Q6K => (cols, cols / 256 * 20),
+        as_it_lies => (as_it_lies.row_bytes(cols).unwrap_or(0), 0),
     }
 }
 
@@ -47,10 +45,9 @@ fn pack_row(
         values.for_each(|value| out.extend(value.to_le_bytes()));
     };
     match format {
-        Format::F32 | Format::F16 | Format::BF16 | Format::I2S => weights.extend(bytes),
         Format::TQ1_0 | Format::TQ2_0 => {
             let mut trits = vec![0; cols];
-            format::unpack_row(format, bytes, &mut trits);
+            format.unpack_row(bytes, &mut trits);
             i2_s::pack_groups(&trits, weights);
             if format == Format::TQ1_0 {
                 f32s(&mut tq1_0::blocks(bytes).iter().map(|b| b.scale()), scales);
@@ -74,6 +71,7 @@ fn pack_row(
                 scales.extend(block.scales.map(|s| s as u8));
             }
         }
+        _ => weights.extend(bytes),
     }
 }
 

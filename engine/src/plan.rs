@@ -13,7 +13,7 @@ use std::collections::{HashMap, HashSet};
 
 use bitnet_gguf::{Gguf, TensorInfo};
 use bitnet_kernels::Format;
-use bitnet_kernels::format::{self, Encoding};
+use bitnet_kernels::format::Encoding;
 use bitnet_kernels::program::{
     AttentionShape, BufferDesc, BufferId, CacheType, Op, Product, Program, Rows, WeightDesc,
     WeightId,
@@ -169,7 +169,7 @@ impl<'a> Builder<'a> {
         // Models in llama.cpp's ternary formats attend as llama.cpp does.
         let as_llama_cpp = |op: &Op| {
             matches!(op, Op::Linear { products, .. } if products.iter().any(
-            |(product, _)| matches!(self.weights[product.weight.0 as usize].format, Format::TQ1_0 | Format::TQ2_0)))
+            |(product, _)| self.weights[product.weight.0 as usize].format.rounds_softmax_weights()))
         };
         let round_weights = cache_type == CacheType::F16 && self.ops.iter().any(as_llama_cpp);
 
@@ -381,7 +381,7 @@ impl<'a> Builder<'a> {
             return None;
         }
         let mut values = vec![0.0; len];
-        format::dequantize_row(format, self.gguf.data(tensor).ok()?, &mut values);
+        format.dequantize_row(self.gguf.data(tensor).ok()?, &mut values);
         Some(values)
     }
 

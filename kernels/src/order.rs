@@ -1,14 +1,15 @@
 //! The one order of every float reduction, so that the same bits come out on every CPU.
 //!
-//! Integer sums are exact and need no order. Float sums are defined over [`LANES`] virtual lanes,
+//! Integer sums are exact and need no order. Float sums are defined over [`LANES`] virtual SIMD lanes,
 //! whatever the width of the machine's registers:
 //!
 //! - **Dot product** of `n` values: lane `j` starts at 0 and takes `fma(a[i], b[i], lane[j])` for
 //!   `i = j, j + 16, j + 32, ...` in turn. Then lanes fold in halves: `j += j + 8`, `j += j + 4`,
 //!   `j += j + 2`, `j += j + 1` ([`fold`]).
 //! - **Sum of squares**: `x * x` rounded to f32, then added in f64 over the same lanes and fold.
-//! - **Blockwise products** (`TQ1_0`, `TQ2_0`, `Q6_K`): block after block, `sum = fma(d_weight *
-//!   d_activation, integer, sum)`.
+//! - **Products of blocks** (`TQ1_0`, `TQ2_0`, `Q6_K`, and every format without an order of its
+//!   own): piece after piece that has one scale on either side, `sum = fma(d_weight * d_activation,
+//!   integer, sum)`.
 //! - **`Q8_0`**: within a block of 32, lane `j < 8` has the integer sum of elements `4j .. 4j + 4`;
 //!   block `b` adds `fma(d_weight * d_activation, integer, lane[(b % 2) * 8 + j])`; then the fold.
 //! - **Attention scores**: one chain per key, `s = fma(q[d], k[d], s)` for `d = 0, 1, 2, ...` from
@@ -20,7 +21,7 @@
 //!
 //! None of these depends on how many threads share the work or how a prompt is cut into batches.
 
-/// Virtual lanes of a float reduction.
+/// Virtual SIMD lanes of a float reduction.
 pub const LANES: usize = 16;
 
 /// Folds the lanes of a reduction in halves: 8, 4, 2, 1.

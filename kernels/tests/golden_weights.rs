@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use bitnet_gguf::Gguf;
+use bitnet_gguf::{Gguf, TensorType};
 use bitnet_kernels::format::{Format, Matrix};
 
 fn open(name: &str) -> Gguf {
@@ -64,7 +64,6 @@ fn i2_s_tq1_0_and_tq2_0_decode_to_the_same_weights() {
 
 #[test]
 fn packing_golden_weights_gives_the_golden_bytes() {
-    use bitnet_kernels::format::{i2_s, tq1_0, tq2_0};
     let name = "blk.1.ffn_gate.weight";
     for file in ["bitnet-i2_s.gguf", "bitnet-tq1_0.gguf", "bitnet-tq2_0.gguf"] {
         let gguf = open(file);
@@ -75,12 +74,23 @@ fn packing_golden_weights_gives_the_golden_bytes() {
             matrix.dequantize_row(row, &mut weights);
             let scale = weights.iter().fold(0.0f32, |max, w| max.max(w.abs()));
             let mut packed = Vec::new();
-            match matrix.format() {
-                Format::I2S => i2_s::pack_groups(&codes, &mut packed),
-                Format::TQ1_0 => tq1_0::pack(&codes, scale, &mut packed),
-                _ => tq2_0::pack(&codes, scale, &mut packed),
-            }
+            matrix.format().pack_trits(&codes, scale, &mut packed);
             assert!(packed == matrix.row(row), "{file} row {row}");
         }
+    }
+}
+
+#[test]
+fn sizes_are_those_that_files_are_checked_with() {
+    for format in Format::ALL {
+        let known = TensorType::from_id(format as u32).unwrap();
+        assert_eq!(known.name, format.name());
+        let (rows, cols) = (3, 2 * format.block_len());
+        let bytes = known
+            .block
+            .unwrap()
+            .tensor_bytes((rows * cols) as u64, cols as u64);
+        let ours = format.matrix_bytes(rows, cols).unwrap();
+        assert_eq!(bytes, Some(ours as u64), "{format}");
     }
 }

@@ -30,12 +30,7 @@ impl Buffer {
 
     /// Scales of one row.
     pub(crate) fn scales_per_row(&self) -> usize {
-        match self.encoding {
-            Encoding::F32 => 0,
-            Encoding::I8 => 1,
-            Encoding::Q8K => self.width / 256,
-            Encoding::Q8_0 => self.width / 32,
-        }
+        self.encoding.scales_per_row(self.width)
     }
 
     /// Makes room for `rows` rows.
@@ -83,15 +78,7 @@ impl Buffer {
         let decoded = self.q.as_mut()[..rows * self.width]
             .iter()
             .enumerate()
-            .map(|(i, q)| {
-                let scale = scales[i / block];
-                // An `I8` scale multiplies what it encodes, the others multiply what they decode.
-                if self.encoding == Encoding::I8 {
-                    f32::from(*q) / scale
-                } else {
-                    f32::from(*q) * scale
-                }
-            });
+            .map(|(i, q)| self.encoding.decode(*q, scales[i / block]));
         decoded.collect()
     }
 }

@@ -12,7 +12,7 @@ use crate::exec::cache::Cache;
 use crate::exec::clock::Clock;
 use crate::exec::weights::Weights;
 use crate::generic::gemm::Panel;
-use crate::isa::table::{Kernels, TileKernel};
+use crate::isa::table::{Kernels, ProductKernel};
 use crate::memory::shared::Cells;
 use crate::microkernel::operands::{Encoded, Matrix};
 use crate::threads::pool::Team;
@@ -91,11 +91,9 @@ impl Pass<'_> {
     }
 
     /// The kernel for a product.
-    pub(crate) fn kernel(&self, product: &Product) -> TileKernel {
-        (self.kernels.tile)(
-            self.program.weight(product.weight).format,
-            self.rows(product.x),
-        )
+    pub(crate) fn kernel(&self, product: &Product) -> ProductKernel {
+        let format = self.program.weight(product.weight).format;
+        self.kernels.product(format, self.rows(product.x))
     }
 
     /// Computes `rows` of a product for all its tokens into `tile`, `[tokens, rows]`.

@@ -171,12 +171,7 @@ impl Pass<'_> {
                     out.sums.write(scales),
                 )
             };
-            match out.encoding {
-                Encoding::F32 => unreachable!("handled above"),
-                Encoding::I8 => d[0] = (self.kernels.encode_i8)(result, q),
-                Encoding::Q8K => (self.kernels.encode_q8k)(result, q, d),
-                Encoding::Q8_0 => (self.kernels.encode_q8_0)(result, q, d),
-            }
+            (self.kernels.encode)(out.encoding, result, q, d);
             for (sum, q) in sums.iter_mut().zip(q.chunks_exact(width / per_row)) {
                 *sum = q.iter().map(|q| i32::from(*q)).sum();
             }

@@ -10,7 +10,7 @@ use crate::head::found::Found;
 
 /// Rows of a matrix in one piece of work for many tokens; a power of two times that for few, if
 /// there are pieces enough.
-pub(super) const ROWS: usize = crate::generic::gemm::ROWS;
+pub(super) const ROWS: usize = crate::generic::gemm::PANEL_ROWS;
 /// The most rows in a piece for few tokens. Within a piece, the memory is asked for rows ahead of
 /// their turn.
 pub(super) const MOST_ROWS: usize = 256;

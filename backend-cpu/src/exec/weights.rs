@@ -2,11 +2,23 @@
 
 use std::ops::Range;
 
-use bitnet_kernels::format;
-use bitnet_kernels::program::{Program, WeightId};
+use bitnet_kernels::program::{Op, Product, Program, WeightDesc, WeightId};
 use bitnet_kernels::{BackendError, Format, SharedWeights};
 
 use crate::microkernel::operands::Matrix;
+
+/// The matrices that an operation multiplies.
+fn multiplied<'a>(program: &'a Program, op: &'a Op) -> impl Iterator<Item = &'a WeightDesc> {
+    let products: Vec<&Product> = match op {
+        Op::Linear { products, .. } => products.iter().map(|(product, _)| product).collect(),
+        Op::GatedLinear { gate, up, .. } => vec![gate, up],
+        Op::Head { product, .. } => vec![product],
+        _ => Vec::new(),
+    };
+    products
+        .into_iter()
+        .map(|product| program.weight(product.weight))
+}
 
 /// Checked weights of a program.
 pub(crate) struct Weights {
@@ -18,7 +30,7 @@ struct Weight {
     format: Format,
     cols: usize,
     part: Range<usize>,
-    /// The scale of an `I2_S` tensor, 1 for others.
+    /// The scale of all weights; 1 where the format keeps none for the tensor.
     scale: f32,
     /// A vector's values, decoded; empty for matrices.
     vector: Vec<f32>,
@@ -27,6 +39,17 @@ struct Weight {
 impl Weights {
     /// Finds every weight of `program` in `source` and checks its size.
     pub(crate) fn new(program: &Program, source: SharedWeights) -> Result<Weights, BackendError> {
+        for desc in program.ops.iter().flat_map(|op| multiplied(program, op)) {
+            if !desc.format.can_multiply() {
+                return Err(BackendError::Weight {
+                    name: desc.name.clone(),
+                    problem: format!(
+                        "has the format {}, whose rows can be read but not multiplied",
+                        desc.format
+                    ),
+                });
+            }
+        }
         let mut weights = Vec::new();
         for desc in &program.weights {
             let error = |problem: String| BackendError::Weight {
@@ -50,17 +73,12 @@ impl Weights {
                     bytes.len()
                 )));
             }
-            let scale = match desc.format {
-                Format::I2S => {
-                    let at = desc.rows * desc.cols / 4;
-                    f32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
-                }
-                _ => 1.0,
-            };
+            // `want` holds the trailer, if the format has one.
+            let (_, scale) = desc.format.split(&bytes[..want]).unwrap_or((bytes, 1.0));
             let mut vector = Vec::new();
             if desc.rows == 1 {
                 vector.resize(desc.cols, 0.0);
-                format::dequantize_row(desc.format, bytes, &mut vector);
+                desc.format.dequantize_row(bytes, &mut vector);
             }
             weights.push(Weight {
                 format: desc.format,
@@ -107,29 +125,26 @@ impl Weights {
         ids.map(|id| self.matrix(id).stride).max().unwrap_or(0)
     }
 
-    /// Row 0 of the result is a row of a matrix of which few are read. `room` is for
+    /// Row 0 of the result is a row of a matrix of which few are read. `buffer` holds
     /// [`Weights::longest_row`] bytes.
     pub(crate) fn single_row<'a>(
         &self,
         id: WeightId,
         row: usize,
-        room: &'a mut [u8],
+        buffer: &'a mut [u8],
     ) -> Matrix<'a> {
         let matrix = self.matrix(id);
-        let room = &mut room[..matrix.stride];
+        let bytes = &mut buffer[..matrix.stride];
         self.source
-            .copy(self.get(id).part.start + row * matrix.stride, room);
-        Matrix {
-            bytes: room,
-            ..matrix
-        }
+            .copy(self.get(id).part.start + row * matrix.stride, bytes);
+        Matrix { bytes, ..matrix }
     }
 
-    /// Decodes one row of a matrix. `room` is for [`Weights::longest_row`] bytes.
-    pub(crate) fn decode_row(&self, id: WeightId, row: usize, room: &mut [u8], out: &mut [f32]) {
-        let matrix = self.single_row(id, row, room);
-        format::dequantize_row(matrix.format, matrix.row(0), out);
-        if matrix.format == Format::I2S {
+    /// Decodes one row of a matrix. `buffer` holds [`Weights::longest_row`] bytes.
+    pub(crate) fn decode_row(&self, id: WeightId, row: usize, buffer: &mut [u8], out: &mut [f32]) {
+        let matrix = self.single_row(id, row, buffer);
+        matrix.format.dequantize_row(matrix.row(0), out);
+        if matrix.scale != 1.0 {
             for x in out {
                 *x *= matrix.scale;
             }

@@ -3,7 +3,7 @@
 use bitnet_kernels::order::{LANES, fold};
 
 use super::math::exp;
-use crate::microkernel::simd::{AHEAD, Simd};
+use crate::microkernel::simd::{PREFETCH_DISTANCE, Simd};
 
 /// A cached element.
 pub(crate) trait Element<L: Simd>: Copy + Send + Sync + 'static {
@@ -152,7 +152,7 @@ impl<E> Job<'_, E> {
         for d in 0..dim {
             let mut loaded = [l.splat(0.0); N];
             for (loaded, keys) in loaded.iter_mut().zip(keys) {
-                l.prefetch(&keys[d], AHEAD);
+                l.prefetch(&keys[d], PREFETCH_DISTANCE);
                 *loaded = E::load(l, &keys[d]);
             }
             for (sums, q) in sums.iter_mut().zip(q) {
@@ -199,7 +199,7 @@ impl<E> Job<'_, E> {
             let (row, _) = row[block * LANES..(block + N) * LANES].as_chunks::<LANES>();
             let mut loaded = [l.splat(0.0); N];
             for (loaded, row) in loaded.iter_mut().zip(row) {
-                l.prefetch(row, AHEAD);
+                l.prefetch(row, PREFETCH_DISTANCE);
                 *loaded = E::load(l, row);
             }
             for (results, weights) in results.iter_mut().zip(weights) {

@@ -1,5 +1,6 @@
 //! Activations into the encodings that the weight formats want.
 
+use bitnet_kernels::format::Encoding;
 use bitnet_kernels::order::LANES;
 
 use crate::microkernel::simd::Simd;
@@ -31,39 +32,52 @@ fn scale_into<L: Simd>(l: L, x: &[f32], scale: f32, q: &mut [i8]) {
     }
 }
 
-/// One scale for the row, which is returned.
+/// Encodes a row in one of the integer encodings: the integers into `q`, the scales into `scales`.
 #[inline(always)]
-pub(crate) fn encode_i8<L: Simd>(l: L, x: &[f32], q: &mut [i8]) -> f32 {
-    let scale = (127.0 / f64::from(largest(l, x)).max(1e-5)) as f32;
-    scale_into(l, x, scale, q);
+pub(crate) fn encode<S: Simd>(
+    s: S,
+    encoding: Encoding,
+    x: &[f32],
+    q: &mut [i8],
+    scales: &mut [f32],
+) {
+    let block = encoding.block_len(x.len()).unwrap_or(1);
+    let blocks = x.chunks_exact(block).zip(q.chunks_exact_mut(block));
+    for ((x, q), scale) in blocks.zip(scales) {
+        *scale = match encoding {
+            Encoding::F32 => unreachable!("f32 activations are not encoded"),
+            Encoding::I8 => encode_i8(s, x, q),
+            Encoding::Q8K => encode_q8k(s, x, q),
+            Encoding::Q8_0 => encode_q8_0(s, x, q),
+        };
+    }
+}
+
+#[inline(always)]
+fn encode_i8<S: Simd>(s: S, x: &[f32], q: &mut [i8]) -> f32 {
+    let scale = (127.0 / f64::from(largest(s, x)).max(1e-5)) as f32;
+    scale_into(s, x, scale, q);
     scale
 }
 
-/// One scale per 256 values, into `d`.
 #[inline(always)]
-pub(crate) fn encode_q8k<L: Simd>(l: L, x: &[f32], q: &mut [i8], d: &mut [f32]) {
-    for ((x, q), d) in x.chunks_exact(256).zip(q.chunks_exact_mut(256)).zip(d) {
-        let size = largest(l, x);
-        if size == 0.0 {
-            q.fill(0);
-            *d = 0.0;
-            continue;
-        }
-        // The first element of that size decides the sign.
-        let first = x.iter().find(|x| x.abs() == size).copied().unwrap_or(size);
-        let inverse = -127.0 / first;
-        scale_into(l, x, inverse, q);
-        *d = 1.0 / inverse;
+fn encode_q8k<S: Simd>(s: S, x: &[f32], q: &mut [i8]) -> f32 {
+    let size = largest(s, x);
+    if size == 0.0 {
+        q.fill(0);
+        return 0.0;
     }
+    // The first element of that size decides the sign.
+    let first = x.iter().find(|x| x.abs() == size).copied().unwrap_or(size);
+    let inverse = -127.0 / first;
+    scale_into(s, x, inverse, q);
+    1.0 / inverse
 }
 
-/// One scale per 32 values, rounded to f16, into `d`.
 #[inline(always)]
-pub(crate) fn encode_q8_0<L: Simd>(l: L, x: &[f32], q: &mut [i8], d: &mut [f32]) {
-    for ((x, q), d) in x.chunks_exact(32).zip(q.chunks_exact_mut(32)).zip(d) {
-        let scale = largest(l, x) / 127.0;
-        let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
-        scale_into(l, x, inverse, q);
-        *d = half::f16::from_f32(scale).to_f32();
-    }
+fn encode_q8_0<S: Simd>(s: S, x: &[f32], q: &mut [i8]) -> f32 {
+    let scale = largest(s, x) / 127.0;
+    let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
+    scale_into(s, x, inverse, q);
+    half::f16::from_f32(scale).to_f32()
 }

@@ -1,77 +1,91 @@
-//! Ternary matrix products for several tokens.
+//! Ternary matrix products for several tokens: `out[t][r] = weights[r] . x[t]`.
 //!
-//! Rows come in strips of sixteen. A panel holds the packed codes of some rows with the rows
-//! transposed, so that a word of four bytes of each row of a strip lies in one register. A tile of
-//! registers, some strips by some tokens, walks the whole width: it takes the codes out of each
-//! word once and multiplies them with the quads of all its tokens. Codes are 0, 1, 2; sums begin at
-//! minus the sum of the activations, which makes them -1, 0, 1.
+//! ```text
+//! for each panel of PANEL_ROWS rows                     (the piece of one thread)
+//!     pack it: rows transposed, 16 to a strip            40 KB for 2560 weights a row
+//!     for each part of at most NR tokens                 their activations stay in the L1 cache
+//!         for each register tile of MR = 16 * STRIPS rows
+//!             acc[NR][MR] = -sum(x[t])                   makes codes 0, 1, 2 weights -1, 0, 1
+//!             for each group of 128 weights              K
+//!                 for each word (4 bytes of each row)
+//!                     for each of the 4 codes of a byte
+//!                         codes[MR] = next two bits of each byte
+//!                         for each token
+//!                             acc[t][MR] += dot4(codes[MR], broadcast(4 activations))
+//!                 at the end of a scaled block: floats[t][MR] = fma(d_w * d_x, acc, floats)
+//!             write floats, or acc / x_scale * tensor_scale, to out
+//!     meanwhile prefetch the rows of the next panel
+//! ```
 //!
-//! Loops over a tile are plain `for` loops: a closure that is handed to an iterator or an array
-//! method of `std` is compiled without the instruction set's features, and so are the vector
-//! operations in it.
+//! An instruction set's [`Microkernel`] says what a step is, and how large MR and NR are.
 
 use std::ops::Range;
 
+use bitnet_kernels::format::tq2_0;
 use bitnet_kernels::order::LANES;
 
-use crate::microkernel::gemm::{Group, Job, Microkernel, QUADS, Ternary, Word};
+use crate::microkernel::gemm::{
+    GROUP, GROUP_BYTES, GROUP_STEPS, GROUP_WORDS, Microkernel, PackedGroup, PackedWord,
+    TernaryLayout, TileArgs,
+};
 use crate::microkernel::operands::{Encoded, Matrix};
 
 /// Rows of a panel.
-pub(crate) const ROWS: usize = 64;
+pub(crate) const PANEL_ROWS: usize = 64;
 
-/// Rows of a matrix made ready for the tiles, and room for it that is kept from product to product.
+/// Packed rows of a matrix: scratch memory of a thread, kept from product to product.
 #[derive(Default)]
 pub(crate) struct Panel {
     /// `[tiles, groups, strips]`.
-    words: Vec<Group>,
+    words: Vec<PackedGroup>,
     /// `[tiles, blocks, strips]`.
     scales: Vec<[u16; LANES]>,
 }
 
 impl Panel {
-    /// Makes room for `rows` rows of `cols` weights.
+    /// Grows to the capacity for `rows` rows of `cols` weights.
     pub(crate) fn reserve(&mut self, rows: usize, cols: usize) {
         // Any tile's strips divide eight.
         let strips = rows.div_ceil(LANES).next_multiple_of(8);
-        let groups = strips * cols.div_ceil(128);
+        let groups = strips * cols.div_ceil(GROUP);
         if self.words.len() < groups {
-            self.words.resize(groups, [Word::ZERO; 8]);
+            self.words.resize(groups, [PackedWord::ZERO; GROUP_WORDS]);
             self.scales.resize(groups, [0; LANES]);
         }
     }
 
-    /// Transposes `rows`. The rows that fill up the last tile repeat the last one.
+    /// Packs `rows`. The rows that fill up the last tile repeat the last one.
     #[inline(always)]
-    fn fill<D: Microkernel, F: Ternary>(
+    fn pack<M: Microkernel, F: TernaryLayout>(
         &mut self,
-        d: D,
+        k: M,
         m: &Matrix<'_>,
         rows: Range<usize>,
         groups: usize,
     ) {
         let strips = rows.len().div_ceil(LANES);
-        for strip in 0..strips.next_multiple_of(D::STRIPS) {
+        for strip in 0..strips.next_multiple_of(M::STRIPS) {
             let first = rows.start + strip * LANES;
             let strip_rows: [&[u8]; LANES] =
                 std::array::from_fn(|r| m.row((first + r).min(rows.end - 1)));
-            let (tile, strip) = (strip / D::STRIPS, strip % D::STRIPS);
-            let together = F::SCALED.unwrap_or(1);
-            for i in 0..groups / together {
-                let mut rooms = [[0; 64]; LANES];
-                let mut bytes: [&[[u8; 32]]; LANES] = [&[]; LANES];
-                for ((row, room), bytes) in strip_rows.iter().zip(&mut rooms).zip(&mut bytes) {
-                    *bytes = F::bytes(d, row, i, room).as_chunks().0;
+            let (tile, strip) = (strip / M::STRIPS, strip % M::STRIPS);
+            let per_block = F::GROUPS_PER_SCALE.unwrap_or(1);
+            for i in 0..groups / per_block {
+                let mut unpacked = [[0; tq2_0::CODE_BYTES]; LANES];
+                let mut bytes: [&[[u8; GROUP_BYTES]]; LANES] = [&[]; LANES];
+                for ((row, unpacked), bytes) in strip_rows.iter().zip(&mut unpacked).zip(&mut bytes)
+                {
+                    *bytes = F::bytes(k, row, i, unpacked).as_chunks().0;
                 }
-                for part in 0..together {
-                    let at = (tile * groups + i * together + part) * D::STRIPS + strip;
-                    d.transpose(bytes.map(|bytes| &bytes[part]), &mut self.words[at]);
+                for part in 0..per_block {
+                    let at = (tile * groups + i * per_block + part) * M::STRIPS + strip;
+                    k.transpose(bytes.map(|bytes| &bytes[part]), &mut self.words[at]);
                 }
             }
-            if let Some(scaled) = F::SCALED {
-                let blocks = groups / scaled;
+            if let Some(per_block) = F::GROUPS_PER_SCALE {
+                let blocks = groups / per_block;
                 for block in 0..blocks {
-                    let at = (tile * blocks + block) * D::STRIPS + strip;
+                    let at = (tile * blocks + block) * M::STRIPS + strip;
                     for (row, scale) in strip_rows.iter().zip(&mut self.scales[at]) {
                         *scale = F::scale(row, block);
                     }
@@ -83,8 +97,8 @@ impl Panel {
 
 /// `rows` of `m` against `tokens` of `x` into `out`, `[tokens, rows]`.
 #[inline(always)]
-pub(crate) fn gemm<D: Microkernel, F: Ternary>(
-    d: D,
+pub(crate) fn gemm<M: Microkernel, F: TernaryLayout>(
+    k: M,
     m: &Matrix<'_>,
     rows: Range<usize>,
     x: &Encoded<'_>,
@@ -92,22 +106,22 @@ pub(crate) fn gemm<D: Microkernel, F: Ternary>(
     panel: &mut Panel,
     out: &mut [f32],
 ) {
-    panel.reserve(ROWS, x.width);
-    for first in rows.clone().step_by(ROWS) {
-        let end = rows.end.min(first + ROWS);
-        panel.fill::<D, F>(d, m, first..end, x.width / 128);
+    panel.reserve(PANEL_ROWS, x.width);
+    for first in rows.clone().step_by(PANEL_ROWS) {
+        let end = rows.end.min(first + PANEL_ROWS);
+        panel.pack::<M, F>(k, m, first..end, x.width / GROUP);
         // What follows the rows is most often this thread's next piece.
-        let next = end..(m.bytes.len() / m.stride).min(end + ROWS);
-        let ahead = &m.bytes[next.start * m.stride..next.end * m.stride];
+        let next = end..(m.bytes.len() / m.stride).min(end + PANEL_ROWS);
+        let next_rows = &m.bytes[next.start * m.stride..next.end * m.stride];
         let out = &mut out[first - rows.start..];
-        multiply::<D, F>(
-            d,
+        multiply::<M, F>(
+            k,
             m.scale,
             panel,
             end - first,
             x,
             tokens.clone(),
-            ahead,
+            next_rows,
             out,
             rows.len(),
         );
@@ -115,43 +129,43 @@ pub(crate) fn gemm<D: Microkernel, F: Ternary>(
 }
 
 /// The first `rows` rows of a panel against `tokens` of `x` into `out`, tokens `stride` apart.
-/// Meanwhile the memory is asked for the bytes `ahead`.
+/// Meanwhile `next_rows` are prefetched.
 #[inline(always)]
 #[expect(clippy::too_many_arguments, reason = "the parts of a matrix product")]
-fn multiply<D: Microkernel, F: Ternary>(
-    d: D,
+fn multiply<M: Microkernel, F: TernaryLayout>(
+    k: M,
     scale: f32,
     panel: &Panel,
     rows: usize,
     x: &Encoded<'_>,
     tokens: Range<usize>,
-    mut ahead: &[u8],
+    mut next_rows: &[u8],
     out: &mut [f32],
     stride: usize,
 ) {
-    let groups = x.width / 128;
-    let tile_rows = D::STRIPS * LANES;
+    let groups = x.width / GROUP;
+    let tile_rows = M::STRIPS * LANES;
     let tiles = rows.div_ceil(tile_rows);
-    let tile_groups = groups * D::STRIPS;
-    let tile_scales = F::SCALED.map_or(0, |scaled| groups / scaled * D::STRIPS);
+    let tile_groups = groups * M::STRIPS;
+    let tile_scales = F::GROUPS_PER_SCALE.map_or(0, |per_block| groups / per_block * M::STRIPS);
     // Tokens in parts of nearly the same size. A part's activations stay in the first cache while
     // the rows pass by.
     let count = tokens.len();
-    let parts = count.div_ceil(D::TOKENS);
+    let parts = count.div_ceil(M::NR);
     for part in 0..parts {
         let (from, to) = (count * part / parts, count * (part + 1) / parts);
         for tile in 0..tiles {
             let first = tile * tile_rows;
-            let asked = ahead.len().div_ceil(tiles - tile);
-            let (now, later) = ahead.split_at(asked);
-            ahead = later;
-            d.tile::<F>(Job {
+            let share = next_rows.len().div_ceil(tiles - tile);
+            let (now, later) = next_rows.split_at(share);
+            next_rows = later;
+            k.tile::<F>(TileArgs {
                 words: &panel.words[tile * tile_groups..][..tile_groups],
                 scales: &panel.scales[tile * tile_scales..][..tile_scales],
                 scale,
                 x,
                 tokens: tokens.start + from..tokens.start + to,
-                ahead: now,
+                prefetched: now,
                 out: &mut out[from * stride + first..],
                 rows: tile_rows.min(rows - first),
                 stride,
@@ -160,70 +174,76 @@ fn multiply<D: Microkernel, F: Ternary>(
     }
 }
 
-/// A tile of `V` strips by as many tokens as the job has, `T` at most.
+/// A tile of `S` strips by as many tokens as there are, `T` at most.
 #[inline(always)]
-pub(crate) fn tile<D: Microkernel, F: Ternary, const V: usize, const T: usize>(d: D, job: Job<'_>) {
-    match job.tokens.len().min(T) {
-        1 => tile_of::<D, F, V, 1>(d, job),
-        2 => tile_of::<D, F, V, 2>(d, job),
-        3 => tile_of::<D, F, V, 3>(d, job),
-        4 => tile_of::<D, F, V, 4>(d, job),
-        5 => tile_of::<D, F, V, 5>(d, job),
-        6 => tile_of::<D, F, V, 6>(d, job),
-        7 => tile_of::<D, F, V, 7>(d, job),
-        8 => tile_of::<D, F, V, 8>(d, job),
-        9 => tile_of::<D, F, V, 9>(d, job),
-        10 => tile_of::<D, F, V, 10>(d, job),
-        11 => tile_of::<D, F, V, 11>(d, job),
-        12 => tile_of::<D, F, V, 12>(d, job),
+pub(crate) fn tile<M: Microkernel, F: TernaryLayout, const S: usize, const T: usize>(
+    k: M,
+    args: TileArgs<'_>,
+) {
+    match args.tokens.len().min(T) {
+        1 => tile_of::<M, F, S, 1>(k, args),
+        2 => tile_of::<M, F, S, 2>(k, args),
+        3 => tile_of::<M, F, S, 3>(k, args),
+        4 => tile_of::<M, F, S, 4>(k, args),
+        5 => tile_of::<M, F, S, 5>(k, args),
+        6 => tile_of::<M, F, S, 6>(k, args),
+        7 => tile_of::<M, F, S, 7>(k, args),
+        8 => tile_of::<M, F, S, 8>(k, args),
+        9 => tile_of::<M, F, S, 9>(k, args),
+        10 => tile_of::<M, F, S, 10>(k, args),
+        11 => tile_of::<M, F, S, 11>(k, args),
+        12 => tile_of::<M, F, S, 12>(k, args),
         _ => {}
     }
 }
 
 #[inline(always)]
-fn tile_of<D: Microkernel, F: Ternary, const V: usize, const T: usize>(d: D, job: Job<'_>) {
-    let token = |t: usize| job.tokens.start + t;
-    let (words, _) = job.words.as_chunks::<V>();
-    let (scales, _) = job.scales.as_chunks::<V>();
-    let q: [&[[[i8; 4]; QUADS]]; T] = std::array::from_fn(|t| {
-        let quads = job.x.q(token(t)).as_chunks::<4>().0;
-        &quads.as_chunks::<QUADS>().0[..words.len()]
+fn tile_of<M: Microkernel, F: TernaryLayout, const S: usize, const T: usize>(
+    k: M,
+    args: TileArgs<'_>,
+) {
+    let token = |t: usize| args.tokens.start + t;
+    let (words, _) = args.words.as_chunks::<S>();
+    let (scales, _) = args.scales.as_chunks::<S>();
+    let q: [&[[[i8; 4]; GROUP_STEPS]]; T] = std::array::from_fn(|t| {
+        let steps = args.x.q(token(t)).as_chunks::<4>().0;
+        &steps.as_chunks::<GROUP_STEPS>().0[..words.len()]
     });
-    let mut floats = [[d.splat(0.0); V]; T];
-    let block_len = F::SCALED.unwrap_or(words.len());
-    let asked = job.ahead.len().div_ceil(words.len().max(1));
+    let mut floats = [[k.splat(0.0); S]; T];
+    let block_len = F::GROUPS_PER_SCALE.unwrap_or(words.len());
+    let prefetch_step = args.prefetched.len().div_ceil(words.len().max(1));
     for (block, words) in words.chunks_exact(block_len).enumerate() {
-        let mut sums = [[d.splat_sum(0); V]; T];
+        let mut sums = [[k.splat_i32(0); S]; T];
         for (t, sums) in sums.iter_mut().enumerate() {
-            *sums = [d.splat_sum(-job.x.sums(token(t))[block]); V];
+            *sums = [k.splat_i32(-args.x.sums(token(t))[block]); S];
         }
         for (i, words) in words.iter().enumerate() {
             let group = block * block_len + i;
-            for at in (group * asked..(group + 1) * asked).step_by(64) {
-                d.prefetch(job.ahead, at);
+            for at in (group * prefetch_step..(group + 1) * prefetch_step).step_by(64) {
+                k.prefetch(args.prefetched, at);
             }
-            let q: [&[[i8; 4]; QUADS]; T] = std::array::from_fn(|t| &q[t][group]);
-            d.add_group::<F, V, T>(words, q, &mut sums);
+            let q: [&[[i8; 4]; GROUP_STEPS]; T] = std::array::from_fn(|t| &q[t][group]);
+            k.add_group::<F, S, T>(words, q, &mut sums);
         }
         for (t, (floats, sums)) in floats.iter_mut().zip(sums).enumerate() {
-            let scale = d.splat(job.x.scales(token(t))[block]);
-            for (v, (float, sums)) in floats.iter_mut().zip(sums).enumerate() {
-                let sums = d.to_floats(sums);
-                *float = if F::SCALED.is_some() {
-                    d.fma(d.mul(d.load_f16(&scales[block][v]), scale), sums, *float)
+            let scale = k.splat(args.x.scales(token(t))[block]);
+            for (s, (float, sums)) in floats.iter_mut().zip(sums).enumerate() {
+                let sums = k.to_f32(sums);
+                *float = if F::GROUPS_PER_SCALE.is_some() {
+                    k.fma(k.mul(k.load_f16(&scales[block][s]), scale), sums, *float)
                 } else {
-                    d.mul(d.div(sums, scale), d.splat(job.scale))
+                    k.mul(k.div(sums, scale), k.splat(args.scale))
                 };
             }
         }
     }
-    for (floats, out) in floats.into_iter().zip(job.out.chunks_mut(job.stride)) {
-        let (strips, tail) = out[..job.rows].as_chunks_mut::<LANES>();
-        for (v, float) in floats.into_iter().enumerate() {
-            if let Some(strip) = strips.get_mut(v) {
-                d.store(float, strip);
-            } else if v == strips.len() {
-                tail.copy_from_slice(&d.to_array(float)[..tail.len()]);
+    for (floats, out) in floats.into_iter().zip(args.out.chunks_mut(args.stride)) {
+        let (strips, tail) = out[..args.rows].as_chunks_mut::<LANES>();
+        for (s, float) in floats.into_iter().enumerate() {
+            if let Some(strip) = strips.get_mut(s) {
+                k.store(float, strip);
+            } else if s == strips.len() {
+                tail.copy_from_slice(&k.to_array(float)[..tail.len()]);
             }
         }
     }

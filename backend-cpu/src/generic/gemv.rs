@@ -5,9 +5,10 @@
 
 use std::ops::Range;
 
+use bitnet_kernels::format::{Q8K_BLOCK, tq1_0, tq2_0};
 use bitnet_kernels::order::LANES;
 
-use crate::microkernel::dot::{BlockDot, ROWS};
+use crate::microkernel::dot::{BlockDot, DOT_ROWS};
 use crate::microkernel::operands::{Encoded, Matrix};
 
 /// `rows` of a matrix with a scale per block of `BYTES`, at byte `AT` of it, against `tokens` of
@@ -20,7 +21,7 @@ fn scaled<B: BlockDot, const BYTES: usize, const AT: usize>(
     x: &Encoded<'_>,
     tokens: Range<usize>,
     out: &mut [f32],
-    integers: impl Fn([&[u8; BYTES]; ROWS], &[i8; 256]) -> [i32; ROWS],
+    integers: impl Fn([&[u8; BYTES]; DOT_ROWS], &[i8; Q8K_BLOCK]) -> [i32; DOT_ROWS],
 ) {
     let width = rows.len();
     for (t, token) in tokens.enumerate() {
@@ -31,7 +32,7 @@ fn scaled<B: BlockDot, const BYTES: usize, const AT: usize>(
             let strip: [&[[u8; BYTES]]; LANES] =
                 std::array::from_fn(|r| m.row((first + r).min(rows.end - 1)).as_chunks().0);
             let mut floats = b.splat(0.0);
-            let blocks = x.q(token).as_chunks::<256>().0.iter();
+            let blocks = x.q(token).as_chunks::<Q8K_BLOCK>().0.iter();
             for (i, (q, d)) in blocks.zip(x.scales(token)).enumerate() {
                 let mut sums = [0; LANES];
                 let mut values = [0.0; LANES];
@@ -39,8 +40,8 @@ fn scaled<B: BlockDot, const BYTES: usize, const AT: usize>(
                 for row in strip {
                     b.prefetch(&row[i], LANES * m.stride);
                 }
-                let fours = sums.as_chunks_mut::<ROWS>().0.iter_mut();
-                for (sums, rows) in fours.zip(strip.as_chunks::<ROWS>().0) {
+                let fours = sums.as_chunks_mut::<DOT_ROWS>().0.iter_mut();
+                for (sums, rows) in fours.zip(strip.as_chunks::<DOT_ROWS>().0) {
                     let [e, f, g, h] = rows;
                     *sums = integers([&e[i], &f[i], &g[i], &h[i]], q);
                 }
@@ -68,15 +69,23 @@ pub(crate) fn tq2_0<B: BlockDot>(
     tokens: Range<usize>,
     out: &mut [f32],
 ) {
-    scaled::<B, 66, 64>(b, m, rows, x, tokens, out, |blocks, q| {
-        let [e, f, g, h] = blocks.map(|block| {
-            let (qs, _) = block
-                .split_first_chunk::<64>()
-                .expect("a block has 66 bytes");
-            qs
-        });
-        b.tq2_0_rows([e, f, g, h], q)
-    });
+    scaled::<B, { tq2_0::BLOCK_BYTES }, { tq2_0::SCALE_AT }>(
+        b,
+        m,
+        rows,
+        x,
+        tokens,
+        out,
+        |blocks, q| {
+            let [e, f, g, h] = blocks.map(|block| {
+                let (codes, _) = block
+                    .split_first_chunk()
+                    .expect("a block begins with its codes");
+                codes
+            });
+            b.tq2_0_rows([e, f, g, h], q)
+        },
+    );
 }
 
 /// `TQ1_0`.
@@ -89,7 +98,13 @@ pub(crate) fn tq1_0<B: BlockDot>(
     tokens: Range<usize>,
     out: &mut [f32],
 ) {
-    scaled::<B, 54, 52>(b, m, rows, x, tokens, out, |blocks, q| {
-        b.tq1_0_rows(blocks, q)
-    });
+    scaled::<B, { tq1_0::BLOCK_BYTES }, { tq1_0::SCALE_AT }>(
+        b,
+        m,
+        rows,
+        x,
+        tokens,
+        out,
+        |blocks, q| b.tq1_0_rows(blocks, q),
+    );
 }

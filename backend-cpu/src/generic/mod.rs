@@ -4,14 +4,14 @@
 //! features enabled. None holds `unsafe`, none names an instruction set.
 
 pub(crate) mod attention;
+pub(crate) mod batch;
+pub(crate) mod blocks;
 pub(crate) mod encode;
+pub(crate) mod float;
 pub(crate) mod gemm;
 pub(crate) mod gemv;
-pub(crate) mod i2s;
 pub(crate) mod math;
 pub(crate) mod probe;
-pub(crate) mod product;
 pub(crate) mod rope;
 pub(crate) mod screen;
 pub(crate) mod ternary;
-pub(crate) mod tile;

@@ -2,9 +2,9 @@
 
 use bitnet_kernels::order::LANES;
 
-use super::product::{F32, Weights};
+use super::float::{F32, Weights};
 use crate::microkernel::dot::BlockDot;
-use crate::microkernel::simd::AHEAD;
+use crate::microkernel::simd::PREFETCH_DISTANCE;
 
 /// Bytes of a step.
 const STEP: usize = 256;
@@ -15,7 +15,7 @@ pub(crate) fn read<B: BlockDot>(b: B, bytes: &[u8]) -> f32 {
     let mut sums = [b.splat(0.0); STEP / (4 * LANES)];
     for step in bytes.as_chunks::<STEP>().0 {
         for (line, sum) in step.as_chunks::<{ 4 * LANES }>().0.iter().zip(&mut sums) {
-            b.prefetch(line, AHEAD);
+            b.prefetch(line, PREFETCH_DISTANCE);
             *sum = b.add(*sum, F32::load(b, line));
         }
     }

@@ -9,7 +9,7 @@ use std::ops::Range;
 use bitnet_kernels::Format;
 use bitnet_kernels::order::LANES;
 
-use super::product::{BF16, F16, F32, Weights};
+use super::float::{BF16, F16, F32, Weights};
 use crate::microkernel::operands::Matrix;
 use crate::microkernel::screen::{BLOCK, Block, Planes, RUN, ScreenDot};
 use crate::microkernel::simd::Simd;

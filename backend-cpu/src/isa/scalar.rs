@@ -7,7 +7,9 @@ use bitnet_kernels::order::LANES;
 use crate::generic::gemm;
 use crate::isa::table::{Kernels, kernels};
 use crate::microkernel::dot::BlockDot;
-use crate::microkernel::gemm::{Group, Job, Microkernel, Ternary, Word};
+use crate::microkernel::gemm::{
+    GROUP_BYTES, Microkernel, PackedGroup, PackedWord, TernaryLayout, TileArgs,
+};
 use crate::microkernel::peak::Peak;
 use crate::microkernel::screen::ScreenDot;
 use crate::microkernel::simd::Simd;
@@ -93,51 +95,56 @@ impl ScreenDot for Scalar {}
 
 impl Microkernel for Scalar {
     type Bytes = [[u8; 4]; LANES];
-    type Quad = [i8; 4];
-    type Sums = [i32; LANES];
-    type Run = [i32; LANES];
+    type Broadcast = [i8; 4];
+    type Acc = [i32; LANES];
+    type GroupAcc = [i32; LANES];
 
     const STRIPS: usize = 1;
-    const TOKENS: usize = 4;
+    const NR: usize = 4;
 
-    fn tile<F: Ternary>(self, job: Job<'_>) {
-        gemm::tile::<Scalar, F, 1, 4>(self, job);
+    fn tile<F: TernaryLayout>(self, args: TileArgs<'_>) {
+        gemm::tile::<Scalar, F, 1, 4>(self, args);
     }
-    fn transpose(self, rows: [&[u8; 32]; LANES], words: &mut Group) {
+    fn transpose(self, rows: [&[u8; GROUP_BYTES]; LANES], words: &mut PackedGroup) {
         for (i, word) in words.iter_mut().enumerate() {
             word.0 = rows.map(|row| row.as_chunks().0[i]);
         }
     }
-    fn load_bytes(self, word: &Word) -> Self::Bytes {
+    fn load_bytes(self, word: &PackedWord) -> Self::Bytes {
         word.0
     }
-    fn codes(self, bytes: Self::Bytes) -> Self::Bytes {
+    fn low_codes(self, bytes: Self::Bytes) -> Self::Bytes {
         bytes.map(|row| row.map(|byte| byte & 3))
     }
-    fn next(self, bytes: Self::Bytes) -> Self::Bytes {
+    fn shift_codes(self, bytes: Self::Bytes) -> Self::Bytes {
         bytes.map(|row| row.map(|byte| byte >> 2))
     }
-    fn spread(self, q: &[i8; 4]) -> Self::Quad {
+    fn broadcast(self, q: &[i8; 4]) -> Self::Broadcast {
         *q
     }
-    fn splat_sum(self, sum: i32) -> Self::Sums {
-        [sum; LANES]
+    fn splat_i32(self, x: i32) -> Self::Acc {
+        [x; LANES]
     }
-    fn begin(self, sums: Self::Sums) -> Self::Run {
-        sums
+    fn begin_group(self, acc: Self::Acc) -> Self::GroupAcc {
+        acc
     }
-    fn dot(self, run: Self::Run, codes: Self::Bytes, q: Self::Quad) -> Self::Run {
+    fn multiply_add(
+        self,
+        acc: Self::GroupAcc,
+        codes: Self::Bytes,
+        q: Self::Broadcast,
+    ) -> Self::GroupAcc {
         let product = |code: u8, q: i8| i32::from(code) * i32::from(q);
         std::array::from_fn(|row| {
             let [a, b, c, d] = codes[row];
-            run[row] + product(a, q[0]) + product(b, q[1]) + product(c, q[2]) + product(d, q[3])
+            acc[row] + product(a, q[0]) + product(b, q[1]) + product(c, q[2]) + product(d, q[3])
         })
     }
-    fn end(self, _sums: Self::Sums, run: Self::Run) -> Self::Sums {
-        run
+    fn end_group(self, _acc: Self::Acc, group: Self::GroupAcc) -> Self::Acc {
+        group
     }
-    fn to_floats(self, sums: Self::Sums) -> Self::F {
-        sums.map(|sum| sum as f32)
+    fn to_f32(self, acc: Self::Acc) -> Self::F {
+        acc.map(|acc| acc as f32)
     }
 }
 

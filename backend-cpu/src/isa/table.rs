@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use bitnet_kernels::Format;
+use bitnet_kernels::format::Encoding;
 use bitnet_kernels::program::{Activation, Pairing};
 
 use crate::generic::attention::Visible;
@@ -20,12 +21,8 @@ pub(crate) struct Kernels {
     pub(crate) name: &'static str,
     /// `(x, gain, eps, out)`.
     pub(crate) norm: fn(&[f32], &[f32], f32, &mut [f32]),
-    /// `(x, q) -> scale`.
-    pub(crate) encode_i8: fn(&[f32], &mut [i8]) -> f32,
-    /// `(x, q, scales)`.
-    pub(crate) encode_q8k: fn(&[f32], &mut [i8], &mut [f32]),
-    /// `(x, q, scales)`.
-    pub(crate) encode_q8_0: fn(&[f32], &mut [i8], &mut [f32]),
+    /// `(encoding, x, q, scales)`; see `generic::encode::encode`.
+    pub(crate) encode: fn(Encoding, &[f32], &mut [i8], &mut [f32]),
     /// `(activation, gate, up, out)`.
     pub(crate) gate: fn(Activation, &[f32], &[f32], &mut [f32]),
     /// `(pairing, rotations, head)`; see `generic::rope::rotate`.
@@ -45,20 +42,41 @@ pub(crate) struct Kernels {
     /// Reads bytes through; see `generic::probe::read`.
     pub(crate) read: fn(&[u8]) -> f32,
     pub(crate) peak: Multiply,
-    /// The kernel for a format and a number of tokens.
-    pub(crate) tile: fn(Format, usize) -> TileKernel,
+    /// Kernels of matrix products for one format, in the order in which they are looked for.
+    pub(crate) products: &'static [Specialised],
+    /// The kernel of matrix products for any other format of integer blocks.
+    pub(crate) blocks: ProductKernel,
+}
+
+impl Kernels {
+    /// The kernel for matrices of a format that meet some tokens.
+    pub(crate) fn product(&self, format: Format, tokens: usize) -> ProductKernel {
+        let special = self
+            .products
+            .iter()
+            .find(|special| special.format == format && tokens <= special.most_tokens);
+        special.map_or(self.blocks, |special| special.kernel)
+    }
+}
+
+/// A kernel for one format.
+pub(crate) struct Specialised {
+    pub(crate) format: Format,
+    /// The most tokens that it is meant for; it takes any number.
+    pub(crate) most_tokens: usize,
+    pub(crate) kernel: ProductKernel,
 }
 
 /// Computes `weights[rows] . x[t]` for all tokens `t` of `tokens` into `out`, `[tokens, rows]`. The
-/// panel is room to work in; its contents do not matter.
-pub(crate) type TileFn =
+/// panel is scratch memory; its contents do not matter.
+pub(crate) type ProductFn =
     fn(&Matrix<'_>, Range<usize>, &Encoded<'_>, Range<usize>, &mut Panel, &mut [f32]);
 
 /// A kernel with the name that the recorder notes.
 #[derive(Clone, Copy)]
-pub(crate) struct TileKernel {
+pub(crate) struct ProductKernel {
     pub(crate) name: &'static str,
-    pub(crate) run: TileFn,
+    pub(crate) run: ProductFn,
 }
 
 /// See [`Peak`](crate::microkernel::peak::Peak).
@@ -75,9 +93,9 @@ pub(crate) const fn per_round<P: Peak>(_token: &P) -> u64 {
     P::PER_ROUND
 }
 
-/// [`BlockDot::FEW_TOKENS`] of the instruction set that a token stands for.
-pub(crate) const fn few_tokens<B: BlockDot>(_token: &B) -> usize {
-    B::FEW_TOKENS
+/// [`BlockDot::BATCH_TOKENS`] of the instruction set that a token stands for.
+pub(crate) const fn batch_tokens<B: BlockDot>(_token: &B) -> usize {
+    B::BATCH_TOKENS
 }
 
 /// Makes the `Kernels` of an instruction set: each kernel of `generic`, compiled with the set's
@@ -87,9 +105,8 @@ macro_rules! kernels {
         $crate::isa::table::Kernels {
             name: $name,
             norm: $crate::isa::table::wrap!($token, $(#[$features])? math::norm(x: &[f32], gain: &[f32], eps: f32, out: &mut [f32])),
-            encode_i8: $crate::isa::table::wrap!($token, $(#[$features])? encode::encode_i8(x: &[f32], q: &mut [i8]) -> f32),
-            encode_q8k: $crate::isa::table::wrap!($token, $(#[$features])? encode::encode_q8k(x: &[f32], q: &mut [i8], d: &mut [f32])),
-            encode_q8_0: $crate::isa::table::wrap!($token, $(#[$features])? encode::encode_q8_0(x: &[f32], q: &mut [i8], d: &mut [f32])),
+            encode: $crate::isa::table::wrap!($token, $(#[$features])? encode::encode(
+                encoding: bitnet_kernels::format::Encoding, x: &[f32], q: &mut [i8], scales: &mut [f32])),
             gate: $crate::isa::table::wrap!($token, $(#[$features])? math::gate(
                 activation: bitnet_kernels::program::Activation, gate: &[f32], up: &[f32], out: &mut [f32])),
             rotate: $crate::isa::table::wrap!($token, $(#[$features])? rope::rotate(
@@ -113,26 +130,25 @@ macro_rules! kernels {
                 per_round: $crate::isa::table::per_round(&$token),
                 run: |rounds| $crate::microkernel::peak::Peak::multiply($token, rounds),
             },
-            tile: |format, tokens| {
-                use bitnet_kernels::Format;
-                use $crate::generic::{product, ternary};
-                match (format, tokens) {
-                    (Format::I2S, 0..=1) => $crate::isa::table::tile!($name, "gemv_i2s_i8", $token, $(#[$features])? i2s::few),
-                    (Format::TQ2_0, 0..=1) => $crate::isa::table::tile!($name, "gemv_tq2_0_q8k", $token, $(#[$features])? gemv::tq2_0),
-                    (Format::TQ1_0, 0..=1) => $crate::isa::table::tile!($name, "gemv_tq1_0_q8k", $token, $(#[$features])? gemv::tq1_0),
-                    (Format::I2S, tokens) if tokens <= $crate::isa::table::few_tokens(&$token) => {
-                        $crate::isa::table::tile!($name, "batch_i2s_i8", $token, $(#[$features])? i2s::few)
-                    }
-                    (Format::I2S, _) => $crate::isa::table::gemm!($name, "gemm_i2s_i8", $token, $(#[$features])? ternary::I2S),
-                    (Format::TQ2_0, _) => $crate::isa::table::gemm!($name, "gemm_tq2_0_q8k", $token, $(#[$features])? ternary::TQ2_0),
-                    (Format::TQ1_0, _) => $crate::isa::table::gemm!($name, "gemm_tq1_0_q8k", $token, $(#[$features])? ternary::TQ1_0),
-                    (Format::Q6K, _) => $crate::isa::table::tile!($name, "q6_k_q8k", $token, $(#[$features])? tile::q6_k),
-                    (Format::Q8_0, _) => $crate::isa::table::tile!($name, "q8_0_q8_0", $token, $(#[$features])? tile::q8_0),
-                    (Format::F16, _) => $crate::isa::table::tile!($name, "f16_f32", $token, $(#[$features])? tile::float::<_, product::F16>),
-                    (Format::BF16, _) => $crate::isa::table::tile!($name, "bf16_f32", $token, $(#[$features])? tile::float::<_, product::BF16>),
-                    (Format::F32, _) => $crate::isa::table::tile!($name, "f32_f32", $token, $(#[$features])? tile::float::<_, product::F32>),
-                }
-            },
+            products: &[
+                $crate::isa::table::product!($name, "gemv_i2s_i8", Format::I2S, 1, $token, $(#[$features])? batch::i2s),
+                $crate::isa::table::product!($name, "batch_i2s_i8", Format::I2S, $crate::isa::table::batch_tokens(&$token),
+                    $token, $(#[$features])? batch::i2s),
+                $crate::isa::table::gemm!($name, "gemm_i2s_i8", Format::I2S, $token, $(#[$features])? ternary::I2S),
+                $crate::isa::table::product!($name, "gemv_tq2_0_q8k", Format::TQ2_0, 1, $token, $(#[$features])? gemv::tq2_0),
+                $crate::isa::table::gemm!($name, "gemm_tq2_0_q8k", Format::TQ2_0, $token, $(#[$features])? ternary::TQ2_0),
+                $crate::isa::table::product!($name, "gemv_tq1_0_q8k", Format::TQ1_0, 1, $token, $(#[$features])? gemv::tq1_0),
+                $crate::isa::table::gemm!($name, "gemm_tq1_0_q8k", Format::TQ1_0, $token, $(#[$features])? ternary::TQ1_0),
+                $crate::isa::table::product!($name, "q6_k_q8k", Format::Q6K, usize::MAX, $token, $(#[$features])? blocks::q6_k),
+                $crate::isa::table::product!($name, "q8_0_q8_0", Format::Q8_0, usize::MAX, $token, $(#[$features])? blocks::q8_0),
+                $crate::isa::table::product!($name, "f16_f32", Format::F16, usize::MAX, $token,
+                    $(#[$features])? float::product::<_, $crate::generic::float::F16>),
+                $crate::isa::table::product!($name, "bf16_f32", Format::BF16, usize::MAX, $token,
+                    $(#[$features])? float::product::<_, $crate::generic::float::BF16>),
+                $crate::isa::table::product!($name, "f32_f32", Format::F32, usize::MAX, $token,
+                    $(#[$features])? float::product::<_, $crate::generic::float::F32>),
+            ],
+            blocks: $crate::isa::table::product_kernel!($name, "blocks", $token, $(#[$features])? blocks::any),
         }
     };
 }
@@ -151,17 +167,17 @@ macro_rules! wrap {
     }};
 }
 
-/// A [`TileKernel`] of `generic::tile`.
-macro_rules! tile {
+/// A [`ProductKernel`] of `generic`.
+macro_rules! product_kernel {
     ($isa:literal, $name:literal, $token:expr, $(#[$features:meta])? $module:ident::$function:ident $(::<$($generic:ty),+>)?) => {{
         $(#[$features])?
         unsafe fn with_features(
-            m: &$crate::microkernel::operands::Matrix<'_>, rows: std::ops::Range<usize>, x: &$crate::microkernel::operands::Encoded<'_>,
-            tokens: std::ops::Range<usize>, out: &mut [f32],
+            m: &$crate::microkernel::operands::Matrix<'_>, rows: std::ops::Range<usize>,
+            x: &$crate::microkernel::operands::Encoded<'_>, tokens: std::ops::Range<usize>, out: &mut [f32],
         ) {
             $crate::generic::$module::$function $(::<$($generic),+>)? ($token, m, rows, x, tokens, out)
         }
-        $crate::isa::table::TileKernel {
+        $crate::isa::table::ProductKernel {
             name: concat!($isa, "_", $name),
             run: |m, rows, x, tokens, _panel, out| {
                 // SAFETY: the table is handed out against the token alone, which checked the CPU.
@@ -171,16 +187,32 @@ macro_rules! tile {
     }};
 }
 
-/// A [`TileKernel`] of `generic::gemm`.
-macro_rules! gemm {
-    ($isa:literal, $name:literal, $token:expr, $(#[$features:meta])? $format:ty) => {
-        $crate::isa::table::TileKernel {
-            name: concat!($isa, "_", $name),
-            run: $crate::isa::table::wrap!($token, $(#[$features])? gemm::gemm::<_, $format>(
-                m: &$crate::microkernel::operands::Matrix<'_>, rows: std::ops::Range<usize>, x: &$crate::microkernel::operands::Encoded<'_>,
-                tokens: std::ops::Range<usize>, panel: &mut $crate::generic::gemm::Panel, out: &mut [f32])),
+/// A [`Specialised`] kernel of `generic` for up to some tokens.
+macro_rules! product {
+    ($isa:literal, $name:literal, Format::$format:ident, $tokens:expr, $token:expr, $($kernel:tt)+) => {
+        $crate::isa::table::Specialised {
+            format: bitnet_kernels::Format::$format,
+            most_tokens: $tokens,
+            kernel: $crate::isa::table::product_kernel!($isa, $name, $token, $($kernel)+),
         }
     };
 }
 
-pub(crate) use {gemm, kernels, tile, wrap};
+/// A [`Specialised`] kernel of `generic::gemm` for any number of tokens.
+macro_rules! gemm {
+    ($isa:literal, $name:literal, Format::$format:ident, $token:expr, $(#[$features:meta])? $module:ident::$layout:ident) => {
+        $crate::isa::table::Specialised {
+            format: bitnet_kernels::Format::$format,
+            most_tokens: usize::MAX,
+            kernel: $crate::isa::table::ProductKernel {
+                name: concat!($isa, "_", $name),
+                run: $crate::isa::table::wrap!($token, $(#[$features])? gemm::gemm::<_, $crate::generic::$module::$layout>(
+                    m: &$crate::microkernel::operands::Matrix<'_>, rows: std::ops::Range<usize>,
+                    x: &$crate::microkernel::operands::Encoded<'_>, tokens: std::ops::Range<usize>,
+                    panel: &mut $crate::generic::gemm::Panel, out: &mut [f32])),
+            },
+        }
+    };
+}
+
+pub(crate) use {gemm, kernels, product, product_kernel, wrap};

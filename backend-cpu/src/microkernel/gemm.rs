@@ -1,58 +1,76 @@
-//! Products of sixteen rows with four activations at a time, the heart of a gemm.
+//! The microkernel of the ternary gemm, and the packed operands that it meets.
 //!
-//! A *quad* is four adjacent activations. One step multiplies the codes that sixteen rows have
-//! there with them, so that sixteen sums, one per row, stand side by side in the lanes: nothing is
-//! ever folded across lanes, and a quad is one broadcast of four bytes from memory. Sums are
-//! integers, so an instruction set may take them in any order.
+//! A *strip* is sixteen rows. One step multiplies the codes that the rows of a strip have for four
+//! adjacent activations with these, so that sixteen sums, one per row, stand side by side in the
+//! SIMD lanes: nothing is ever folded across lanes, and the activations are one broadcast of four
+//! bytes from memory. Sums are integers, so an instruction set may take them in any order.
 
 use std::ops::Range;
 
+use bitnet_kernels::format::i2_s;
 use bitnet_kernels::order::LANES;
 
 use crate::microkernel::dot::BlockDot;
 use crate::microkernel::operands::Encoded;
+use crate::microkernel::trits::BlockCodes;
 
-/// Microkernel of activations in a group of 128.
-pub(crate) const QUADS: usize = 32;
+/// Ternary weights of a row that are packed together: a group of `I2_S`, half a block of `TQ2_0`.
+pub(crate) const GROUP: usize = i2_s::GROUP;
 
-/// Four bytes of each of sixteen rows: sixteen codes of two bits per row.
+/// Bytes of the codes of a group, two bits each.
+pub(crate) const GROUP_BYTES: usize = i2_s::GROUP_BYTES;
+
+/// Steps of four activations in a group.
+pub(crate) const GROUP_STEPS: usize = GROUP / 4;
+
+/// Words in which the rows of a strip hold a group.
+pub(crate) const GROUP_WORDS: usize = GROUP_BYTES / 4;
+
+/// Four bytes of each row of a strip: sixteen codes of two bits per row.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
-pub(crate) struct Word(pub(crate) [[u8; 4]; LANES]);
+pub(crate) struct PackedWord(pub(crate) [[u8; 4]; LANES]);
 
-/// The words of a group of 128 weights.
-pub(crate) type Group = [Word; 8];
+/// A group of each row of a strip.
+pub(crate) type PackedGroup = [PackedWord; GROUP_WORDS];
 
-impl Word {
-    pub(crate) const ZERO: Word = Word([[0; 4]; LANES]);
+impl PackedWord {
+    pub(crate) const ZERO: PackedWord = PackedWord([[0; 4]; LANES]);
 }
 
-/// How a ternary format packs a row.
-pub(crate) trait Ternary {
+/// How a ternary format lays out a row.
+pub(crate) trait TernaryLayout {
     /// Whether the highest bits of a byte belong to the first of its four activations.
     const HIGHEST_FIRST: bool;
-    /// Groups of 128 that share a scale; `None` where the whole tensor does.
-    const SCALED: Option<usize>;
+    /// Groups that share a scale; `None` where the whole tensor does.
+    const GROUPS_PER_SCALE: Option<usize>;
 
-    /// The bytes of the `i`th block, or of the `i`th group where there are no blocks. In each group
-    /// of 32 bytes, the four codes of byte `j` belong to activations `j`, `j + 32`, `j + 64`
-    /// and `j + 96`. `room` is for those that are not stored that way.
-    fn bytes<'a, B: BlockDot>(b: B, row: &'a [u8], i: usize, room: &'a mut [u8; 64]) -> &'a [u8];
+    /// The bytes of the `i`th block, or of the `i`th group where there are no blocks: a whole
+    /// number of groups, of which each has the codes of activations `j`, `j + 32`, `j + 64` and
+    /// `j + 96` in byte `j`. `unpacked` is for layouts that are not stored that way.
+    fn bytes<'a, B: BlockDot>(
+        b: B,
+        row: &'a [u8],
+        i: usize,
+        unpacked: &'a mut BlockCodes,
+    ) -> &'a [u8];
 
     /// The binary16 scale of a block, where there are blocks.
     fn scale(row: &[u8], block: usize) -> u16;
 }
 
-/// A tile of registers' work: the strips of one tile of a panel against `tokens`.
-pub(crate) struct Job<'a> {
-    pub(crate) words: &'a [Group],
+/// What one register tile multiplies: MR rows of a panel with at most NR tokens.
+pub(crate) struct TileArgs<'a> {
+    /// `[groups, strips]`.
+    pub(crate) words: &'a [PackedGroup],
+    /// Binary16 scales, `[blocks, strips]`; empty where the tensor has one scale.
     pub(crate) scales: &'a [[u16; LANES]],
     /// The tensor's scale.
     pub(crate) scale: f32,
     pub(crate) x: &'a Encoded<'a>,
     pub(crate) tokens: Range<usize>,
-    /// Bytes that the memory is asked for on the way.
-    pub(crate) ahead: &'a [u8],
+    /// Bytes to prefetch meanwhile: a part of the next panel's rows.
+    pub(crate) prefetched: &'a [u8],
     /// From the tile's first row of its first token on.
     pub(crate) out: &'a mut [f32],
     /// Rows that are wanted; what the last strip has beyond them is dropped.
@@ -61,92 +79,115 @@ pub(crate) struct Job<'a> {
     pub(crate) stride: usize,
 }
 
-/// Steps of a gemm of an instruction set.
+/// The steps of a register tile of MR rows by NR tokens, where MR is `16 * STRIPS`.
 pub(crate) trait Microkernel: BlockDot {
-    /// Four bytes of each of sixteen rows.
+    /// A [`PackedWord`] in registers.
     type Bytes: Copy;
-    /// A quad, in as many copies as a step needs.
-    type Quad: Copy;
-    /// Sixteen sums.
-    type Sums: Copy;
-    /// Sums of at most [`QUADS`] quads on their way into [`Microkernel::Sums`].
-    type Run: Copy;
+    /// Four adjacent activations, broadcast to the rows of a strip.
+    type Broadcast: Copy;
+    /// Sixteen i32 accumulators, one per row of a strip.
+    type Acc: Copy;
+    /// The accumulators within one group. They may be narrower than [`Microkernel::Acc`]: a group
+    /// has [`GROUP_STEPS`] steps, each of four products of at most `3 * 128` in magnitude.
+    type GroupAcc: Copy;
 
-    /// Strips of sixteen rows that a tile of registers covers.
+    /// MR / 16: the strips of a register tile.
     const STRIPS: usize;
-    /// Tokens that a tile of registers covers, at most.
-    const TOKENS: usize;
+    /// NR: the most tokens of a register tile.
+    const NR: usize;
 
-    /// Runs `generic::gemm::tile` of the size above.
-    fn tile<F: Ternary>(self, job: Job<'_>);
+    /// Runs `generic::gemm::tile` with [`Microkernel::STRIPS`] and [`Microkernel::NR`], which only
+    /// the implementation can name as constants.
+    fn tile<F: TernaryLayout>(self, args: TileArgs<'_>);
 
-    /// Word `i` takes bytes `4i .. 4i + 4` of each row.
-    fn transpose(self, rows: [&[u8; 32]; LANES], words: &mut Group);
-    fn load_bytes(self, word: &Word) -> Self::Bytes;
-    /// The two lowest bits of each byte.
-    fn codes(self, bytes: Self::Bytes) -> Self::Bytes;
-    /// Brings the next two bits of each byte down to where [`Microkernel::codes`] finds them.
-    fn next(self, bytes: Self::Bytes) -> Self::Bytes;
-    fn spread(self, q: &[i8; 4]) -> Self::Quad;
+    /// Packs a group of each row of a strip: word `i` takes bytes `4i .. 4i + 4` of each row.
+    fn transpose(self, rows: [&[u8; GROUP_BYTES]; LANES], words: &mut PackedGroup);
 
-    /// Adds the products of a group of 128 weights of `V` strips to the sums of `T` tokens.
+    /// Loads a word.
+    fn load_bytes(self, word: &PackedWord) -> Self::Bytes;
+
+    /// The code in the two lowest bits of each byte, 0 ..= 3.
+    fn low_codes(self, bytes: Self::Bytes) -> Self::Bytes;
+
+    /// Brings the next code of each byte down to where [`Microkernel::low_codes`] finds it.
+    fn shift_codes(self, bytes: Self::Bytes) -> Self::Bytes;
+
+    /// Loads four activations for all rows of a strip.
+    fn broadcast(self, q: &[i8; 4]) -> Self::Broadcast;
+
+    /// Adds the products of a group of `S` strips with `T` tokens to their accumulators.
     #[inline(always)]
-    fn add_group<F: Ternary, const V: usize, const T: usize>(
+    fn add_group<F: TernaryLayout, const S: usize, const T: usize>(
         self,
-        words: &[Group; V],
-        q: [&[[i8; 4]; QUADS]; T],
-        sums: &mut [[Self::Sums; V]; T],
+        words: &[PackedGroup; S],
+        q: [&[[i8; 4]; GROUP_STEPS]; T],
+        acc: &mut [[Self::Acc; S]; T],
     ) {
-        add_group::<Self, F, V, T>(self, words, q, sums);
+        add_group::<Self, F, S, T>(self, words, q, acc);
     }
 
-    /// The same sum for all rows.
-    fn splat_sum(self, sum: i32) -> Self::Sums;
-    fn begin(self, sums: Self::Sums) -> Self::Run;
-    /// `codes` are 0 ..= 3.
-    fn dot(self, run: Self::Run, codes: Self::Bytes, q: Self::Quad) -> Self::Run;
-    /// `sums` are those that [`Microkernel::begin`] got.
-    fn end(self, sums: Self::Sums, run: Self::Run) -> Self::Sums;
-    fn to_floats(self, sums: Self::Sums) -> Self::F;
+    /// The same accumulator for all rows.
+    fn splat_i32(self, x: i32) -> Self::Acc;
+
+    /// Starts the accumulators of a group whose products are to be added to `acc`.
+    fn begin_group(self, acc: Self::Acc) -> Self::GroupAcc;
+
+    /// Adds each row's four products of codes, 0 ..= 3, with four activations.
+    fn multiply_add(
+        self,
+        acc: Self::GroupAcc,
+        codes: Self::Bytes,
+        q: Self::Broadcast,
+    ) -> Self::GroupAcc;
+
+    /// `acc` with a group's products added; `acc` is what [`Microkernel::begin_group`] was given.
+    fn end_group(self, acc: Self::Acc, group: Self::GroupAcc) -> Self::Acc;
+
+    /// Accumulators as floats, each rounded once.
+    fn to_f32(self, acc: Self::Acc) -> Self::F;
 }
 
-/// [`Microkernel::add_group`], quad by quad.
+/// [`Microkernel::add_group`], step by step.
+///
+/// Loops over a tile are plain `for` loops: a closure that is handed to an iterator or an array
+/// method of `std` is compiled without the instruction set's features, and so are the vector
+/// operations in it.
 #[inline(always)]
-pub(crate) fn add_group<D: Microkernel, F: Ternary, const V: usize, const T: usize>(
-    d: D,
-    words: &[Group; V],
-    q: [&[[i8; 4]; QUADS]; T],
-    sums: &mut [[D::Sums; V]; T],
+pub(crate) fn add_group<M: Microkernel, F: TernaryLayout, const S: usize, const T: usize>(
+    m: M,
+    words: &[PackedGroup; S],
+    q: [&[[i8; 4]; GROUP_STEPS]; T],
+    acc: &mut [[M::Acc; S]; T],
 ) {
-    let mut runs = [[d.begin(sums[0][0]); V]; T];
+    let mut group = [[m.begin_group(acc[0][0]); S]; T];
     for t in 0..T {
-        for v in 0..V {
-            runs[t][v] = d.begin(sums[t][v]);
+        for s in 0..S {
+            group[t][s] = m.begin_group(acc[t][s]);
         }
     }
-    for word in 0..8 {
-        let mut bytes = [d.load_bytes(&words[0][word]); V];
-        for v in 1..V {
-            bytes[v] = d.load_bytes(&words[v][word]);
+    for word in 0..GROUP_WORDS {
+        let mut bytes = [m.load_bytes(&words[0][word]); S];
+        for s in 1..S {
+            bytes[s] = m.load_bytes(&words[s][word]);
         }
         for shift in 0..4 {
             let mut codes = bytes;
-            for v in 0..V {
-                codes[v] = d.codes(bytes[v]);
-                bytes[v] = d.next(bytes[v]);
+            for s in 0..S {
+                codes[s] = m.low_codes(bytes[s]);
+                bytes[s] = m.shift_codes(bytes[s]);
             }
             let place = if F::HIGHEST_FIRST { 3 - shift } else { shift };
             for t in 0..T {
-                let q = d.spread(&q[t][place * 8 + word]);
-                for v in 0..V {
-                    runs[t][v] = d.dot(runs[t][v], codes[v], q);
+                let q = m.broadcast(&q[t][place * GROUP_WORDS + word]);
+                for s in 0..S {
+                    group[t][s] = m.multiply_add(group[t][s], codes[s], q);
                 }
             }
         }
     }
     for t in 0..T {
-        for v in 0..V {
-            sums[t][v] = d.end(sums[t][v], runs[t][v]);
+        for s in 0..S {
+            acc[t][s] = m.end_group(acc[t][s], group[t][s]);
         }
     }
 }

@@ -7,4 +7,4 @@ pub(crate) mod operands;
 pub(crate) mod peak;
 pub(crate) mod screen;
 pub(crate) mod simd;
-pub(crate) mod tq1_0;
+pub(crate) mod trits;

@@ -9,7 +9,7 @@ use bitnet_kernels::order::LANES;
 
 /// Bytes between what is read and what is asked for ahead of its turn, where memory is read from
 /// end to end.
-pub(crate) const AHEAD: usize = 8192;
+pub(crate) const PREFETCH_DISTANCE: usize = 8192;
 
 /// Vector operations of an instruction set. A value of the implementing type is the proof that the
 /// CPU has it.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use bitnet_kernels::format::{Encoding, Format, i2_s, plain, q6_k, q8_0, tq1_0, tq2_0};
+use bitnet_kernels::format::{Encoding, Format};
 use bitnet_kernels::program::{
     Activation, AttentionShape, BufferDesc, BufferId, CacheType, Op, Pairing, Product, Program,
     Rope, Rows, WeightDesc, WeightId,
@@ -113,11 +113,7 @@ impl Builder {
         for _ in 0..rows {
             if format.is_ternary() {
                 let trits: Vec<i8> = (0..cols).map(|_| (noise.next() % 3) as i8 - 1).collect();
-                match format {
-                    Format::I2S => i2_s::pack_groups(&trits, out),
-                    Format::TQ1_0 => tq1_0::pack(&trits, size, out),
-                    _ => tq2_0::pack(&trits, size, out),
-                }
+                format.pack_trits(&trits, size, out);
             } else {
                 let values: Vec<f32> = (0..cols)
                     .map(|_| {
@@ -128,18 +124,10 @@ impl Builder {
                         }
                     })
                     .collect();
-                match format {
-                    Format::F32 => plain::pack_f32(&values, out),
-                    Format::F16 => plain::pack_f16(&values, out),
-                    Format::BF16 => plain::pack_bf16(&values, out),
-                    Format::Q8_0 => q8_0::pack(&values, out),
-                    _ => q6_k::pack(&values, out),
-                }
+                format.pack_row(&values, out);
             }
         }
-        if format == Format::I2S {
-            i2_s::pack_trailer(size, out);
-        }
+        format.pack_trailer(size, out);
         self.packed(name, format, (rows, cols), &packed)
     }
 

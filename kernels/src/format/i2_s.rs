@@ -14,6 +14,31 @@
 //! Code 3 does not occur. Some builds of bitnet.cpp write other orders of the same size; the file
 //! does not say so, and the published models use this one.
 
+use super::{Descriptor, Encoding, Product, Reduction, Trailer, Values};
+
+/// See the module.
+pub const DESCRIPTOR: Descriptor = Descriptor {
+    name: "I2_S",
+    block_len: GROUP,
+    block_bytes: GROUP_BYTES,
+    trailer: Some(Trailer {
+        bytes: TRAILER_BYTES,
+        split,
+        pack: pack_trailer,
+    }),
+    dequantize: dequantize_row,
+    values: Values::Trits {
+        pack: |weights, _, out| pack_groups(weights, out),
+        unpack: unpack_groups,
+    },
+    find_invalid_code: Some(find_invalid_code),
+    product: Some(Product {
+        encoding: Encoding::I8,
+        reduction: Reduction::Tensor,
+        rounds_softmax_weights: false,
+    }),
+};
+
 /// Weights in a group. A row must be a multiple of it.
 pub const GROUP: usize = 128;
 
@@ -58,6 +83,16 @@ pub fn split(tensor: &[u8]) -> Option<(&[u8], f32)> {
     Some((groups, f32::from_le_bytes(*scale)))
 }
 
+/// Decodes groups, without the tensor's scale.
+fn dequantize_row(groups: &[u8], out: &mut [f32]) {
+    let mut trits = [0; GROUP];
+    for (group, out) in groups.chunks(GROUP_BYTES).zip(out.chunks_mut(GROUP)) {
+        unpack_groups(group, &mut trits);
+        for (out, trit) in out.iter_mut().zip(trits) {
+            *out = f32::from(trit);
+        }
+    }
+}
 /// Reads groups as -1, 0 and 1; code 3 becomes 2.
 ///
 /// # Panics

@@ -2,7 +2,7 @@
 //!
 //! This is how the oracle, tests and checks read weights. It allocates nothing and is not fast.
 
-use super::{Format, i2_s, tq2_0};
+use super::Format;
 
 /// A matrix of packed weights, `rows` by `cols`, in bytes that belong to somebody else.
 #[derive(Clone, Copy, Debug)]
@@ -12,7 +12,7 @@ pub struct Matrix<'a> {
     cols: usize,
     /// The rows, without what may follow them.
     packed: &'a [u8],
-    /// The scale of an `I2_S` tensor; 1 for any other.
+    /// The scale of all weights; 1 where the format keeps none for the tensor.
     scale: f32,
 }
 
@@ -77,10 +77,7 @@ impl<'a> Matrix<'a> {
                 found: bytes.len(),
             });
         }
-        let (packed, scale) = match format {
-            Format::I2S => i2_s::split(bytes).unwrap_or((bytes, 1.0)),
-            _ => (bytes, 1.0),
-        };
+        let (packed, scale) = format.split(bytes).unwrap_or((bytes, 1.0));
         Ok(Self {
             format,
             rows,
@@ -126,8 +123,8 @@ impl<'a> Matrix<'a> {
     /// If there is no such row, or `out` has not one place per weight.
     pub fn dequantize_row(&self, row: usize, out: &mut [f32]) {
         assert_eq!(out.len(), self.cols);
-        super::dequantize_row(self.format, self.row(row), out);
-        if self.format == Format::I2S {
+        self.format.dequantize_row(self.row(row), out);
+        if self.scale != 1.0 {
             out.iter_mut().for_each(|weight| *weight *= self.scale);
         }
     }
@@ -138,17 +135,14 @@ impl<'a> Matrix<'a> {
     /// If the format is not ternary, there is no such row, or `out` has not one place per weight.
     pub fn unpack_row(&self, row: usize, out: &mut [i8]) {
         assert_eq!(out.len(), self.cols);
-        super::unpack_row(self.format, self.row(row), out);
+        self.format.unpack_row(self.row(row), out);
     }
 
     /// The first weight whose code its format does not define: damage, or an order of codes that
     /// this project does not read. Reads every byte of a format that has such codes.
     pub fn find_invalid_code(&self) -> Option<InvalidCode> {
-        let weight = match self.format {
-            Format::I2S => i2_s::find_invalid_code(self.packed)?,
-            Format::TQ2_0 => tq2_0::find_invalid_code(self.packed)?,
-            _ => return None,
-        };
+        let find = self.format.descriptor().find_invalid_code?;
+        let weight = find(self.packed)?;
         Some(InvalidCode {
             row: weight / self.cols,
             col: weight % self.cols,
@@ -158,7 +152,6 @@ impl<'a> Matrix<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{plain, q6_k, q8_0, tq1_0};
     use super::*;
 
     fn trits(len: usize) -> Vec<i8> {
@@ -167,25 +160,11 @@ mod tests {
 
     /// 3 rows of 256 ternary weights with scale 0.5.
     fn packed(format: Format) -> Vec<u8> {
-        let (weights, mut bytes) = (trits(3 * 256), Vec::new());
-        match format {
-            Format::I2S => {
-                i2_s::pack_groups(&weights, &mut bytes);
-                i2_s::pack_trailer(0.5, &mut bytes);
-            }
-            Format::TQ1_0 => tq1_0::pack(&weights, 0.5, &mut bytes),
-            Format::TQ2_0 => tq2_0::pack(&weights, 0.5, &mut bytes),
-            _ => {
-                let floats: Vec<f32> = weights.iter().map(|w| 0.5 * f32::from(*w)).collect();
-                match format {
-                    Format::F32 => plain::pack_f32(&floats, &mut bytes),
-                    Format::F16 => plain::pack_f16(&floats, &mut bytes),
-                    Format::BF16 => plain::pack_bf16(&floats, &mut bytes),
-                    Format::Q8_0 => q8_0::pack(&floats, &mut bytes),
-                    _ => q6_k::pack(&floats, &mut bytes),
-                }
-            }
+        let mut bytes = Vec::new();
+        for row in trits(3 * 256).chunks(256) {
+            format.pack_trits(row, 0.5, &mut bytes);
         }
+        format.pack_trailer(0.5, &mut bytes);
         bytes
     }
 
@@ -199,21 +178,18 @@ mod tests {
                 matrix.dequantize_row(row, &mut out);
                 for (out, trit) in out.iter().zip(&trits(3 * 256)[row * 256..]) {
                     let weight = 0.5 * f32::from(*trit);
-                    // Q8_0 and Q6_K round their scales to f16 and, Q6_K, to 8 bits.
-                    let tolerance = match format {
-                        Format::Q8_0 => 0.0005,
-                        Format::Q6K => 0.01,
-                        _ => 0.0,
-                    };
+                    // Blocks of floats round: their scales to f16 and, some, to fewer bits.
+                    let rounds = !format.is_ternary() && format.block_len() > 1;
+                    let tolerance = if rounds { 0.04 } else { 0.0 };
                     assert!((out - weight).abs() <= tolerance, "{format}: {out}");
                 }
                 if format.is_ternary() {
                     let mut codes = [9; 256];
                     matrix.unpack_row(row, &mut codes);
-                    assert_eq!(codes, trits(3 * 256)[row * 256..][..256]);
+                    assert_eq!(codes, trits(3 * 256)[row * 256..][..256], "{format}");
                 }
             }
-            assert_eq!(matrix.find_invalid_code(), None);
+            assert_eq!(matrix.find_invalid_code(), None, "{format}");
         }
     }
 

@@ -8,6 +8,38 @@
 
 use half::{bf16, f16};
 
+use super::{Descriptor, Encoding, Product, Reduction, Values};
+
+/// Plain numbers of `bytes` bytes.
+const fn plain(
+    name: &'static str,
+    bytes: usize,
+    dequantize: fn(&[u8], &mut [f32]),
+    pack: fn(&[f32], &mut Vec<u8>),
+) -> Descriptor {
+    Descriptor {
+        name,
+        block_len: 1,
+        block_bytes: bytes,
+        trailer: None,
+        dequantize,
+        values: Values::Floats { pack },
+        find_invalid_code: None,
+        product: Some(Product {
+            encoding: Encoding::F32,
+            reduction: Reduction::Floats,
+            rounds_softmax_weights: false,
+        }),
+    }
+}
+
+/// IEEE binary32.
+pub const F32: Descriptor = plain("F32", 4, dequantize_f32, pack_f32);
+/// IEEE binary16.
+pub const F16: Descriptor = plain("F16", 2, dequantize_f16, pack_f16);
+/// bfloat16.
+pub const BF16: Descriptor = plain("BF16", 2, dequantize_bf16, pack_bf16);
+
 /// Appends `values` as `F32`.
 pub fn pack_f32(values: &[f32], out: &mut Vec<u8>) {
     out.extend(values.iter().flat_map(|value| value.to_le_bytes()));

@@ -12,11 +12,43 @@
 //! - its high bits in `qh[32 h + l]`, at bit `2 s`,
 //! - its scale in `scales[8 h + 2 s + l / 16]`.
 
+use std::ops::Range;
+
 use bytemuck::{Pod, Zeroable};
 use half::f16;
 
+use super::{Descriptor, Encoding, Product, Reduction, Values};
+
+/// See the module.
+pub const DESCRIPTOR: Descriptor = Descriptor {
+    name: "Q6_K",
+    block_len: BLOCK,
+    block_bytes: BLOCK_BYTES,
+    trailer: None,
+    dequantize: dequantize_row,
+    values: Values::Floats { pack },
+    find_invalid_code: None,
+    product: Some(Product {
+        encoding: Encoding::Q8K,
+        reduction: Reduction::Blocks { unpack },
+        rounds_softmax_weights: false,
+    }),
+};
+
 /// Weights in a block.
 pub const BLOCK: usize = 256;
+
+/// Bytes of a block.
+pub const BLOCK_BYTES: usize = size_of::<Q6KBlock>();
+
+/// Where the low 4 bits lie in a block.
+pub const QL: Range<usize> = 0..BLOCK / 2;
+/// Where the high 2 bits lie in a block.
+pub const QH: Range<usize> = QL.end..QL.end + BLOCK / 4;
+/// Where the sub-scales lie in a block.
+pub const SCALES: Range<usize> = QH.end..QH.end + BLOCK / GROUP;
+/// Where the scale lies in a block.
+pub const SCALE_AT: usize = SCALES.end;
 
 /// Weights that share a sub-scale.
 pub const GROUP: usize = 16;
@@ -26,16 +58,18 @@ pub const GROUP: usize = 16;
 #[repr(C)]
 pub struct Q6KBlock {
     /// Low 4 bits of each weight.
-    pub ql: [u8; 128],
+    pub ql: [u8; BLOCK / 2],
     /// High 2 bits of each weight.
-    pub qh: [u8; 64],
+    pub qh: [u8; BLOCK / 4],
     /// The sub-scale of each group.
-    pub scales: [i8; 16],
+    pub scales: [i8; BLOCK / GROUP],
     /// The scale, f16 in little-endian bytes so that a block may lie at any address.
     pub d: [u8; 2],
 }
 
-const _: () = assert!(size_of::<Q6KBlock>() == 210 && align_of::<Q6KBlock>() == 1);
+const _: () = assert!(
+    size_of::<Q6KBlock>() == SCALE_AT + 2 && SCALE_AT == 208 && align_of::<Q6KBlock>() == 1
+);
 
 impl Q6KBlock {
     /// The scale.
@@ -193,6 +227,15 @@ pub fn pack(weights: &[f32], out: &mut Vec<u8>) {
     for block in whole {
         out.extend(bytemuck::bytes_of(&Q6KBlock::quantize(block)));
     }
+}
+
+/// Reads a block as its weights over its scale, sub-scales applied.
+fn unpack(block: &[u8], out: &mut [i16]) -> f32 {
+    let block: &Q6KBlock = bytemuck::from_bytes(block);
+    for (weight, (out, q)) in out.iter_mut().zip(block.unpack()).enumerate() {
+        *out = i16::from(block.scales[weight / GROUP]) * i16::from(q);
+    }
+    block.scale()
 }
 
 /// Reads a row as f32.

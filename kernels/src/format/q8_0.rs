@@ -10,8 +10,29 @@
 use bytemuck::{Pod, Zeroable};
 use half::f16;
 
+use super::{Descriptor, Encoding, Product, Reduction, Values};
+
+/// See the module.
+pub const DESCRIPTOR: Descriptor = Descriptor {
+    name: "Q8_0",
+    block_len: BLOCK,
+    block_bytes: BLOCK_BYTES,
+    trailer: None,
+    dequantize: dequantize_row,
+    values: Values::Floats { pack },
+    find_invalid_code: None,
+    product: Some(Product {
+        encoding: Encoding::Q8_0,
+        reduction: Reduction::BlockLanes { unpack },
+        rounds_softmax_weights: false,
+    }),
+};
+
 /// Weights in a block.
 pub const BLOCK: usize = 32;
+
+/// Bytes of a block.
+pub const BLOCK_BYTES: usize = size_of::<Q8_0Block>();
 
 /// A block as it lies in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
@@ -66,6 +87,15 @@ pub fn pack(weights: &[f32], out: &mut Vec<u8>) {
     for block in whole {
         out.extend(bytemuck::bytes_of(&Q8_0Block::quantize(block)));
     }
+}
+
+/// Reads a block as its weights over its scale.
+fn unpack(block: &[u8], out: &mut [i16]) -> f32 {
+    let block: &Q8_0Block = bytemuck::from_bytes(block);
+    for (out, q) in out.iter_mut().zip(block.q) {
+        *out = i16::from(q);
+    }
+    block.scale()
 }
 
 /// Reads a row as f32.

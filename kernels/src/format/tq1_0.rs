@@ -15,11 +15,47 @@
 //! more multiplication by 3 is that trit. Every byte decodes to trits 0, 1, 2: there is no invalid
 //! code.
 
+use std::mem::offset_of;
+use std::ops::Range;
+
 use bytemuck::{Pod, Zeroable};
 use half::f16;
 
+use super::{Descriptor, Encoding, Product, Reduction, Values};
+
+/// See the module.
+pub const DESCRIPTOR: Descriptor = Descriptor {
+    name: "TQ1_0",
+    block_len: BLOCK,
+    block_bytes: BLOCK_BYTES,
+    trailer: None,
+    dequantize: dequantize_row,
+    values: Values::Trits {
+        pack,
+        unpack: unpack_codes,
+    },
+    find_invalid_code: None,
+    product: Some(Product {
+        encoding: Encoding::Q8K,
+        reduction: Reduction::Blocks { unpack },
+        rounds_softmax_weights: true,
+    }),
+};
+
 /// Weights in a block.
 pub const BLOCK: usize = 256;
+
+/// Bytes of a block.
+pub const BLOCK_BYTES: usize = size_of::<Tq1_0Block>();
+
+/// Where part `a` lies in a block.
+pub const PART_A: Range<usize> = 0..32;
+/// Where part `b` lies in a block.
+pub const PART_B: Range<usize> = PART_A.end..offset_of!(Tq1_0Block, qh);
+/// Where part `c` lies in a block.
+pub const PART_C: Range<usize> = PART_B.end..SCALE_AT;
+/// Where the scale lies in a block.
+pub const SCALE_AT: usize = offset_of!(Tq1_0Block, d);
 
 /// A block as it lies in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
@@ -106,6 +142,24 @@ pub fn pack(weights: &[i8], scale: f32, out: &mut Vec<u8>) {
     let d = f16::from_f32(scale);
     for block in whole {
         out.extend(bytemuck::bytes_of(&Tq1_0Block::new(block, d)));
+    }
+}
+
+/// Reads a block as its weights over its scale.
+fn unpack(block: &[u8], out: &mut [i16]) -> f32 {
+    let block: &Tq1_0Block = bytemuck::from_bytes(block);
+    for (out, trit) in out.iter_mut().zip(block.unpack()) {
+        *out = i16::from(trit);
+    }
+    block.scale()
+}
+
+/// Reads a row as f32.
+fn dequantize_row(bytes: &[u8], out: &mut [f32]) {
+    for (block, out) in blocks(bytes).iter().zip(out.chunks_mut(BLOCK)) {
+        for (out, trit) in out.iter_mut().zip(block.unpack()) {
+            *out = block.scale() * f32::from(trit);
+        }
     }
 }
 

@@ -16,15 +16,44 @@
 use bytemuck::{Pod, Zeroable};
 use half::f16;
 
+use super::{Descriptor, Encoding, Product, Reduction, Values};
+
+/// See the module.
+pub const DESCRIPTOR: Descriptor = Descriptor {
+    name: "TQ2_0",
+    block_len: BLOCK,
+    block_bytes: BLOCK_BYTES,
+    trailer: None,
+    dequantize: dequantize_row,
+    values: Values::Trits {
+        pack,
+        unpack: unpack_codes,
+    },
+    find_invalid_code: Some(find_invalid_code),
+    product: Some(Product {
+        encoding: Encoding::Q8K,
+        reduction: Reduction::Blocks { unpack },
+        rounds_softmax_weights: true,
+    }),
+};
+
 /// Weights in a block.
 pub const BLOCK: usize = 256;
+
+/// Bytes of a block.
+pub const BLOCK_BYTES: usize = size_of::<Tq2_0Block>();
+
+/// Bytes of a block's codes, which come first.
+pub const CODE_BYTES: usize = BLOCK / 4;
+/// Where the scale lies in a block.
+pub const SCALE_AT: usize = CODE_BYTES;
 
 /// A block as it lies in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Tq2_0Block {
     /// Four codes to a byte.
-    pub codes: [u8; 64],
+    pub codes: [u8; CODE_BYTES],
     /// The scale, f16 in little-endian bytes so that a block may lie at any address.
     pub d: [u8; 2],
 }
@@ -39,7 +68,7 @@ impl Tq2_0Block {
 
     /// Puts together a block from weights (-1, 0 or 1) and their scale.
     pub fn new(weights: &[i8; BLOCK], d: f16) -> Self {
-        let mut codes = [0; 64];
+        let mut codes = [0; CODE_BYTES];
         for (weight, w) in weights.iter().enumerate() {
             debug_assert!((-1..=1).contains(w), "weights are -1, 0 or 1");
             let (byte, shift) = place(weight);
@@ -88,6 +117,24 @@ pub fn pack(weights: &[i8], scale: f32, out: &mut Vec<u8>) {
     let d = f16::from_f32(scale);
     for block in whole {
         out.extend(bytemuck::bytes_of(&Tq2_0Block::new(block, d)));
+    }
+}
+
+/// Reads a block as its weights over its scale.
+fn unpack(block: &[u8], out: &mut [i16]) -> f32 {
+    let block: &Tq2_0Block = bytemuck::from_bytes(block);
+    for (out, trit) in out.iter_mut().zip(block.unpack()) {
+        *out = i16::from(trit);
+    }
+    block.scale()
+}
+
+/// Reads a row as f32.
+fn dequantize_row(bytes: &[u8], out: &mut [f32]) {
+    for (block, out) in blocks(bytes).iter().zip(out.chunks_mut(BLOCK)) {
+        for (out, trit) in out.iter_mut().zip(block.unpack()) {
+            *out = block.scale() * f32::from(trit);
+        }
     }
 }
 

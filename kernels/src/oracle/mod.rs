@@ -5,13 +5,11 @@
 //! follow [`crate::order`], and transcendental functions come from one implementation.
 
 mod attention;
-mod encode;
 mod math;
 mod product;
 mod rope;
 
 pub use attention::attention;
-pub use encode::{I8Row, Q8_0Row, Q8KRow, encode_i8, encode_q8_0, encode_q8k};
 pub use math::{activate, argmax, dot, exp, gated, norm, round_f16, sum_of_squares, top};
-pub use product::{float_product, i8_product, q6k_product, q8_0_product, ternary_q8k_product};
+pub use product::product;
 pub use rope::{rope_frequencies, rope_rotate};

@@ -1,59 +1,95 @@
-//! One element of a matrix product: a row of weights against a row of encoded activations.
+//! Matrix products, one element at a time.
 
-use super::encode::{I8Row, Q8_0Row, Q8KRow};
+use crate::format::{EncodedRow, Encoding, Format, Reduction};
 use crate::order::{LANES, fold};
+
+/// One row of weights in `format` against a row of activations: what every kernel of the format
+/// must give, to the bit. `scale` is the tensor's, 1 where the format keeps none.
+///
+/// # Panics
+/// If the format is only read by row, or the rows differ in length.
+pub fn product(format: Format, row: &[u8], scale: f32, x: &[f32]) -> f32 {
+    let Some(product) = &format.descriptor().product else {
+        panic!("{format} is only read by row");
+    };
+    let encoded = product.encoding.encode(x);
+    match product.reduction {
+        Reduction::Floats => {
+            let mut weights = vec![0.0; x.len()];
+            format.dequantize_row(row, &mut weights);
+            super::dot(&weights, x)
+        }
+        Reduction::Tensor => {
+            let mut trits = vec![0; x.len()];
+            format.unpack_row(row, &mut trits);
+            let sum = integer_dot(trits.into_iter().map(i32::from), &encoded.q);
+            sum as f32 / encoded.scales[0] * scale
+        }
+        Reduction::Blocks { unpack } => {
+            let weights = Weights::unpack(format, row, unpack);
+            block_product(&weights, product.encoding, &encoded)
+        }
+        Reduction::BlockLanes { unpack } => {
+            let weights = Weights::unpack(format, row, unpack);
+            block_lane_product(&weights, &encoded)
+        }
+    }
+}
+
+/// A row of weights as integers, and a scale for each block of them.
+struct Weights {
+    q: Vec<i16>,
+    scales: Vec<f32>,
+    block_len: usize,
+}
+
+impl Weights {
+    fn unpack(format: Format, row: &[u8], unpack: fn(&[u8], &mut [i16]) -> f32) -> Weights {
+        let block_len = format.block_len();
+        let mut weights = Weights {
+            q: Vec::new(),
+            scales: Vec::new(),
+            block_len,
+        };
+        for block in row.chunks(format.block_bytes()) {
+            let mut q = vec![0; block_len];
+            weights.scales.push(unpack(block, &mut q));
+            weights.q.extend(q);
+        }
+        weights
+    }
+}
 
 fn integer_dot(a: impl IntoIterator<Item = i32>, b: &[i8]) -> i32 {
     a.into_iter().zip(b).map(|(a, b)| a * i32::from(*b)).sum()
 }
 
-/// F32, F16 and BF16 weights, decoded, against f32 activations.
-pub fn float_product(weights: &[f32], x: &[f32]) -> f32 {
-    super::dot(weights, x)
-}
-
-/// Ternary weights (-1, 0, 1) with one scale against [`I8Row`]: `sum / x.scale * scale`.
-pub fn i8_product(trits: &[i8], scale: f32, x: &I8Row) -> f32 {
-    let sum = integer_dot(trits.iter().map(|w| i32::from(*w)), &x.q);
-    sum as f32 / x.scale * scale
-}
-
-/// Ternary weights with a scale `d` per 256 against [`Q8KRow`].
-pub fn ternary_q8k_product(trits: &[i8], d: &[f32], x: &Q8KRow) -> f32 {
+/// Piece after piece, each with one scale on either side.
+fn block_product(weights: &Weights, encoding: Encoding, x: &EncodedRow) -> f32 {
+    let activation_block = encoding.block_len(x.q.len()).unwrap_or(1);
+    let piece = weights.block_len.min(activation_block);
     let mut sum = 0.0_f32;
-    for (block, d) in d.iter().enumerate() {
-        let at = block * 256..(block + 1) * 256;
-        let integer = integer_dot(trits[at.clone()].iter().map(|w| i32::from(*w)), &x.q[at]);
-        sum = (d * x.d[block]).mul_add(integer as f32, sum);
+    for at in (0..x.q.len()).step_by(piece) {
+        let integers = weights.q[at..at + piece].iter().map(|w| i32::from(*w));
+        let integer = integer_dot(integers, &x.q[at..at + piece]);
+        let scale = weights.scales[at / weights.block_len] * x.scales[at / activation_block];
+        sum = scale.mul_add(integer as f32, sum);
     }
     sum
 }
 
-/// `Q6_K` weights against [`Q8KRow`]. `q` are the 6-bit values less 32, `scales` the sixteen 8-bit
-/// sub-scales and `d` the scale of each block.
-pub fn q6k_product(q: &[i8], scales: &[i8], d: &[f32], x: &Q8KRow) -> f32 {
-    let mut sum = 0.0_f32;
-    for (block, d) in d.iter().enumerate() {
-        let mut integer = 0;
-        for sub in 0..16 {
-            let at = block * 256 + sub * 16..block * 256 + (sub + 1) * 16;
-            let part = integer_dot(q[at.clone()].iter().map(|w| i32::from(*w)), &x.q[at]);
-            integer += i32::from(scales[block * 16 + sub]) * part;
-        }
-        sum = (d * x.d[block]).mul_add(integer as f32, sum);
-    }
-    sum
-}
-
-/// `Q8_0` weights with a scale `d` per 32 against [`Q8_0Row`].
-pub fn q8_0_product(q: &[i8], d: &[f32], x: &Q8_0Row) -> f32 {
+/// Sums of four adjacent products in the virtual SIMD lanes, those of even blocks in the lower
+/// eight.
+fn block_lane_product(weights: &Weights, x: &EncodedRow) -> f32 {
     let mut lanes = [0.0_f32; LANES];
-    for (block, d) in d.iter().enumerate() {
-        for j in 0..8 {
-            let at = block * 32 + 4 * j..block * 32 + 4 * j + 4;
-            let integer = integer_dot(q[at.clone()].iter().map(|w| i32::from(*w)), &x.q[at]);
-            let lane = &mut lanes[(block % 2) * 8 + j];
-            *lane = (d * x.d[block]).mul_add(integer as f32, *lane);
+    let blocks = weights.scales.iter().zip(&x.scales);
+    for (block, (weight_scale, activation_scale)) in blocks.enumerate() {
+        let half = block % 2 * (LANES / 2);
+        for (j, lane) in lanes[half..half + LANES / 2].iter_mut().enumerate() {
+            let at = block * weights.block_len + 4 * j;
+            let integers = weights.q[at..at + 4].iter().map(|w| i32::from(*w));
+            let integer = integer_dot(integers, &x.q[at..at + 4]);
+            *lane = (weight_scale * activation_scale).mul_add(integer as f32, *lane);
         }
     }
     fold(lanes)

@@ -69,6 +69,18 @@ pub enum Kernel {
     TopMerge,
 }
 
+/// Formats of weights that there are shaders for.
+pub const FORMATS: [Format; 8] = [
+    Format::F32,
+    Format::F16,
+    Format::Q8_0,
+    Format::Q6K,
+    Format::BF16,
+    Format::TQ1_0,
+    Format::TQ2_0,
+    Format::I2S,
+];
+
 /// What the device has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Target {
@@ -156,7 +168,7 @@ impl Kernel {
         match *self {
             Kernel::Embed(format) => {
                 set("FORMAT", &format);
-                set(flag(format), &"");
+                set(format.name(), &"");
                 if matches!(format, Format::F16 | Format::BF16) {
                     set("HALF", &"");
                 }
@@ -192,7 +204,7 @@ impl Kernel {
                 set("TYPE", &if format == Format::I2S { "i32" } else { "f32" });
                 set("MAX_COLS", &MAX_BLOCK_COLS);
                 set("PARTIALS", &(MAX_BLOCK_COLS / 32 * 4));
-                set(flag(format), &"");
+                set(format.name(), &"");
                 if matches!(format, Format::F16 | Format::BF16) {
                     set("HALF", &"");
                 }
@@ -285,19 +297,6 @@ fn set_cache(set: &mut dyn FnMut(&'static str, &dyn ToString), cache: CacheType)
     }
 }
 
-const fn flag(format: Format) -> &'static str {
-    match format {
-        Format::F32 => "F32",
-        Format::F16 => "F16",
-        Format::BF16 => "BF16",
-        Format::Q8_0 => "Q8_0",
-        Format::Q6K => "Q6_K",
-        Format::TQ1_0 => "TQ1_0",
-        Format::TQ2_0 => "TQ2_0",
-        Format::I2S => "I2_S",
-    }
-}
-
 /// Every kernel for every kind of target: what tests validate and snapshots show.
 pub fn permutations() -> Vec<(Kernel, Target)> {
     let stores = [
@@ -313,7 +312,7 @@ pub fn permutations() -> Vec<(Kernel, Target)> {
         Kernel::TopChunk,
         Kernel::TopMerge,
     ];
-    for format in Format::ALL {
+    for format in FORMATS {
         if !format.is_ternary() {
             kernels.push(Kernel::Embed(format));
         }

@@ -2,7 +2,7 @@
 
 use std::arch::aarch64::*;
 
-use crate::microkernel::gemm::{self, Group, Job, QUADS, Ternary};
+use crate::microkernel::gemm::{self, GROUP_STEPS, PackedGroup, TernaryLayout, TileArgs};
 
 /// Sums of byte products. A value of the implementing type is the proof that the CPU has NEON and
 /// whatever else its instructions need.
@@ -21,28 +21,28 @@ pub(crate) trait ByteDot: Copy {
     }
 
     /// Four sums on their way, over the quads of a group of 128.
-    type Run: Copy;
+    type GroupAcc: Copy;
     /// Tokens of a tile of registers, at most.
-    const TOKENS: usize;
+    const NR: usize;
 
     /// Runs `generic::gemm::tile` for sixteen rows and the tokens above.
-    fn tile<F: Ternary>(self, job: Job<'_>);
+    fn tile<F: TernaryLayout>(self, args: TileArgs<'_>);
 
-    fn begin(self, sums: int32x4_t) -> Self::Run;
+    fn begin_group(self, sums: int32x4_t) -> Self::GroupAcc;
     /// Adds to each of four sums the products of four adjacent codes, at most 3, and activations.
-    fn add(self, run: Self::Run, codes: int8x16_t, q: int8x16_t) -> Self::Run;
+    fn add(self, run: Self::GroupAcc, codes: int8x16_t, q: int8x16_t) -> Self::GroupAcc;
     /// `sums` are those that [`ByteDot::begin`] got.
-    fn end(self, sums: int32x4_t, run: Self::Run) -> int32x4_t;
+    fn end_group(self, sums: int32x4_t, run: Self::GroupAcc) -> int32x4_t;
 
     /// `Microkernel::add_group`.
     #[inline(always)]
-    fn add_group<F: Ternary, const V: usize, const T: usize>(
+    fn add_group<F: TernaryLayout, const S: usize, const T: usize>(
         self,
-        words: &[Group; V],
-        q: [&[[i8; 4]; QUADS]; T],
-        sums: &mut [[[int32x4_t; 4]; V]; T],
+        words: &[PackedGroup; S],
+        q: [&[[i8; 4]; GROUP_STEPS]; T],
+        sums: &mut [[[int32x4_t; 4]; S]; T],
     ) {
-        gemm::add_group::<Aarch64<Self>, F, V, T>(Aarch64(self), words, q, sums);
+        gemm::add_group::<Aarch64<Self>, F, S, T>(Aarch64(self), words, q, sums);
     }
 }
 

@@ -1,9 +1,13 @@
-//! Products of blocks, over [`ByteDot`].
+//! Dot products of blocks, over [`ByteDot`].
 
 use std::arch::aarch64::*;
 
+use bitnet_kernels::format::{Q8_0_BLOCK, Q8K_BLOCK, q6_k, q8_0, tq1_0};
+
 use super::byte_dot::{Aarch64, ByteDot};
 use crate::microkernel::dot::BlockDot;
+use crate::microkernel::gemm::{GROUP, GROUP_BYTES};
+use crate::microkernel::trits::BlockCodes;
 
 /// Registers of bytes, from a slice that has at least as many.
 #[inline]
@@ -39,7 +43,7 @@ fn two_bits(bytes: uint8x16_t, place: usize) -> uint8x16_t {
 /// The codes of 32 bytes, those of the lowest bits first.
 #[inline]
 #[target_feature(enable = "neon")]
-fn unpacked(bytes: &[u8; 32]) -> [int8x16_t; 8] {
+fn unpacked(bytes: &[u8; GROUP_BYTES]) -> [int8x16_t; 8] {
     let halves = load::<2>(bytes);
     std::array::from_fn(|i| vreinterpretq_s8_u8(two_bits(halves[i % 2], i / 2)))
 }
@@ -47,7 +51,7 @@ fn unpacked(bytes: &[u8; 32]) -> [int8x16_t; 8] {
 /// The same, those of the highest bits first.
 #[inline]
 #[target_feature(enable = "neon")]
-fn unpacked_downwards(bytes: &[u8; 32]) -> [int8x16_t; 8] {
+fn unpacked_downwards(bytes: &[u8; GROUP_BYTES]) -> [int8x16_t; 8] {
     let halves = load::<2>(bytes);
     std::array::from_fn(|i| vreinterpretq_s8_u8(two_bits(halves[i % 2], 3 - i / 2)))
 }
@@ -68,12 +72,12 @@ fn trits(bytes: uint8x16_t, power: u8) -> int8x16_t {
 /// The codes of a block of `TQ1_0`.
 #[inline]
 #[target_feature(enable = "neon")]
-fn unpacked_tq1_0(block: &[u8; 54]) -> [[int8x16_t; 8]; 2] {
+fn unpacked_tq1_0(block: &[u8; tq1_0::BLOCK_BYTES]) -> [[int8x16_t; 8]; 2] {
     let bytes = load::<3>(block);
     // The last 16 elements lie in four bytes, four to each; their fifth trit is not used.
     let mut last = [0; 16];
     for (power, last) in POWERS.iter().zip(last.as_chunks_mut::<4>().0) {
-        *last = std::array::from_fn(|i| block[48 + i].wrapping_mul(*power));
+        *last = std::array::from_fn(|i| block[tq1_0::PART_C.start + i].wrapping_mul(*power));
     }
     let [last] = load::<1>(&last);
     let codes = |i: usize| match i {
@@ -110,7 +114,7 @@ impl<D: ByteDot> BlockDot for Aarch64<D> {
         // SAFETY: `self` proves NEON.
         unsafe {
             let mut sums = [vdupq_n_s32(0); R];
-            for (group, q) in q.as_chunks::<128>().0.iter().enumerate() {
+            for (group, q) in q.as_chunks::<GROUP>().0.iter().enumerate() {
                 let q = load_signed(q);
                 for (row, sums) in rows.iter().zip(&mut sums) {
                     let codes = unpacked_downwards(&row.as_chunks().0[group]);
@@ -125,11 +129,11 @@ impl<D: ByteDot> BlockDot for Aarch64<D> {
     }
 
     #[inline(always)]
-    fn tq2_0_rows<const R: usize>(self, qs: [&[u8; 64]; R], q: &[i8; 256]) -> [i32; R] {
+    fn tq2_0_rows<const R: usize>(self, qs: [&BlockCodes; R], q: &[i8; Q8K_BLOCK]) -> [i32; R] {
         let mut totals = [0; R];
         // SAFETY: `self` proves NEON.
         unsafe {
-            let (q_low, q_high) = (load_signed(q), load_signed(&q[128..]));
+            let (q_low, q_high) = (load_signed(q), load_signed(&q[GROUP..]));
             for (total, qs) in totals.iter_mut().zip(qs) {
                 let (halves, _) = qs.as_chunks();
                 let sums = self.0.codes(vdupq_n_s32(0), unpacked(&halves[0]), q_low);
@@ -140,11 +144,15 @@ impl<D: ByteDot> BlockDot for Aarch64<D> {
     }
 
     #[inline(always)]
-    fn tq1_0_rows<const R: usize>(self, blocks: [&[u8; 54]; R], q: &[i8; 256]) -> [i32; R] {
+    fn tq1_0_rows<const R: usize>(
+        self,
+        blocks: [&[u8; tq1_0::BLOCK_BYTES]; R],
+        q: &[i8; Q8K_BLOCK],
+    ) -> [i32; R] {
         let mut totals = [0; R];
         // SAFETY: `self` proves NEON.
         unsafe {
-            let (q_low, q_high) = (load_signed(q), load_signed(&q[128..]));
+            let (q_low, q_high) = (load_signed(q), load_signed(&q[GROUP..]));
             for (total, block) in totals.iter_mut().zip(blocks) {
                 let [low, high] = unpacked_tq1_0(block);
                 let sums = self.0.codes(vdupq_n_s32(0), low, q_low);
@@ -155,7 +163,7 @@ impl<D: ByteDot> BlockDot for Aarch64<D> {
     }
 
     #[inline(always)]
-    fn q8_0(self, weights: &[u8; 32], q: &[i8; 32]) -> [i32; 8] {
+    fn q8_0(self, weights: &[u8; q8_0::BLOCK], q: &[i8; Q8_0_BLOCK]) -> [i32; 8] {
         let mut out = [0; 8];
         // SAFETY: `self` proves NEON; the two stores cover eight integers.
         unsafe {
@@ -170,14 +178,14 @@ impl<D: ByteDot> BlockDot for Aarch64<D> {
     }
 
     #[inline(always)]
-    fn q6_k(self, block: &[u8; 210], q: &[i8; 256]) -> i32 {
+    fn q6_k(self, block: &[u8; q6_k::BLOCK_BYTES], q: &[i8; Q8K_BLOCK]) -> i32 {
         // SAFETY: `self` proves NEON.
         unsafe {
-            let (low, high) = (load(block), load(&block[128..]));
+            let (low, high) = (load(&block[q6_k::QL]), load(&block[q6_k::QH]));
             let q: [int8x16_t; 16] = load_signed(q);
             let mut sums = vdupq_n_s32(0);
             for (i, q) in q.into_iter().enumerate() {
-                let scale = i32::from(block[192 + i].cast_signed());
+                let scale = i32::from(block[q6_k::SCALES.start + i].cast_signed());
                 let weights = weights_q6_k(&low, &high, i);
                 let part = self.0.dot(vdupq_n_s32(0), weights, q);
                 sums = vmlaq_n_s32(sums, part, scale);

@@ -6,7 +6,7 @@ use std::arch::asm;
 use super::byte_dot::{Aarch64, ByteDot};
 use crate::generic::gemm;
 use crate::isa::table::{Kernels, kernels};
-use crate::microkernel::gemm::{Job, Ternary};
+use crate::microkernel::gemm::{TernaryLayout, TileArgs};
 
 /// Proof that the CPU has `sdot`.
 #[derive(Clone, Copy, Debug)]
@@ -48,16 +48,16 @@ impl ByteDot for Dotprod {
         // SAFETY: `self` proves `sdot`.
         unsafe { sdot(sums, a, b) }
     }
-    type Run = int32x4_t;
-    const TOKENS: usize = 5;
+    type GroupAcc = int32x4_t;
+    const NR: usize = 5;
 
     #[inline(always)]
-    fn tile<F: Ternary>(self, job: Job<'_>) {
-        gemm::tile::<Aarch64<Self>, F, 1, 5>(Aarch64(self), job);
+    fn tile<F: TernaryLayout>(self, args: TileArgs<'_>) {
+        gemm::tile::<Aarch64<Self>, F, 1, 5>(Aarch64(self), args);
     }
 
     #[inline(always)]
-    fn begin(self, sums: int32x4_t) -> int32x4_t {
+    fn begin_group(self, sums: int32x4_t) -> int32x4_t {
         sums
     }
 
@@ -67,7 +67,7 @@ impl ByteDot for Dotprod {
     }
 
     #[inline(always)]
-    fn end(self, _sums: int32x4_t, run: int32x4_t) -> int32x4_t {
+    fn end_group(self, _sums: int32x4_t, run: int32x4_t) -> int32x4_t {
         run
     }
 }

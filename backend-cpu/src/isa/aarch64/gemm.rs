@@ -1,11 +1,13 @@
-//! Steps of a gemm, over [`ByteDot`]: four registers of four rows by four bytes.
+//! The microkernel of the gemm, over [`ByteDot`]: four registers of four rows by four bytes.
 
 use std::arch::aarch64::*;
 
 use bitnet_kernels::order::LANES;
 
 use super::byte_dot::{Aarch64, ByteDot};
-use crate::microkernel::gemm::{Group, Job, Microkernel, QUADS, Ternary, Word};
+use crate::microkernel::gemm::{
+    GROUP_BYTES, GROUP_STEPS, Microkernel, PackedGroup, PackedWord, TernaryLayout, TileArgs,
+};
 
 /// Four rows of sixteen bytes: the `i`th register of the result has bytes `4i .. 4i + 4` of each.
 #[inline]
@@ -27,20 +29,20 @@ fn transposed([a, b, c, d]: [uint32x4_t; 4]) -> [uint32x4_t; 4] {
 
 impl<D: ByteDot> Microkernel for Aarch64<D> {
     type Bytes = [uint8x16_t; 4];
-    type Quad = int8x16_t;
-    type Sums = [int32x4_t; 4];
-    type Run = [D::Run; 4];
+    type Broadcast = int8x16_t;
+    type Acc = [int32x4_t; 4];
+    type GroupAcc = [D::GroupAcc; 4];
 
     const STRIPS: usize = 1;
-    const TOKENS: usize = D::TOKENS;
+    const NR: usize = D::NR;
 
     #[inline(always)]
-    fn tile<F: Ternary>(self, job: Job<'_>) {
-        self.0.tile::<F>(job);
+    fn tile<F: TernaryLayout>(self, args: TileArgs<'_>) {
+        self.0.tile::<F>(args);
     }
 
     #[inline(always)]
-    fn transpose(self, rows: [&[u8; 32]; LANES], words: &mut Group) {
+    fn transpose(self, rows: [&[u8; GROUP_BYTES]; LANES], words: &mut PackedGroup) {
         for (quarter, rows) in rows.as_chunks::<4>().0.iter().enumerate() {
             for half in 0..2 {
                 // SAFETY: `self` proves NEON; a load covers 16 of a row's 32 bytes, a store 16 of a
@@ -61,7 +63,7 @@ impl<D: ByteDot> Microkernel for Aarch64<D> {
     }
 
     #[inline(always)]
-    fn load_bytes(self, word: &Word) -> Self::Bytes {
+    fn load_bytes(self, word: &PackedWord) -> Self::Bytes {
         let at = word.0.as_ptr().cast::<u8>();
         // SAFETY: `self` proves NEON; the four loads lie within the 64 bytes.
         unsafe {
@@ -75,7 +77,7 @@ impl<D: ByteDot> Microkernel for Aarch64<D> {
     }
 
     #[inline(always)]
-    fn codes(self, [a, b, c, d]: Self::Bytes) -> Self::Bytes {
+    fn low_codes(self, [a, b, c, d]: Self::Bytes) -> Self::Bytes {
         // SAFETY: `self` proves NEON.
         unsafe {
             let mask = vdupq_n_u8(3);
@@ -89,7 +91,7 @@ impl<D: ByteDot> Microkernel for Aarch64<D> {
     }
 
     #[inline(always)]
-    fn next(self, [a, b, c, d]: Self::Bytes) -> Self::Bytes {
+    fn shift_codes(self, [a, b, c, d]: Self::Bytes) -> Self::Bytes {
         // SAFETY: `self` proves NEON.
         unsafe {
             [
@@ -102,35 +104,45 @@ impl<D: ByteDot> Microkernel for Aarch64<D> {
     }
 
     #[inline(always)]
-    fn spread(self, q: &[i8; 4]) -> Self::Quad {
+    fn broadcast(self, q: &[i8; 4]) -> Self::Broadcast {
         // SAFETY: `self` proves NEON.
         unsafe { vreinterpretq_s8_s32(vdupq_n_s32(i32::from_ne_bytes(q.map(i8::cast_unsigned)))) }
     }
 
     #[inline(always)]
-    fn add_group<F: Ternary, const V: usize, const T: usize>(
+    fn add_group<F: TernaryLayout, const S: usize, const T: usize>(
         self,
-        words: &[Group; V],
-        q: [&[[i8; 4]; QUADS]; T],
-        sums: &mut [[Self::Sums; V]; T],
+        words: &[PackedGroup; S],
+        q: [&[[i8; 4]; GROUP_STEPS]; T],
+        sums: &mut [[Self::Acc; S]; T],
     ) {
-        self.0.add_group::<F, V, T>(words, q, sums);
+        self.0.add_group::<F, S, T>(words, q, sums);
     }
 
     #[inline(always)]
-    fn splat_sum(self, sum: i32) -> Self::Sums {
+    fn splat_i32(self, x: i32) -> Self::Acc {
         // SAFETY: `self` proves NEON.
-        unsafe { [vdupq_n_s32(sum); 4] }
+        unsafe { [vdupq_n_s32(x); 4] }
     }
 
     #[inline(always)]
-    fn begin(self, [a, b, c, d]: Self::Sums) -> Self::Run {
+    fn begin_group(self, [a, b, c, d]: Self::Acc) -> Self::GroupAcc {
         let dot = self.0;
-        [dot.begin(a), dot.begin(b), dot.begin(c), dot.begin(d)]
+        [
+            dot.begin_group(a),
+            dot.begin_group(b),
+            dot.begin_group(c),
+            dot.begin_group(d),
+        ]
     }
 
     #[inline(always)]
-    fn dot(self, mut run: Self::Run, codes: Self::Bytes, q: Self::Quad) -> Self::Run {
+    fn multiply_add(
+        self,
+        mut run: Self::GroupAcc,
+        codes: Self::Bytes,
+        q: Self::Broadcast,
+    ) -> Self::GroupAcc {
         for (run, codes) in run.iter_mut().zip(codes) {
             // SAFETY: `self` proves NEON.
             *run = self.0.add(*run, unsafe { vreinterpretq_s8_u8(codes) }, q);
@@ -139,15 +151,15 @@ impl<D: ByteDot> Microkernel for Aarch64<D> {
     }
 
     #[inline(always)]
-    fn end(self, mut sums: Self::Sums, run: Self::Run) -> Self::Sums {
+    fn end_group(self, mut sums: Self::Acc, run: Self::GroupAcc) -> Self::Acc {
         for (sums, run) in sums.iter_mut().zip(run) {
-            *sums = self.0.end(*sums, run);
+            *sums = self.0.end_group(*sums, run);
         }
         sums
     }
 
     #[inline(always)]
-    fn to_floats(self, [a, b, c, d]: Self::Sums) -> Self::F {
+    fn to_f32(self, [a, b, c, d]: Self::Acc) -> Self::F {
         // SAFETY: `self` proves NEON.
         unsafe {
             [

@@ -7,7 +7,7 @@ use super::byte_dot::{Aarch64, ByteDot};
 use super::dotprod::sdot;
 use crate::generic::gemm;
 use crate::isa::table::{Kernels, kernels};
-use crate::microkernel::gemm::{Group, Job, QUADS, Ternary, Word};
+use crate::microkernel::gemm::{GROUP_STEPS, PackedGroup, PackedWord, TernaryLayout, TileArgs};
 
 /// Proof that the CPU has `smmla` and `sdot`.
 #[derive(Clone, Copy, Debug)]
@@ -55,7 +55,7 @@ fn smmla(mut sums: int32x4_t, rows: int8x16_t, tokens: Pair) -> int32x4_t {
 /// The activations of a group by pairs of tokens. Without a partner, a token is its own.
 #[inline]
 #[target_feature(enable = "neon")]
-fn paired<const T: usize>(q: [&[[i8; 4]; QUADS]; T]) -> [[Pair; 16]; PAIRS] {
+fn paired<const T: usize>(q: [&[[i8; 4]; GROUP_STEPS]; T]) -> [[Pair; 16]; PAIRS] {
     let eight = |token: usize, i: usize| {
         let q = q[token.min(T - 1)].as_flattened();
         let (eights, _) = q.as_chunks::<8>();
@@ -74,8 +74,8 @@ fn paired<const T: usize>(q: [&[[i8; 4]; QUADS]; T]) -> [[Pair; 16]; PAIRS] {
 /// Rows `4 i .. 4 i + 4` of a strip, two to a register, eight bytes of each.
 #[inline]
 #[target_feature(enable = "neon")]
-fn four_rows(low: &Word, high: &Word, i: usize) -> [uint8x16_t; 2] {
-    let load = |word: &Word| {
+fn four_rows(low: &PackedWord, high: &PackedWord, i: usize) -> [uint8x16_t; 2] {
+    let load = |word: &PackedWord| {
         let (quarters, _) = word.0.as_flattened().as_chunks::<16>();
         // SAFETY: the load covers the 16 bytes.
         unsafe { vreinterpretq_u32_u8(vld1q_u8(quarters[i].as_ptr())) }
@@ -101,16 +101,16 @@ impl ByteDot for I8mm {
         unsafe { sdot(sums, a, b) }
     }
 
-    type Run = int32x4_t;
-    const TOKENS: usize = 2 * PAIRS;
+    type GroupAcc = int32x4_t;
+    const NR: usize = 2 * PAIRS;
 
     #[inline(always)]
-    fn tile<F: Ternary>(self, job: Job<'_>) {
-        gemm::tile::<Aarch64<Self>, F, 1, { 2 * PAIRS }>(Aarch64(self), job);
+    fn tile<F: TernaryLayout>(self, args: TileArgs<'_>) {
+        gemm::tile::<Aarch64<Self>, F, 1, { 2 * PAIRS }>(Aarch64(self), args);
     }
 
     #[inline(always)]
-    fn begin(self, sums: int32x4_t) -> int32x4_t {
+    fn begin_group(self, sums: int32x4_t) -> int32x4_t {
         sums
     }
 
@@ -120,17 +120,17 @@ impl ByteDot for I8mm {
     }
 
     #[inline(always)]
-    fn end(self, _sums: int32x4_t, run: int32x4_t) -> int32x4_t {
+    fn end_group(self, _sums: int32x4_t, run: int32x4_t) -> int32x4_t {
         run
     }
 
     /// Eight rows at a time: four registers of codes meet each pair of tokens.
     #[inline(always)]
-    fn add_group<F: Ternary, const V: usize, const T: usize>(
+    fn add_group<F: TernaryLayout, const S: usize, const T: usize>(
         self,
-        words: &[Group; V],
-        q: [&[[i8; 4]; QUADS]; T],
-        sums: &mut [[[int32x4_t; 4]; V]; T],
+        words: &[PackedGroup; S],
+        q: [&[[i8; 4]; GROUP_STEPS]; T],
+        sums: &mut [[[int32x4_t; 4]; S]; T],
     ) {
         // SAFETY: `self` proves NEON and `smmla`.
         unsafe {

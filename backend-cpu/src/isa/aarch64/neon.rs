@@ -5,7 +5,7 @@ use std::arch::aarch64::*;
 use super::byte_dot::{Aarch64, ByteDot};
 use crate::generic::gemm;
 use crate::isa::table::{Kernels, kernels};
-use crate::microkernel::gemm::{Job, Ternary};
+use crate::microkernel::gemm::{TernaryLayout, TileArgs};
 
 /// NEON.
 #[derive(Clone, Copy, Debug)]
@@ -52,22 +52,22 @@ impl ByteDot for Neon {
     }
 
     /// Sixteen 16-bit sums, four to each sum. A group has 32 quads, and 32 * 384 fits 16 bits.
-    type Run = [int16x8_t; 2];
-    const TOKENS: usize = 2;
+    type GroupAcc = [int16x8_t; 2];
+    const NR: usize = 2;
 
     #[inline(always)]
-    fn tile<F: Ternary>(self, job: Job<'_>) {
-        gemm::tile::<Aarch64<Self>, F, 1, 2>(Aarch64(self), job);
+    fn tile<F: TernaryLayout>(self, args: TileArgs<'_>) {
+        gemm::tile::<Aarch64<Self>, F, 1, 2>(Aarch64(self), args);
     }
 
     #[inline(always)]
-    fn begin(self, _sums: int32x4_t) -> Self::Run {
+    fn begin_group(self, _sums: int32x4_t) -> Self::GroupAcc {
         // SAFETY: `self` proves NEON.
         unsafe { [vdupq_n_s16(0); 2] }
     }
 
     #[inline(always)]
-    fn add(self, [low, high]: Self::Run, codes: int8x16_t, q: int8x16_t) -> Self::Run {
+    fn add(self, [low, high]: Self::GroupAcc, codes: int8x16_t, q: int8x16_t) -> Self::GroupAcc {
         // SAFETY: `self` proves NEON.
         unsafe {
             [
@@ -78,7 +78,7 @@ impl ByteDot for Neon {
     }
 
     #[inline(always)]
-    fn end(self, sums: int32x4_t, [low, high]: Self::Run) -> int32x4_t {
+    fn end_group(self, sums: int32x4_t, [low, high]: Self::GroupAcc) -> int32x4_t {
         // SAFETY: `self` proves NEON.
         unsafe { vaddq_s32(sums, vpaddq_s32(vpaddlq_s16(low), vpaddlq_s16(high))) }
     }

@@ -1,7 +1,9 @@
-//! Block products of `Q8_0` and `Q6_K` heads in 256-bit registers, for every instruction set that
+//! Dot products of blocks of `Q8_0` and `Q6_K` in 256-bit registers, for every instruction set that
 //! has AVX2.
 
 use std::arch::x86_64::*;
+
+use bitnet_kernels::format::{Q8_0_BLOCK, Q8K_BLOCK, q6_k, q8_0};
 
 /// Eight sums of four adjacent products each. Activations are at least -127, as the encoder makes
 /// them.
@@ -9,7 +11,7 @@ use std::arch::x86_64::*;
 /// # Safety
 /// - The CPU has AVX2.
 #[inline(always)]
-pub(super) unsafe fn q8_0(weights: &[u8; 32], q: &[i8; 32]) -> [i32; 8] {
+pub(super) unsafe fn q8_0(weights: &[u8; q8_0::BLOCK], q: &[i8; Q8_0_BLOCK]) -> [i32; 8] {
     let mut sums = [0; 8];
     // SAFETY: the caller's promise; loads and the store cover their arrays.
     unsafe {
@@ -29,8 +31,8 @@ pub(super) unsafe fn q8_0(weights: &[u8; 32], q: &[i8; 32]) -> [i32; 8] {
 /// # Safety
 /// - The CPU has AVX2.
 #[inline(always)]
-pub(super) unsafe fn q6_k(block: &[u8; 210], q: &[i8; 256]) -> i32 {
-    let (low, high, scales) = (&block[..128], &block[128..192], &block[192..208]);
+pub(super) unsafe fn q6_k(block: &[u8; q6_k::BLOCK_BYTES], q: &[i8; Q8K_BLOCK]) -> i32 {
+    let (low, high, scales) = (&block[q6_k::QL], &block[q6_k::QH], &block[q6_k::SCALES]);
     // SAFETY: the caller's promise; every load lies within the slice that it is from, and the store
     // covers its array.
     unsafe {

@@ -1,19 +1,26 @@
-//! Products of rows as they lie in 256-bit registers.
+//! Dot products of blocks in 256-bit registers: rows as they lie.
 
 use std::arch::x86_64::*;
 
+use bitnet_kernels::format::{Q8_0_BLOCK, Q8K_BLOCK, q6_k, q8_0, tq1_0};
+
 use super::super::quantized;
 use super::token::Avx2;
-use crate::microkernel::dot::{BlockDot, ROWS};
-use crate::microkernel::simd::{AHEAD, Simd};
+use crate::microkernel::dot::{BlockDot, DOT_ROWS};
+use crate::microkernel::gemm::{GROUP, GROUP_BYTES};
+use crate::microkernel::simd::{PREFETCH_DISTANCE, Simd};
+use crate::microkernel::trits::BlockCodes;
 
-/// Groups of 128 whose products a run holds: four steps each, 32 in all.
-const RUN: usize = 8;
+/// Bytes of a register.
+const REGISTER: usize = size_of::<__m256i>();
+
+/// Groups whose products partial sums can hold: four steps each, 32 in all.
+const PARTIAL_GROUPS: usize = 8;
 
 impl<const VNNI: bool> Avx2<VNNI> {
-    /// Begins a run of at most 32 steps that are to be added to `sums`.
+    /// Partial sums of at most 32 steps that are to be added to `sums`.
     #[inline(always)]
-    pub(super) fn begin_run(self, sums: __m256i) -> __m256i {
+    pub(super) fn begin_partial(self, sums: __m256i) -> __m256i {
         if VNNI {
             sums
         } else {
@@ -24,8 +31,8 @@ impl<const VNNI: bool> Avx2<VNNI> {
 
     /// Adds the products of codes, 0 ..= 3, with activations.
     ///
-    /// With VNNI a run holds the sums themselves. Without it, it holds sixteen 16-bit sums of two
-    /// products each: a pair is at most `2 * 3 * 128 = 768` in magnitude, and 32 of them at
+    /// With VNNI, partial sums are the sums themselves. Without it, they are sixteen 16-bit sums of
+    /// two products each: a pair is at most `2 * 3 * 128 = 768` in magnitude, and 32 of them at
     /// most 24576. So nothing ever saturates; the addition is the saturating one only because
     /// the compiler may not reorder it, which costs registers.
     #[inline(always)]
@@ -40,9 +47,9 @@ impl<const VNNI: bool> Avx2<VNNI> {
         }
     }
 
-    /// The sums with a run added; `sums` are those that it began with.
+    /// `sums` with partial sums added; `sums` are those that they began with.
     #[inline(always)]
-    pub(super) fn end_run(self, sums: __m256i, run: __m256i) -> __m256i {
+    pub(super) fn end_partial(self, sums: __m256i, run: __m256i) -> __m256i {
         if VNNI {
             return run;
         }
@@ -51,15 +58,15 @@ impl<const VNNI: bool> Avx2<VNNI> {
     }
 
     /// Four steps: the codes of byte `j` belong to activations `j`, `j + 32`, `j + 64` and `j +
-    /// 96`, from the highest or the lowest bits on. With VNNI, steps take turns at the runs, so
-    /// that none waits for the one before.
+    /// 96`, from the highest or the lowest bits on. With VNNI, steps go to the partial sums
+    /// in rotation, so that none waits for the one before.
     #[inline(always)]
     fn add_group<const C: usize>(
         self,
-        bytes: &[u8; 32],
-        q: &[[i8; 32]; 4],
+        bytes: &[u8; GROUP_BYTES],
+        q: &[[i8; REGISTER]; 4],
         highest_first: bool,
-        mut runs: [__m256i; C],
+        mut partial: [__m256i; C],
     ) -> [__m256i; C] {
         // SAFETY: `self` proves AVX2; each load covers the 32 bytes of its array.
         unsafe {
@@ -67,11 +74,11 @@ impl<const VNNI: bool> Avx2<VNNI> {
             for place in 0..4 {
                 let q = &q[if highest_first { 3 - place } else { place }];
                 let codes = _mm256_and_si256(bytes, _mm256_set1_epi8(3));
-                let run = &mut runs[if VNNI { place % C } else { 0 }];
+                let run = &mut partial[if VNNI { place % C } else { 0 }];
                 *run = self.step(*run, codes, _mm256_loadu_si256(q.as_ptr().cast()));
                 bytes = _mm256_srli_epi16::<2>(bytes);
             }
-            runs
+            partial
         }
     }
 
@@ -79,22 +86,22 @@ impl<const VNNI: bool> Avx2<VNNI> {
     #[inline(always)]
     fn add_rows<const R: usize, const T: usize>(
         self,
-        rows: [&[[u8; 32]]; R],
-        q: [&[[i8; 128]]; T],
-        ahead: &[u8],
+        rows: [&[[u8; GROUP_BYTES]]; R],
+        q: [&[[i8; GROUP]]; T],
+        prefetched: &[u8],
     ) -> [[i32; R]; T] {
         let groups = rows[0].len();
-        let asked = ahead.len().div_ceil(groups.max(1));
+        let step = prefetched.len().div_ceil(groups.max(1));
         let mut sums = [[self.zero(); R]; T];
-        for chunk in (0..groups).step_by(RUN) {
-            let mut runs = sums;
+        for chunk in (0..groups).step_by(PARTIAL_GROUPS) {
+            let mut partial = sums;
             for t in 0..T {
                 for r in 0..R {
-                    runs[t][r] = self.begin_run(sums[t][r]);
+                    partial[t][r] = self.begin_partial(sums[t][r]);
                 }
             }
-            for i in chunk..groups.min(chunk + RUN) {
-                self.prefetch(ahead, i * asked);
+            for i in chunk..groups.min(chunk + PARTIAL_GROUPS) {
+                self.prefetch(prefetched, i * step);
                 let mut bytes = [self.zero(); R];
                 for r in 0..R {
                     // SAFETY: `self` proves AVX2; the load covers the array.
@@ -112,16 +119,16 @@ impl<const VNNI: bool> Avx2<VNNI> {
                     for t in 0..T {
                         let q = q[t][i].as_ptr();
                         // SAFETY: `self` proves AVX2; the load covers a quarter of the array.
-                        let q = unsafe { _mm256_loadu_si256(q.add((3 - place) * 32).cast()) };
+                        let q = unsafe { _mm256_loadu_si256(q.add((3 - place) * REGISTER).cast()) };
                         for r in 0..R {
-                            runs[t][r] = self.step(runs[t][r], codes[r], q);
+                            partial[t][r] = self.step(partial[t][r], codes[r], q);
                         }
                     }
                 }
             }
             for t in 0..T {
                 for r in 0..R {
-                    sums[t][r] = self.end_run(sums[t][r], runs[t][r]);
+                    sums[t][r] = self.end_partial(sums[t][r], partial[t][r]);
                 }
             }
         }
@@ -169,60 +176,67 @@ impl<const VNNI: bool> Avx2<VNNI> {
 
 impl<const VNNI: bool> BlockDot for Avx2<VNNI> {
     #[inline(always)]
-    fn q8_0(self, weights: &[u8; 32], q: &[i8; 32]) -> [i32; 8] {
+    fn q8_0(self, weights: &[u8; q8_0::BLOCK], q: &[i8; Q8_0_BLOCK]) -> [i32; 8] {
         // SAFETY: `self` proves AVX2.
         unsafe { quantized::q8_0(weights, q) }
     }
 
     #[inline(always)]
-    fn q6_k(self, block: &[u8; 210], q: &[i8; 256]) -> i32 {
+    fn q6_k(self, block: &[u8; q6_k::BLOCK_BYTES], q: &[i8; Q8K_BLOCK]) -> i32 {
         // SAFETY: `self` proves AVX2.
         unsafe { quantized::q6_k(block, q) }
     }
 
     #[inline(always)]
     fn i2s_rows<const R: usize>(self, rows: [&[u8]; R], q: &[i8]) -> [i32; R] {
-        let groups = q.as_chunks::<32>().0.as_chunks::<4>().0;
+        let groups = q.as_chunks::<REGISTER>().0.as_chunks::<4>().0;
         let mut sums = [self.zero(); R];
         // Row after row, so that the memory is read in one stream.
         for (row, sums) in rows.iter().zip(&mut sums) {
-            let runs = row.as_chunks::<32>().0.chunks(RUN).zip(groups.chunks(RUN));
-            for (chunk, (bytes, groups)) in runs.enumerate() {
-                let mut runs = [self.zero(); 4];
-                runs[0] = self.begin_run(*sums);
+            let partial = row
+                .as_chunks::<GROUP_BYTES>()
+                .0
+                .chunks(PARTIAL_GROUPS)
+                .zip(groups.chunks(PARTIAL_GROUPS));
+            for (chunk, (bytes, groups)) in partial.enumerate() {
+                let mut partial = [self.zero(); 4];
+                partial[0] = self.begin_partial(*sums);
                 for (i, (bytes, q)) in bytes.iter().zip(groups).enumerate() {
-                    self.prefetch(row, (chunk * RUN + i) * 32 + AHEAD);
-                    runs = self.add_group(bytes, q, true, runs);
+                    self.prefetch(
+                        row,
+                        (chunk * PARTIAL_GROUPS + i) * GROUP_BYTES + PREFETCH_DISTANCE,
+                    );
+                    partial = self.add_group(bytes, q, true, partial);
                 }
-                let [mut all, others @ ..] = runs;
+                let [mut all, others @ ..] = partial;
                 if VNNI {
                     for run in others {
                         // SAFETY: `self` proves AVX2.
                         all = unsafe { _mm256_add_epi32(all, run) };
                     }
                 }
-                *sums = self.end_run(*sums, all);
+                *sums = self.end_partial(*sums, all);
             }
         }
         self.totals(sums)
     }
 
-    const FEW_TOKENS: usize = 16;
+    const BATCH_TOKENS: usize = 16;
 
     #[inline(always)]
     fn i2s_tile<const T: usize>(
         self,
-        [e, f, g, h]: [&[[u8; 32]]; ROWS],
-        q: [&[[i8; 128]]; T],
-        ahead: &[u8],
-    ) -> [[i32; ROWS]; T] {
-        let (now, later) = ahead.split_at(ahead.len() / 2);
+        [e, f, g, h]: [&[[u8; GROUP_BYTES]]; DOT_ROWS],
+        q: [&[[i8; GROUP]]; T],
+        prefetched: &[u8],
+    ) -> [[i32; DOT_ROWS]; T] {
+        let (now, later) = prefetched.split_at(prefetched.len() / 2);
         // There are registers for the sums of two rows.
         let (first, second) = (
             self.add_rows([e, f], q, now),
             self.add_rows([g, h], q, later),
         );
-        let mut totals = [[0; ROWS]; T];
+        let mut totals = [[0; DOT_ROWS]; T];
         for (totals, ([e, f], [g, h])) in totals.iter_mut().zip(first.into_iter().zip(second)) {
             *totals = [e, f, g, h];
         }
@@ -230,26 +244,30 @@ impl<const VNNI: bool> BlockDot for Avx2<VNNI> {
     }
 
     #[inline(always)]
-    fn tq2_0_rows<const R: usize>(self, qs: [&[u8; 64]; R], q: &[i8; 256]) -> [i32; R] {
-        let [q_low, q_high] = &q.as_chunks::<32>().0.as_chunks::<4>().0 else {
-            unreachable!("256 are two groups of 128");
+    fn tq2_0_rows<const R: usize>(self, qs: [&BlockCodes; R], q: &[i8; Q8K_BLOCK]) -> [i32; R] {
+        let [q_low, q_high] = &q.as_chunks::<REGISTER>().0.as_chunks::<4>().0 else {
+            unreachable!("a block is two groups");
         };
         let mut sums = [self.zero(); R];
         for (sums, qs) in sums.iter_mut().zip(qs) {
-            let [low, high] = qs.as_chunks::<32>().0 else {
-                unreachable!("64 are two groups of 32");
+            let [low, high] = qs.as_chunks::<GROUP_BYTES>().0 else {
+                unreachable!("a block is two groups");
             };
-            let run = [self.begin_run(*sums)];
+            let run = [self.begin_partial(*sums)];
             let run = self.add_group(low, q_low, false, run);
             let [run] = self.add_group(high, q_high, false, run);
-            *sums = self.end_run(*sums, run);
+            *sums = self.end_partial(*sums, run);
         }
         self.totals(sums)
     }
 
     #[inline(always)]
-    fn tq1_0_rows<const R: usize>(self, blocks: [&[u8; 54]; R], q: &[i8; 256]) -> [i32; R] {
-        let mut codes = [[0; 64]; R];
+    fn tq1_0_rows<const R: usize>(
+        self,
+        blocks: [&[u8; tq1_0::BLOCK_BYTES]; R],
+        q: &[i8; Q8K_BLOCK],
+    ) -> [i32; R] {
+        let mut codes: [BlockCodes; R] = [[0; _]; R];
         for (block, codes) in blocks.into_iter().zip(&mut codes) {
             self.repack(block, codes);
         }

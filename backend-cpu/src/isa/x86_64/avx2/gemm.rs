@@ -1,4 +1,4 @@
-//! Steps of a gemm in 256-bit registers: `vpdpbusd` where there is AVX-VNNI, `vpmaddubsw`
+//! The microkernel of the gemm in 256-bit registers: `vpdpbusd` where there is AVX-VNNI, `vpmaddubsw`
 //! elsewhere.
 
 use std::arch::x86_64::*;
@@ -7,24 +7,26 @@ use bitnet_kernels::order::LANES;
 
 use super::token::Avx2;
 use crate::generic::gemm;
-use crate::microkernel::gemm::{Group, Job, Microkernel, Ternary, Word};
+use crate::microkernel::gemm::{
+    GROUP_BYTES, Microkernel, PackedGroup, PackedWord, TernaryLayout, TileArgs,
+};
 
 impl<const VNNI: bool> Microkernel for Avx2<VNNI> {
     type Bytes = [__m256i; 2];
-    type Quad = __m256i;
-    type Sums = [__m256i; 2];
-    type Run = [__m256i; 2];
+    type Broadcast = __m256i;
+    type Acc = [__m256i; 2];
+    type GroupAcc = [__m256i; 2];
 
     const STRIPS: usize = 1;
-    const TOKENS: usize = 4;
+    const NR: usize = 4;
 
     #[inline(always)]
-    fn tile<F: Ternary>(self, job: Job<'_>) {
-        gemm::tile::<Self, F, 1, 4>(self, job);
+    fn tile<F: TernaryLayout>(self, args: TileArgs<'_>) {
+        gemm::tile::<Self, F, 1, 4>(self, args);
     }
 
     #[inline(always)]
-    fn transpose(self, rows: [&[u8; 32]; LANES], words: &mut Group) {
+    fn transpose(self, rows: [&[u8; GROUP_BYTES]; LANES], words: &mut PackedGroup) {
         for (quarter, words) in words.as_chunks_mut::<4>().0.iter_mut().enumerate() {
             let words = words
                 .each_mut()
@@ -50,13 +52,13 @@ impl<const VNNI: bool> Microkernel for Avx2<VNNI> {
         }
     }
     #[inline(always)]
-    fn load_bytes(self, word: &Word) -> Self::Bytes {
+    fn load_bytes(self, word: &PackedWord) -> Self::Bytes {
         let at = (&raw const *word).cast::<__m256i>();
         // SAFETY: `self` proves AVX2; both loads lie within the word.
         unsafe { [_mm256_load_si256(at), _mm256_load_si256(at.add(1))] }
     }
     #[inline(always)]
-    fn codes(self, bytes: Self::Bytes) -> Self::Bytes {
+    fn low_codes(self, bytes: Self::Bytes) -> Self::Bytes {
         // SAFETY: `self` proves AVX2.
         unsafe {
             let mask = _mm256_set1_epi8(3);
@@ -67,7 +69,7 @@ impl<const VNNI: bool> Microkernel for Avx2<VNNI> {
         }
     }
     #[inline(always)]
-    fn next(self, bytes: Self::Bytes) -> Self::Bytes {
+    fn shift_codes(self, bytes: Self::Bytes) -> Self::Bytes {
         // SAFETY: `self` proves AVX2.
         unsafe {
             [
@@ -77,30 +79,38 @@ impl<const VNNI: bool> Microkernel for Avx2<VNNI> {
         }
     }
     #[inline(always)]
-    fn spread(self, q: &[i8; 4]) -> Self::Quad {
+    fn broadcast(self, q: &[i8; 4]) -> Self::Broadcast {
         // SAFETY: `self` proves AVX2.
         unsafe { _mm256_set1_epi32(i32::from_ne_bytes(q.map(i8::cast_unsigned))) }
     }
     #[inline(always)]
-    fn splat_sum(self, sum: i32) -> Self::Sums {
+    fn splat_i32(self, x: i32) -> Self::Acc {
         // SAFETY: `self` proves AVX2.
-        unsafe { [_mm256_set1_epi32(sum); 2] }
+        unsafe { [_mm256_set1_epi32(x); 2] }
     }
     #[inline(always)]
-    fn begin(self, [low, high]: Self::Sums) -> Self::Run {
-        [self.begin_run(low), self.begin_run(high)]
+    fn begin_group(self, [low, high]: Self::Acc) -> Self::GroupAcc {
+        [self.begin_partial(low), self.begin_partial(high)]
     }
     #[inline(always)]
-    fn dot(self, [low, high]: Self::Run, codes: Self::Bytes, q: Self::Quad) -> Self::Run {
+    fn multiply_add(
+        self,
+        [low, high]: Self::GroupAcc,
+        codes: Self::Bytes,
+        q: Self::Broadcast,
+    ) -> Self::GroupAcc {
         [self.step(low, codes[0], q), self.step(high, codes[1], q)]
     }
     #[inline(always)]
-    fn end(self, sums: Self::Sums, run: Self::Run) -> Self::Sums {
-        [self.end_run(sums[0], run[0]), self.end_run(sums[1], run[1])]
+    fn end_group(self, acc: Self::Acc, group: Self::GroupAcc) -> Self::Acc {
+        [
+            self.end_partial(acc[0], group[0]),
+            self.end_partial(acc[1], group[1]),
+        ]
     }
     #[inline(always)]
-    fn to_floats(self, sums: Self::Sums) -> Self::F {
+    fn to_f32(self, acc: Self::Acc) -> Self::F {
         // SAFETY: `self` proves AVX2.
-        unsafe { [_mm256_cvtepi32_ps(sums[0]), _mm256_cvtepi32_ps(sums[1])] }
+        unsafe { [_mm256_cvtepi32_ps(acc[0]), _mm256_cvtepi32_ps(acc[1])] }
     }
 }

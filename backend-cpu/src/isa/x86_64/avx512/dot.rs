@@ -1,12 +1,18 @@
-//! Products of rows as they lie in AVX-512.
+//! Dot products of blocks in AVX-512: rows as they lie.
 
 use std::arch::x86_64::*;
 
+use bitnet_kernels::format::{Q8_0_BLOCK, Q8K_BLOCK, q6_k, q8_0, tq1_0};
+
 use super::super::quantized;
 use super::token::Avx512;
-use crate::microkernel::dot::{BlockDot, ROWS};
-use crate::microkernel::simd::{AHEAD, Simd};
-use crate::microkernel::tq1_0;
+use crate::microkernel::dot::{BlockDot, DOT_ROWS};
+use crate::microkernel::gemm::{GROUP, GROUP_BYTES};
+use crate::microkernel::simd::{PREFETCH_DISTANCE, Simd};
+use crate::microkernel::trits::{self, BlockCodes};
+
+/// Bytes of a register.
+const REGISTER: usize = size_of::<__m512i>();
 
 /// Bits of a byte that hold two of its codes: one in the lower half of a register, the next in the
 /// upper half.
@@ -23,8 +29,8 @@ impl<const VBMI: bool> Avx512<VBMI> {
     #[inline(always)]
     fn add_in_place(
         self,
-        bytes: &[u8; 32],
-        q: &[[i8; 64]; 2],
+        bytes: &[u8; GROUP_BYTES],
+        q: &[[i8; REGISTER]; 2],
         highest_first: bool,
         [low, high]: &mut [__m512i; 2],
     ) {
@@ -52,7 +58,7 @@ impl<const VBMI: bool> Avx512<VBMI> {
     /// The codes of a group of `I2_S`, those for its second 64 activations and those for its first.
     /// The lower half of either is four times too large.
     #[inline(always)]
-    fn codes_in_place(self, bytes: &[u8; 32]) -> [__m512i; 2] {
+    fn codes_in_place(self, bytes: &[u8; GROUP_BYTES]) -> [__m512i; 2] {
         // SAFETY: `self` proves AVX-512; the load covers the array.
         unsafe {
             let bytes = _mm512_broadcast_i64x4(_mm256_loadu_si256(bytes.as_ptr().cast()));
@@ -121,27 +127,33 @@ impl<const VBMI: bool> Avx512<VBMI> {
 
 impl<const VBMI: bool> BlockDot for Avx512<VBMI> {
     #[inline(always)]
-    fn q8_0(self, weights: &[u8; 32], q: &[i8; 32]) -> [i32; 8] {
+    fn q8_0(self, weights: &[u8; q8_0::BLOCK], q: &[i8; Q8_0_BLOCK]) -> [i32; 8] {
         // SAFETY: `self` proves AVX2.
         unsafe { quantized::q8_0(weights, q) }
     }
 
     #[inline(always)]
-    fn q6_k(self, block: &[u8; 210], q: &[i8; 256]) -> i32 {
+    fn q6_k(self, block: &[u8; q6_k::BLOCK_BYTES], q: &[i8; Q8K_BLOCK]) -> i32 {
         // SAFETY: `self` proves AVX2.
         unsafe { quantized::q6_k(block, q) }
     }
 
     #[inline(always)]
     fn i2s_rows<const R: usize>(self, rows: [&[u8]; R], q: &[i8]) -> [i32; R] {
-        let groups = q.as_chunks::<64>().0.as_chunks::<2>().0;
+        let groups = q.as_chunks::<REGISTER>().0.as_chunks::<2>().0;
         let mut placed = [self.zero(); R];
         // Row after row, so that the memory is read in one stream.
         for (row, placed) in rows.iter().zip(&mut placed) {
             let mut sums = [self.zero(); 2];
-            for (i, (bytes, q)) in row.as_chunks::<32>().0.iter().zip(groups).enumerate() {
+            for (i, (bytes, q)) in row
+                .as_chunks::<GROUP_BYTES>()
+                .0
+                .iter()
+                .zip(groups)
+                .enumerate()
+            {
                 if i % 2 == 0 {
-                    self.prefetch(row, i * 32 + AHEAD);
+                    self.prefetch(row, i * GROUP_BYTES + PREFETCH_DISTANCE);
                 }
                 self.add_in_place(bytes, q, true, &mut sums);
             }
@@ -150,23 +162,23 @@ impl<const VBMI: bool> BlockDot for Avx512<VBMI> {
         self.totals(placed)
     }
 
-    const FEW_TOKENS: usize = 32;
+    const BATCH_TOKENS: usize = 32;
 
     #[inline(always)]
     fn i2s_tile<const T: usize>(
         self,
-        rows: [&[[u8; 32]]; ROWS],
-        q: [&[[i8; 128]]; T],
-        ahead: &[u8],
-    ) -> [[i32; ROWS]; T] {
+        rows: [&[[u8; GROUP_BYTES]]; DOT_ROWS],
+        q: [&[[i8; GROUP]]; T],
+        prefetched: &[u8],
+    ) -> [[i32; DOT_ROWS]; T] {
         let groups = rows[0].len();
-        let asked = ahead.len().div_ceil(groups.max(1));
-        let mut sums = [[self.zero(); ROWS]; T];
+        let step = prefetched.len().div_ceil(groups.max(1));
+        let mut sums = [[self.zero(); DOT_ROWS]; T];
         for i in 0..groups {
             // One line too many now and then, rather than a loop.
-            self.prefetch(ahead, i * asked);
-            self.prefetch(ahead, i * asked + 64);
-            let mut codes = [[self.zero(); 2]; ROWS];
+            self.prefetch(prefetched, i * step);
+            self.prefetch(prefetched, i * step + 64);
+            let mut codes = [[self.zero(); 2]; DOT_ROWS];
             for (codes, row) in codes.iter_mut().zip(rows) {
                 *codes = self.codes_in_place(&row[i]);
             }
@@ -174,7 +186,7 @@ impl<const VBMI: bool> BlockDot for Avx512<VBMI> {
                 // SAFETY: `self` proves AVX-512 with VNNI; each load covers a half of the array.
                 unsafe {
                     let high_q = q[i].as_ptr();
-                    let low_q = _mm512_loadu_si512(high_q.add(64).cast());
+                    let low_q = _mm512_loadu_si512(high_q.add(REGISTER).cast());
                     let high_q = _mm512_loadu_si512(high_q.cast());
                     for (sum, [low, high]) in sums.iter_mut().zip(codes) {
                         *sum = _mm512_dpbusd_epi32(*sum, low, low_q);
@@ -183,7 +195,7 @@ impl<const VBMI: bool> BlockDot for Avx512<VBMI> {
                 }
             }
         }
-        let mut totals = [[0; ROWS]; T];
+        let mut totals = [[0; DOT_ROWS]; T];
         for (totals, sums) in totals.iter_mut().zip(&mut sums) {
             for sum in &mut *sums {
                 // SAFETY: `self` proves AVX-512. The lower half is four times too large.
@@ -195,12 +207,12 @@ impl<const VBMI: bool> BlockDot for Avx512<VBMI> {
     }
 
     #[inline(always)]
-    fn tq2_0_rows<const R: usize>(self, qs: [&[u8; 64]; R], q: &[i8; 256]) -> [i32; R] {
-        let groups = q.as_chunks::<64>().0.as_chunks::<2>().0;
+    fn tq2_0_rows<const R: usize>(self, qs: [&BlockCodes; R], q: &[i8; Q8K_BLOCK]) -> [i32; R] {
+        let groups = q.as_chunks::<REGISTER>().0.as_chunks::<2>().0;
         let mut placed = [self.zero(); R];
         for (qs, placed) in qs.into_iter().zip(&mut placed) {
             let mut sums = [self.zero(); 2];
-            for (bytes, q) in qs.as_chunks::<32>().0.iter().zip(groups) {
+            for (bytes, q) in qs.as_chunks::<GROUP_BYTES>().0.iter().zip(groups) {
                 self.add_in_place(bytes, q, false, &mut sums);
             }
             *placed = self.placed(sums, false);
@@ -209,8 +221,12 @@ impl<const VBMI: bool> BlockDot for Avx512<VBMI> {
     }
 
     #[inline(always)]
-    fn tq1_0_rows<const R: usize>(self, blocks: [&[u8; 54]; R], q: &[i8; 256]) -> [i32; R] {
-        let mut codes = [[0; 64]; R];
+    fn tq1_0_rows<const R: usize>(
+        self,
+        blocks: [&[u8; tq1_0::BLOCK_BYTES]; R],
+        q: &[i8; Q8K_BLOCK],
+    ) -> [i32; R] {
+        let mut codes: [BlockCodes; R] = [[0; _]; R];
         for (block, codes) in blocks.into_iter().zip(&mut codes) {
             self.repack(block, codes);
         }
@@ -218,11 +234,11 @@ impl<const VBMI: bool> BlockDot for Avx512<VBMI> {
     }
 
     #[inline(always)]
-    fn repack(self, block: &[u8; 54], codes: &mut [u8; 64]) {
+    fn repack(self, block: &[u8; tq1_0::BLOCK_BYTES], codes: &mut BlockCodes) {
         if VBMI {
             self.repack_by_table(block, codes);
         } else {
-            tq1_0::repack(block, codes);
+            trits::repack(block, codes);
         }
     }
 }

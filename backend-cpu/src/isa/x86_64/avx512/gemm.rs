@@ -1,4 +1,4 @@
-//! Steps of a gemm in AVX-512: `vpdpbusd` on sixteen rows.
+//! The microkernel of the gemm in AVX-512: `vpdpbusd` on sixteen rows.
 
 use std::arch::x86_64::*;
 
@@ -6,24 +6,26 @@ use bitnet_kernels::order::LANES;
 
 use super::token::Avx512;
 use crate::generic::gemm;
-use crate::microkernel::gemm::{Group, Job, Microkernel, Ternary, Word};
+use crate::microkernel::gemm::{
+    GROUP_BYTES, Microkernel, PackedGroup, PackedWord, TernaryLayout, TileArgs,
+};
 
 impl<const VBMI: bool> Microkernel for Avx512<VBMI> {
     type Bytes = __m512i;
-    type Quad = __m512i;
-    type Sums = __m512i;
-    type Run = __m512i;
+    type Broadcast = __m512i;
+    type Acc = __m512i;
+    type GroupAcc = __m512i;
 
     const STRIPS: usize = 4;
-    const TOKENS: usize = 5;
+    const NR: usize = 5;
 
     #[inline(always)]
-    fn tile<F: Ternary>(self, job: Job<'_>) {
-        gemm::tile::<Self, F, 4, 5>(self, job);
+    fn tile<F: TernaryLayout>(self, args: TileArgs<'_>) {
+        gemm::tile::<Self, F, 4, 5>(self, args);
     }
 
     #[inline(always)]
-    fn transpose(self, rows: [&[u8; 32]; LANES], words: &mut Group) {
+    fn transpose(self, rows: [&[u8; GROUP_BYTES]; LANES], words: &mut PackedGroup) {
         for (half, words) in words.as_chunks_mut::<4>().0.iter_mut().enumerate() {
             // SAFETY: `self` proves AVX-512; each load lies within a half of its row, each store
             // covers its word.
@@ -46,46 +48,51 @@ impl<const VBMI: bool> Microkernel for Avx512<VBMI> {
         }
     }
     #[inline(always)]
-    fn load_bytes(self, word: &Word) -> Self::Bytes {
+    fn load_bytes(self, word: &PackedWord) -> Self::Bytes {
         // SAFETY: `self` proves AVX-512; the load covers the word.
         unsafe { _mm512_load_si512((&raw const *word).cast()) }
     }
     #[inline(always)]
-    fn codes(self, bytes: Self::Bytes) -> Self::Bytes {
+    fn low_codes(self, bytes: Self::Bytes) -> Self::Bytes {
         // SAFETY: `self` proves AVX-512.
         unsafe { _mm512_and_si512(bytes, _mm512_set1_epi8(3)) }
     }
     #[inline(always)]
-    fn next(self, bytes: Self::Bytes) -> Self::Bytes {
+    fn shift_codes(self, bytes: Self::Bytes) -> Self::Bytes {
         // SAFETY: `self` proves AVX-512.
         unsafe { _mm512_srli_epi16::<2>(bytes) }
     }
     #[inline(always)]
-    fn spread(self, q: &[i8; 4]) -> Self::Quad {
+    fn broadcast(self, q: &[i8; 4]) -> Self::Broadcast {
         // SAFETY: `self` proves AVX-512.
         unsafe { _mm512_set1_epi32(i32::from_ne_bytes(q.map(i8::cast_unsigned))) }
     }
     #[inline(always)]
-    fn splat_sum(self, sum: i32) -> Self::Sums {
+    fn splat_i32(self, x: i32) -> Self::Acc {
         // SAFETY: `self` proves AVX-512.
-        unsafe { _mm512_set1_epi32(sum) }
+        unsafe { _mm512_set1_epi32(x) }
     }
     #[inline(always)]
-    fn begin(self, sums: Self::Sums) -> Self::Run {
-        sums
+    fn begin_group(self, acc: Self::Acc) -> Self::GroupAcc {
+        acc
     }
     #[inline(always)]
-    fn dot(self, run: Self::Run, codes: Self::Bytes, q: Self::Quad) -> Self::Run {
+    fn multiply_add(
+        self,
+        acc: Self::GroupAcc,
+        codes: Self::Bytes,
+        q: Self::Broadcast,
+    ) -> Self::GroupAcc {
         // SAFETY: `self` proves AVX-512 with VNNI.
-        unsafe { _mm512_dpbusd_epi32(run, codes, q) }
+        unsafe { _mm512_dpbusd_epi32(acc, codes, q) }
     }
     #[inline(always)]
-    fn end(self, _sums: Self::Sums, run: Self::Run) -> Self::Sums {
-        run
+    fn end_group(self, _acc: Self::Acc, group: Self::GroupAcc) -> Self::Acc {
+        group
     }
     #[inline(always)]
-    fn to_floats(self, sums: Self::Sums) -> Self::F {
+    fn to_f32(self, acc: Self::Acc) -> Self::F {
         // SAFETY: `self` proves AVX-512.
-        unsafe { _mm512_cvtepi32_ps(sums) }
+        unsafe { _mm512_cvtepi32_ps(acc) }
     }
 }

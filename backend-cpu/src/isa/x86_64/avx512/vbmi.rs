@@ -2,8 +2,10 @@
 
 use std::arch::x86_64::*;
 
+use bitnet_kernels::format::tq1_0;
+
 use super::token::Avx512;
-use crate::microkernel::tq1_0;
+use crate::microkernel::trits::{self, BlockCodes};
 
 /// A function of a byte, in the registers it is looked up in.
 #[repr(C, align(64))]
@@ -14,12 +16,12 @@ static FIRST_FOUR: Table = Table(tabulated(0));
 /// Its fifth.
 static FIFTH: Table = Table(tabulated(1));
 
-/// One of the two results of [`tq1_0::trits`] for every byte.
+/// One of the two results of [`trits::trits`] for every byte.
 const fn tabulated(which: usize) -> [u8; 256] {
     let mut table = [0; 256];
     let mut byte = 0;
     while byte < 256 {
-        let (four, fifth) = tq1_0::trits(byte as u8);
+        let (four, fifth) = trits::trits(byte as u8);
         table[byte] = [four, fifth][which];
         byte += 1;
     }
@@ -72,15 +74,15 @@ impl<const VBMI: bool> Avx512<VBMI> {
         }
     }
 
-    /// [`tq1_0::repack`] with VBMI.
+    /// [`trits::repack`] with VBMI.
     #[inline(always)]
-    pub(super) fn repack_by_table(self, block: &[u8; 54], codes: &mut [u8; 64]) {
+    pub(super) fn repack_by_table(self, block: &[u8; tq1_0::BLOCK_BYTES], codes: &mut BlockCodes) {
         assert!(VBMI);
-        // SAFETY: `self` proves AVX-512, and VBMI as was just seen; masked loads touch 52 bytes of
+        // SAFETY: `self` proves AVX-512, and VBMI as was just seen; masked loads touch the trits of
         // the block, the others and the store cover their arrays.
         unsafe {
             let load = |from: &[u8; 64]| _mm512_loadu_si512(from.as_ptr().cast());
-            let bytes = _mm512_maskz_loadu_epi8((1 << 52) - 1, block.as_ptr().cast());
+            let bytes = _mm512_maskz_loadu_epi8((1 << tq1_0::SCALE_AT) - 1, block.as_ptr().cast());
             let four = self.look_up(&FIRST_FOUR, bytes);
             let fifth = self.look_up(&FIFTH, bytes);
 

@@ -1,5 +1,5 @@
-//! Products of `I2_S` matrices with one token or a few: rows as they lie, each against several
-//! tokens while it is at hand.
+//! Products of `I2_S` matrices with one token or a small batch: rows as they lie, each against
+//! several tokens while it is in the cache.
 //!
 //! A [`gemm`](super::gemm) transposes the rows first, which pays only when many tokens meet them.
 
@@ -7,10 +7,10 @@ use std::ops::Range;
 
 use bitnet_kernels::order::LANES;
 
-use crate::microkernel::dot::{BlockDot, ROWS};
+use crate::microkernel::dot::{BlockDot, DOT_ROWS};
 use crate::microkernel::operands::{Encoded, Matrix};
 
-/// Tokens at a time, at most.
+/// Tokens at a time, at most: as many as have registers.
 const TOKENS: usize = 5;
 
 /// `rows` of a matrix against `tokens` of `x` into `out`, `[tokens, rows]`.
@@ -18,7 +18,7 @@ const TOKENS: usize = 5;
 /// Rows go in strips of sixteen, which all tokens meet before the next strip comes: a strip and the
 /// activations of as many tokens as there are at a time stay in the nearest caches.
 #[inline(always)]
-pub(crate) fn few<B: BlockDot>(
+pub(crate) fn i2s<B: BlockDot>(
     b: B,
     m: &Matrix<'_>,
     rows: Range<usize>,
@@ -37,18 +37,19 @@ pub(crate) fn few<B: BlockDot>(
         };
         // What follows the strip is most often this thread's next.
         let next = strip.rows.end * m.stride;
-        let ahead = &m.bytes[next..m.bytes.len().min(next + LANES * m.stride)];
+        let next_rows = &m.bytes[next..m.bytes.len().min(next + LANES * m.stride)];
         for part in 0..parts {
             let (from, to) = (count * part / parts, count * (part + 1) / parts);
             let out = &mut out[from * width + first..];
-            let ahead = &ahead[ahead.len() * part / parts..ahead.len() * (part + 1) / parts];
+            let next_rows =
+                &next_rows[next_rows.len() * part / parts..next_rows.len() * (part + 1) / parts];
             let from = tokens.start + from;
             match tokens.start + to - from {
-                1 => strip.write::<B, 1>(b, from, ahead, out, width),
-                2 => strip.write::<B, 2>(b, from, ahead, out, width),
-                3 => strip.write::<B, 3>(b, from, ahead, out, width),
-                4 => strip.write::<B, 4>(b, from, ahead, out, width),
-                _ => strip.write::<B, TOKENS>(b, from, ahead, out, width),
+                1 => strip.write::<B, 1>(b, from, next_rows, out, width),
+                2 => strip.write::<B, 2>(b, from, next_rows, out, width),
+                3 => strip.write::<B, 3>(b, from, next_rows, out, width),
+                4 => strip.write::<B, 4>(b, from, next_rows, out, width),
+                _ => strip.write::<B, TOKENS>(b, from, next_rows, out, width),
             }
         }
     }
@@ -62,14 +63,13 @@ struct Strip<'a> {
 }
 
 impl Strip<'_> {
-    /// Writes the products with `T` tokens, `stride` apart, while the memory is asked for the bytes
-    /// `ahead`.
+    /// Writes the products with `T` tokens, `stride` apart, and prefetches `next_rows` meanwhile.
     #[inline(always)]
     fn write<B: BlockDot, const T: usize>(
         &self,
         b: B,
         first: usize,
-        ahead: &[u8],
+        next_rows: &[u8],
         out: &mut [f32],
         stride: usize,
     ) {
@@ -79,20 +79,21 @@ impl Strip<'_> {
             *q = x.q(first + t);
         }
         let mut sums = [[0; LANES]; T];
-        let tiles = LANES / ROWS;
+        let tiles = LANES / DOT_ROWS;
         for tile in 0..tiles {
             // Rows that fill up the strip repeat its last one; their results are dropped.
-            let row = |r: usize| m.row((rows.start + tile * ROWS + r).min(rows.end - 1));
+            let row = |r: usize| m.row((rows.start + tile * DOT_ROWS + r).min(rows.end - 1));
             let tile_rows = [row(0), row(1), row(2), row(3)];
             let tile_sums = if T == 1 {
                 [b.i2s_rows(tile_rows, q[0]); T]
             } else {
-                let ahead = &ahead[ahead.len() * tile / tiles..ahead.len() * (tile + 1) / tiles];
+                let next_rows = &next_rows
+                    [next_rows.len() * tile / tiles..next_rows.len() * (tile + 1) / tiles];
                 let groups = tile_rows.map(|row| row.as_chunks().0);
-                b.i2s_tile(groups, q.map(|q| q.as_chunks().0), ahead)
+                b.i2s_tile(groups, q.map(|q| q.as_chunks().0), next_rows)
             };
             for (sums, tile_sums) in sums.iter_mut().zip(tile_sums) {
-                sums[tile * ROWS..(tile + 1) * ROWS].copy_from_slice(&tile_sums);
+                sums[tile * DOT_ROWS..(tile + 1) * DOT_ROWS].copy_from_slice(&tile_sums);
             }
         }
         for (t, sums) in sums.iter().enumerate() {

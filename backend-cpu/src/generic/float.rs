@@ -1,7 +1,10 @@
-//! Float matrix rows against f32 activations.
+//! Products of matrices of plain numbers with f32 activations.
+
+use std::ops::Range;
 
 use bitnet_kernels::order::{LANES, fold};
 
+use crate::microkernel::operands::{Encoded, Matrix};
 use crate::microkernel::simd::Simd;
 
 /// A row's weights as the kernels read them.
@@ -99,4 +102,35 @@ pub(crate) fn float_rows<L: Simd, W: Weights<L>, const R: usize>(
         *out = fold(lanes);
     }
     out
+}
+
+/// Rows that are multiplied at a time, so that their chains of additions overlap.
+const FLOAT_ROWS: usize = 4;
+
+/// `rows` of a matrix against `tokens` of `x` into `out`, `[tokens, rows]`.
+#[inline(always)]
+pub(crate) fn product<L: Simd, W: Weights<L>>(
+    l: L,
+    m: &Matrix<'_>,
+    rows: Range<usize>,
+    x: &Encoded<'_>,
+    tokens: Range<usize>,
+    out: &mut [f32],
+) {
+    let width = rows.len();
+    for first in (0..width).step_by(FLOAT_ROWS) {
+        let bytes = &m.bytes[(rows.start + first) * m.stride..];
+        for (t, token) in tokens.clone().enumerate() {
+            let out = &mut out[t * width + first..(t + 1) * width];
+            if out.len() >= FLOAT_ROWS {
+                let sums = float_rows::<L, W, FLOAT_ROWS>(l, bytes, m.stride, x.values(token));
+                out[..FLOAT_ROWS].copy_from_slice(&sums);
+            } else {
+                for (r, out) in out.iter_mut().enumerate() {
+                    [*out] =
+                        float_rows::<L, W, 1>(l, &bytes[r * m.stride..], m.stride, x.values(token));
+                }
+            }
+        }
+    }
 }

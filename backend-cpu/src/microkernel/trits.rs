@@ -1,12 +1,17 @@
 //! `TQ1_0`, five trits to a byte, as codes of two bits in the order of `TQ2_0`.
 
-/// The trit at the top of a byte, `byte * 3 / 256`.
+use bitnet_kernels::format::{tq1_0, tq2_0};
+
+/// The codes of a block of `TQ2_0`, the order in which scaled ternary formats are packed.
+pub(crate) type BlockCodes = [u8; tq2_0::CODE_BYTES];
+
+/// The first trit of a byte, `byte * 3 / 256`.
 #[inline(always)]
-const fn top(byte: u8) -> u8 {
+const fn leading(byte: u8) -> u8 {
     (byte >= 86) as u8 + (byte >= 171) as u8
 }
 
-/// What is left of a byte without its top trit.
+/// What is left of a byte without its leading trit.
 #[inline(always)]
 const fn rest(byte: u8) -> u8 {
     // Additions, because vectors of bytes cannot be multiplied.
@@ -19,28 +24,32 @@ pub(crate) const fn trits(byte: u8) -> (u8, u8) {
     let second = rest(byte);
     let third = rest(second);
     let fourth = rest(third);
-    let four = top(byte) | top(second) << 2 | top(third) << 4 | top(fourth) << 6;
-    (four, top(rest(fourth)))
+    let four = leading(byte) | leading(second) << 2 | leading(third) << 4 | leading(fourth) << 6;
+    (four, leading(rest(fourth)))
 }
 
 /// A block of `TQ1_0` in the order of `TQ2_0`.
 #[inline(always)]
-pub(crate) fn repack(block: &[u8; 54], out: &mut [u8; 64]) {
-    let (first, second) = out.split_at_mut(32);
+pub(crate) fn repack(block: &[u8; tq1_0::BLOCK_BYTES], out: &mut BlockCodes) {
+    let (first, second) = out.split_at_mut(tq2_0::CODE_BYTES / 2);
     // 32 bytes hold the first 128 weights and 32 more.
-    for (byte, (first, second)) in block.iter().zip(first.iter_mut().zip(&mut *second)) {
+    let a = &block[tq1_0::PART_A];
+    for (byte, (first, second)) in a.iter().zip(first.iter_mut().zip(&mut *second)) {
         (*first, *second) = trits(*byte);
     }
     // 16 bytes hold the next 80, in runs of 16.
-    let (low, high) = second.split_at_mut(16);
-    for (byte, (low, high)) in block[32..48].iter().zip(low.iter_mut().zip(&mut *high)) {
+    let (low, high) = second.split_at_mut(tq1_0::PART_B.len());
+    for (byte, (low, high)) in block[tq1_0::PART_B]
+        .iter()
+        .zip(low.iter_mut().zip(&mut *high))
+    {
         let (four, fifth) = trits(*byte);
         *low |= (four & 3) << 2 | (four & 0x30) | fifth << 6;
         *high |= (four & 0xc) | (four & 0xc0) >> 2;
     }
     // Four bytes hold the last 16, in runs of four.
     for (n, run) in high.as_chunks_mut::<4>().0.iter_mut().enumerate() {
-        for (byte, high) in block[48..52].iter().zip(run) {
+        for (byte, high) in block[tq1_0::PART_C].iter().zip(run) {
             let (four, _) = trits(*byte);
             *high |= (four >> (2 * n) & 3) << 6;
         }
