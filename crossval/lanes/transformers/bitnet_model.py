@@ -58,7 +58,7 @@ def config_of(file):
 
 
 def state_of(file, config):
-    """The weights under transformers' names; every tensor of the file is used, and none is missing."""
+    """The weights under transformers' names. Every tensor of the file is used, none is missing."""
     left = dict(file.tensors)
 
     def take(name):
@@ -112,8 +112,11 @@ class Model:
         self.model = model.eval()
         self.streams = []
         for layer in model.model.layers:
-            layer.register_forward_hook(lambda _module, _inputs, output: self.streams.append(output))
+            layer.register_forward_hook(self._saw)
         self.reset()
+
+    def _saw(self, _layer, _inputs, output):
+        self.streams.append(output)
 
     def reset(self):
         """Forgets the sequence."""

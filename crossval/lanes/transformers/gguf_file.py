@@ -1,7 +1,7 @@
 """Reads GGUF files, versions 2 and 3: metadata, and tensors as PyTorch tensors of float32.
 
-The layout is that of https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. Nothing of the engine
-under test is used here: this is a second reading of the same bytes.
+The layout is that of https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. Nothing of the
+engine under test is used here: this is a second reading of the same bytes.
 """
 
 import math
@@ -11,11 +11,17 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
+SCALARS = {
+    0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i",
+    6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d",
+}  # fmt: skip
 STRING, ARRAY = 8, 9
 
 F32, F16, BF16, I2_S = 0, 1, 30, 36
-NAMES = {F32: "F32", F16: "F16", BF16: "BF16", I2_S: "I2_S", 8: "Q8_0", 14: "Q6_K", 34: "TQ1_0", 35: "TQ2_0"}
+NAMES = {
+    F32: "F32", F16: "F16", BF16: "BF16", I2_S: "I2_S",
+    8: "Q8_0", 14: "Q6_K", 34: "TQ1_0", 35: "TQ2_0",
+}  # fmt: skip
 
 
 class Unreadable(Exception):
@@ -124,8 +130,8 @@ def plain(name, tensor):
 def ternary(name, tensor):
     """The trits of an I2_S tensor as float32, and its scale.
 
-    128 weights lie in 32 bytes: byte b holds weights b, b + 32, b + 64 and b + 96, the first in its two
-    highest bits, each as weight + 1. One float32 scale follows all weights of the tensor.
+    128 weights lie in 32 bytes: byte b holds weights b, b + 32, b + 64 and b + 96, the first in its
+    two highest bits, each as weight + 1. One float32 scale follows all weights of the tensor.
     """
     if tensor.type_id != I2_S:
         raise Unreadable(f"tensor `{name}` is of type {NAMES[tensor.type_id]} where I2_S belongs")

@@ -6,7 +6,8 @@ from gguf_file import Unreadable
 
 CONTROL, USER_DEFINED = 3, 4
 
-# How `tokenizer.ggml.pre` cuts a text into words; a file of this architecture without it is LLaMA-3's.
+# How `tokenizer.ggml.pre` cuts a text into words; a file of this architecture without it is
+# LLaMA-3's.
 LLAMA_3 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -46,10 +47,11 @@ class GgufTokenizer:
             tokenizer = Tokenizer(bpe)
             tokenizer.pre_tokenizer = WORDS[pre]
             named = [text for text, kind in zip(texts, kinds) if kind in added]
-            tokenizer.add_special_tokens([AddedToken(text, normalized=False) for text in named])
+            tokens = [AddedToken(text, normalized=False) for text in named]
+            tokenizer.add_special_tokens(tokens)
             return tokenizer
 
-        # Tokens that the user defined are read in any text, control tokens only where that is wanted.
+        # Tokens that the user defined are read in any text, control tokens where that is wanted.
         self.text = build((USER_DEFINED,))
         self.with_control = build((USER_DEFINED, CONTROL))
 

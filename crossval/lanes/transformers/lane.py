@@ -1,7 +1,8 @@
 """The lane of Hugging Face's transformers: answers the harness's requests on standard input.
 
-One JSON request a line comes in; one JSON response a line goes out, followed by as many little-endian
-float32 values as it announces. The messages are those of crossval/protocol/src/message.rs.
+One JSON request a line comes in; one JSON response a line goes out, followed by as many
+little-endian float32 values as it announces. The messages are those of
+crossval/protocol/src/message.rs.
 """
 
 import argparse
@@ -60,7 +61,8 @@ class Lane:
         start = time.perf_counter()
         self.model = self.tokenizer = None
         if request["kv"] != "f32":
-            raise Refusal("bad_request", "transformers keeps keys and values as float32 here: --kv f32")
+            words = "transformers keeps keys and values as float32 here: --kv f32"
+            raise Refusal("bad_request", words)
         torch.set_num_threads(max(1, request["threads"]))
         try:
             file = GgufFile(request["path"])
@@ -85,7 +87,8 @@ class Lane:
         self._opened()
         if self.tokenizer is None:
             raise Refusal("no_tokenizer", "the model file carries no tokenizer that is read here")
-        ids = self.tokenizer.encode(request["text"], request["add_special"], request["parse_special"])
+        special = request["add_special"], request["parse_special"]
+        ids = self.tokenizer.encode(request["text"], *special)
         return {"reply": "tokens", "tokens": ids}, []
 
     def evaluate(self, request):
@@ -136,7 +139,8 @@ class Lane:
 
     def answer(self, line):
         """The response to a line, and the tensors that follow it."""
-        calls = {call.__name__: call for call in (self.hello, self.load, self.tokenize, self.evaluate, self.unload)}
+        known = (self.hello, self.load, self.tokenize, self.evaluate, self.unload)
+        calls = {call.__name__: call for call in known}
         try:
             request = json.loads(line)
             call = calls.get(request["call"])
@@ -146,7 +150,8 @@ class Lane:
         except Refusal as refusal:
             return {"Err": {"kind": refusal.kind, "message": str(refusal)}}, []
         except (json.JSONDecodeError, KeyError, TypeError) as error:
-            return {"Err": {"kind": "bad_request", "message": f"{error!r} in the line `{line[:120]}`"}}, []
+            words = f"{error!r} in the line `{line[:120]}`"
+            return {"Err": {"kind": "bad_request", "message": words}}, []
         except (RuntimeError, MemoryError) as error:
             return {"Err": {"kind": "failed", "message": str(error)}}, []
         return {"Ok": reply}, tensors

@@ -58,7 +58,7 @@ pub struct LayerSpread {
     pub min_cosine: f64,
     /// The first position with the largest NMSE.
     pub worst_position: usize,
-    /// The first position whose NMSE no rounding of floats alone explains ([`LAYER_BOUND`]).
+    /// The first position whose NMSE no rounding of floats alone explains: above 1e-9.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_position: Option<usize>,
 }

@@ -41,7 +41,7 @@ impl LogitsDistance {
     }
 
     /// Compares two rows of the same length. A value that is not finite on our side only makes
-    /// every measure [`FAR`], so that no threshold lets it pass.
+    /// every measure as far as can be, so that no threshold lets it pass.
     pub fn between(ours: &[f32], theirs: &[f32]) -> Self {
         let vector = VectorDistance::between(ours, theirs);
         let top5_ours = best(ours, 5);
@@ -87,8 +87,8 @@ pub struct VectorDistance {
 }
 
 impl VectorDistance {
-    /// Compares two vectors of the same length; [`FAR`] apart when ours is not finite or the
-    /// lengths differ.
+    /// Compares two vectors of the same length; as far as can be apart when ours is not finite or
+    /// the lengths differ.
     pub fn between(ours: &[f32], theirs: &[f32]) -> Self {
         if ours.len() != theirs.len() || ours.iter().any(|value| !value.is_finite()) {
             return Self {

@@ -1,7 +1,7 @@
 //! One model, one lane, our engine: the same tokens through both, and what came of it.
 //!
-//! What each side answers is a [`Trajectory`](trajectory::Trajectory); [`metrics`] says how far two
-//! are apart, [`layers`] where they part, [`verdict`] whether that is parity. [`transcode()`] gives a
+//! What each side answers is a trajectory of logits and residuals; metrics say how far two are
+//! apart, layers where they part, a [`Verdict`] whether that is parity. [`transcode()`] gives a
 //! reference the same weights in an encoding that it reads.
 
 mod comparison;

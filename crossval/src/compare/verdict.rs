@@ -156,7 +156,9 @@ impl Verdict {
         self.reasons.is_empty()
     }
 
-    /// Judges `rows` by their [`bound`], and by the part of the model that was found to compute something else.
+    /// Judges `rows` by the reference's `own` distance or the `thresholds`, whichever is wider, or
+    /// by the hard limits among these alone; and by the part of the model that was found to compute
+    /// something else.
     pub fn of(
         rows: &[LogitsDistance],
         own: Spread,

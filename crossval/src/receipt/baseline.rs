@@ -57,7 +57,7 @@ pub struct Key {
 /// A file of baselines.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Baselines {
-    /// [`SCHEMA`], or another 1.x.
+    /// `1.0.0`, or another 1.x.
     pub schema_version: String,
     /// One per key.
     pub baselines: Vec<Baseline>,

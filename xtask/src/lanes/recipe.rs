@@ -62,9 +62,19 @@ impl Recipe {
         TARGET
     }
 
-    /// All of it as text, for the fingerprint.
+    /// How the source is built as text, for the fingerprint. The package has a checksum for that.
     pub(super) fn text(&self) -> String {
-        format!("{self:?} {TARGET}")
+        let Self {
+            package: _,
+            project,
+            patches,
+            compilers,
+            switches,
+        } = self;
+        format!(
+            "Recipe {{ project: {project:?}, patches: {patches:?}, compilers: {compilers:?}, \
+             switches: {switches:?} }} {TARGET}"
+        )
     }
 }
 
