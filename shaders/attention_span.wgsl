@@ -13,6 +13,8 @@
 @group(0) @binding(5) var<storage, read_write> spans: array<f32>;
 @group(0) @binding(6) var<storage, read_write> results: array<f32>;
 override SCALE: f32;
+// Positions that a token sees, its own included.
+override WINDOW: u32;
 
 // Heads of up to 256 elements.
 var<workgroup> query: array<f32, 256>;
@@ -55,12 +57,16 @@ fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) gro
     let kv_head = head / (HEADS / KV_HEADS);
     let first = span * 256u;
     let size = min(256u, count - first);
+    // The keys of this span before the window weigh nothing.
+    let lowest = count - min(count, WINDOW);
+    let hidden = lowest - min(lowest, first);
     if (thread < HEAD_DIM) {
         query[thread] = q[((extent.first_row + token) * HEADS + head) * HEAD_DIM + thread];
     }
     workgroupBarrier();
     var score = -3.0e38;
-    if (thread < size) {
+    let visible = thread >= hidden && thread < size;
+    if (visible) {
         let words = HEAD_DIM / (4u * PER_WORD);
         let row = ((first + thread) * KV_HEADS + kv_head) * words;
         var sum = 0.0;
@@ -95,10 +101,10 @@ fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) gro
         largest = next;
     }
     let exact = exp_f32(score - largest) * divide(1.0, total);
-    let weight = select(0.0, round_f16(exact), thread < size);
+    let weight = select(0.0, round_f16(exact), visible);
 #else
     let largest = workgroup_max(score, thread);
-    let weight = select(0.0, exp_f32(score - largest), thread < size);
+    let weight = select(0.0, exp_f32(score - largest), visible);
     let total = workgroup_sum(weight, thread);
     if (thread == 0u) {
         spans[at + HEAD_DIM] = largest;

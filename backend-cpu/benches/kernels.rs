@@ -12,11 +12,12 @@ use bitnet_backend_cpu::{CpuBackend, CpuOptions, Isa};
 use bitnet_fixtures::weights;
 use bitnet_kernels::format::Encoding;
 use bitnet_kernels::program::{
-    Activation, AttentionShape, BufferDesc, BufferId, CacheType, Op, Pairing, Product, Rope, Rows,
+    Activation, AttentionShape, BufferDesc, BufferId, CacheType, LayerCache, Op, Product, Rows,
     WeightDesc, WeightId,
 };
 use bitnet_kernels::{
-    Batch, CacheId, Format, Forward, Inspect, Output, Program, Segment, Want, WeightSource,
+    Batch, CacheId, Format, Forward, Inspect, LayerContents, Output, Program, Segment, Want,
+    WeightSource,
 };
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
@@ -50,26 +51,16 @@ struct Builder {
 
 impl Builder {
     fn new() -> Builder {
-        let rope = Rope {
-            dims: HEAD_DIM,
-            base: 500_000.0,
-            pairing: Pairing::Halves,
-            factors: Vec::new(),
-        };
         let program = Program {
             buffers: Vec::new(),
             weights: Vec::new(),
-            ops: Vec::new(),
-            attention: AttentionShape {
-                heads: HEADS,
+            rotations: Vec::new(),
+            caches: vec![LayerCache::KeysAndValues {
                 kv_heads: KV_HEADS,
                 head_dim: HEAD_DIM,
-                scale: 1.0 / (HEAD_DIM as f32).sqrt(),
-                round_weights: false,
-                rope,
-            },
-            layers: 1,
+            }],
             cache_type: CacheType::F16,
+            ops: Vec::new(),
             vocabulary: 1 << 17,
         };
         Builder {
@@ -158,8 +149,12 @@ impl Running {
         let positions = case.depth + case.tokens;
         let cache = backend.create_cache(positions).expect("there is memory");
         let kept = noise(positions * KV_HEADS * HEAD_DIM, 3);
+        let contents = LayerContents::KeysAndValues {
+            keys: kept.clone(),
+            values: kept,
+        };
         backend
-            .write_cache(cache, 0, &kept, &kept)
+            .write_cache(cache, 0, &contents)
             .expect("a cache takes keys and values");
         let width = case.program.buffer(case.input).width;
         backend
@@ -345,6 +340,14 @@ fn attention(c: &mut Criterion) {
         let result = builder.buffer("y", HEADS * HEAD_DIM, Encoding::F32);
         builder.program.ops.push(Op::Attention {
             q: input,
+            shape: AttentionShape {
+                heads: HEADS,
+                kv_heads: KV_HEADS,
+                head_dim: HEAD_DIM,
+                scale: 1.0 / (HEAD_DIM as f32).sqrt(),
+                window: None,
+                round_weights: false,
+            },
             layer: 0,
             out: result,
         });

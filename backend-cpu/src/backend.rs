@@ -5,24 +5,23 @@ use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
 
-use bitnet_kernels::oracle;
 use bitnet_kernels::program::{BufferId, Op, Product};
 use bitnet_kernels::{
-    BackendError, Batch, CacheId, Forward, Inspect, KernelRecorder, Limits, Output, Profile,
-    Program, Screening, SharedWeights, Telemetry, Want,
+    BackendError, Batch, CacheId, Forward, Inspect, KernelRecorder, LayerContents, Limits, Output,
+    Profile, Program, Screening, SharedWeights, Telemetry, Want,
 };
 
 use crate::exec::buffers::Buffer;
 use crate::exec::cache::Cache;
 use crate::exec::clock::Clock;
 use crate::exec::pass::{OTHER_PHASES, Pass, Place};
+use crate::exec::rotation::Rotation;
 use crate::exec::scratch::Scratch;
 use crate::exec::weights::Weights;
 use crate::head::Head;
 use crate::isa::Isa;
 use crate::isa::table::Kernels;
 use crate::limits;
-use crate::memory::shared::Cells;
 use crate::threads::pool::Pool;
 
 /// How to run on the CPU.
@@ -48,8 +47,7 @@ pub struct CpuBackend {
     clock: Option<Clock>,
     scratch: Vec<Mutex<Scratch>>,
     tickets: Vec<AtomicUsize>,
-    frequencies: Vec<f32>,
-    rotations: Cells<f32>,
+    rotations: Vec<Rotation>,
     places: Vec<Place>,
 }
 
@@ -67,6 +65,7 @@ impl CpuBackend {
         source: SharedWeights,
         options: CpuOptions,
     ) -> Result<CpuBackend, BackendError> {
+        program.validate().map_err(BackendError::Program)?;
         let isa = options.isa.unwrap_or_else(Isa::best);
         let kernels = isa.kernels().ok_or_else(|| BackendError::Unsupported {
             device: DEVICE.to_owned(),
@@ -96,8 +95,7 @@ impl CpuBackend {
             tickets: (0..(program.ops.len() + OTHER_PHASES) * threads)
                 .map(|_| AtomicUsize::new(0))
                 .collect(),
-            frequencies: oracle::rope_frequencies(&program.attention.rope),
-            rotations: Cells::default(),
+            rotations: program.rotations.iter().map(Rotation::new).collect(),
             places: Vec::new(),
             program,
         })
@@ -115,7 +113,7 @@ impl CpuBackend {
         self.places.clear();
         let mut longest = 0;
         for segment in batch.segments {
-            let room = self.cache(segment.cache)?.shape.positions;
+            let room = self.cache(segment.cache)?.positions;
             if segment.start + segment.len > room {
                 return Err(BackendError::Batch(format!(
                     "positions {} to {} do not fit a cache of {room}",
@@ -134,7 +132,9 @@ impl CpuBackend {
         for (buffer, desc) in self.buffers.iter_mut().zip(&self.program.buffers) {
             buffer.reserve(batch.rows(desc.rows));
         }
-        self.rotations.reserve(tokens * self.frequencies.len() * 2);
+        for rotation in &mut self.rotations {
+            rotation.reserve(tokens);
+        }
         for scratch in &mut self.scratch {
             Scratch::exclusive(scratch).reserve(tokens.max(selected), longest, &self.program);
         }
@@ -150,24 +150,18 @@ impl CpuBackend {
                 .name
         };
         for op in &self.program.ops[ops] {
-            match op {
-                Op::Linear { products, .. } => {
-                    for (product, _) in products {
-                        self.recorder.note(kernel(product));
-                    }
-                }
-                Op::GatedLinear { gate, up, .. } => {
-                    self.recorder.note(kernel(gate));
-                    self.recorder.note(kernel(up));
-                }
-                Op::Head { product, .. } => {
-                    let screened = self.head.as_ref().is_some_and(Head::is_screened);
-                    if search && screened {
-                        self.recorder.note(isa.screen_name);
-                    }
-                    self.recorder.note(kernel(product));
-                }
-                _ => self.recorder.note(op.name()),
+            if let Op::Head { .. } = op
+                && search
+                && self.head.as_ref().is_some_and(Head::is_screened)
+            {
+                self.recorder.note(isa.screen_name);
+            }
+            let mut products = op.products().peekable();
+            if products.peek().is_none() {
+                self.recorder.note(op.name());
+            }
+            for product in products {
+                self.recorder.note(kernel(product));
             }
         }
     }
@@ -200,7 +194,6 @@ impl CpuBackend {
             selected: batch.selected,
             ops,
             tickets: &self.tickets,
-            frequencies: &self.frequencies,
             rotations: &self.rotations,
             threads: self.pool.threads(),
             clock: self.clock.as_ref(),
@@ -262,7 +255,15 @@ impl Forward for CpuBackend {
             Want::Top(k) => Some(k.min(self.program.vocabulary)),
             Want::Nothing | Want::Logits => None,
         };
+        if self.program.has_state() {
+            for segment in batch.segments {
+                segment.continues(self.cache(segment.cache)?.len)?;
+            }
+        }
         self.pass(batch, 0..self.program.ops.len(), best)?;
+        for segment in batch.segments {
+            self.cache(segment.cache)?.len = segment.start + segment.len;
+        }
         out.logits.clear();
         out.top.clear();
         let Some(head) = &mut self.head else {
@@ -308,39 +309,17 @@ impl Inspect for CpuBackend {
         cache: CacheId,
         layer: usize,
         positions: usize,
-    ) -> Result<(Vec<f32>, Vec<f32>), BackendError> {
-        let cache = self.cache(cache)?;
-        let shape = cache.shape;
-        let (mut keys, mut values) = (Vec::new(), Vec::new());
-        for position in 0..positions {
-            for head in 0..shape.kv_heads {
-                for d in 0..shape.head_dim {
-                    keys.push(cache.keys.get(shape.key(layer, head, position, d)));
-                    values.push(cache.values.get(shape.value(layer, head, position) + d));
-                }
-            }
-        }
-        Ok((keys, values))
+    ) -> Result<LayerContents, BackendError> {
+        self.cache(cache)?.read(layer, positions)
     }
 
     fn write_cache(
         &mut self,
         cache: CacheId,
         layer: usize,
-        keys: &[f32],
-        values: &[f32],
+        contents: &LayerContents,
     ) -> Result<(), BackendError> {
-        let cache = self.cache(cache)?;
-        let shape = cache.shape;
-        for (i, (key, value)) in keys.iter().zip(values).enumerate() {
-            let (row, d) = (i / shape.head_dim, i % shape.head_dim);
-            let (position, head) = (row / shape.kv_heads, row % shape.kv_heads);
-            cache.keys.set(shape.key(layer, head, position, d), *key);
-            cache
-                .values
-                .set(shape.value(layer, head, position) + d, *value);
-        }
-        Ok(())
+        self.cache(cache)?.write(layer, contents)
     }
 }
 

@@ -363,37 +363,46 @@ fn attention_is_the_oracles() {
                 .collect()
         };
         let (tiles_f16, padded_f16) = (bits(&tiles), bits(&padded));
-        let f32 = Visible {
-            keys: &tiles,
-            values: &padded,
-            stride,
-            len,
-        };
-        let f16 = Visible {
-            keys: &tiles_f16,
-            values: &padded_f16,
-            stride,
-            len,
-        };
-        for kernels in kernels() {
-            for round in [false, true] {
-                let what = format!(
-                    "{} attention of {heads} heads over {len} of {dim}",
-                    kernels.name
-                );
-                let mut weights = vec![f32::NAN; 4 * len.next_multiple_of(LANES)];
-                let judge = |out: &[f32]| {
-                    for (q, out) in q.chunks_exact(dim).zip(out.chunks_exact(stride)) {
-                        let wanted = oracle::attention(q, &keys, &values, 0.125, round);
-                        same(&out[..dim], &wanted, &what);
-                    }
-                };
-                let mut out = vec![f32::NAN; heads * stride];
-                (kernels.attend_f32)(&q, heads, 0.125, round, f32, &mut weights, &mut out);
-                judge(&out);
-                out.fill(f32::NAN);
-                (kernels.attend_f16)(&q, heads, 0.125, round, f16, &mut weights, &mut out);
-                judge(&out);
+        // Everything, and windows that start at the end, in a tile, and at the edge of one.
+        let windows = [None, Some(1), Some(17), Some(len.div_ceil(2)), Some(32)];
+        for window in windows {
+            let lowest = len - window.map_or(len, |window| window.min(len));
+            let hidden = lowest % LANES;
+            let start = lowest - hidden;
+            let f32 = Visible {
+                keys: &tiles[start * dim..],
+                values: &padded[start * stride..],
+                stride,
+                hidden,
+                len: len - start,
+            };
+            let f16 = Visible {
+                keys: &tiles_f16[start * dim..],
+                values: &padded_f16[start * stride..],
+                stride,
+                hidden,
+                len: len - start,
+            };
+            for kernels in kernels() {
+                for round in [false, true] {
+                    let what = format!(
+                        "{} attention of {heads} heads over {window:?} of {len} of {dim}",
+                        kernels.name
+                    );
+                    let mut weights = vec![f32::NAN; 4 * len.next_multiple_of(LANES)];
+                    let judge = |out: &[f32]| {
+                        for (q, out) in q.chunks_exact(dim).zip(out.chunks_exact(stride)) {
+                            let wanted = oracle::attention(q, &keys, &values, 0.125, window, round);
+                            same(&out[..dim], &wanted, &what);
+                        }
+                    };
+                    let mut out = vec![f32::NAN; heads * stride];
+                    (kernels.attend_f32)(&q, heads, 0.125, round, f32, &mut weights, &mut out);
+                    judge(&out);
+                    out.fill(f32::NAN);
+                    (kernels.attend_f16)(&q, heads, 0.125, round, f16, &mut weights, &mut out);
+                    judge(&out);
+                }
             }
         }
     }

@@ -30,6 +30,7 @@ const SHAPE: Shape = Shape {
     pairing: Pairing::Halves,
     cache_type: CacheType::F16,
     round_weights: false,
+    window: None,
 };
 
 fn main() {

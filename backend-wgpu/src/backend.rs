@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bitnet_kernels::program::{BufferId, Op};
+use bitnet_kernels::program::BufferId;
 use bitnet_kernels::{BackendError, Batch, CacheId, KernelRecorder, Program, SharedWeights, Want};
 
 use crate::cache::Cache;
@@ -74,6 +74,7 @@ impl WgpuBackend {
         source: SharedWeights,
         options: WgpuOptions,
     ) -> Result<WgpuBackend, BackendError> {
+        program.validate().map_err(BackendError::Program)?;
         let mut gpu = Gpu::open(options.adapter)?;
         if let Some(limit) = options.max_binding {
             gpu.max_weights = gpu.max_weights.min(limit);
@@ -93,18 +94,15 @@ impl WgpuBackend {
         };
         let mut loader = Loader::new(&gpu, &program, source, &mut progress);
         let steps = steps::load(&mut loader)?;
-        let logits = program.ops.iter().find_map(|op| match op {
-            Op::Head { logits, .. } => Some(*logits),
-            _ => None,
-        });
-        let head = logits
-            .map(|logits| Ok((logits, Best::load(&mut loader, logits)?)))
+        let head = program
+            .head()
+            .map(|(_, logits)| Ok((logits, Best::load(&mut loader, logits)?)))
             .transpose()?;
         progress(total);
         let mut backend = WgpuBackend {
             pass_buffers: PassBuffers::new(&gpu, &program)?,
             room: Room::new(&gpu, &program, (FIRST_ROWS, 1), MAX_BEST)?,
-            rotations: Rotations::new(&gpu)?,
+            rotations: Rotations::new(&gpu, &program)?,
             gpu,
             program,
             steps,
@@ -211,6 +209,6 @@ fn buffers<'a>(
         selected: &room.selected,
         extents: &pass_buffers.extents,
         spans: &pass_buffers.spans,
-        rotations: &rotations.buffer,
+        rotations,
     }
 }

@@ -1,21 +1,30 @@
-//! Keys and values of one sequence, a buffer each per layer.
+//! What a sequence keeps from token to token, layer by layer.
 
-use bitnet_kernels::program::CacheType;
-use bitnet_kernels::{BackendError, Program};
+use bitnet_kernels::program::{CacheType, LayerCache};
+use bitnet_kernels::{BackendError, LayerContents, Program};
 use half::f16;
 use wgpu::Buffer;
 
 use crate::activations::floats;
 use crate::device::Gpu;
 
-pub(crate) struct Layer {
-    pub(crate) keys: Buffer,
-    pub(crate) values: Buffer,
+pub(crate) struct Cache {
+    /// Tokens that forward passes have read.
+    pub(crate) len: usize,
+    pub(crate) positions: usize,
+    layers: Vec<Layer>,
 }
 
-pub(crate) struct Cache {
-    pub(crate) positions: usize,
-    pub(crate) layers: Vec<Layer>,
+/// What one layer keeps.
+enum Layer {
+    KeysAndValues(KeysAndValues),
+    State { values: Buffer, len: usize },
+}
+
+/// Keys and values of one layer: `[positions, width]` each.
+pub(crate) struct KeysAndValues {
+    pub(crate) keys: Buffer,
+    pub(crate) values: Buffer,
     width: usize,
     kind: CacheType,
 }
@@ -26,65 +35,112 @@ impl Cache {
         program: &Program,
         positions: usize,
     ) -> Result<Cache, BackendError> {
-        let width = program.attention.kv_heads * program.attention.head_dim;
-        let element = match program.cache_type {
-            CacheType::F16 => 2,
-            CacheType::F32 => 4,
-        };
         let what = format!("a cache of {positions} positions");
-        let layer = |_| {
-            Ok(Layer {
-                keys: gpu.storage(&what, positions * width * element)?,
-                values: gpu.storage(&what, positions * width * element)?,
-            })
+        let layer = |layer: &LayerCache| match *layer {
+            LayerCache::KeysAndValues { kv_heads, head_dim } => {
+                let (width, kind) = (kv_heads * head_dim, program.cache_type);
+                let bytes = positions * width * kind.bytes();
+                Ok(Layer::KeysAndValues(KeysAndValues {
+                    keys: gpu.storage(&what, bytes)?,
+                    values: gpu.storage(&what, bytes)?,
+                    width,
+                    kind,
+                }))
+            }
+            // The device hands out zeros.
+            LayerCache::State { len } => Ok(Layer::State {
+                values: gpu.storage("a state", len * 4)?,
+                len,
+            }),
         };
         Ok(Cache {
+            len: 0,
             positions,
-            layers: (0..program.layers).map(layer).collect::<Result<_, _>>()?,
-            width,
-            kind: program.cache_type,
+            layers: program.caches.iter().map(layer).collect::<Result<_, _>>()?,
         })
     }
 
+    /// The keys and values of a layer that keeps them.
+    pub(crate) fn keys_and_values(&self, layer: usize) -> &KeysAndValues {
+        match &self.layers[layer] {
+            Layer::KeysAndValues(layer) => layer,
+            Layer::State { .. } => unreachable!("the program was validated"),
+        }
+    }
+
+    /// What a layer holds; of keys and values, those of `0 .. positions`.
     pub(crate) fn read(
         &self,
         gpu: &Gpu,
         layer: usize,
         positions: usize,
-    ) -> Result<(Vec<f32>, Vec<f32>), BackendError> {
-        let read = |buffer: &Buffer| match self.kind {
-            CacheType::F32 => Ok(floats(&gpu.download(buffer, positions * self.width * 4)?)),
-            CacheType::F16 => Ok(gpu
-                .download(buffer, positions * self.width * 2)?
-                .as_chunks()
-                .0
-                .iter()
-                .map(|half| f16::from_le_bytes(*half).to_f32())
-                .collect()),
-        };
-        let layer = &self.layers[layer];
-        Ok((read(&layer.keys)?, read(&layer.values)?))
+    ) -> Result<LayerContents, BackendError> {
+        if positions > self.positions {
+            return Err(BackendError::Batch(format!(
+                "{positions} positions do not fit a cache of {}",
+                self.positions
+            )));
+        }
+        match self.layers.get(layer) {
+            Some(Layer::KeysAndValues(layer)) => Ok(LayerContents::KeysAndValues {
+                keys: layer.read(gpu, &layer.keys, positions)?,
+                values: layer.read(gpu, &layer.values, positions)?,
+            }),
+            Some(Layer::State { values, len }) => Ok(LayerContents::State(floats(
+                &gpu.download(values, len * 4)?,
+            ))),
+            None => Err(BackendError::Batch(format!("there is no layer {layer}"))),
+        }
     }
 
+    /// Overwrites what a layer holds.
     pub(crate) fn write(
         &self,
         gpu: &Gpu,
         layer: usize,
-        keys: &[f32],
-        values: &[f32],
+        contents: &LayerContents,
     ) -> Result<(), BackendError> {
-        let write = |buffer: &Buffer, from: &[f32]| {
-            let bytes: Vec<u8> = match self.kind {
-                CacheType::F32 => from.iter().flat_map(|x| x.to_le_bytes()).collect(),
-                CacheType::F16 => from
-                    .iter()
-                    .flat_map(|x| f16::from_f32(*x).to_le_bytes())
-                    .collect(),
-            };
-            gpu.upload(buffer, 0, &bytes)
+        match (self.layers.get(layer), contents) {
+            (Some(Layer::KeysAndValues(kept)), LayerContents::KeysAndValues { keys, values })
+                if keys.len() == values.len() && keys.len() <= self.positions * kept.width =>
+            {
+                kept.write(gpu, &kept.keys, keys)?;
+                kept.write(gpu, &kept.values, values)
+            }
+            (Some(Layer::State { values: kept, len }), LayerContents::State(values))
+                if values.len() == *len =>
+            {
+                gpu.upload(kept, 0, bytemuck::cast_slice(values))
+            }
+            _ => Err(BackendError::Batch(format!(
+                "layer {layer} of the cache does not hold what is to be written"
+            ))),
+        }
+    }
+}
+
+impl KeysAndValues {
+    fn read(&self, gpu: &Gpu, buffer: &Buffer, positions: usize) -> Result<Vec<f32>, BackendError> {
+        let bytes = gpu.download(buffer, positions * self.width * self.kind.bytes())?;
+        Ok(match self.kind {
+            CacheType::F32 => floats(&bytes),
+            CacheType::F16 => {
+                let halves = bytes.as_chunks().0.iter();
+                halves
+                    .map(|half| f16::from_le_bytes(*half).to_f32())
+                    .collect()
+            }
+        })
+    }
+
+    fn write(&self, gpu: &Gpu, buffer: &Buffer, from: &[f32]) -> Result<(), BackendError> {
+        let bytes: Vec<u8> = match self.kind {
+            CacheType::F32 => from.iter().flat_map(|x| x.to_le_bytes()).collect(),
+            CacheType::F16 => {
+                let halves = from.iter().map(|x| f16::from_f32(*x));
+                halves.flat_map(f16::to_le_bytes).collect()
+            }
         };
-        let layer = &self.layers[layer];
-        write(&layer.keys, keys)?;
-        write(&layer.values, values)
+        gpu.upload(buffer, 0, &bytes)
     }
 }

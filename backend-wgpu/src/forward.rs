@@ -121,8 +121,10 @@ impl Forward for WgpuBackend {
 
     fn create_cache(&mut self, positions: usize) -> Result<CacheId, BackendError> {
         let cache = Cache::new(&self.gpu, &self.program, positions)?;
-        let rope = &self.program.attention.rope;
-        if self.rotations.reserve(&self.gpu, rope, positions)? {
+        if self
+            .rotations
+            .reserve(&self.gpu, &self.program, positions)?
+        {
             self.bind()?;
         }
         let id = CacheId(self.next_cache);
@@ -164,7 +166,17 @@ impl Forward for WgpuBackend {
             Want::Logits => (batch, 0),
             Want::Top(k) => (batch, k.min(vocabulary)),
         };
+        if self.program.has_state() {
+            for segment in batch.segments {
+                segment.continues(self.cache(segment.cache)?.len)?;
+            }
+        }
         let pass = self.prepare(batch, best)?;
+        for segment in batch.segments {
+            if let Some(cache) = self.caches.get_mut(&segment.cache) {
+                cache.len = segment.start + segment.len;
+            }
+        }
         let index = match self.submit_profiled(&pass, want)? {
             Some(index) => index,
             None => self.submit(&pass, want),

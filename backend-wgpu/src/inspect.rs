@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use bitnet_kernels::program::{BufferId, Rows};
-use bitnet_kernels::{BackendError, Batch, CacheId, Inspect};
+use bitnet_kernels::{BackendError, Batch, CacheId, Inspect, LayerContents};
 
 use crate::backend::WgpuBackend;
 use crate::recording::Recording;
@@ -45,7 +45,7 @@ impl Inspect for WgpuBackend {
         cache: CacheId,
         layer: usize,
         positions: usize,
-    ) -> Result<(Vec<f32>, Vec<f32>), BackendError> {
+    ) -> Result<LayerContents, BackendError> {
         self.cache(cache)?.read(&self.gpu, layer, positions)
     }
 
@@ -53,9 +53,8 @@ impl Inspect for WgpuBackend {
         &mut self,
         cache: CacheId,
         layer: usize,
-        keys: &[f32],
-        values: &[f32],
+        contents: &LayerContents,
     ) -> Result<(), BackendError> {
-        self.cache(cache)?.write(&self.gpu, layer, keys, values)
+        self.cache(cache)?.write(&self.gpu, layer, contents)
     }
 }

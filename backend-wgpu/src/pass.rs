@@ -1,7 +1,7 @@
 //! [`Pass`]: what a forward pass covers, and the numbers that its shaders see, written before it
 //! starts.
 
-use bitnet_kernels::program::Rows;
+use bitnet_kernels::program::{AttentionShape, Rows};
 use bitnet_kernels::wgsl::SPAN;
 use bitnet_kernels::{BackendError, Batch, CacheId, Program};
 use wgpu::{Buffer, BufferUsages};
@@ -86,8 +86,8 @@ pub(crate) struct PassBuffers {
 
 impl PassBuffers {
     pub(crate) fn new(gpu: &Gpu, program: &Program) -> Result<PassBuffers, BackendError> {
-        let shape = &program.attention;
-        let span_bytes = shape.heads * (shape.head_dim + 2) * 4;
+        let of_a_span = |shape: &AttentionShape| shape.heads * (shape.head_dim + 2) * 4;
+        let span_bytes = program.attention_shapes().map(of_a_span).max().unwrap_or(4);
         let usage = BufferUsages::UNIFORM | BufferUsages::COPY_DST;
         Ok(PassBuffers {
             extents: gpu.buffer("the numbers of a pass", MAX_EXTENTS * EXTENT_STRIDE, usage)?,

@@ -1,48 +1,67 @@
-//! [`Rotations`]: the sines and cosines that turn queries and keys, for all positions of the
-//! longest cache.
+//! Cosines and sines of a program's rotations, a table for each, shared by all caches.
 
-use bitnet_kernels::program::Rope;
-use bitnet_kernels::{BackendError, oracle};
+use bitnet_kernels::program::{Rope, RotationId};
+use bitnet_kernels::{BackendError, Program, oracle};
 use wgpu::Buffer;
 
 use crate::device::Gpu;
 
 pub(crate) struct Rotations {
-    /// Cosine and sine by position and frequency.
-    pub(crate) buffer: Buffer,
+    /// By [`RotationId`], `[positions, pairs, 2]`.
+    tables: Vec<Buffer>,
+    /// What a kernel that rotates nothing is bound to.
+    none: Buffer,
     positions: usize,
 }
 
 impl Rotations {
-    /// For no position yet.
-    pub(crate) fn new(gpu: &Gpu) -> Result<Rotations, BackendError> {
+    /// Tables without a position.
+    pub(crate) fn new(gpu: &Gpu, program: &Program) -> Result<Rotations, BackendError> {
+        let empty = |_| gpu.storage("rotations", 0);
         Ok(Rotations {
-            buffer: gpu.storage("rotations", 0)?,
+            tables: program
+                .rotations
+                .iter()
+                .map(empty)
+                .collect::<Result<_, _>>()?,
+            none: gpu.storage("no rotation", 0)?,
             positions: 0,
         })
     }
 
-    /// Makes them for up to so many positions. Whether the buffer is another one now.
+    /// The table of a rotation.
+    pub(crate) fn table(&self, rotation: Option<RotationId>) -> &Buffer {
+        rotation.map_or(&self.none, |id| &self.tables[id.0 as usize])
+    }
+
+    /// Makes tables for at least so many positions; says whether they are new.
     pub(crate) fn reserve(
         &mut self,
         gpu: &Gpu,
-        rope: &Rope,
+        program: &Program,
         positions: usize,
     ) -> Result<bool, BackendError> {
         if positions <= self.positions {
             return Ok(false);
         }
-        let frequencies = oracle::rope_frequencies(rope);
-        let mut values = Vec::with_capacity(positions * frequencies.len() * 2);
-        for position in 0..positions {
-            for frequency in &frequencies {
-                let angle = f64::from(position as f32 * frequency);
-                values.extend([libm::cos(angle) as f32, libm::sin(angle) as f32]);
+        let make = |rope: &Rope| {
+            let frequencies = oracle::rope_frequencies(rope);
+            let mut turns = Vec::with_capacity(positions * frequencies.len() * 2);
+            for position in 0..positions {
+                for frequency in &frequencies {
+                    let angle = f64::from(position as f32 * frequency);
+                    turns.extend([libm::cos(angle) as f32, libm::sin(angle) as f32]);
+                }
             }
-        }
-        let buffer = gpu.storage("rotations", values.len() * 4)?;
-        gpu.upload(&buffer, 0, bytemuck::cast_slice(&values))?;
-        self.buffer = buffer;
+            let table = gpu.storage("rotations", turns.len() * 4)?;
+            gpu.upload(&table, 0, bytemuck::cast_slice(&turns))?;
+            Ok(table)
+        };
+        self.tables = program
+            .rotations
+            .iter()
+            .map(make)
+            .collect::<Result<_, BackendError>>()?;
         self.positions = positions;
         Ok(true)
     }

@@ -9,6 +9,7 @@ use crate::cache::Cache;
 use crate::device::Gpu;
 use crate::pass::Pass;
 use crate::recording::Recording;
+use crate::rotations::Rotations;
 
 /// What steps bind to, as long as no buffer has to grow.
 pub(crate) struct Buffers<'a> {
@@ -21,7 +22,7 @@ pub(crate) struct Buffers<'a> {
     pub(crate) extents: &'a Buffer,
     /// Attention over spans of keys before it is merged.
     pub(crate) spans: &'a Buffer,
-    pub(crate) rotations: &'a Buffer,
+    pub(crate) rotations: &'a Rotations,
 }
 
 impl Buffers<'_> {

@@ -8,10 +8,16 @@ use bitnet_backend_cpu::{CpuBackend, CpuOptions};
 use bitnet_backend_wgpu::{WgpuBackend, WgpuOptions, adapters};
 use bitnet_kernels::compare::{OpDifference, compare_ops};
 use bitnet_kernels::format::{Encoding, Format, plain};
-use bitnet_kernels::program::{Activation, CacheType, Op, Pairing, Product, Program, Rows};
+use bitnet_kernels::program::{
+    Activation, CacheType, LayerCache, Op, Pairing, Product, Program, Rows,
+};
 use bitnet_kernels::report::{Spent, Timing, kind};
+use bitnet_kernels::split::Split;
 use bitnet_kernels::wgsl::FORMATS;
-use bitnet_kernels::{Batch, Candidate, Forward, Output, Segment, SharedWeights, Telemetry, Want};
+use bitnet_kernels::{
+    Backend, Batch, Candidate, Forward, LayerContents, Output, Segment, SharedWeights, Telemetry,
+    Want,
+};
 use common::{Builder, Noise, Shape, model};
 use libtest_mimic::{Arguments, Trial};
 
@@ -29,6 +35,7 @@ const BASE: Shape = Shape {
     pairing: Pairing::Halves,
     cache_type: CacheType::F16,
     round_weights: false,
+    window: None,
 };
 
 fn gpu(shape: Shape) -> WgpuBackend {
@@ -91,6 +98,25 @@ fn activations_pairings_and_caches_meet_their_twins() {
         };
         check(shape, 5);
         check(shape, 300);
+    }
+}
+
+fn layers_with_a_window_and_without_a_rotation_meet_their_twins() {
+    for (window, cache_type, round_weights) in [
+        (1, CacheType::F16, true),
+        (40, CacheType::F32, false),
+        (256, CacheType::F16, false),
+        (257, CacheType::F16, true),
+    ] {
+        let shape = Shape {
+            window: Some(window),
+            cache_type,
+            round_weights,
+            ..BASE
+        };
+        // One span of keys, and three, the first of which some tokens do not see at all.
+        check(shape, 60);
+        check(shape, 600);
     }
 }
 
@@ -349,6 +375,122 @@ fn a_profile_has_every_operation_and_changes_no_bit() {
     }
 }
 
+/// A program with a layer more, which keeps a state.
+fn with_state() -> (Program, SharedWeights) {
+    let (mut program, weights) = model(BASE);
+    program.caches.push(LayerCache::State { len: 7 });
+    (program, weights)
+}
+
+/// States start at zero, are what was written, stay from pass to pass, and never go back in silence.
+fn keeps_states(backend: &mut dyn Backend) {
+    let layer = BASE.layers;
+    let state: Vec<f32> = (0..7).map(|i| 0.5 - i as f32).collect();
+    let caches = [8, 8].map(|positions| backend.create_cache(positions).expect("a cache"));
+    let zero = LayerContents::State(vec![0.0; 7]);
+    for cache in caches {
+        assert_eq!(backend.read_cache(cache, layer, 0).expect("a state"), zero);
+    }
+    let state = LayerContents::State(state);
+    backend
+        .write_cache(caches[0], layer, &state)
+        .expect("the state is taken");
+    let tokens = tokens(3);
+    let forward = |backend: &mut dyn Backend, cache, start, len| {
+        let batch = Batch {
+            tokens: &tokens[..len],
+            segments: &[Segment { cache, start, len }],
+            selected: &[0],
+        };
+        backend.forward(&batch, Want::Top(1), &mut Output::default())
+    };
+    forward(backend, caches[0], 0, 3).expect("a sequence starts");
+    forward(backend, caches[0], 3, 1).expect("a sequence goes on");
+    for start in [0, 3, 5] {
+        let problem = forward(backend, caches[0], start, 1).expect_err("no way back");
+        let problem = problem.to_string();
+        assert!(
+            problem.contains("after 4 tokens") && problem.contains("new cache"),
+            "{problem}"
+        );
+    }
+    assert_eq!(
+        backend.read_cache(caches[0], layer, 0).expect("a state"),
+        state
+    );
+    assert_eq!(
+        backend.read_cache(caches[1], layer, 0).expect("a state"),
+        zero
+    );
+    let short = LayerContents::State(vec![1.0; 6]);
+    let keys = LayerContents::KeysAndValues {
+        keys: vec![1.0; 8],
+        values: vec![1.0; 8],
+    };
+    for (layer, wrong) in [
+        (layer, &short),
+        (layer, &keys),
+        (0, &state),
+        (layer + 1, &state),
+    ] {
+        assert!(
+            backend.write_cache(caches[0], layer, wrong).is_err(),
+            "{layer} {wrong:?}"
+        );
+    }
+    assert!(backend.read_cache(caches[0], layer + 1, 0).is_err());
+    assert!(backend.read_cache(caches[0], 0, 1000).is_err());
+}
+
+fn the_cpu_keeps_states() {
+    keeps_states(&mut cpu(with_state()));
+}
+
+fn a_gpu_keeps_states() {
+    let (program, weights) = with_state();
+    let options = WgpuOptions::default();
+    keeps_states(&mut WgpuBackend::load(program, weights, options).expect("the program loads"));
+}
+
+fn a_program_on_two_devices_keeps_states() {
+    for until in [0, 7, with_state().0.ops.len()] {
+        let devices = [with_state(), with_state()].map(|model| Box::new(cpu(model)));
+        let [first, second] = devices;
+        keeps_states(&mut Split::new(first, second, until));
+    }
+}
+
+fn operations_that_do_not_fit_what_they_name_are_refused() {
+    for (change, said) in [
+        (
+            (|program: &mut Program| program.caches[1] = LayerCache::State { len: 7 })
+                as fn(&mut Program),
+            "not keys and values",
+        ),
+        (
+            |program| {
+                program.caches[1] = LayerCache::KeysAndValues {
+                    kv_heads: 3,
+                    head_dim: 64,
+                }
+            },
+            "do not make heads of 64",
+        ),
+        (|program| program.rotations[0].dims = 66, "does not rotate"),
+        (|program| program.rotations.clear(), "does not rotate"),
+    ] {
+        let (mut program, weights) = model(BASE);
+        change(&mut program);
+        let problem = CpuBackend::load(program, weights, CpuOptions::default());
+        let problem = problem
+            .err()
+            .expect("a program that does not fit")
+            .to_string();
+        assert!(problem.contains(said), "{problem}");
+        assert!(problem.contains("rope_store#"), "{problem}");
+    }
+}
+
 fn progress_ends_at_the_whole() {
     let (program, weights) = model(BASE);
     let seen = std::rc::Rc::new(std::cell::Cell::new((0, 0)));
@@ -384,6 +526,7 @@ fn main() {
         trial!(every_linear_format_meets_its_twin),
         trial!(every_embedding_format_meets_its_twin),
         trial!(activations_pairings_and_caches_meet_their_twins),
+        trial!(layers_with_a_window_and_without_a_rotation_meet_their_twins),
         trial!(prompts_around_the_edges_of_tiles_and_spans_meet_their_twin),
         trial!(results_are_the_same_bits_for_every_split_of_a_prompt),
         trial!(the_best_few_are_those_of_the_logits),
@@ -392,8 +535,14 @@ fn main() {
         trial!(matrices_split_over_several_buffers_give_the_same_bits),
         trial!(a_profile_has_every_operation_and_changes_no_bit),
         trial!(progress_ends_at_the_whole),
+        trial!(a_gpu_keeps_states),
+    ];
+    let anywhere = [
+        trial!(the_cpu_keeps_states),
+        trial!(a_program_on_two_devices_keeps_states),
+        trial!(operations_that_do_not_fit_what_they_name_are_refused),
     ];
     let trials = on_gpu.map(|trial| trial.with_ignored_flag(missing));
-    let trials = trials.into_iter().collect();
+    let trials = trials.into_iter().chain(anywhere).collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }

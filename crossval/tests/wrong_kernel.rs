@@ -168,7 +168,7 @@ fn another_activation_in_one_layer_names_that_layer_and_the_logits_part_as_well(
 fn the_other_rope_order_is_seen_from_the_second_position_on() {
     for (lane, model) in CASES {
         let turn = |program: &mut Program, _: &Plan| {
-            let pairing = &mut program.attention.rope.pairing;
+            let pairing = &mut program.rotations[0].pairing;
             *pairing = match *pairing {
                 Pairing::Adjacent => Pairing::Halves,
                 Pairing::Halves => Pairing::Adjacent,

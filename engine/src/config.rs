@@ -1,62 +1,16 @@
 //! What a file's metadata says about its model.
 
 use bitnet_gguf::{Gguf, Metadata};
-use bitnet_kernels::program::{Activation, Pairing, Rope};
+use bitnet_kernels::program::Rope;
 
+use crate::architecture::Architecture;
 use crate::error::Problem;
-
-/// A graph that this engine can build.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Architecture {
-    /// `llama`: SiLU gate, no sub-norms, adjacent rotation.
-    Llama,
-    /// `bitnet`: SiLU gate, sub-norms, rotation in halves.
-    BitNet,
-    /// `bitnet-b1.58`, formerly `bitnet-25`: squared ReLU gate, sub-norms, rotation in halves.
-    BitNetB158,
-}
-
-impl Architecture {
-    /// The names of `general.architecture` that have a graph.
-    pub const NAMES: [&'static str; 4] = ["llama", "bitnet", "bitnet-b1.58", "bitnet-25"];
-
-    /// The architecture of that name.
-    pub fn named(name: &str) -> Option<Architecture> {
-        match name {
-            "llama" => Some(Architecture::Llama),
-            "bitnet" => Some(Architecture::BitNet),
-            "bitnet-b1.58" | "bitnet-25" => Some(Architecture::BitNetB158),
-            _ => None,
-        }
-    }
-
-    /// The gate's activation function.
-    pub const fn activation(self) -> Activation {
-        match self {
-            Architecture::Llama | Architecture::BitNet => Activation::Silu,
-            Architecture::BitNetB158 => Activation::Relu2,
-        }
-    }
-
-    /// Whether attention and feed-forward results are normalised before their last matrix.
-    pub const fn sub_norms(self) -> bool {
-        matches!(self, Architecture::BitNet | Architecture::BitNetB158)
-    }
-
-    /// Which elements the rotation pairs.
-    pub const fn pairing(self) -> Pairing {
-        match self {
-            Architecture::Llama => Pairing::Adjacent,
-            Architecture::BitNet | Architecture::BitNetB158 => Pairing::Halves,
-        }
-    }
-}
 
 /// The shape of a model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// Its graph.
-    pub architecture: Architecture,
+    pub architecture: &'static Architecture,
     /// `general.name`, where there is one.
     pub name: Option<String>,
     /// Tokens of the vocabulary.
@@ -77,7 +31,10 @@ pub struct Config {
     pub head_dim: usize,
     /// Added to the mean square in norms.
     pub eps: f32,
-    /// Rotation of queries and keys; the factors are a tensor's and still empty here.
+    /// The most positions that a token sees in windowed layers, where the graph has any.
+    pub window: Option<usize>,
+    /// Rotation of queries and keys, in layers that rotate; the factors are a tensor's and still
+    /// empty here.
     pub rope: Rope,
 }
 
@@ -112,6 +69,7 @@ impl Config {
             .tensor("token_embd.weight")
             .and_then(|table| table.shape.get(1).copied());
         let table = usize::try_from(table.unwrap_or(0)).unwrap_or(0);
+        let windowed = architecture.layers.iter().any(|layer| layer.windowed);
         let config = Config {
             architecture,
             name: metadata
@@ -126,11 +84,12 @@ impl Config {
             heads,
             kv_heads,
             head_dim,
+            window: windowed.then(|| keys.size("attention.sliding_window")),
             eps: keys.number("attention.layer_norm_rms_epsilon", None),
             rope: Rope {
                 dims: keys.size_or("rope.dimension_count", head_dim),
                 base: keys.number("rope.freq_base", Some(10000.0)),
-                pairing: architecture.pairing(),
+                pairing: architecture.pairing,
                 factors: Vec::new(),
             },
         };

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use bitnet_kernels::{BackendError, Format};
 use bitnet_tokenizers::discovery::TokenizerNotFound;
 
+use crate::architecture::Architecture;
+
 /// Why a model could not be loaded or run.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -140,7 +142,8 @@ impl fmt::Display for Problem {
         match self {
             Problem::Metadata(text) | Problem::Shape(text) => f.write_str(text),
             Problem::Architecture(name) => {
-                let known = crate::Architecture::NAMES.join(", ");
+                let known: Vec<_> = Architecture::names().collect();
+                let known = known.join(", ");
                 write!(
                     f,
                     "architecture `{name}` is not supported; supported are {known}"

@@ -62,6 +62,7 @@
 //! Every [`Error`] says what happened. Nothing here reads an environment variable, prints, or
 //! touches the network.
 
+pub mod architecture;
 mod chat;
 mod compare;
 pub mod config;
@@ -91,13 +92,14 @@ pub use bitnet_gguf as gguf;
 pub use bitnet_kernels as kernels;
 pub use bitnet_tokenizers as tokenizers;
 
+pub use architecture::Architecture;
 pub use bitnet_backend_cpu::{Isa, IsaError};
 pub use bitnet_kernels::program::CacheType;
 pub use bitnet_kernels::{Candidate, KernelRecorder, Output, Want};
 pub use bitnet_tokenizers::{PromptTemplate, TemplateChoice, Tokenizer};
 pub use chat::{Answer, Chat, ChatOptions};
 pub use compare::{Comparison, compare};
-pub use config::{Architecture, Config};
+pub use config::Config;
 pub use device::Device;
 pub use engine::{Engine, check_vocabulary};
 pub use error::{Error, Problem};

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use bitnet_kernels::{Output, Profile, Want, Work};
+use bitnet_kernels::program::{Stretch, Work};
+use bitnet_kernels::{Output, Profile, Want};
 
 use crate::error::Error;
 use crate::model::Model;
@@ -176,8 +177,11 @@ fn work(sequences: usize, depth: usize, passes: &[usize], selecting: usize) -> W
     for tokens in passes {
         let tokens = *tokens as u64;
         work.tokens += tokens * sequences as u64;
-        work.cached += (position + tokens) * sequences as u64;
-        work.seen += (tokens * position + tokens * (tokens + 1) / 2) * sequences as u64;
+        work.stretches.push(Stretch {
+            sequences: sequences as u64,
+            start: position,
+            tokens,
+        });
         position += tokens;
     }
     work
@@ -227,8 +231,8 @@ mod tests {
         let work = work(2, 10, &[3, 1], 1);
         assert_eq!((work.passes, work.tokens), (2, 8));
         assert_eq!((work.selecting, work.selected), (1, 2));
-        assert_eq!(work.cached, 2 * (13 + 14));
-        assert_eq!(work.seen, 2 * (11 + 12 + 13 + 14));
+        assert_eq!(work.cached(None), 2 * (13 + 14));
+        assert_eq!(work.seen(None), 2 * (11 + 12 + 13 + 14));
     }
 
     #[test]

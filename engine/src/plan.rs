@@ -1,12 +1,13 @@
 //! From a file to a [`Program`]: the model graphs, written once for every backend.
 //!
+//! `BL` is a linear layer, `RMS` a norm. What stands in brackets is there where the
+//! [row](crate::architecture) of the architecture says so:
+//!
 //! ```text
-//! llama        : q,k,v = BL(RMS(h)); h += BL_o(attn)
-//!                u = silu(BL_gate x) * BL_up x;  h += BL_down(u)
-//! bitnet       : same,               h += BL_o(RMS(attn))
-//!                u = silu(gate) * up;            h += BL_down(RMS(u))
-//! bitnet-b1.58 : same,               h += BL_o(RMS(attn))
-//!                u = relu(gate)^2 * up;          h += BL_down(RMS(u))
+//! q, k, v = BL(RMS(h));  [rotate q and k]
+//! h += BL_o([RMS] attention(q, k, v) [over a window])
+//! u = activation(BL_gate x) * BL_up x,  where x = RMS(h)
+//! h += BL_down([RMS] u)
 //! ```
 
 use std::collections::{HashMap, HashSet};
@@ -15,8 +16,8 @@ use bitnet_gguf::{Gguf, TensorInfo};
 use bitnet_kernels::Format;
 use bitnet_kernels::format::Encoding;
 use bitnet_kernels::program::{
-    AttentionShape, BufferDesc, BufferId, CacheType, Op, Product, Program, Rows, WeightDesc,
-    WeightId,
+    AttentionShape, BufferDesc, BufferId, CacheType, LayerCache, Op, Product, Program, Rope,
+    RotationId, Rows, WeightDesc, WeightId,
 };
 
 use crate::config::Config;
@@ -41,7 +42,11 @@ pub struct Plan {
 /// # Errors
 /// Everything that stops the file from running.
 pub fn plan(gguf: &Gguf, cache_type: CacheType) -> Result<Plan, Vec<Problem>> {
-    let config = Config::read(gguf)?;
+    graph(gguf, Config::read(gguf)?, cache_type)
+}
+
+/// The program of a file whose metadata was read.
+fn graph(gguf: &Gguf, config: Config, cache_type: CacheType) -> Result<Plan, Vec<Problem>> {
     let mut builder = Builder::new(gguf);
     let plan = builder.model(config, cache_type);
     builder.refuse_unused();
@@ -57,6 +62,8 @@ struct Builder<'a> {
     buffers: Vec<BufferDesc>,
     by_desc: HashMap<(&'static str, usize, Encoding, Rows), BufferId>,
     weights: Vec<WeightDesc>,
+    rotations: Vec<Rope>,
+    caches: Vec<LayerCache>,
     ops: Vec<Op>,
     used: HashSet<String>,
     problems: Vec<Problem>,
@@ -77,6 +84,8 @@ impl<'a> Builder<'a> {
             buffers: Vec::new(),
             by_desc: HashMap::new(),
             weights: Vec::new(),
+            rotations: Vec::new(),
+            caches: Vec::new(),
             ops: Vec::new(),
             used: HashSet::new(),
             problems: Vec::new(),
@@ -95,8 +104,9 @@ impl<'a> Builder<'a> {
             ..
         } = config;
         config.rope.factors = self.rope_factors(config.rope.dims / 2);
-        let sub_norms = config.architecture.sub_norms();
-        let activation = config.architecture.activation();
+        let architecture = config.architecture;
+        let activation = architecture.activation;
+        let round_weights = cache_type == CacheType::F16 && self.attends_as_llama_cpp();
         let (q_width, kv_width) = (heads * head_dim, kv_heads * head_dim);
 
         let f32 = Encoding::F32;
@@ -115,6 +125,7 @@ impl<'a> Builder<'a> {
         let mut layer_ends = Vec::new();
         for layer in 0..config.layers {
             let name = |part: &str| format!("blk.{layer}.{part}.weight");
+            let kind = architecture.layer(layer);
 
             let wq = self.matrix(&name("attn_q"), q_width, embedding);
             let wk = self.matrix(&name("attn_k"), kv_width, embedding);
@@ -126,14 +137,31 @@ impl<'a> Builder<'a> {
                 products,
                 accumulate: false,
             });
-            self.ops.push(Op::RopeStore { q, k, v, layer });
+            self.caches
+                .push(LayerCache::KeysAndValues { kv_heads, head_dim });
+            let rotation = kind.rotated.then(|| self.rotation(&config.rope));
+            self.ops.push(Op::RopeStore {
+                q,
+                k,
+                v,
+                rotation,
+                layer,
+            });
             self.ops.push(Op::Attention {
                 q,
+                shape: AttentionShape {
+                    heads,
+                    kv_heads,
+                    head_dim,
+                    scale: 1.0 / (head_dim as f32).sqrt(),
+                    window: config.window.filter(|_| kind.windowed),
+                    round_weights,
+                },
                 layer,
                 out: attended,
             });
             let wo = self.matrix(&name("attn_output"), embedding, q_width);
-            let sub_norm = sub_norms.then(|| name("attn_sub_norm"));
+            let sub_norm = kind.sub_norms.then(|| name("attn_sub_norm"));
             self.add_product(attended, sub_norm, eps, "attn_y", wo, h);
 
             let gate = self.matrix(&name("ffn_gate"), feed_forward, embedding);
@@ -146,7 +174,7 @@ impl<'a> Builder<'a> {
                 out: gated,
             });
             let down = self.matrix(&name("ffn_down"), embedding, feed_forward);
-            let sub_norm = sub_norms.then(|| name("ffn_sub_norm"));
+            let sub_norm = kind.sub_norms.then(|| name("ffn_sub_norm"));
             self.add_product(gated, sub_norm, eps, "ffn_y", down, h);
             layer_ends.push(self.ops.len() - 1);
         }
@@ -166,27 +194,13 @@ impl<'a> Builder<'a> {
             logits,
         });
 
-        // Models in llama.cpp's ternary formats attend as llama.cpp does.
-        let as_llama_cpp = |op: &Op| {
-            matches!(op, Op::Linear { products, .. } if products.iter().any(
-            |(product, _)| self.weights[product.weight.0 as usize].format.rounds_softmax_weights()))
-        };
-        let round_weights = cache_type == CacheType::F16 && self.ops.iter().any(as_llama_cpp);
-
         let program = Program {
             buffers: std::mem::take(&mut self.buffers),
             weights: std::mem::take(&mut self.weights),
-            ops: std::mem::take(&mut self.ops),
-            attention: AttentionShape {
-                heads,
-                kv_heads,
-                head_dim,
-                scale: 1.0 / (head_dim as f32).sqrt(),
-                round_weights,
-                rope: config.rope.clone(),
-            },
-            layers: config.layers,
+            rotations: std::mem::take(&mut self.rotations),
+            caches: std::mem::take(&mut self.caches),
             cache_type,
+            ops: std::mem::take(&mut self.ops),
             vocabulary,
         };
         Plan {
@@ -195,6 +209,30 @@ impl<'a> Builder<'a> {
             residual: h,
             layer_ends,
         }
+    }
+
+    /// Whether attention is llama.cpp's, softmax weights rounded: in models of its ternary formats.
+    fn attends_as_llama_cpp(&self) -> bool {
+        let is_linear =
+            |tensor: &TensorInfo| tensor.name.starts_with("blk.") && tensor.shape.len() > 1;
+        let formats = self
+            .gguf
+            .tensors()
+            .iter()
+            .filter(|tensor| is_linear(tensor));
+        formats
+            .filter_map(|tensor| Format::from_ggml(tensor.type_id))
+            .any(Format::rounds_softmax_weights)
+    }
+
+    /// The rotation of a layer: layers that rotate alike share one.
+    fn rotation(&mut self, rope: &Rope) -> RotationId {
+        let known = self.rotations.iter().position(|other| other == rope);
+        let index = known.unwrap_or_else(|| {
+            self.rotations.push(rope.clone());
+            self.rotations.len() - 1
+        });
+        RotationId(index as u32)
     }
 
     /// A norm of `x` in every encoding that `matrices` ask for, and their products with it.
@@ -394,5 +432,100 @@ impl<'a> Builder<'a> {
                 });
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use bitnet_backend_cpu::{CpuBackend, CpuOptions};
+    use bitnet_kernels::program::{Activation, Pairing};
+    use bitnet_kernels::{Batch, Forward, Output, Segment, Want};
+
+    use super::*;
+    use crate::architecture::{Architecture, Layer};
+
+    /// LLaMA, but that every second layer looks back a few positions only and does not rotate.
+    static MIXED: Architecture = Architecture {
+        names: &["mixed"],
+        activation: Activation::Silu,
+        pairing: Pairing::Adjacent,
+        layers: &[
+            Layer::PLAIN,
+            Layer {
+                rotated: false,
+                windowed: true,
+                ..Layer::PLAIN
+            },
+        ],
+    };
+
+    /// The logits of the last token of `tokens`.
+    fn logits(gguf: &Arc<Gguf>, program: &Program, tokens: &[u32]) -> Vec<f32> {
+        let options = CpuOptions::default();
+        let mut backend =
+            CpuBackend::load(program.clone(), gguf.clone(), options).expect("the program loads");
+        let cache = backend.create_cache(tokens.len()).expect("a cache");
+        let batch = Batch {
+            tokens,
+            segments: &[Segment {
+                cache,
+                start: 0,
+                len: tokens.len(),
+            }],
+            selected: &[tokens.len() as u32 - 1],
+        };
+        let mut out = Output::default();
+        backend
+            .forward(&batch, Want::Logits, &mut out)
+            .expect("the program runs");
+        out.logits
+    }
+
+    #[test]
+    fn layers_of_one_model_may_differ() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/golden");
+        let gguf = Arc::new(Gguf::open(folder.join("llama-i2_s.gguf")).expect("the model opens"));
+        let plain = Config::read(&gguf).expect("the model is one of ours");
+        assert_eq!(plain.window, None);
+        let mixed = |window| {
+            let config = Config {
+                architecture: &MIXED,
+                window: Some(window),
+                ..plain.clone()
+            };
+            let plan = graph(&gguf, config, CacheType::F16).expect("the tensors are the same");
+            plan.program
+        };
+        let program = mixed(3);
+        let windows: Vec<_> = program.attention_shapes().map(|s| s.window).collect();
+        assert_eq!(
+            windows,
+            (0..plain.layers)
+                .map(|i| (i % 2 == 1).then_some(3))
+                .collect::<Vec<_>>()
+        );
+        let rotations: Vec<_> = program
+            .ops
+            .iter()
+            .filter_map(|op| match op {
+                Op::RopeStore { rotation, .. } => Some(*rotation),
+                _ => None,
+            })
+            .collect();
+        let rotated = (0..plain.layers).map(|i| (i % 2 == 0).then_some(RotationId(0)));
+        assert_eq!(rotations, rotated.collect::<Vec<_>>());
+        assert_eq!(program.rotations.len(), 1);
+
+        let tokens: Vec<u32> = (0..40).map(|i| (i * 37 + 5) % 512).collect();
+        let narrow = logits(&gguf, &program, &tokens);
+        assert_ne!(narrow, logits(&gguf, &mixed(4), &tokens));
+        // A window as long as the sequence is none.
+        assert_eq!(
+            logits(&gguf, &mixed(40), &tokens),
+            logits(&gguf, &mixed(4000), &tokens)
+        );
     }
 }

@@ -10,6 +10,7 @@
 use std::ops::Range;
 
 use crate::batch::{Batch, CacheId, Output, Want};
+use crate::contents::LayerContents;
 use crate::error::BackendError;
 use crate::format::Encoding;
 use crate::program::{BufferId, Program};
@@ -76,30 +77,29 @@ pub trait Inspect: Forward {
     /// [`BackendError::OutOfMemory`] and [`BackendError::Device`].
     fn write(&mut self, buffer: BufferId, values: &[f32]) -> Result<(), BackendError>;
 
-    /// Reads the cached keys and values of a layer for positions `0 .. positions`:
-    /// each `[positions, kv_heads, head_dim]`, decoded to f32.
+    /// Reads what a layer of a cache holds; of keys and values, those of positions
+    /// `0 .. positions`.
     ///
     /// # Errors
-    /// [`BackendError::Batch`] where there is no such cache; [`BackendError::OutOfMemory`] and
-    /// [`BackendError::Device`].
+    /// [`BackendError::Batch`] where there is no such cache, layer or position;
+    /// [`BackendError::OutOfMemory`] and [`BackendError::Device`].
     fn read_cache(
         &mut self,
         cache: CacheId,
         layer: usize,
         positions: usize,
-    ) -> Result<(Vec<f32>, Vec<f32>), BackendError>;
+    ) -> Result<LayerContents, BackendError>;
 
-    /// Overwrites cached keys and values of a layer from position 0 on, shaped as in
-    /// [`Inspect::read_cache`].
+    /// Overwrites what a layer of a cache holds; of keys and values, those from position 0 on.
     ///
     /// # Errors
-    /// As [`Inspect::read_cache`].
+    /// As [`Inspect::read_cache`], and [`BackendError::Batch`] where the layer holds something
+    /// else.
     fn write_cache(
         &mut self,
         cache: CacheId,
         layer: usize,
-        keys: &[f32],
-        values: &[f32],
+        contents: &LayerContents,
     ) -> Result<(), BackendError>;
 }
 

@@ -14,10 +14,29 @@ pub struct CacheId(pub u32);
 pub struct Segment {
     /// The sequence's cache.
     pub cache: CacheId,
-    /// Position of the first token.
+    /// Position of the first token. In a program with a state it must be the number of tokens that
+    /// the sequence has read.
     pub start: usize,
     /// Number of tokens.
     pub len: usize,
+}
+
+impl Segment {
+    /// Checks that the segment continues a sequence of `len` tokens at its end, as it must where a
+    /// layer keeps a [state](crate::program::LayerCache::State).
+    ///
+    /// # Errors
+    /// It starts elsewhere.
+    pub fn continues(&self, len: usize) -> Result<(), BackendError> {
+        if self.start == len {
+            return Ok(());
+        }
+        Err(BackendError::Batch(format!(
+            "this model keeps a state that stands after {len} tokens of cache {}, so they cannot be \
+             continued from position {}; read the sequence anew into a new cache",
+            self.cache.0, self.start
+        )))
+    }
 }
 
 /// Tokens to run in one forward pass.

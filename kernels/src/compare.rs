@@ -7,7 +7,7 @@
 
 use crate::backend::copy_buffers;
 use crate::format::Encoding;
-use crate::program::CacheType;
+use crate::program::Precision;
 use crate::{BackendError, Batch, Inspect, Op, Program, Segment};
 
 /// Float results: sums in another order, and a GPU's division and square root, which may be 2.5 ULP
@@ -54,26 +54,34 @@ pub struct OpDifference {
 impl OpDifference {
     /// The error that another order of sums and other roundings explain; more is a defect.
     pub fn tolerance(&self, program: &Program) -> f32 {
-        match (self.op, self.encoding) {
-            (_, Encoding::I8 | Encoding::Q8K | Encoding::Q8_0) => STEP_ERROR,
-            ("linear" | "gated_linear" | "head", _) => ROUNDING_ERROR,
-            ("attention", _) if program.attention.round_weights => HALF_ERROR,
-            // Keys and queries are rounded to binary16, whose steps are up to one part in 1024.
-            ("rope_store", _) if program.cache_type == CacheType::F16 => 4.0 * HALF_ERROR,
-            _ => FLOAT_ERROR,
+        match self.encoding {
+            Encoding::I8 | Encoding::Q8K | Encoding::Q8_0 => STEP_ERROR,
+            Encoding::F32 => match self.precision(program) {
+                Precision::Same | Precision::Floats => FLOAT_ERROR,
+                Precision::Products => ROUNDING_ERROR,
+                // The steps of binary16 are up to one part in 1024.
+                Precision::Halves => 4.0 * HALF_ERROR,
+                Precision::HalfWeights => HALF_ERROR,
+            },
         }
     }
 
     /// Whether the operation did what the reference's did, by [`OpDifference::tolerance`] and, for
     /// encoded rows, by the number of other integers.
     pub fn is_within(&self, program: &Program) -> bool {
-        let encoded = matches!(self.encoding, Encoding::I8 | Encoding::Q8K | Encoding::Q8_0);
-        let integers = match self.op {
+        let integers = match (self.encoding, self.precision(program)) {
             // Integers of the very same floats.
-            "encode" => self.apart == 0,
-            _ => !encoded || self.apart * 500 <= self.values + 500,
+            (_, Precision::Same) => self.apart == 0,
+            (Encoding::I8 | Encoding::Q8K | Encoding::Q8_0, _) => {
+                self.apart * 500 <= self.values + 500
+            }
+            (Encoding::F32, _) => true,
         };
         self.error <= self.tolerance(program) && integers
+    }
+
+    fn precision(&self, program: &Program) -> Precision {
+        program.ops[self.index].precision(program.cache_type)
     }
 }
 
@@ -125,22 +133,14 @@ pub fn compare_ops(
                 &found,
             ));
         }
-        if let Op::RopeStore { layer, .. } = op {
-            let (keys, values) = reference.read_cache(caches[0], *layer, tokens.len())?;
-            let (other_keys, other_values) = other.read_cache(caches[1], *layer, tokens.len())?;
-            for (buffer, wanted, found) in [
-                ("keys", &keys, &other_keys),
-                ("values", &values, &other_values),
-            ] {
-                differences.push(difference(
-                    index,
-                    op,
-                    (buffer, Encoding::F32),
-                    wanted,
-                    found,
-                ));
+        if let Some(layer) = op.writes_cache() {
+            let wanted = reference.read_cache(caches[0], layer, tokens.len())?;
+            let found = other.read_cache(caches[1], layer, tokens.len())?;
+            for ((buffer, wanted), (_, found)) in wanted.parts().zip(found.parts()) {
+                let stored = (buffer, Encoding::F32);
+                differences.push(difference(index, op, stored, wanted, found));
             }
-            other.write_cache(caches[1], *layer, &keys, &values)?;
+            other.write_cache(caches[1], layer, &wanted)?;
         }
     }
     reference.drop_cache(caches[0]);

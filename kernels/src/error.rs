@@ -24,6 +24,9 @@ pub enum BackendError {
         /// Bytes to be had, where known.
         have: Option<u64>,
     },
+    /// A program whose operations do not fit what they name.
+    #[error("invalid program: {0}")]
+    Program(String),
     /// A batch that does not fit the program, the caches or itself.
     #[error("invalid batch: {0}")]
     Batch(String),

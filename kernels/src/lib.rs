@@ -4,13 +4,13 @@
 //! operations of a forward pass ([`program`]), the traits of a [`backend`] that runs them, the
 //! order of every float reduction ([`order`]) and a plain scalar implementation of each operation,
 //! the [`oracle`] that judges all others. What a pass must read and multiply is counted here too
-//! ([`cost`]). No instruction set, no shader and no model is named in this crate.
+//! ([`Cost`]). No instruction set, no shader and no model is named in this crate.
 
 pub mod backend;
 pub mod batch;
 pub mod candidate;
 pub mod compare;
-pub mod cost;
+pub mod contents;
 pub mod error;
 pub mod format;
 pub mod oracle;
@@ -26,10 +26,10 @@ pub mod wgsl;
 pub use backend::{Backend, Forward, Inspect, Telemetry};
 pub use batch::{Batch, CacheId, Output, Segment, Want};
 pub use candidate::Candidate;
-pub use cost::{Cost, Work};
+pub use contents::LayerContents;
 pub use error::BackendError;
 pub use format::Format;
-pub use program::{BufferId, Op, Program, WeightId};
+pub use program::{BufferId, Cost, Op, Program, WeightId, Work};
 pub use recorder::KernelRecorder;
 pub use report::{Limits, Profile, Screening};
 pub use source::{SharedWeights, WeightSource};

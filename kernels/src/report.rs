@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use crate::program::{Op, Product, Program, WeightId};
+use crate::program::{Op, Program, WeightId};
 
 /// A compact copy of the output head that rules out most rows where only the best few logits are
 /// wanted.
@@ -120,14 +120,7 @@ pub fn kind(program: &Program, op: &Op) -> String {
         let of_layer = name.strip_prefix("blk.").and_then(|of| of.split_once('.'));
         of_layer.map_or(name, |(_layer, name)| name)
     };
-    let of = |products: &[&Product]| {
-        let matrices: Vec<&str> = products.iter().map(|p| matrix(p.weight)).collect();
-        format!("{} {}", op.name(), matrices.join(" "))
-    };
-    match op {
-        Op::Linear { products, .. } => of(&products.iter().map(|(p, _)| p).collect::<Vec<_>>()),
-        Op::GatedLinear { gate, up, .. } => of(&[gate, up]),
-        Op::Head { product, .. } => of(&[product]),
-        _ => op.name().to_owned(),
-    }
+    let matrices = op.products().map(|product| matrix(product.weight));
+    let words: Vec<&str> = std::iter::once(op.name()).chain(matrices).collect();
+    words.join(" ")
 }

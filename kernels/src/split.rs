@@ -10,8 +10,8 @@ use crate::backend::{Backend, Forward, Inspect, Telemetry, copy_buffers};
 use crate::batch::{Batch, Output, Segment, Want};
 use crate::format::Encoding;
 use crate::oracle;
-use crate::program::{BufferId, Op, Program};
-use crate::{BackendError, CacheId, KernelRecorder};
+use crate::program::{BufferId, Program};
+use crate::{BackendError, CacheId, KernelRecorder, LayerContents};
 
 /// A program on two backends.
 pub struct Split {
@@ -22,12 +22,19 @@ pub struct Split {
     /// Operations before `until` that the second backend runs once more: their results cannot be
     /// copied.
     again: Vec<usize>,
-    /// What each backend calls a cache.
-    caches: BTreeMap<CacheId, [CacheId; 2]>,
+    caches: BTreeMap<CacheId, SplitCache>,
     next_cache: u32,
     /// Whether the latest operation ran on the second backend.
     on_second: bool,
     recorder: KernelRecorder,
+}
+
+/// A cache on both backends.
+struct SplitCache {
+    /// What each backend calls it.
+    ids: [CacheId; 2],
+    /// Tokens that forward passes have read.
+    len: usize,
 }
 
 impl Split {
@@ -55,16 +62,16 @@ impl Split {
         }
     }
 
-    fn caches_of(&self, id: CacheId) -> Result<[CacheId; 2], BackendError> {
+    fn cache(&self, id: CacheId) -> Result<&SplitCache, BackendError> {
         let unknown = || BackendError::Batch(format!("there is no cache {}", id.0));
-        self.caches.get(&id).copied().ok_or_else(unknown)
+        self.caches.get(&id).ok_or_else(unknown)
     }
 
     /// The segments as the two backends know them.
     fn segments(&self, segments: &[Segment]) -> Result<[Vec<Segment>; 2], BackendError> {
         let mut both = [Vec::new(), Vec::new()];
         for segment in segments {
-            for (own, cache) in both.iter_mut().zip(self.caches_of(segment.cache)?) {
+            for (own, cache) in both.iter_mut().zip(self.cache(segment.cache)?.ids) {
                 own.push(Segment { cache, ..*segment });
             }
         }
@@ -78,16 +85,12 @@ impl Split {
         self.second.run(batches[1], 0..0)?;
         copy_buffers(&mut *self.first, &mut *self.second, batches[0])?;
         let program = self.first.program().clone();
-        let stored = program.ops[..self.until].iter().filter_map(|op| match op {
-            Op::RopeStore { layer, .. } => Some(*layer),
-            _ => None,
-        });
-        for layer in stored {
+        let before = program.ops[..self.until].iter();
+        for layer in before.filter_map(|op| op.writes_cache()) {
             for (from, to) in batches[0].segments.iter().zip(batches[1].segments) {
-                let (keys, values) =
-                    self.first
-                        .read_cache(from.cache, layer, from.start + from.len)?;
-                self.second.write_cache(to.cache, layer, &keys, &values)?;
+                let positions = from.start + from.len;
+                let contents = self.first.read_cache(from.cache, layer, positions)?;
+                self.second.write_cache(to.cache, layer, &contents)?;
             }
         }
         for op in self.again.clone() {
@@ -139,18 +142,19 @@ impl Forward for Split {
     }
 
     fn create_cache(&mut self, positions: usize) -> Result<CacheId, BackendError> {
-        let pair = [
+        let ids = [
             self.first.create_cache(positions)?,
             self.second.create_cache(positions)?,
         ];
         let id = CacheId(self.next_cache);
         self.next_cache += 1;
-        self.caches.insert(id, pair);
+        self.caches.insert(id, SplitCache { ids, len: 0 });
         Ok(id)
     }
 
     fn drop_cache(&mut self, cache: CacheId) {
-        if let Some([first, second]) = self.caches.remove(&cache) {
+        if let Some(SplitCache { ids, .. }) = self.caches.remove(&cache) {
+            let [first, second] = ids;
             self.first.drop_cache(first);
             self.second.drop_cache(second);
         }
@@ -173,11 +177,18 @@ impl Forward for Split {
         };
         let program = self.first.program();
         let (count, vocabulary) = (program.ops.len(), program.vocabulary);
-        let logits = program.ops.iter().find_map(|op| match op {
-            Op::Head { logits, .. } => Some(*logits),
-            _ => None,
-        });
+        let logits = program.head().map(|(_, logits)| logits);
+        if program.has_state() {
+            for segment in batch.segments {
+                segment.continues(self.cache(segment.cache)?.len)?;
+            }
+        }
         self.run(batch, 0..count)?;
+        for segment in batch.segments {
+            if let Some(cache) = self.caches.get_mut(&segment.cache) {
+                cache.len = segment.start + segment.len;
+            }
+        }
         let rows = batch.selected.len();
         if let Some(logits) = logits.filter(|_| rows > 0) {
             out.logits = self.read(logits, rows)?;
@@ -229,11 +240,11 @@ impl Inspect for Split {
         cache: CacheId,
         layer: usize,
         positions: usize,
-    ) -> Result<(Vec<f32>, Vec<f32>), BackendError> {
-        let [first, second] = self.caches_of(cache)?;
+    ) -> Result<LayerContents, BackendError> {
+        let [first, second] = self.cache(cache)?.ids;
         let on_first = self.first.program().ops[..self.until]
             .iter()
-            .any(|op| matches!(op, Op::RopeStore { layer: at, .. } if *at == layer));
+            .any(|op| op.writes_cache() == Some(layer));
         match on_first {
             true => self.first.read_cache(first, layer, positions),
             false => self.second.read_cache(second, layer, positions),
@@ -244,12 +255,11 @@ impl Inspect for Split {
         &mut self,
         cache: CacheId,
         layer: usize,
-        keys: &[f32],
-        values: &[f32],
+        contents: &LayerContents,
     ) -> Result<(), BackendError> {
-        let [first, second] = self.caches_of(cache)?;
-        self.first.write_cache(first, layer, keys, values)?;
-        self.second.write_cache(second, layer, keys, values)
+        let [first, second] = self.cache(cache)?.ids;
+        self.first.write_cache(first, layer, contents)?;
+        self.second.write_cache(second, layer, contents)
     }
 }
 

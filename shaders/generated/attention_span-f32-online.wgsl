@@ -89,6 +89,8 @@ fn workgroup_max(value: f32, thread: u32) -> f32 {
 @group(0) @binding(5) var<storage, read_write> spans: array<f32>;
 @group(0) @binding(6) var<storage, read_write> results: array<f32>;
 override SCALE: f32;
+// Positions that a token sees, its own included.
+override WINDOW: u32;
 
 // Heads of up to 256 elements.
 var<workgroup> query: array<f32, 256>;
@@ -121,12 +123,16 @@ fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) gro
     let kv_head = head / (HEADS / KV_HEADS);
     let first = span * 256u;
     let size = min(256u, count - first);
+    // The keys of this span before the window weigh nothing.
+    let lowest = count - min(count, WINDOW);
+    let hidden = lowest - min(lowest, first);
     if (thread < HEAD_DIM) {
         query[thread] = q[((extent.first_row + token) * HEADS + head) * HEAD_DIM + thread];
     }
     workgroupBarrier();
     var score = -3.0e38;
-    if (thread < size) {
+    let visible = thread >= hidden && thread < size;
+    if (visible) {
         let words = HEAD_DIM / (4u * PER_WORD);
         let row = ((first + thread) * KV_HEADS + kv_head) * words;
         var sum = 0.0;
@@ -152,7 +158,7 @@ fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) gro
     let spans_at = (token * HEADS + head) * extent.spans * (HEAD_DIM + 2u);
     let at = spans_at + span * (HEAD_DIM + 2u);
     let largest = workgroup_max(score, thread);
-    let weight = select(0.0, exp_f32(score - largest), thread < size);
+    let weight = select(0.0, exp_f32(score - largest), visible);
     let total = workgroup_sum(weight, thread);
     if (thread == 0u) {
         spans[at + HEAD_DIM] = largest;

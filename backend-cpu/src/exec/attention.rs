@@ -1,7 +1,7 @@
 //! Rotation, the cache's rows, and attention over them.
 
 use bitnet_kernels::order::LANES;
-use bitnet_kernels::program::{BufferId, CacheType};
+use bitnet_kernels::program::{AttentionShape, BufferId, CacheType, RotationId};
 
 use crate::exec::buffers::Buffer;
 use crate::exec::cache::Elements;
@@ -15,40 +15,42 @@ impl Pass<'_> {
     pub(super) fn rope_store(
         &self,
         turn: Turn<'_>,
-        q: BufferId,
-        k: BufferId,
-        v: BufferId,
+        [q, k, v]: [BufferId; 3],
+        rotation: Option<RotationId>,
         layer: usize,
         scratch: &mut Scratch,
     ) {
-        let head_dim = self.program.attention.head_dim;
-        let pairing = self.program.attention.rope.pairing;
-        let turns = self.frequencies.len() * 2;
+        let rotation = rotation.map(|id| &self.rotations[id.0 as usize]);
         let (q, k, v) = (self.buffer(q), self.buffer(k), self.buffer(v));
         for token in self.tickets(turn, self.tokens.len()) {
             let place = self.places[token];
-            let cache = &self.caches[&place.cache];
+            let cache = self.caches[&place.cache].keys_and_values(layer);
+            let head_dim = cache.shape.head_dim;
             let row = |buffer: &Buffer| token * buffer.width..(token + 1) * buffer.width;
-            // SAFETY: made before the first barrier.
-            let rotations = unsafe { self.rotations.read(token * turns..(token + 1) * turns) };
             // SAFETY: this token's ticket is ours alone.
             let (q, k) = unsafe { (q.values.write(row(q)), k.values.write(row(k))) };
             // SAFETY: written before the barrier.
             let v = unsafe { v.values.read(row(v)) };
-            for head in q.chunks_exact_mut(head_dim) {
-                (self.kernels.rotate)(pairing, rotations, head);
+            if let Some(rotation) = rotation {
+                // SAFETY: made before the first barrier.
+                let angles = unsafe { rotation.table.read(rotation.row(token)) };
+                for head in q
+                    .chunks_exact_mut(head_dim)
+                    .chain(k.chunks_exact_mut(head_dim))
+                {
+                    (self.kernels.rotate)(rotation.pairing, angles, head);
+                }
             }
             if self.program.cache_type == CacheType::F16 {
                 (self.kernels.round_f16)(q);
             }
-            let heads = k.chunks_exact_mut(head_dim).zip(v.chunks_exact(head_dim));
+            let heads = k.chunks_exact(head_dim).zip(v.chunks_exact(head_dim));
             for (kv_head, (k, v)) in heads.enumerate() {
-                (self.kernels.rotate)(pairing, rotations, k);
                 let shape = &cache.shape;
-                let value = shape.value(layer, kv_head, place.position);
+                let value = shape.value(kv_head, place.position);
                 let values = value..value + head_dim;
                 // A tile of sixteen keys, of which this is one, element by element.
-                let key = shape.key(layer, kv_head, place.position, 0);
+                let key = shape.key(kv_head, place.position, 0);
                 let elements = (key..).step_by(LANES);
                 // SAFETY: this position of this sequence belongs to this token alone.
                 unsafe {
@@ -80,14 +82,13 @@ impl Pass<'_> {
     pub(super) fn attention<E: Copy + Default>(
         &self,
         turn: Turn<'_>,
-        q: BufferId,
+        [q, out]: [BufferId; 2],
+        attention: &AttentionShape,
         layer: usize,
-        out: BufferId,
         scratch: &mut Scratch,
         attend: AttendFn<E>,
         elements: impl Fn(&Elements) -> &Cells<E>,
     ) {
-        let attention = &self.program.attention;
         let dim = attention.head_dim;
         let group = attention.heads / attention.kv_heads;
         let (q, out) = (self.buffer(q), self.buffer(out));
@@ -101,24 +102,27 @@ impl Pass<'_> {
                 piece % (attention.kv_heads * parts) * heads,
             );
             let place = self.places[token];
-            let cache = &self.caches[&place.cache];
+            let cache = self.caches[&place.cache].keys_and_values(layer);
             let shape = cache.shape;
             let kv_head = first / group;
-            let len = place.position + 1;
+            let end = place.position + 1;
+            let lowest = end - attention.window.map_or(end, |window| window.min(end));
+            // Keys lie in tiles, so that the window's first key may have others before it.
+            let hidden = lowest % LANES;
+            let start = lowest - hidden;
+            let len = end - start;
             let at = token * q.width + first * dim..token * q.width + (first + heads) * dim;
             // SAFETY: written before the barrier.
             let queries = unsafe { q.values.read(at.clone()) };
             let stride = shape.stride;
-            let (key, value) = (
-                shape.key(layer, kv_head, 0, 0),
-                shape.value(layer, kv_head, 0),
-            );
+            let (key, value) = (shape.key(kv_head, start, 0), shape.value(kv_head, start));
             // SAFETY: keys and values up to this token's position were written before the barrier.
             let visible = unsafe {
                 Visible {
                     keys: elements(&cache.keys).read(key..key + len.next_multiple_of(LANES) * dim),
                     values: elements(&cache.values).read(value..value + len * stride),
                     stride,
+                    hidden,
                     len,
                 }
             };

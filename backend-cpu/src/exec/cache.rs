@@ -1,16 +1,32 @@
-//! Keys and values of one sequence.
+//! What a sequence keeps from token to token, layer by layer.
 
 use bitnet_kernels::order::LANES;
-use bitnet_kernels::program::{CacheType, Program};
+use bitnet_kernels::program::{CacheType, LayerCache, Program};
+use bitnet_kernels::{BackendError, LayerContents};
 
 use crate::memory::shared::Cells;
 
-/// The cache of one sequence, all layers.
-///
-/// Keys: `[layer][kv_head][position / 16][head_dim][16]`, so that sixteen scores are computed side
-/// by side. Values: `[layer][kv_head][position][stride]`, rows padded with zeros to a multiple of
-/// 16 elements.
+/// The cache of one sequence.
 pub(crate) struct Cache {
+    /// Tokens that forward passes have read.
+    pub(crate) len: usize,
+    /// Positions there is room for, a multiple of 16.
+    pub(crate) positions: usize,
+    layers: Vec<Layer>,
+}
+
+/// What one layer keeps.
+enum Layer {
+    KeysAndValues(KeysAndValues),
+    State { values: Cells<f32>, len: usize },
+}
+
+/// Keys and values of one layer.
+///
+/// Keys: `[kv_head][position / 16][head_dim][16]`, so that sixteen scores are computed side by
+/// side. Values: `[kv_head][position][stride]`, rows padded with zeros to a multiple of 16
+/// elements.
+pub(crate) struct KeysAndValues {
     pub(crate) keys: Elements,
     pub(crate) values: Elements,
     pub(crate) shape: CacheShape,
@@ -30,60 +46,158 @@ pub(crate) struct CacheShape {
     pub(crate) head_dim: usize,
     /// Elements of a row of values.
     pub(crate) stride: usize,
-    /// Rounded up to a multiple of 16.
-    pub(crate) positions: usize,
+    positions: usize,
 }
 
 impl CacheShape {
-    /// The first key of a head, and the number of elements of all its keys.
-    pub(crate) fn keys(&self, layer: usize, kv_head: usize) -> (usize, usize) {
-        let len = self.positions * self.head_dim;
-        ((layer * self.kv_heads + kv_head) * len, len)
-    }
-
     /// Where element `d` of the key at `position` lies.
-    pub(crate) fn key(&self, layer: usize, kv_head: usize, position: usize, d: usize) -> usize {
+    pub(crate) fn key(&self, kv_head: usize, position: usize, d: usize) -> usize {
         let tile = position / LANES * self.head_dim * LANES;
-        self.keys(layer, kv_head).0 + tile + d * LANES + position % LANES
+        kv_head * self.positions * self.head_dim + tile + d * LANES + position % LANES
     }
 
     /// Where the row of values at `position` starts.
-    pub(crate) fn value(&self, layer: usize, kv_head: usize, position: usize) -> usize {
-        ((layer * self.kv_heads + kv_head) * self.positions + position) * self.stride
+    pub(crate) fn value(&self, kv_head: usize, position: usize) -> usize {
+        (kv_head * self.positions + position) * self.stride
     }
 }
 
 impl Cache {
     pub(crate) fn new(program: &Program, positions: usize) -> Cache {
-        let attention = &program.attention;
+        let positions = positions.next_multiple_of(LANES);
+        let layer = |layer: &LayerCache| match *layer {
+            LayerCache::KeysAndValues { kv_heads, head_dim } => Layer::KeysAndValues(
+                KeysAndValues::new(program.cache_type, kv_heads, head_dim, positions),
+            ),
+            LayerCache::State { len } => {
+                let mut values = Cells::default();
+                values.reserve(len);
+                Layer::State { values, len }
+            }
+        };
+        Cache {
+            len: 0,
+            positions,
+            layers: program.caches.iter().map(layer).collect(),
+        }
+    }
+
+    /// The keys and values of a layer that keeps them.
+    pub(crate) fn keys_and_values(&self, layer: usize) -> &KeysAndValues {
+        match &self.layers[layer] {
+            Layer::KeysAndValues(layer) => layer,
+            Layer::State { .. } => unreachable!("the program was validated"),
+        }
+    }
+
+    /// What a layer holds; of keys and values, those of `0 .. positions`.
+    pub(crate) fn read(
+        &mut self,
+        layer: usize,
+        positions: usize,
+    ) -> Result<LayerContents, BackendError> {
+        if positions > self.positions {
+            return Err(BackendError::Batch(format!(
+                "{positions} positions do not fit a cache of {}",
+                self.positions
+            )));
+        }
+        match self.layers.get_mut(layer) {
+            Some(Layer::KeysAndValues(layer)) => Ok(layer.read(positions)),
+            Some(Layer::State { values, .. }) => Ok(LayerContents::State(values.as_mut().to_vec())),
+            None => Err(BackendError::Batch(format!("there is no layer {layer}"))),
+        }
+    }
+
+    /// Overwrites what a layer holds.
+    pub(crate) fn write(
+        &mut self,
+        layer: usize,
+        contents: &LayerContents,
+    ) -> Result<(), BackendError> {
+        match (self.layers.get_mut(layer), contents) {
+            (Some(Layer::KeysAndValues(kept)), LayerContents::KeysAndValues { keys, values })
+                if keys.len() == values.len() && kept.has_room(keys.len()) =>
+            {
+                kept.write(keys, values);
+                Ok(())
+            }
+            (Some(Layer::State { values: kept, len }), LayerContents::State(values))
+                if values.len() == *len =>
+            {
+                kept.as_mut().copy_from_slice(values);
+                Ok(())
+            }
+            _ => Err(BackendError::Batch(format!(
+                "layer {layer} of the cache does not hold what is to be written"
+            ))),
+        }
+    }
+}
+
+impl KeysAndValues {
+    fn new(
+        cache_type: CacheType,
+        kv_heads: usize,
+        head_dim: usize,
+        positions: usize,
+    ) -> KeysAndValues {
         let shape = CacheShape {
-            kv_heads: attention.kv_heads,
-            head_dim: attention.head_dim,
-            stride: attention.head_dim.next_multiple_of(LANES),
-            positions: positions.next_multiple_of(LANES),
+            kv_heads,
+            head_dim,
+            stride: head_dim.next_multiple_of(LANES),
+            positions,
         };
-        let rows = program.layers * shape.kv_heads * shape.positions;
-        let mut cache = Cache {
-            keys: Elements::default(),
-            values: Elements::default(),
-            shape,
-        };
-        for (elements, len) in [
-            (&mut cache.keys, rows * shape.head_dim),
-            (&mut cache.values, rows * shape.stride),
-        ] {
-            match program.cache_type {
+        let elements = |width: usize| {
+            let mut elements = Elements::default();
+            let len = kv_heads * positions * width;
+            match cache_type {
                 CacheType::F16 => elements.f16.reserve(len),
                 CacheType::F32 => elements.f32.reserve(len),
             }
+            elements
+        };
+        KeysAndValues {
+            keys: elements(head_dim),
+            values: elements(shape.stride),
+            shape,
         }
-        cache
+    }
+
+    /// Whether so many keys fit.
+    fn has_room(&self, len: usize) -> bool {
+        len <= self.shape.positions * self.shape.kv_heads * self.shape.head_dim
+    }
+
+    /// `[positions, kv_heads, head_dim]` each.
+    fn read(&mut self, positions: usize) -> LayerContents {
+        let shape = self.shape;
+        let (mut keys, mut values) = (Vec::new(), Vec::new());
+        for position in 0..positions {
+            for head in 0..shape.kv_heads {
+                for d in 0..shape.head_dim {
+                    keys.push(self.keys.get(shape.key(head, position, d)));
+                    values.push(self.values.get(shape.value(head, position) + d));
+                }
+            }
+        }
+        LayerContents::KeysAndValues { keys, values }
+    }
+
+    fn write(&mut self, keys: &[f32], values: &[f32]) {
+        let shape = self.shape;
+        for (i, (key, value)) in keys.iter().zip(values).enumerate() {
+            let (row, d) = (i / shape.head_dim, i % shape.head_dim);
+            let (position, head) = (row / shape.kv_heads, row % shape.kv_heads);
+            self.keys.set(shape.key(head, position, d), *key);
+            self.values.set(shape.value(head, position) + d, *value);
+        }
     }
 }
 
 impl Elements {
     /// Element `at`, decoded.
-    pub(crate) fn get(&mut self, at: usize) -> f32 {
+    fn get(&mut self, at: usize) -> f32 {
         match self.f16.as_mut().get(at) {
             Some(x) => half::f16::from_bits(*x).to_f32(),
             None => self.f32.as_mut()[at],
@@ -91,7 +205,7 @@ impl Elements {
     }
 
     /// Writes element `at`.
-    pub(crate) fn set(&mut self, at: usize, x: f32) {
+    fn set(&mut self, at: usize, x: f32) {
         match self.f16.as_mut().get_mut(at) {
             Some(place) => *place = half::f16::from_f32(x).to_bits(),
             None => self.f32.as_mut()[at] = x,

@@ -6,6 +6,7 @@ pub(crate) mod cache;
 pub(crate) mod clock;
 pub(crate) mod pass;
 mod product;
+pub(crate) mod rotation;
 mod run;
 pub(crate) mod scratch;
 pub(crate) mod weights;

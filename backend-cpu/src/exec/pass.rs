@@ -10,10 +10,10 @@ use bitnet_kernels::{CacheId, Program};
 use crate::exec::buffers::Buffer;
 use crate::exec::cache::Cache;
 use crate::exec::clock::Clock;
+use crate::exec::rotation::Rotation;
 use crate::exec::weights::Weights;
 use crate::generic::gemm::Panel;
 use crate::isa::table::{Kernels, ProductKernel};
-use crate::memory::shared::Cells;
 use crate::microkernel::operands::{Encoded, Matrix};
 use crate::threads::pool::Team;
 use crate::threads::tickets::Tickets;
@@ -51,10 +51,8 @@ pub(crate) struct Pass<'a> {
     pub(crate) ops: Range<usize>,
     /// `[phase][thread]`: counters of tickets, all 0.
     pub(crate) tickets: &'a [AtomicUsize],
-    /// Frequencies of the rotation, one per pair.
-    pub(crate) frequencies: &'a [f32],
-    /// Cosines and sines, `[tokens, 2, pairs]`, made by the pass.
-    pub(crate) rotations: &'a Cells<f32>,
+    /// By [`RotationId`](bitnet_kernels::program::RotationId).
+    pub(crate) rotations: &'a [Rotation],
     /// Threads that share the work.
     pub(crate) threads: usize,
     /// Noted on the first thread, if present.

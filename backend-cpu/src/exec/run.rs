@@ -39,18 +39,16 @@ impl Pass<'_> {
     }
 
     fn prepare_rotations(&self, turn: Turn<'_>) {
-        let pairs = self.frequencies.len();
         for token in self.tickets(turn, self.tokens.len()) {
-            // SAFETY: this token's ticket is ours alone.
-            let rotations = unsafe {
-                self.rotations
-                    .write(token * pairs * 2..(token + 1) * pairs * 2)
-            };
             let position = self.places[token].position as f32;
-            let (cosines, sines) = rotations.split_at_mut(pairs);
-            for (i, frequency) in self.frequencies.iter().enumerate() {
-                let angle = f64::from(position * frequency);
-                (cosines[i], sines[i]) = (libm::cos(angle) as f32, libm::sin(angle) as f32);
+            for rotation in self.rotations {
+                // SAFETY: this token's ticket is ours alone.
+                let row = unsafe { rotation.table.write(rotation.row(token)) };
+                let (cosines, sines) = row.split_at_mut(rotation.frequencies.len());
+                for (i, frequency) in rotation.frequencies.iter().enumerate() {
+                    let angle = f64::from(position * frequency);
+                    (cosines[i], sines[i]) = (libm::cos(angle) as f32, libm::sin(angle) as f32);
+                }
             }
         }
     }
@@ -88,31 +86,28 @@ impl Pass<'_> {
             } => {
                 self.gated(turn, gate, up, *activation, *out, scratch);
             }
-            Op::RopeStore { q, k, v, layer } => {
-                self.rope_store(turn, *q, *k, *v, *layer, scratch);
+            Op::RopeStore {
+                q,
+                k,
+                v,
+                rotation,
+                layer,
+            } => {
+                self.rope_store(turn, [*q, *k, *v], *rotation, *layer, scratch);
             }
-            Op::Attention { q, layer, out } => match self.program.cache_type {
+            Op::Attention {
+                q,
+                shape,
+                layer,
+                out,
+            } => match self.program.cache_type {
                 CacheType::F16 => {
-                    self.attention(
-                        turn,
-                        *q,
-                        *layer,
-                        *out,
-                        scratch,
-                        self.kernels.attend_f16,
-                        |e| &e.f16,
-                    );
+                    let attend = self.kernels.attend_f16;
+                    self.attention(turn, [*q, *out], shape, *layer, scratch, attend, |e| &e.f16);
                 }
                 CacheType::F32 => {
-                    self.attention(
-                        turn,
-                        *q,
-                        *layer,
-                        *out,
-                        scratch,
-                        self.kernels.attend_f32,
-                        |e| &e.f32,
-                    );
+                    let attend = self.kernels.attend_f32;
+                    self.attention(turn, [*q, *out], shape, *layer, scratch, attend, |e| &e.f32);
                 }
             },
             Op::Select { x, out } => {

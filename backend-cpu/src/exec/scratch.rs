@@ -64,11 +64,15 @@ impl Scratch {
         grow(&mut self.second, tokens * rows);
         // For the most heads that attention handles at once.
         grow(&mut self.weights, 4 * positions.next_multiple_of(LANES));
-        let attention = &program.attention;
-        let group = attention.heads / attention.kv_heads;
-        let results = group * attention.head_dim.next_multiple_of(LANES);
-        grow(&mut self.values, widest.max(results));
-        self.halves.resize(attention.head_dim, 0);
+        let mut longest_head = 0;
+        let mut results = widest;
+        for shape in program.attention_shapes() {
+            let group = shape.heads / shape.kv_heads;
+            results = results.max(group * shape.head_dim.next_multiple_of(LANES));
+            longest_head = longest_head.max(shape.head_dim);
+        }
+        grow(&mut self.values, results);
+        self.halves.resize(longest_head, 0);
         if tokens > 1 {
             self.panel.reserve(ROWS, widest);
         }

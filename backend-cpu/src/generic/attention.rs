@@ -1,5 +1,7 @@
 //! Attention of query heads over the keys and values that they share.
 
+use std::ops::Range;
+
 use bitnet_kernels::order::{LANES, fold};
 
 use super::math::exp;
@@ -34,7 +36,9 @@ pub(crate) struct Visible<'a, E> {
     pub(crate) keys: &'a [E],
     pub(crate) values: &'a [E],
     pub(crate) stride: usize,
-    /// Positions, at least 1.
+    /// Positions before the query's window, fewer than 16 and than `len`.
+    pub(crate) hidden: usize,
+    /// Positions, those before the window among them.
     pub(crate) len: usize,
 }
 
@@ -95,7 +99,12 @@ impl<E> Job<'_, E> {
         self.all_scores::<L, G>(l, weights);
         let mut sums = [l.splat(1.0); G];
         for (weights, sum) in weights.chunks_exact_mut(padded).zip(&mut sums) {
-            *sum = l.splat(softmax(l, weights, len, self.round_weights));
+            *sum = l.splat(softmax(
+                l,
+                weights,
+                self.visible.hidden..len,
+                self.round_weights,
+            ));
         }
         let blocks = self.visible.stride / LANES;
         let mut block = 0;
@@ -189,13 +198,15 @@ impl<E> Job<'_, E> {
         let Visible {
             values,
             stride,
+            hidden,
             len,
             ..
         } = self.visible;
         let padded = weights.len() / G;
-        let weights: [&[f32]; G] = std::array::from_fn(|g| &weights[g * padded..][..len]);
+        let weights: [&[f32]; G] = std::array::from_fn(|g| &weights[g * padded..][hidden..len]);
         let mut results = [[l.splat(0.0); N]; G];
-        for (i, row) in values.chunks_exact(stride).take(len).enumerate() {
+        let rows = values[hidden * stride..].chunks_exact(stride);
+        for (i, row) in rows.take(len - hidden).enumerate() {
             let (row, _) = row[block * LANES..(block + N) * LANES].as_chunks::<LANES>();
             let mut loaded = [l.splat(0.0); N];
             for (loaded, row) in loaded.iter_mut().zip(row) {
@@ -223,12 +234,13 @@ impl<E> Job<'_, E> {
     }
 }
 
-/// Turns the scores of `len` positions into weights, and returns what weighted values are to be
-/// divided by.
+/// Turns the scores of the `visible` positions into weights, and returns what weighted values are to
+/// be divided by.
 #[inline(always)]
-fn softmax<L: Simd>(l: L, scores: &mut [f32], len: usize, round_weights: bool) -> f32 {
-    // What lies behind the last position must not take part.
-    scores[len..].fill(f32::NEG_INFINITY);
+fn softmax<L: Simd>(l: L, scores: &mut [f32], visible: Range<usize>, round_weights: bool) -> f32 {
+    // What lies around the visible positions must not take part.
+    scores[..visible.start].fill(f32::NEG_INFINITY);
+    scores[visible.end..].fill(f32::NEG_INFINITY);
     let (tiles, _) = scores.as_chunks_mut::<LANES>();
     let mut max = l.splat(f32::NEG_INFINITY);
     for tile in tiles.iter() {
@@ -241,7 +253,8 @@ fn softmax<L: Simd>(l: L, scores: &mut [f32], len: usize, round_weights: bool) -
     for tile in tiles.iter_mut() {
         l.store(exp(l, l.sub(l.load(tile), l.splat(max))), tile);
     }
-    tiles.as_flattened_mut()[len..].fill(0.0);
+    tiles.as_flattened_mut()[..visible.start].fill(0.0);
+    tiles.as_flattened_mut()[visible.end..].fill(0.0);
     let mut sums = l.splat(0.0);
     for tile in tiles.iter() {
         sums = l.add(sums, l.load(tile));

@@ -6,8 +6,7 @@ use std::sync::Arc;
 
 use bitnet_kernels::format::Encoding;
 use bitnet_kernels::program::{
-    AttentionShape, BufferDesc, BufferId, CacheType, Op, Pairing, Product, Rope, Rows, WeightDesc,
-    WeightId,
+    BufferDesc, BufferId, CacheType, Op, Product, Rows, WeightDesc, WeightId,
 };
 use bitnet_kernels::{
     Batch, Format, Forward, Output, Program, Segment, Telemetry, Want, WeightSource, oracle,
@@ -99,20 +98,8 @@ fn backend(
                 logits,
             },
         ],
-        attention: AttentionShape {
-            heads: 1,
-            kv_heads: 1,
-            head_dim: 16,
-            scale: 0.25,
-            round_weights: false,
-            rope: Rope {
-                dims: 16,
-                base: 10000.0,
-                pairing: Pairing::Halves,
-                factors: Vec::new(),
-            },
-        },
-        layers: 0,
+        rotations: Vec::new(),
+        caches: Vec::new(),
         vocabulary,
         cache_type: CacheType::F16,
     };

@@ -16,7 +16,7 @@ pub(crate) mod search;
 
 use std::sync::Mutex;
 
-use bitnet_kernels::program::{BufferId, Op, Product};
+use bitnet_kernels::program::{BufferId, Product};
 use bitnet_kernels::{Candidate, Program, Screening};
 
 use crate::exec::scratch::Scratch;
@@ -53,10 +53,8 @@ pub(crate) struct Head {
 impl Head {
     /// The head of `program`, if it has one.
     pub(crate) fn new(program: &Program) -> Option<Head> {
-        let (product, logits) = program.ops.iter().find_map(|op| match op {
-            Op::Head { product, logits } => Some((*product, *logits)),
-            _ => None,
-        })?;
+        let (product, logits) = program.head()?;
+        let product = *product;
         let desc = program.weight(product.weight);
         Some(Head {
             product,

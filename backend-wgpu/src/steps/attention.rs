@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use bitnet_kernels::program::BufferId;
+use bitnet_kernels::program::{AttentionShape, BufferId};
 use bitnet_kernels::wgsl::{Kernel, MAX_HEAD_DIM, Softmax};
 use bitnet_kernels::{BackendError, CacheId};
 
@@ -34,18 +34,19 @@ struct BoundCache {
 impl Attention {
     pub(crate) fn load(
         loader: &mut Loader<'_>,
-        q: BufferId,
+        [q, out]: [BufferId; 2],
+        shape: AttentionShape,
         layer: usize,
-        out: BufferId,
     ) -> Result<Attention, BackendError> {
         let program = loader.program;
-        let shape = &program.attention;
         if shape.head_dim > MAX_HEAD_DIM || !shape.head_dim.is_multiple_of(8) {
             return Err(loader.gpu.unsupported(format!(
                 "attention heads of {} elements: multiples of 8 up to {MAX_HEAD_DIM} are known",
                 shape.head_dim
             )));
         }
+        let window = shape.window.map_or(Ok(u32::MAX), u32::try_from);
+        let window = window.unwrap_or(u32::MAX);
         let sizes = [
             ("HEADS", shape.heads as f64),
             ("HEAD_DIM", shape.head_dim as f64),
@@ -53,8 +54,9 @@ impl Attention {
         let keys = [
             ("KV_HEADS", shape.kv_heads as f64),
             ("SCALE", f64::from(shape.scale)),
+            ("WINDOW", f64::from(window)),
         ];
-        let constants = [sizes, keys].concat();
+        let constants = [&sizes[..], &keys[..]].concat();
         let (softmaxes, merge): (&[Softmax], _) = match shape.round_weights {
             true => (&[Softmax::Totals, Softmax::Rounded], Softmax::Rounded),
             false => (&[Softmax::Online], Softmax::Online),
@@ -82,7 +84,7 @@ impl Step for Attention {
     }
 
     fn bind_cache(&mut self, buffers: &Buffers<'_>, id: CacheId, cache: &Cache) {
-        let layer = &cache.layers[self.layer];
+        let layer = cache.keys_and_values(self.layer);
         let bindings = [
             ("extent", buffers.extents),
             ("q", buffers.values(self.q)),

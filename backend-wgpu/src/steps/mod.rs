@@ -57,12 +57,29 @@ fn step(loader: &mut Loader<'_>, op: &Op) -> Result<Box<dyn Step>, BackendError>
             let product = linear::Product::load(loader, &[*gate, *up], store, *out)?;
             Box::new(linear::Linear::new(vec![product]))
         }
-        Op::RopeStore { q, k, v, layer } => {
-            Box::new(rope_store::RopeStore::load(loader, [*q, *k, *v], *layer)?)
+        Op::RopeStore {
+            q,
+            k,
+            v,
+            rotation,
+            layer,
+        } => {
+            let buffers = [*q, *k, *v];
+            Box::new(rope_store::RopeStore::load(
+                loader, buffers, *rotation, *layer,
+            )?)
         }
-        Op::Attention { q, layer, out } => {
-            Box::new(attention::Attention::load(loader, *q, *layer, *out)?)
-        }
+        Op::Attention {
+            q,
+            shape,
+            layer,
+            out,
+        } => Box::new(attention::Attention::load(
+            loader,
+            [*q, *out],
+            *shape,
+            *layer,
+        )?),
         Op::Select { x, out } => Box::new(select::Select::load(loader, *x, *out)?),
         Op::Head { product, logits } => {
             let product = linear::Product::load(loader, &[*product], Store::Set, *logits)?;

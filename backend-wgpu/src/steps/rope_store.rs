@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use bitnet_kernels::program::BufferId;
+use bitnet_kernels::program::{BufferId, LayerCache, Pairing, RotationId};
 use bitnet_kernels::wgsl::Kernel;
 use bitnet_kernels::{BackendError, CacheId};
 
@@ -19,6 +19,7 @@ pub(crate) struct RopeStore {
     q: BufferId,
     k: BufferId,
     v: BufferId,
+    rotation: Option<RotationId>,
     layer: usize,
     /// Workgroups that a token takes.
     workgroups: u32,
@@ -29,29 +30,36 @@ impl RopeStore {
     pub(crate) fn load(
         loader: &mut Loader<'_>,
         [q, k, v]: [BufferId; 3],
+        rotation: Option<RotationId>,
         layer: usize,
     ) -> Result<RopeStore, BackendError> {
         let program = loader.program;
-        let shape = &program.attention;
-        if !shape.rope.dims.is_multiple_of(4) {
+        let LayerCache::KeysAndValues { kv_heads, head_dim } = program.caches[layer] else {
+            unreachable!("the program was validated");
+        };
+        // Where nothing is rotated, nothing is paired.
+        let rope = rotation.map(|id| program.rotation(id));
+        let (dims, pairing) = rope.map_or((0, Pairing::Adjacent), |rope| (rope.dims, rope.pairing));
+        if !dims.is_multiple_of(4) {
             return Err(loader.gpu.unsupported(format!(
-                "rotation of {} elements of a head: multiples of 4 are known",
-                shape.rope.dims
+                "rotation of {dims} elements of a head: multiples of 4 are known"
             )));
         }
-        let kernel = Kernel::RopeStore(program.cache_type, shape.rope.pairing);
+        let heads = program.buffer(q).width / head_dim;
+        let kernel = Kernel::RopeStore(program.cache_type, pairing);
         let constants = [
-            ("HEADS", shape.heads as f64),
-            ("KV_HEADS", shape.kv_heads as f64),
-            ("HEAD_DIM", shape.head_dim as f64),
-            ("DIMS", shape.rope.dims as f64),
+            ("HEADS", heads as f64),
+            ("KV_HEADS", kv_heads as f64),
+            ("HEAD_DIM", head_dim as f64),
+            ("DIMS", dims as f64),
         ];
-        let threads = (shape.heads + 2 * shape.kv_heads) * (shape.head_dim / 4);
+        let threads = (heads + 2 * kv_heads) * (head_dim / 4);
         Ok(RopeStore {
             pipeline: loader.pipeline(kernel, &constants)?,
             q,
             k,
             v,
+            rotation,
             layer,
             workgroups: threads.div_ceil(64) as u32,
             bound: HashMap::new(),
@@ -65,13 +73,13 @@ impl Step for RopeStore {
     }
 
     fn bind_cache(&mut self, buffers: &Buffers<'_>, id: CacheId, cache: &Cache) {
-        let layer = &cache.layers[self.layer];
+        let layer = cache.keys_and_values(self.layer);
         let bindings = [
             ("extent", buffers.extents),
             ("q", buffers.values(self.q)),
             ("k", buffers.values(self.k)),
             ("v", buffers.values(self.v)),
-            ("rotations", buffers.rotations),
+            ("rotations", buffers.rotations.table(self.rotation)),
             ("keys", &layer.keys),
             ("values", &layer.values),
         ];

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use bitnet_kernels::format::{Encoding, Format};
 use bitnet_kernels::program::{
-    Activation, AttentionShape, BufferDesc, BufferId, CacheType, Op, Pairing, Product, Program,
-    Rope, Rows, WeightDesc, WeightId,
+    Activation, AttentionShape, BufferDesc, BufferId, CacheType, LayerCache, Op, Pairing, Product,
+    Program, Rope, RotationId, Rows, WeightDesc, WeightId,
 };
 use bitnet_kernels::{SharedWeights, WeightSource};
 
@@ -27,6 +27,8 @@ pub(crate) struct Shape {
     pub(crate) pairing: Pairing,
     pub(crate) cache_type: CacheType,
     pub(crate) round_weights: bool,
+    /// Of every second layer, which does not rotate then.
+    pub(crate) window: Option<usize>,
 }
 
 struct Memory {
@@ -136,20 +138,19 @@ impl Builder {
             buffers: self.buffers,
             weights: self.weights,
             ops,
-            attention: AttentionShape {
-                heads: shape.heads,
-                kv_heads: shape.kv_heads,
-                head_dim: shape.head_dim,
-                scale: 1.0 / (shape.head_dim as f32).sqrt(),
-                round_weights: shape.round_weights,
-                rope: Rope {
-                    dims: shape.head_dim,
-                    base: 500_000.0,
-                    pairing: shape.pairing,
-                    factors: Vec::new(),
-                },
-            },
-            layers: shape.layers,
+            rotations: vec![Rope {
+                dims: shape.head_dim,
+                base: 500_000.0,
+                pairing: shape.pairing,
+                factors: Vec::new(),
+            }],
+            caches: vec![
+                LayerCache::KeysAndValues {
+                    kv_heads: shape.kv_heads,
+                    head_dim: shape.head_dim,
+                };
+                shape.layers
+            ],
             cache_type: shape.cache_type,
             vocabulary: shape.vocabulary,
         };
@@ -215,6 +216,7 @@ pub(crate) fn model(shape: Shape) -> (Program, SharedWeights) {
         scale: 1.0,
     };
     for layer in 0..shape.layers {
+        let windowed = layer % 2 == 1 && shape.window.is_some();
         let gain = |b: &mut Builder, name: &str, cols| {
             b.weight(format!("blk.{layer}.{name}"), Format::F32, 1, cols)
         };
@@ -246,9 +248,23 @@ pub(crate) fn model(shape: Shape) -> (Program, SharedWeights) {
                 ],
                 accumulate: false,
             },
-            Op::RopeStore { q, k, v, layer },
+            Op::RopeStore {
+                q,
+                k,
+                v,
+                rotation: (!windowed).then_some(RotationId(0)),
+                layer,
+            },
             Op::Attention {
                 q,
+                shape: AttentionShape {
+                    heads: shape.heads,
+                    kv_heads: shape.kv_heads,
+                    head_dim: shape.head_dim,
+                    scale: 1.0 / (shape.head_dim as f32).sqrt(),
+                    window: shape.window.filter(|_| windowed),
+                    round_weights: shape.round_weights,
+                },
                 layer,
                 out: attended,
             },

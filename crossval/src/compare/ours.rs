@@ -11,7 +11,7 @@ use std::time::Instant;
 pub use bitnet_engine::CacheType;
 use bitnet_engine::gguf::Gguf;
 use bitnet_engine::kernels::oracle::argmax;
-use bitnet_engine::kernels::program::{BufferId, Op};
+use bitnet_engine::kernels::program::BufferId;
 use bitnet_engine::kernels::{Batch, CacheId, Inspect, Segment};
 use bitnet_engine::{Device, Error, Isa, LoadOptions, Model, Output, Want};
 
@@ -198,13 +198,13 @@ impl Ours {
     }
 
     fn logits(&self) -> BufferId {
-        let ops = &self.model.plan().program.ops;
-        ops.iter()
-            .find_map(|op| match op {
-                Op::Head { logits, .. } => Some(*logits),
-                _ => None,
-            })
-            .expect("every plan ends in a head")
+        let (_, logits) = self
+            .model
+            .plan()
+            .program
+            .head()
+            .expect("every plan ends in a head");
+        logits
     }
 
     /// Calls `each` with batches of `tokens`, all selected, and the rows that they take, on a cache

@@ -3,16 +3,21 @@
 use super::math::{exp, round_f16};
 use crate::order::{LANES, fold};
 
-/// Attention of a query over the keys it may see; `keys` and `values` are `[n, head_dim]`, `n >=
-/// 1`. With `round_weights`, softmax weights are rounded to binary16.
+/// Attention of a query over the keys up to its position; `keys` and `values` are `[n, head_dim]`
+/// from position 0 on, `n >= 1`. It sees the last `window` of them, all where there is none. With
+/// `round_weights`, softmax weights are rounded to binary16.
 pub fn attention(
     q: &[f32],
     keys: &[f32],
     values: &[f32],
     scale: f32,
+    window: Option<usize>,
     round_weights: bool,
 ) -> Vec<f32> {
     let dim = q.len();
+    let count = keys.len() / dim;
+    let first = count - window.map_or(count, |window| window.min(count));
+    let (keys, values) = (&keys[first * dim..], &values[first * dim..]);
     let score = |key: &[f32]| {
         q.iter()
             .zip(key)
@@ -26,7 +31,7 @@ pub fn attention(
     let mut weights: Vec<f32> = scores.iter().map(|s| exp(s - max)).collect();
     let mut lanes = [0.0; LANES];
     for (i, p) in weights.iter().enumerate() {
-        lanes[i % LANES] += p;
+        lanes[(first + i) % LANES] += p;
     }
     let mut sum = fold(lanes);
     if round_weights {
@@ -42,4 +47,29 @@ pub fn attention(
         }
     }
     out.iter().map(|out| out / sum).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lies_before_the_window_does_not_matter() {
+        let dim = 4;
+        let keys: Vec<f32> = (0..40 * dim).map(|i| (i as f32 * 0.37).sin()).collect();
+        let values: Vec<f32> = (0..40 * dim).map(|i| (i as f32 * 0.73).cos()).collect();
+        let q = [0.5, -0.25, 1.0, 2.0];
+        for round_weights in [false, true] {
+            let of = |keys: &[f32], values: &[f32], window| {
+                attention(&q, keys, values, 0.5, window, round_weights)
+            };
+            let (mut other_keys, mut other_values) = (keys.clone(), values.clone());
+            other_keys[..33 * dim].fill(9.0);
+            other_values[..33 * dim].fill(f32::INFINITY);
+            let windowed = of(&keys, &values, Some(7));
+            assert_eq!(windowed, of(&other_keys, &other_values, Some(7)));
+            assert_ne!(windowed, of(&keys, &values, Some(8)));
+            assert_eq!(of(&keys, &values, Some(99)), of(&keys, &values, None));
+        }
+    }
 }

@@ -1,0 +1,158 @@
+//! A forward pass as data: fused operations over buffers and weights.
+//!
+//! The engine builds a [`Program`] once per model; a backend receives it whole, places its buffers
+//! and weights where it likes, and runs it for each batch of tokens. A list of operations, rather
+//! than calls, lets a GPU record it once, lets threads walk it in step, and lets a debugger stop
+//! between any two.
+
+mod attention;
+mod cache;
+mod cost;
+mod op;
+mod tensor;
+
+pub use attention::{AttentionShape, Pairing, Rope, RotationId};
+pub use cache::{CacheType, LayerCache};
+pub use cost::{Cost, Stretch, Work};
+pub use op::{Op, Precision};
+pub use tensor::{Activation, BufferDesc, BufferId, Product, Rows, WeightDesc, WeightId};
+
+/// A forward pass: operations over buffers and weights, and what they keep of a sequence. Layers
+/// may differ: each names its own rotation, shape of attention and layer of the cache.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Program {
+    /// Buffers, by [`BufferId`].
+    pub buffers: Vec<BufferDesc>,
+    /// Weights, by [`WeightId`].
+    pub weights: Vec<WeightDesc>,
+    /// Rotations, by [`RotationId`], no two the same.
+    pub rotations: Vec<Rope>,
+    /// Layers of the cache.
+    pub caches: Vec<LayerCache>,
+    /// How keys and values are kept.
+    pub cache_type: CacheType,
+    /// Operations, in order.
+    pub ops: Vec<Op>,
+    /// Rows of the head.
+    pub vocabulary: usize,
+}
+
+impl Program {
+    /// The description of a buffer.
+    pub fn buffer(&self, id: BufferId) -> &BufferDesc {
+        &self.buffers[id.0 as usize]
+    }
+
+    /// The description of a weight.
+    pub fn weight(&self, id: WeightId) -> &WeightDesc {
+        &self.weights[id.0 as usize]
+    }
+
+    /// The description of a rotation.
+    pub fn rotation(&self, id: RotationId) -> &Rope {
+        &self.rotations[id.0 as usize]
+    }
+
+    /// The name of the operation at `index`, with its number among those of its kind: `attention#3`
+    /// is the fourth attention. `the end` behind the last.
+    pub fn op_name(&self, index: usize) -> String {
+        let Some(op) = self.ops.get(index) else {
+            return "the end".to_owned();
+        };
+        let before = &self.ops[..index];
+        let same = before.iter().filter(|other| other.name() == op.name());
+        format!("{}#{}", op.name(), same.count())
+    }
+
+    /// The index of an operation that is named as in [`Program::op_name`], or by its index; without
+    /// a number it is the first of its kind, and `end` is behind the last.
+    ///
+    /// # Errors
+    /// In words: what there is instead.
+    pub fn find_op(&self, text: &str) -> Result<usize, String> {
+        if text == "end" {
+            return Ok(self.ops.len());
+        }
+        if let Ok(index) = text.parse::<usize>() {
+            return match index <= self.ops.len() {
+                true => Ok(index),
+                false => Err(format!("there are {} operations", self.ops.len())),
+            };
+        }
+        let (name, number) = match text.split_once('#') {
+            Some((name, number)) => (name, number.parse::<usize>().ok()),
+            None => (text, Some(0)),
+        };
+        let of_kind = || (0..self.ops.len()).filter(|index| self.ops[*index].name() == name);
+        number
+            .and_then(|number| of_kind().nth(number))
+            .ok_or_else(|| match of_kind().count() {
+                0 => {
+                    let mut names: Vec<_> = self.ops.iter().map(Op::name).collect();
+                    names.sort_unstable();
+                    names.dedup();
+                    format!(
+                        "there is no operation `{name}`; there are {}",
+                        names.join(", ")
+                    )
+                }
+                count => format!(
+                    "`{name}` is there {count} times: {name}#0 to {name}#{}",
+                    count - 1
+                ),
+            })
+    }
+
+    /// Bytes that one position of one sequence takes in the cache, all layers together.
+    pub fn cache_bytes_per_position(&self) -> usize {
+        let bytes = |layer: &LayerCache| layer.bytes_per_position(self.cache_type);
+        self.caches.iter().map(bytes).sum()
+    }
+
+    /// Whether a layer keeps a state, so that sequences only go forward.
+    pub fn has_state(&self) -> bool {
+        let is_state = |layer: &LayerCache| matches!(layer, LayerCache::State { .. });
+        self.caches.iter().any(is_state)
+    }
+
+    /// The shapes of all attention, in order.
+    pub fn attention_shapes(&self) -> impl Iterator<Item = &AttentionShape> {
+        self.ops.iter().filter_map(|op| match op {
+            Op::Attention { shape, .. } => Some(shape),
+            _ => None,
+        })
+    }
+
+    /// The product of the output head, and the buffer of its logits.
+    pub fn head(&self) -> Option<(&Product, BufferId)> {
+        self.ops.iter().find_map(|op| match op {
+            Op::Head { product, logits } => Some((product, *logits)),
+            _ => None,
+        })
+    }
+
+    /// What `work` costs.
+    pub fn cost(&self, work: &Work) -> Cost {
+        let mut cost = Cost::default();
+        for op in &self.ops {
+            cost += op.cost(&self.weights, self.cache_type, work);
+        }
+        cost
+    }
+
+    /// Checks that operations fit the buffers, the layers of the cache and the rotations that they
+    /// name. A backend does so before it takes a program.
+    ///
+    /// # Errors
+    /// In words: the first operation that does not fit, and why.
+    pub fn validate(&self) -> Result<(), String> {
+        for (index, op) in self.ops.iter().enumerate() {
+            if let Some(problem) =
+                op.misfit(&self.buffers, &self.weights, &self.caches, &self.rotations)
+            {
+                return Err(format!("{}: {problem}", self.op_name(index)));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,355 @@
+//! The fused operations: what each one computes, reads, writes and costs.
+//!
+//! Everything that is known of an operation without a device stands in this file, found by
+//! exhaustive matches: whoever adds one is led through it by the compiler. What it computes is
+//! defined by the [`oracle`](crate::oracle).
+
+use super::attention::{AttentionShape, Rope, RotationId};
+use super::cache::{CacheType, LayerCache};
+use super::cost::{Cost, Work};
+use super::tensor::{Activation, BufferDesc, BufferId, Product, WeightDesc, WeightId};
+
+/// How near two devices' results of an operation must be, given the same floats to start from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Precision {
+    /// Floats pass through; encoded, they are the same integers.
+    Same,
+    /// Floats are added in another order, divided and exponentiated.
+    Floats,
+    /// Products with activations that were encoded just before, where one on the edge between two
+    /// integers may have become either.
+    Products,
+    /// Results are rounded to binary16.
+    Halves,
+    /// Weights below 1 are rounded to binary16 before they are used.
+    HalfWeights,
+}
+
+/// A fused operation. `T` is the number of tokens of the batch, `S` that of the selected ones.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Op {
+    /// Rows of the embedding: f32 `[T, width]`.
+    Embed {
+        /// `vocabulary x width`.
+        table: WeightId,
+        /// The residual stream.
+        out: BufferId,
+    },
+    /// `x / sqrt(mean(x^2) + eps) * gain`, stored in the encoding of `out`.
+    Norm {
+        /// f32 rows.
+        x: BufferId,
+        /// f32, one per element.
+        gain: WeightId,
+        /// Added to the mean square.
+        eps: f32,
+        /// Rows of the same width.
+        out: BufferId,
+    },
+    /// `x` stored in the encoding of `out`.
+    Encode {
+        /// f32 rows.
+        x: BufferId,
+        /// Rows of the same width.
+        out: BufferId,
+    },
+    /// One or more matrix products, each with an output of its own.
+    Linear {
+        /// Products and where they go: f32 `[T, weight.rows]`.
+        products: Vec<(Product, BufferId)>,
+        /// Whether results are added to what the outputs hold (the residual stream).
+        accumulate: bool,
+    },
+    /// `activation(gate . x) * (up . x)`.
+    GatedLinear {
+        /// The gate's product.
+        gate: Product,
+        /// The factor's product.
+        up: Product,
+        /// Applied to the gate's result.
+        activation: Activation,
+        /// f32 `[T, gate.rows]`.
+        out: BufferId,
+    },
+    /// Rotates queries in place, and writes rotated keys and plain values to the cache at each
+    /// token's position; without a rotation, queries and keys stay as they are. Where the cache
+    /// keeps binary16, queries are rounded to it as well.
+    RopeStore {
+        /// f32 `[T, heads * head_dim]`.
+        q: BufferId,
+        /// f32 `[T, kv_heads * head_dim]`.
+        k: BufferId,
+        /// f32 `[T, kv_heads * head_dim]`.
+        v: BufferId,
+        /// The rotation of queries and keys.
+        rotation: Option<RotationId>,
+        /// Layer of the cache, which keeps keys and values.
+        layer: usize,
+    },
+    /// Causal attention of each token over the cache of its sequence, its own position included.
+    Attention {
+        /// Queries as [`Op::RopeStore`] leaves them.
+        q: BufferId,
+        /// Heads, scale and window.
+        shape: AttentionShape,
+        /// Layer of the cache, which keeps keys and values of this shape.
+        layer: usize,
+        /// f32 `[T, heads * head_dim]`.
+        out: BufferId,
+    },
+    /// The selected rows of a buffer.
+    Select {
+        /// f32, [`Rows::Batch`].
+        x: BufferId,
+        /// f32, [`Rows::Selected`].
+        out: BufferId,
+    },
+    /// Logits over the vocabulary. A backend asked only for the best few may leave out the rest.
+    Head {
+        /// The product with the output matrix.
+        product: Product,
+        /// f32 `[S, vocabulary]`.
+        logits: BufferId,
+    },
+}
+
+impl Op {
+    /// The operation's name, as the recorder and the debugging switches spell it.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Op::Embed { .. } => "embed",
+            Op::Norm { .. } => "norm",
+            Op::Encode { .. } => "encode",
+            Op::Linear { .. } => "linear",
+            Op::GatedLinear { .. } => "gated_linear",
+            Op::RopeStore { .. } => "rope_store",
+            Op::Attention { .. } => "attention",
+            Op::Select { .. } => "select",
+            Op::Head { .. } => "head",
+        }
+    }
+
+    /// The buffers that the operation reads, those that it adds to among them.
+    pub fn inputs(&self) -> Vec<BufferId> {
+        match self {
+            Op::Embed { .. } => Vec::new(),
+            Op::Norm { x, .. } | Op::Encode { x, .. } | Op::Select { x, .. } => vec![*x],
+            Op::Linear {
+                products,
+                accumulate,
+            } => {
+                let sums = products.iter().filter(|_| *accumulate).map(|(_, out)| *out);
+                self.products()
+                    .map(|product| product.x)
+                    .chain(sums)
+                    .collect()
+            }
+            Op::GatedLinear { .. } | Op::Head { .. } => {
+                self.products().map(|product| product.x).collect()
+            }
+            Op::RopeStore { q, k, v, .. } => vec![*q, *k, *v],
+            Op::Attention { q, .. } => vec![*q],
+        }
+    }
+
+    /// The buffers that the operation writes, in the order of its fields.
+    pub fn outputs(&self) -> Vec<BufferId> {
+        match self {
+            Op::Embed { out, .. }
+            | Op::Norm { out, .. }
+            | Op::Encode { out, .. }
+            | Op::GatedLinear { out, .. }
+            | Op::Attention { out, .. }
+            | Op::Select { out, .. } => vec![*out],
+            Op::Linear { products, .. } => products.iter().map(|(_, out)| *out).collect(),
+            Op::RopeStore { q, .. } => vec![*q],
+            Op::Head { logits, .. } => vec![*logits],
+        }
+    }
+
+    /// The matrix products of the operation, in the order of its fields.
+    pub fn products(&self) -> impl Iterator<Item = &Product> {
+        let (listed, named): (&[(Product, BufferId)], [Option<&Product>; 2]) = match self {
+            Op::Linear { products, .. } => (products, [None; 2]),
+            Op::GatedLinear { gate, up, .. } => (&[], [Some(gate), Some(up)]),
+            Op::Head { product, .. } => (&[], [Some(product), None]),
+            Op::Embed { .. }
+            | Op::Norm { .. }
+            | Op::Encode { .. }
+            | Op::RopeStore { .. }
+            | Op::Attention { .. }
+            | Op::Select { .. } => (&[], [None; 2]),
+        };
+        let listed = listed.iter().map(|(product, _)| product);
+        listed.chain(named.into_iter().flatten())
+    }
+
+    /// The layer of the cache that the operation writes.
+    pub const fn writes_cache(&self) -> Option<usize> {
+        match self {
+            Op::RopeStore { layer, .. } => Some(*layer),
+            Op::Embed { .. }
+            | Op::Norm { .. }
+            | Op::Encode { .. }
+            | Op::Linear { .. }
+            | Op::GatedLinear { .. }
+            | Op::Attention { .. }
+            | Op::Select { .. }
+            | Op::Head { .. } => None,
+        }
+    }
+
+    /// How near two devices' results must be, given the same floats to start from.
+    pub const fn precision(&self, cache_type: CacheType) -> Precision {
+        match self {
+            Op::Embed { .. } | Op::Encode { .. } | Op::Select { .. } => Precision::Same,
+            Op::Norm { .. } => Precision::Floats,
+            Op::Linear { .. } | Op::GatedLinear { .. } | Op::Head { .. } => Precision::Products,
+            Op::RopeStore { .. } => match cache_type {
+                CacheType::F16 => Precision::Halves,
+                CacheType::F32 => Precision::Floats,
+            },
+            Op::Attention { shape, .. } => match shape.round_weights {
+                true => Precision::HalfWeights,
+                false => Precision::Floats,
+            },
+        }
+    }
+
+    /// What the operation costs at least in the passes of `work`.
+    pub fn cost(&self, weights: &[WeightDesc], cache_type: CacheType, work: &Work) -> Cost {
+        let weight = |id: WeightId| &weights[id.0 as usize];
+        let bytes = |id: WeightId, rows: usize| {
+            let desc = weight(id);
+            // A trailer of a format is too little to count.
+            let row = desc.format.row_bytes(desc.cols).unwrap_or(0);
+            (rows * row) as u64
+        };
+        let matrix_bytes = |product: &Product| bytes(product.weight, weight(product.weight).rows);
+        let multiply_adds = |product: &Product| {
+            let desc = weight(product.weight);
+            (desc.rows * desc.cols) as u64
+        };
+        match self {
+            Op::Embed { table, .. } => Cost {
+                weight_bytes: work.tokens * bytes(*table, 1),
+                ..Cost::default()
+            },
+            Op::Norm { gain, .. } => Cost {
+                weight_bytes: work.passes * bytes(*gain, 1),
+                ..Cost::default()
+            },
+            Op::Linear { .. } | Op::GatedLinear { .. } => Cost {
+                weight_bytes: work.passes * self.products().map(matrix_bytes).sum::<u64>(),
+                products: work.tokens * self.products().map(multiply_adds).sum::<u64>(),
+                ..Cost::default()
+            },
+            Op::Attention { shape, .. } => {
+                let keys_and_values = 2 * shape.head_dim * shape.kv_heads * cache_type.bytes();
+                let of_a_position = 2 * shape.head_dim * shape.heads;
+                Cost {
+                    cache_bytes: work.cached(shape.window) * keys_and_values as u64,
+                    attention: work.seen(shape.window) * of_a_position as u64,
+                    ..Cost::default()
+                }
+            }
+            Op::Head { product, .. } => Cost {
+                head_bytes: work.selecting * matrix_bytes(product),
+                products: work.selected * multiply_adds(product),
+                ..Cost::default()
+            },
+            // Activations stay in the processor's caches.
+            Op::Encode { .. } | Op::RopeStore { .. } | Op::Select { .. } => Cost::default(),
+        }
+    }
+
+    /// Why the operation cannot run on these buffers, weights, layers of a cache and rotations;
+    /// `None` where it can.
+    pub fn misfit(
+        &self,
+        buffers: &[BufferDesc],
+        weights: &[WeightDesc],
+        caches: &[LayerCache],
+        rotations: &[Rope],
+    ) -> Option<String> {
+        let width = |id: BufferId| buffers.get(id.0 as usize).map_or(0, |desc| desc.width);
+        let heads_of = |layer: usize| match caches.get(layer) {
+            Some(LayerCache::KeysAndValues { kv_heads, head_dim }) => Ok((*kv_heads, *head_dim)),
+            other => Err(format!(
+                "layer {layer} keeps {other:?}, not keys and values"
+            )),
+        };
+        match self {
+            Op::Norm { x, gain, out, .. } => {
+                let gain = weights.get(gain.0 as usize).map_or(0, |desc| desc.cols);
+                let fits = [width(*x), width(*out)] == [gain; 2];
+                (!fits).then(|| {
+                    format!(
+                        "a gain of {gain} does not fit rows of {} and {}",
+                        width(*x),
+                        width(*out)
+                    )
+                })
+            }
+            Op::RopeStore {
+                q,
+                k,
+                v,
+                rotation,
+                layer,
+            } => {
+                let (kv_heads, head_dim) = match heads_of(*layer) {
+                    Ok(heads) => heads,
+                    Err(problem) => return Some(problem),
+                };
+                let kept = kv_heads * head_dim;
+                if head_dim == 0
+                    || !width(*q).is_multiple_of(head_dim)
+                    || [width(*k), width(*v)] != [kept; 2]
+                {
+                    return Some(format!(
+                        "queries of {}, keys of {} and values of {} elements do not make heads of \
+                         {head_dim}, {kv_heads} of which layer {layer} keeps",
+                        width(*q),
+                        width(*k),
+                        width(*v)
+                    ));
+                }
+                let rope = rotations.get(rotation.as_ref()?.0 as usize);
+                let fits = rope.is_some_and(|rope| rope.dims <= head_dim);
+                (!fits).then(|| format!("{rope:?} does not rotate heads of {head_dim}"))
+            }
+            Op::Attention {
+                q,
+                shape,
+                layer,
+                out,
+            } => {
+                let kept = match heads_of(*layer) {
+                    Ok(heads) => heads,
+                    Err(problem) => return Some(problem),
+                };
+                let queries = shape.heads * shape.head_dim;
+                let fits = kept == (shape.kv_heads, shape.head_dim)
+                    && shape.kv_heads > 0
+                    && shape.heads.is_multiple_of(shape.kv_heads)
+                    && [width(*q), width(*out)] == [queries; 2]
+                    && shape.window != Some(0);
+                (!fits).then(|| {
+                    format!(
+                        "{shape:?} does not fit queries of {} elements, results of {} and layer \
+                         {layer}, which keeps {kept:?}",
+                        width(*q),
+                        width(*out)
+                    )
+                })
+            }
+            Op::Embed { .. }
+            | Op::Encode { .. }
+            | Op::Linear { .. }
+            | Op::GatedLinear { .. }
+            | Op::Select { .. }
+            | Op::Head { .. } => None,
+        }
+    }
+}
