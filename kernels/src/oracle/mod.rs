@@ -9,7 +9,7 @@ mod math;
 mod product;
 mod rope;
 
-pub use attention::attention;
-pub use math::{activate, argmax, dot, exp, gated, norm, round_f16, sum_of_squares, top};
-pub use product::product;
-pub use rope::{rope_frequencies, rope_rotate};
+pub use attention::*;
+pub use math::*;
+pub use product::*;
+pub use rope::*;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::template::{Source, source};
 use crate::format::{Encoding, Format};
 use crate::program::{Activation, CacheType, Pairing};
 
@@ -121,22 +122,22 @@ impl Kernel {
     }
 
     /// The source below `shaders/`.
-    pub(super) const fn source(&self) -> &'static str {
+    pub(super) const fn source(&self) -> Source {
         match self {
-            Kernel::Embed(_) => "embed.wgsl",
-            Kernel::Encode { .. } => "encode.wgsl",
-            Kernel::Gemv(Format::I2S, _) => "ternary_gemv.wgsl",
-            Kernel::Gemv(Format::TQ1_0 | Format::TQ2_0, _) => "ternary_block_gemv.wgsl",
-            Kernel::Gemv(Format::Q8_0, _) => "q8_0_gemv.wgsl",
-            Kernel::Gemv(Format::Q6K, _) => "q6_k_gemv.wgsl",
-            Kernel::Gemv(..) => "float_gemv.wgsl",
-            Kernel::Gemm(..) => "ternary_gemm.wgsl",
-            Kernel::RopeStore(..) => "rope_store.wgsl",
-            Kernel::AttentionSpan(..) => "attention_span.wgsl",
-            Kernel::AttentionMerge(_) => "attention_merge.wgsl",
-            Kernel::Select => "select.wgsl",
-            Kernel::TopChunk => "top_chunk.wgsl",
-            Kernel::TopMerge => "top_merge.wgsl",
+            Kernel::Embed(_) => source!("embed.wgsl"),
+            Kernel::Encode { .. } => source!("encode.wgsl"),
+            Kernel::Gemv(Format::I2S, _) => source!("ternary_gemv.wgsl"),
+            Kernel::Gemv(Format::TQ1_0 | Format::TQ2_0, _) => source!("ternary_block_gemv.wgsl"),
+            Kernel::Gemv(Format::Q8_0, _) => source!("q8_0_gemv.wgsl"),
+            Kernel::Gemv(Format::Q6K, _) => source!("q6_k_gemv.wgsl"),
+            Kernel::Gemv(..) => source!("float_gemv.wgsl"),
+            Kernel::Gemm(..) => source!("ternary_gemm.wgsl"),
+            Kernel::RopeStore(..) => source!("rope_store.wgsl"),
+            Kernel::AttentionSpan(..) => source!("attention_span.wgsl"),
+            Kernel::AttentionMerge(_) => source!("attention_merge.wgsl"),
+            Kernel::Select => source!("select.wgsl"),
+            Kernel::TopChunk => source!("top_chunk.wgsl"),
+            Kernel::TopMerge => source!("top_merge.wgsl"),
         }
     }
 

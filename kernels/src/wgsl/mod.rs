@@ -14,5 +14,5 @@ pub use kernel::{
     FORMATS, Kernel, MAX_BLOCK_COLS, MAX_HEAD_DIM, SPAN, Softmax, Store, Target, permutations,
 };
 pub use shader::{Access, Binding, Shader, ShaderError, generate};
-pub use template::{TemplateError, expand};
+pub use template::{Source, TemplateError, expand};
 pub use translate::{Language, translate};

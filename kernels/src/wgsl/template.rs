@@ -15,28 +15,32 @@ pub struct TemplateError {
     pub problem: String,
 }
 
-macro_rules! source {
-    ($path:literal) => {
-        ($path, include_str!(concat!("../../../shaders/", $path)))
-    };
+/// A source below `shaders/`, built into the program.
+#[derive(Clone, Copy, Debug)]
+pub struct Source {
+    path: &'static str,
+    text: &'static str,
 }
 
-/// The sources, built into the program.
-const SOURCES: &[(&str, &str)] = &[
-    source!("attention_merge.wgsl"),
-    source!("attention_span.wgsl"),
-    source!("embed.wgsl"),
-    source!("encode.wgsl"),
-    source!("float_gemv.wgsl"),
-    source!("q6_k_gemv.wgsl"),
-    source!("q8_0_gemv.wgsl"),
-    source!("rope_store.wgsl"),
-    source!("select.wgsl"),
-    source!("ternary_block_gemv.wgsl"),
-    source!("ternary_gemm.wgsl"),
-    source!("ternary_gemv.wgsl"),
-    source!("top_chunk.wgsl"),
-    source!("top_merge.wgsl"),
+/// The [`Source`] at a path.
+macro_rules! source {
+    ($path:literal) => {
+        $crate::wgsl::template::Source::new(
+            $path,
+            include_str!(concat!("../../../shaders/", $path)),
+        )
+    };
+}
+pub(super) use source;
+
+impl Source {
+    pub(super) const fn new(path: &'static str, text: &'static str) -> Source {
+        Source { path, text }
+    }
+}
+
+/// What sources include.
+const SHARED: &[Source] = &[
     source!("shared/cache.wgsl"),
     source!("shared/candidate.wgsl"),
     source!("shared/dot.wgsl"),
@@ -51,35 +55,31 @@ const SOURCES: &[(&str, &str)] = &[
     source!("shared/extent.wgsl"),
 ];
 
-/// The text of `file` with its holes filled from `holes`. `#if` holds for a name that `holes`
+/// The text of `source` with its holes filled from `holes`. `#if` holds for a name that `holes`
 /// contains.
 ///
 /// # Errors
-/// A file, a hole or an `#endif` that is not there.
-pub fn expand(file: &str, holes: &BTreeMap<&str, String>) -> Result<String, TemplateError> {
+/// An included file, a hole or an `#endif` that is not there.
+pub fn expand(source: Source, holes: &BTreeMap<&str, String>) -> Result<String, TemplateError> {
     let mut out = String::new();
-    append(file, holes, &mut out)?;
+    append(source, holes, &mut out)?;
     Ok(out)
 }
 
 fn append(
-    file: &str,
+    source: Source,
     holes: &BTreeMap<&str, String>,
     out: &mut String,
 ) -> Result<(), TemplateError> {
     let fail = |line: usize, problem: String| TemplateError {
-        file: file.to_owned(),
+        file: source.path.to_owned(),
         line: line + 1,
         problem,
     };
-    let (_, text) = SOURCES
-        .iter()
-        .find(|(path, _)| *path == file)
-        .ok_or_else(|| fail(0, "no such source".to_owned()))?;
     // For each open #if: whether its lines are taken.
     let mut open: Vec<bool> = Vec::new();
     let mut last = 0;
-    for (number, line) in text.lines().enumerate() {
+    for (number, line) in source.text.lines().enumerate() {
         last = number;
         let directive = line.strip_prefix('#').and_then(|rest| {
             let mut words = rest.split_whitespace();
@@ -97,7 +97,11 @@ fn append(
                 }
             }
             _ if open.contains(&false) => {}
-            Some(("include", Some(path))) => append(path, holes, out)?,
+            Some(("include", Some(path))) => {
+                let shared = SHARED.iter().find(|shared| shared.path == path);
+                let shared = shared.ok_or_else(|| fail(number, format!("there is no {path}")))?;
+                append(*shared, holes, out)?;
+            }
             Some((other, _)) => {
                 return Err(fail(number, format!("unknown directive #{other}")));
             }
@@ -138,11 +142,20 @@ mod tests {
 
     #[test]
     fn an_unfilled_hole_is_named_with_its_place() {
-        let error = expand("ternary_gemv.wgsl", &BTreeMap::new()).unwrap_err();
+        let error = expand(source!("ternary_gemv.wgsl"), &BTreeMap::new()).unwrap_err();
         assert_eq!(
             error.to_string(),
             "shaders/ternary_gemv.wgsl:1: nothing fills the hole LANES"
         );
-        assert!(expand("nowhere.wgsl", &BTreeMap::new()).is_err());
+    }
+
+    #[test]
+    fn an_include_of_nothing_is_named_with_its_place() {
+        let source = Source::new("some.wgsl", "// One\n#include nowhere.wgsl\n");
+        let error = expand(source, &BTreeMap::new()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "shaders/some.wgsl:2: there is no nowhere.wgsl"
+        );
     }
 }
