@@ -71,6 +71,19 @@ impl Pass<'_> {
                     (self.kernels.norm)(x, gain, *eps, normed);
                 });
             }
+            Op::HeadNorm { x, gain, eps } => {
+                let gain = self.weights.vector(*gain);
+                let dim = gain.len();
+                let count = self.rows(*x) * self.buffer(*x).width / dim;
+                for head in self.tickets(turn, count) {
+                    let at = head * dim..(head + 1) * dim;
+                    // SAFETY: written before the barrier; this head's ticket is ours alone.
+                    let head = unsafe { self.buffer(*x).values.write(at) };
+                    let plain = &mut scratch.values[..dim];
+                    plain.copy_from_slice(head);
+                    (self.kernels.norm)(plain, gain, *eps, head);
+                }
+            }
             Op::Encode { x, out } => {
                 self.each_row(turn, *x, *out, scratch, |x, copy| copy.copy_from_slice(x));
             }
@@ -169,6 +182,96 @@ impl Pass<'_> {
             (self.kernels.encode)(out.encoding, result, q, d);
             for (sum, q) in sums.iter_mut().zip(q.chunks_exact(width / per_row)) {
                 *sum = q.iter().map(|q| i32::from(*q)).sum();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::Range;
+    use std::sync::Arc;
+
+    use bitnet_kernels::program::{BufferDesc, CacheType, Program, Rows, WeightDesc, WeightId};
+    use bitnet_kernels::{Batch, Forward, Inspect, Segment, WeightSource, oracle};
+
+    use super::*;
+    use crate::backend::{CpuBackend, CpuOptions};
+    use crate::isa::Isa;
+    use bitnet_kernels::Format;
+
+    /// The gain of a norm.
+    struct Gain(Vec<u8>);
+
+    impl WeightSource for Gain {
+        fn bytes(&self) -> &[u8] {
+            &self.0
+        }
+
+        fn find(&self, _: &str) -> Option<Range<usize>> {
+            Some(0..self.0.len())
+        }
+    }
+
+    #[test]
+    fn heads_are_normed_as_the_oracle_does() {
+        let (tokens, heads, eps) = (3, 5, 1e-5);
+        for dim in [1, 16, 20, 128] {
+            let width = heads * dim;
+            let gain: Vec<f32> = (0..dim).map(|i| 1.5 - i as f32 / 100.0).collect();
+            let x: Vec<f32> = (0..tokens * width)
+                .map(|i| (i as f32 * 0.37).sin() * 9.0)
+                .collect();
+            let program = Program {
+                buffers: vec![BufferDesc {
+                    name: "q",
+                    width,
+                    encoding: Encoding::F32,
+                    rows: Rows::Batch,
+                }],
+                weights: vec![WeightDesc {
+                    name: "gain".to_owned(),
+                    format: Format::F32,
+                    rows: 1,
+                    cols: dim,
+                }],
+                rotations: Vec::new(),
+                caches: Vec::new(),
+                cache_type: CacheType::F16,
+                ops: vec![Op::HeadNorm {
+                    x: BufferId(0),
+                    gain: WeightId(0),
+                    eps,
+                }],
+                vocabulary: 1,
+            };
+            let wanted: Vec<f32> = x
+                .chunks(dim)
+                .flat_map(|head| oracle::norm(head, &gain, eps))
+                .collect();
+            for isa in Isa::available() {
+                let bytes = gain.iter().flat_map(|x| x.to_le_bytes()).collect();
+                let options = CpuOptions {
+                    threads: Some(2),
+                    isa: Some(isa),
+                };
+                let mut backend = CpuBackend::load(program.clone(), Arc::new(Gain(bytes)), options)
+                    .expect("the program loads");
+                let cache = backend.create_cache(tokens).expect("a cache");
+                backend.write(BufferId(0), &x).expect("a buffer of floats");
+                let batch = Batch {
+                    tokens: &vec![0; tokens],
+                    segments: &[Segment {
+                        cache,
+                        start: 0,
+                        len: tokens,
+                    }],
+                    selected: &[],
+                };
+                backend.run(&batch, 0..1).expect("the operation runs");
+                let found = backend.read(BufferId(0), tokens).expect("a result");
+                let bits = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+                assert_eq!(bits(&found), bits(&wanted), "{isa}, heads of {dim}");
             }
         }
     }

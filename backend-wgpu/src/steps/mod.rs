@@ -4,6 +4,7 @@ mod attention;
 mod best;
 mod embed;
 mod encode;
+mod head_norm;
 mod linear;
 mod rope_store;
 mod select;
@@ -35,6 +36,9 @@ fn step(loader: &mut Loader<'_>, op: &Op) -> Result<Box<dyn Step>, BackendError>
         Op::Norm { x, gain, eps, out } => {
             let norm = Some((*gain, *eps));
             Box::new(encode::Encode::load(loader, *x, norm, *out)?)
+        }
+        Op::HeadNorm { x, gain, eps } => {
+            Box::new(head_norm::HeadNorm::load(loader, *x, *gain, *eps)?)
         }
         Op::Encode { x, out } => Box::new(encode::Encode::load(loader, *x, None, *out)?),
         Op::Linear {

@@ -46,6 +46,15 @@ pub enum Op {
         /// Rows of the same width.
         out: BufferId,
     },
+    /// Each head of `x` as by [`Op::Norm`], in place: all heads share one gain.
+    HeadNorm {
+        /// f32 rows of whole heads.
+        x: BufferId,
+        /// f32, one per element of a head.
+        gain: WeightId,
+        /// Added to the mean square.
+        eps: f32,
+    },
     /// `x` stored in the encoding of `out`.
     Encode {
         /// f32 rows.
@@ -119,6 +128,7 @@ impl Op {
         match self {
             Op::Embed { .. } => "embed",
             Op::Norm { .. } => "norm",
+            Op::HeadNorm { .. } => "head_norm",
             Op::Encode { .. } => "encode",
             Op::Linear { .. } => "linear",
             Op::GatedLinear { .. } => "gated_linear",
@@ -133,7 +143,10 @@ impl Op {
     pub fn inputs(&self) -> Vec<BufferId> {
         match self {
             Op::Embed { .. } => Vec::new(),
-            Op::Norm { x, .. } | Op::Encode { x, .. } | Op::Select { x, .. } => vec![*x],
+            Op::Norm { x, .. }
+            | Op::HeadNorm { x, .. }
+            | Op::Encode { x, .. }
+            | Op::Select { x, .. } => vec![*x],
             Op::Linear {
                 products,
                 accumulate,
@@ -162,6 +175,7 @@ impl Op {
             | Op::Attention { out, .. }
             | Op::Select { out, .. } => vec![*out],
             Op::Linear { products, .. } => products.iter().map(|(_, out)| *out).collect(),
+            Op::HeadNorm { x, .. } => vec![*x],
             Op::RopeStore { q, .. } => vec![*q],
             Op::Head { logits, .. } => vec![*logits],
         }
@@ -175,6 +189,7 @@ impl Op {
             Op::Head { product, .. } => (&[], [Some(product), None]),
             Op::Embed { .. }
             | Op::Norm { .. }
+            | Op::HeadNorm { .. }
             | Op::Encode { .. }
             | Op::RopeStore { .. }
             | Op::Attention { .. }
@@ -190,6 +205,7 @@ impl Op {
             Op::RopeStore { layer, .. } => Some(*layer),
             Op::Embed { .. }
             | Op::Norm { .. }
+            | Op::HeadNorm { .. }
             | Op::Encode { .. }
             | Op::Linear { .. }
             | Op::GatedLinear { .. }
@@ -203,7 +219,7 @@ impl Op {
     pub const fn precision(&self, cache_type: CacheType) -> Precision {
         match self {
             Op::Embed { .. } | Op::Encode { .. } | Op::Select { .. } => Precision::Same,
-            Op::Norm { .. } => Precision::Floats,
+            Op::Norm { .. } | Op::HeadNorm { .. } => Precision::Floats,
             Op::Linear { .. } | Op::GatedLinear { .. } | Op::Head { .. } => Precision::Products,
             Op::RopeStore { .. } => match cache_type {
                 CacheType::F16 => Precision::Halves,
@@ -235,7 +251,7 @@ impl Op {
                 weight_bytes: work.tokens * bytes(*table, 1),
                 ..Cost::default()
             },
-            Op::Norm { gain, .. } => Cost {
+            Op::Norm { gain, .. } | Op::HeadNorm { gain, .. } => Cost {
                 weight_bytes: work.passes * bytes(*gain, 1),
                 ..Cost::default()
             },
@@ -273,6 +289,7 @@ impl Op {
         rotations: &[Rope],
     ) -> Option<String> {
         let width = |id: BufferId| buffers.get(id.0 as usize).map_or(0, |desc| desc.width);
+        let gain_of = |id: WeightId| weights.get(id.0 as usize).map_or(0, |desc| desc.cols);
         let heads_of = |layer: usize| match caches.get(layer) {
             Some(LayerCache::KeysAndValues { kv_heads, head_dim }) => Ok((*kv_heads, *head_dim)),
             other => Err(format!(
@@ -280,8 +297,13 @@ impl Op {
             )),
         };
         match self {
+            Op::HeadNorm { x, gain, .. } => {
+                let gain = gain_of(*gain);
+                let fits = gain > 0 && width(*x).is_multiple_of(gain);
+                (!fits).then(|| format!("rows of {} are no heads of {gain}", width(*x)))
+            }
             Op::Norm { x, gain, out, .. } => {
-                let gain = weights.get(gain.0 as usize).map_or(0, |desc| desc.cols);
+                let gain = gain_of(*gain);
                 let fits = [width(*x), width(*out)] == [gain; 2];
                 (!fits).then(|| {
                     format!(

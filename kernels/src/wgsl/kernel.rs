@@ -52,6 +52,8 @@ pub enum Kernel {
         /// Vectors of four values that a thread keeps: at least `width / (4 * threads)`.
         vectors: u32,
     },
+    /// An RMS norm of each head, in place.
+    HeadNorm,
     /// A matrix product, token by token.
     Gemv(Format, Store),
     /// A matrix product over tiles of tokens; ternary formats only.
@@ -106,6 +108,7 @@ impl Kernel {
             Kernel::Embed(_) => "wgsl_embed",
             Kernel::Encode { norm: true, .. } => "wgsl_norm_encode",
             Kernel::Encode { .. } => "wgsl_encode",
+            Kernel::HeadNorm => "wgsl_head_norm",
             Kernel::Gemv(Format::I2S, _) => "wgsl_ternary_gemv",
             Kernel::Gemv(Format::TQ1_0 | Format::TQ2_0, _) => "wgsl_ternary_block_gemv",
             Kernel::Gemv(Format::Q8_0, _) => "wgsl_q8_0_gemv",
@@ -126,6 +129,7 @@ impl Kernel {
         match self {
             Kernel::Embed(_) => source!("embed.wgsl"),
             Kernel::Encode { .. } => source!("encode.wgsl"),
+            Kernel::HeadNorm => source!("head_norm.wgsl"),
             Kernel::Gemv(Format::I2S, _) => source!("ternary_gemv.wgsl"),
             Kernel::Gemv(Format::TQ1_0 | Format::TQ2_0, _) => source!("ternary_block_gemv.wgsl"),
             Kernel::Gemv(Format::Q8_0, _) => source!("q8_0_gemv.wgsl"),
@@ -234,7 +238,7 @@ impl Kernel {
                 set_softmax(&mut set, softmax);
             }
             Kernel::AttentionMerge(softmax) => set_softmax(&mut set, softmax),
-            Kernel::Select | Kernel::TopChunk | Kernel::TopMerge => {}
+            Kernel::HeadNorm | Kernel::Select | Kernel::TopChunk | Kernel::TopMerge => {}
         }
         holes
     }
@@ -256,7 +260,9 @@ impl fmt::Display for Kernel {
             Kernel::RopeStore(cache, pairing) => format!("-{cache:?}-{pairing:?}"),
             Kernel::AttentionSpan(cache, softmax) => format!("-{cache:?}-{softmax:?}"),
             Kernel::AttentionMerge(softmax) => format!("-{softmax:?}"),
-            Kernel::Select | Kernel::TopChunk | Kernel::TopMerge => String::new(),
+            Kernel::HeadNorm | Kernel::Select | Kernel::TopChunk | Kernel::TopMerge => {
+                String::new()
+            }
         };
         write!(f, "{name}{}", words.to_lowercase())
     }
@@ -307,6 +313,7 @@ pub fn permutations() -> Vec<(Kernel, Target)> {
         Store::Gated(Activation::Relu2),
     ];
     let mut kernels = vec![
+        Kernel::HeadNorm,
         Kernel::AttentionMerge(Softmax::Online),
         Kernel::AttentionMerge(Softmax::Rounded),
         Kernel::Select,

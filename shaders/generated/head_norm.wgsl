@@ -1,0 +1,82 @@
+// RMS norm of each head of a row, in place. One workgroup has one head.
+// Arithmetic that must not differ from the CPU's where an integer is decided by it.
+
+// a / b, rounded correctly also where the hardware's division is only near: one step of correction.
+fn divide(a: f32, b: f32) -> f32 {
+    let q = a / b;
+    let better = fma(fma(-q, b, a), 1.0 / b, q);
+    return select(q, better, abs(better) < 3.0e38 && abs(q) > 1.0e-30);
+}
+
+// e^x as bitnet_kernels::oracle::exp: Cephes' expf with fused multiply-adds, clamped to [-87, 88].
+fn exp_f32(value: f32) -> f32 {
+    let x = clamp(value, -87.0, 88.0);
+    let n = round(x * 1.4426950408889634);
+    var r = fma(n, -0.693359375, x);
+    r = fma(n, 2.1219444e-4, r);
+    var p = 1.9875691e-4;
+    p = fma(p, r, 1.3981999e-3);
+    p = fma(p, r, 8.333452e-3);
+    p = fma(p, r, 4.1665796e-2);
+    p = fma(p, r, 1.6666665e-1);
+    p = fma(p, r, 5.0000001e-1);
+    p = fma(p, r * r, r) + 1.0;
+    return p * bitcast<f32>(u32(i32(n) + 127) << 23u);
+}
+
+// x rounded to binary16, ties to even, for magnitudes below 65520. Some drivers take a round trip
+// through pack2x16float for nothing.
+fn round_f16(x: f32) -> f32 {
+    let bits = bitcast<u32>(x);
+    let normal = bitcast<f32>((bits + 0xfffu + ((bits >> 13u) & 1u)) & 0xffffe000u);
+    // Below 2^-14 the step is 2^-24, that of f32 between 0.5 and 1.
+    let small = bitcast<f32>(bitcast<u32>((abs(x) + 0.5) - 0.5) | (bits & 0x80000000u));
+    return select(normal, small, abs(x) < 6.103515625e-5);
+}
+// Reductions over a workgroup of 256 threads; every thread gets the result.
+var<workgroup> parts: array<f32, 256>;
+
+fn workgroup_sum(value: f32, thread: u32) -> f32 {
+    workgroupBarrier();
+    parts[thread] = value;
+    for (var half = 256u / 2u; half > 0u; half /= 2u) {
+        workgroupBarrier();
+        if (thread < half) {
+            parts[thread] += parts[thread + half];
+        }
+    }
+    workgroupBarrier();
+    return parts[0];
+}
+
+fn workgroup_max(value: f32, thread: u32) -> f32 {
+    workgroupBarrier();
+    parts[thread] = value;
+    for (var half = 256u / 2u; half > 0u; half /= 2u) {
+        workgroupBarrier();
+        if (thread < half) {
+            parts[thread] = max(parts[thread], parts[thread + half]);
+        }
+    }
+    workgroupBarrier();
+    return parts[0];
+}
+@group(0) @binding(2) var<storage, read_write> x: array<f32>;
+@group(0) @binding(3) var<storage, read> gain: array<f32>;
+override HEADS: u32;
+override HEAD_DIM: u32;
+override EPS: f32;
+
+@compute @workgroup_size(256)
+fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) group: vec3<u32>) {
+    let head = (group.y * HEADS + group.x) * HEAD_DIM;
+    var squares = 0.0;
+    for (var i = thread; i < HEAD_DIM; i += 256u) {
+        squares = fma(x[head + i], x[head + i], squares);
+    }
+    let mean = divide(workgroup_sum(squares, thread), f32(HEAD_DIM));
+    let scale = divide(1.0, sqrt(mean + EPS));
+    for (var i = thread; i < HEAD_DIM; i += 256u) {
+        x[head + i] = x[head + i] * scale * gain[i];
+    }
+}
