@@ -4,7 +4,7 @@
 //! [row](crate::architecture) of the architecture says so:
 //!
 //! ```text
-//! q, k, v = BL(RMS(h));  [rotate q and k]
+//! q, k, v = BL(RMS(h));  [RMS of each head of q and k]  [rotate q and k]
 //! h += BL_o([RMS] attention(q, k, v) [over a window])
 //! u = activation(BL_gate x) * BL_up x,  where x = RMS(h)
 //! h += BL_down([RMS] u)
@@ -137,6 +137,12 @@ impl<'a> Builder<'a> {
                 products,
                 accumulate: false,
             });
+            if kind.head_norms {
+                for (x, part) in [(q, "attn_q_norm"), (k, "attn_k_norm")] {
+                    let gain = self.vector(&name(part), head_dim);
+                    self.ops.push(Op::HeadNorm { x, gain, eps });
+                }
+            }
             self.caches
                 .push(LayerCache::KeysAndValues { kv_heads, head_dim });
             let rotation = kind.rotated.then(|| self.rotation(&config.rope));

@@ -31,6 +31,9 @@ pub struct Layer {
     pub rotated: bool,
     /// Whether a token sees only the last positions, as many as `attention.sliding_window` says.
     pub windowed: bool,
+    /// Whether each head of queries and keys is normalised before the rotation (`attn_q_norm`,
+    /// `attn_k_norm`).
+    pub head_norms: bool,
     /// Whether the results of attention and of the gate are normalised before their last matrix
     /// (`attn_sub_norm`, `ffn_sub_norm`).
     pub sub_norms: bool,
@@ -41,6 +44,7 @@ impl Layer {
     pub const PLAIN: Layer = Layer {
         rotated: true,
         windowed: false,
+        head_norms: false,
         sub_norms: false,
     };
 }
