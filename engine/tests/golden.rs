@@ -209,3 +209,67 @@ fn the_demo_model_is_the_transformers_implementation() {
         assert_eq!(argmax(ours), argmax(theirs));
     }
 }
+
+/// A prompt, and how near its logits must come.
+struct Case {
+    name: &'static str,
+    tokens: [u32; 32],
+    vocabulary: usize,
+    /// The reference's largest distance to itself: with and without flash attention.
+    noise: f64,
+}
+
+/// An untied head and more query values than hidden ones; a tied head and fewer.
+const QWEN3: [Case; 2] = [
+    Case {
+        name: "qwen3-tq2_0",
+        tokens: [
+            229, 31, 18, 201, 87, 109, 216, 155, 172, 51, 156, 45, 187, 5, 64, 250, 232, 164, 130,
+            142, 58, 31, 186, 0, 11, 105, 67, 22, 15, 244, 122, 139,
+        ],
+        vocabulary: 256,
+        noise: 2.6e-3,
+    },
+    Case {
+        name: "qwen3-tied-tq2_0",
+        tokens: [
+            53, 144, 116, 111, 82, 122, 55, 66, 149, 95, 106, 125, 69, 190, 19, 140, 13, 121, 71,
+            79, 75, 99, 140, 27, 137, 148, 1, 163, 97, 105, 171, 34,
+        ],
+        vocabulary: 192,
+        noise: 1.9e-3,
+    },
+];
+
+#[test]
+fn qwen3_is_within_the_noise_of_llama_cpp() {
+    for case in QWEN3 {
+        let folder = root().join("fixtures/golden");
+        let theirs = read_f32(&folder.join(format!("{}.llama-cpp.logits.f32", case.name)));
+        let path = folder.join(format!("{}.gguf", case.name));
+        let gguf = Arc::new(Gguf::open(path).expect("a golden model opens"));
+        let options = LoadOptions::default().device(Device::Cpu);
+        let model = Model::load(gguf, &options).expect("a golden model loads");
+        assert_eq!(model.config().vocabulary, case.vocabulary);
+        let mut session = model.session(case.tokens.len()).expect("a session starts");
+        let mut ours = Vec::new();
+        session
+            .feed_all(&case.tokens, |_, row| ours.extend_from_slice(row))
+            .expect("the prompt is read");
+        let distance = distance(&ours, &theirs, case.vocabulary);
+        println!("{}: mean MSE {:.2e}", case.name, distance.mean_mse);
+        assert!(
+            distance.mean_mse <= 2.0 * case.noise,
+            "mean MSE {:e} of {}",
+            distance.mean_mse,
+            case.name
+        );
+        let near = 4.0 * case.noise.sqrt();
+        let rows = ours.chunks(case.vocabulary);
+        for (row, (ours, theirs)) in rows.zip(theirs.chunks(case.vocabulary)).enumerate() {
+            let (a, b) = (argmax(ours) as usize, argmax(theirs) as usize);
+            let lead = f64::from(theirs[b] - theirs[a]);
+            assert!(lead <= near, "{}, row {row}: {a}, not {b}", case.name);
+        }
+    }
+}

@@ -5,7 +5,7 @@ use bitnet_kernels::program::{Activation, Pairing};
 use super::row::{Architecture, Layer};
 
 /// A row for each architecture.
-pub(super) static TABLE: [Architecture; 3] = [
+pub(super) static TABLE: [Architecture; 4] = [
     Architecture {
         names: &["llama"],
         activation: Activation::Silu,
@@ -28,6 +28,15 @@ pub(super) static TABLE: [Architecture; 3] = [
         pairing: Pairing::Halves,
         layers: &[Layer {
             sub_norms: true,
+            ..Layer::PLAIN
+        }],
+    },
+    Architecture {
+        names: &["qwen3"],
+        activation: Activation::Silu,
+        pairing: Pairing::Halves,
+        layers: &[Layer {
+            head_norms: true,
             ..Layer::PLAIN
         }],
     },
