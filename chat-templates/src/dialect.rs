@@ -6,10 +6,12 @@
 //! | in the template | becomes | because |
 //! |---|---|---|
 //! | `generation`, `endgeneration` | `with`, `endwith` | minijinja does not know the tag |
-//! | `for x in E` | `for x in (E) \| __iterated` | a text is looped over as a list, `none` is an error |
+//! | `for x in E` | `for x in (E) \| __iterated` | a text is looped over as a list, `none` is an
+//! error |
 //! | `set x = E` | `set x = (E) \| __assigned` | values are bounded where they are kept |
 //! | `set x.y = E` | `set x.y = (E) \| __stored` | and namespaces must not hold themselves |
-//! | `macro f(a)`, `call(a)`, `with a = E`, `for a in E recursive` | the tag, then `set a = a \| __assigned` | these are kept, too |
+//! | `macro f(a)`, `call(a)`, `with a = E`, `for a in E recursive` | the tag, then `set a = a \|
+//! __assigned` | these are kept, too |
 //!
 //! Lines stay lines, so that errors name the right one.
 

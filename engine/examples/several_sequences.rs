@@ -1,4 +1,5 @@
-//! Continues several prompts side by side, a token of each in one pass: `several_sequences [MODEL]`.
+//! Continues several prompts side by side, a token of each in one pass: `several_sequences
+//! [MODEL]`.
 
 use bitnet_engine::{Engine, LoadOptions, Output, Session, Want};
 

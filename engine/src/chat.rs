@@ -103,7 +103,8 @@ impl Chat {
     /// the answer.
     ///
     /// # Errors
-    /// [`Error::ContextFull`] where the conversation has no room for it; what was said before stays.
+    /// [`Error::ContextFull`] where the conversation has no room for it; what was said before
+    /// stays.
     pub fn say(&mut self, text: &str) -> Result<Answer<'_>, Error> {
         let first = self.sequence.len() == 0;
         let system = self.options.system.as_deref();

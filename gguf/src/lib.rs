@@ -1,10 +1,10 @@
 //! GGUF reader and writer: memory-mapped, bounds-checked, no arithmetic.
 //!
-//! [`Gguf`] opens a file (or all parts of a model in several files), a buffer or bytes that are part
-//! of the program, checks every length and offset before it uses them, and hands out the metadata
-//! and the tensors' bytes where they lie.
-//! [`Writer`] streams a file out. What a tensor's bytes *mean* is not known here: this crate knows
-//! block sizes ([`TensorType`]), nothing about weights.
+//! [`Gguf`] opens a file (or all parts of a model in several files), a buffer or bytes that are
+//! part of the program, checks every length and offset before it uses them, and hands out the
+//! metadata and the tensors' bytes where they lie. [`Writer`] streams a file out. What a tensor's
+//! bytes *mean* is not known here: this crate knows block sizes ([`TensorType`]), nothing about
+//! weights.
 //!
 //! ```
 //! use bitnet_gguf::{Gguf, Value, Writer, tensor_type};

@@ -1,8 +1,8 @@
 //! Models in several files, as `gguf-split` writes them.
 //!
-//! The files are called `NAME-00001-of-00003.gguf` and so on. Each is a GGUF file with tensors of its
-//! own and the keys `split.no` (from 0 on), `split.count` and `split.tensors.count` (of all parts);
-//! the first alone has the model's metadata. One file may carry `split.count = 1`.
+//! The files are called `NAME-00001-of-00003.gguf` and so on. Each is a GGUF file with tensors of
+//! its own and the keys `split.no` (from 0 on), `split.count` and `split.tensors.count` (of all
+//! parts); the first alone has the model's metadata. One file may carry `split.count = 1`.
 
 use std::fmt;
 use std::path::{Path, PathBuf};

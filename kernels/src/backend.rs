@@ -1,8 +1,10 @@
 //! What a device must offer to run a [`Program`], by who asks for it.
 //!
 //! - [`Forward`]: whoever generates text. A program runs whole, and only what is wanted comes back.
-//! - [`Inspect`]: whoever compares devices. Parts of a program run, and every buffer can be reached.
-//! - [`Telemetry`]: whoever measures. Which kernels ran, where the time went, what the device can do.
+//! - [`Inspect`]: whoever compares devices. Parts of a program run, and every buffer can be
+//!   reached.
+//! - [`Telemetry`]: whoever measures. Which kernels ran, where the time went, what the device can
+//!   do.
 //!
 //! A [`Backend`] offers all three. It is made from a program and its weights by a crate of its own,
 //! and owns all its buffers and caches.

@@ -1,7 +1,7 @@
 //! The one order of every float reduction, so that the same bits come out on every CPU.
 //!
-//! Integer sums are exact and need no order. Float sums are defined over [`LANES`] virtual SIMD lanes,
-//! whatever the width of the machine's registers:
+//! Integer sums are exact and need no order. Float sums are defined over [`LANES`] virtual SIMD
+//! lanes, whatever the width of the machine's registers:
 //!
 //! - **Dot product** of `n` values: lane `j` starts at 0 and takes `fma(a[i], b[i], lane[j])` for
 //!   `i = j, j + 16, j + 32, ...` in turn. Then lanes fold in halves: `j += j + 8`, `j += j + 4`,

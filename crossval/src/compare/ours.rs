@@ -53,8 +53,8 @@ pub struct Local {
 }
 
 impl Ours {
-    /// Opens a model file on the CPU, on all cores, with the instruction set `isa` or the best there
-    /// is: neither changes a bit.
+    /// Opens a model file on the CPU, on all cores, with the instruction set `isa` or the best
+    /// there is: neither changes a bit.
     ///
     /// # Errors
     /// The file is not sound, or is no model that runs here.

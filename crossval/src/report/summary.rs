@@ -100,7 +100,8 @@ impl Summary<'_> {
             .all(|lane| lane.receipt.summary.all_passed)
     }
 
-    /// Whether one tokenizer made the tokens of all lanes, and none of the references parts from it.
+    /// Whether one tokenizer made the tokens of all lanes, and none of the references parts from
+    /// it.
     fn tokenizer_consistent(&self) -> bool {
         let mut lanes = self.lanes.iter();
         if lanes.any(|lane| lane.receipt.token_check == Some(TokenCheck::Differ)) {

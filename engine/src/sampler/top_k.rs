@@ -5,8 +5,8 @@ use bitnet_kernels::Want;
 use super::candidates::Candidates;
 use super::stage::SampleStage;
 
-/// Keeps only so many of the best candidates, at least one (Fan et al., Hierarchical Neural Story Generation,
-/// 2018).
+/// Keeps only so many of the best candidates, at least one (Fan et al., Hierarchical Neural Story
+/// Generation, 2018).
 #[derive(Clone, Copy, Debug)]
 pub struct TopK(pub usize);
 

@@ -5,8 +5,8 @@ use super::Encoding;
 /// A weight format: its blocks, what its values are and how rows meet activations.
 ///
 /// A tensor is rows of whole blocks, one after another, and then its [`Trailer`], if the format has
-/// one. A `weight` is what [`Descriptor::dequantize`] gives, times the tensor's scale where the trailer
-/// keeps one.
+/// one. A `weight` is what [`Descriptor::dequantize`] gives, times the tensor's scale where the
+/// trailer keeps one.
 #[derive(Debug)]
 pub struct Descriptor {
     /// The name that ggml gives the type, in upper case.

@@ -14,8 +14,8 @@ use super::classes::{CLASSES, DECIMAL, NUMBER};
 pub(crate) enum Digits {
     /// Every run of numbers: `\p{AFMoE_digits}` of llama.cpp, `(?=(\d{3})+(?!\d))`.
     All,
-    /// Runs of decimal digits with a word boundary behind them: `\d{1,3}(?=(?:\d{3})*\b)`. The digits of `1234abc`
-    /// stay together.
+    /// Runs of decimal digits with a word boundary behind them: `\d{1,3}(?=(?:\d{3})*\b)`. The
+    /// digits of `1234abc` stay together.
     BeforeBoundary,
 }
 

@@ -48,7 +48,8 @@ pub enum Command {
     ParityBoth(parity_both::Args),
     /// Run the parity suite over the models given, or the one found in models/ or the cache
     Crossval(crossval::Args),
-    /// Bring what is missing of models and lanes, then run the parity suite over every model at hand
+    /// Bring what is missing of models and lanes, then run the parity suite over every model at
+    /// hand
     FullCrossval(crossval::FullArgs),
     /// Check that parity receipts hold: their verdicts follow from their numbers, and are passes
     VerifyReceipt(verify_receipt::Args),

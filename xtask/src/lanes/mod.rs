@@ -1,6 +1,6 @@
 //! Makes the reference lanes: their C++ from pinned sources or from an installation that the user
-//! names, or their Python packages, and the programs around it; and says whether what lies in the cache is what this
-//! repository wants.
+//! names, or their Python packages, and the programs around it; and says whether what lies in the
+//! cache is what this repository wants.
 //!
 //! ```text
 //! <cache>/reference/<lane>-<version>-<key>/   the C++ reference, unpacked, patched and built, or

@@ -178,7 +178,8 @@ pub(super) fn program(
     partial.finish()
 }
 
-/// A shell script that runs the program beside it, free of the user's Python variables and packages.
+/// A shell script that runs the program beside it, free of the user's Python variables and
+/// packages.
 fn script(reference: &Reference) -> String {
     let quoted = |text: &str| format!("'{}'", text.replace('\'', r"'\''"));
     format!(

@@ -1,5 +1,5 @@
-//! The microkernel of the gemm in 256-bit registers: `vpdpbusd` where there is AVX-VNNI, `vpmaddubsw`
-//! elsewhere.
+//! The microkernel of the gemm in 256-bit registers: `vpdpbusd` where there is AVX-VNNI,
+//! `vpmaddubsw` elsewhere.
 
 use std::arch::x86_64::*;
 
