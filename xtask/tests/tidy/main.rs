@@ -1,0 +1,163 @@
+//! What no compiler checks: the width of comments, the first line of files, circles between files,
+//! links between pages, and who may read the environment.
+
+mod circles;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Every file below `folder` with one of these endings, but for what is built or fetched.
+fn files(folder: &Path, endings: &[&str], found: &mut Vec<PathBuf>) {
+    let entries = fs::read_dir(folder).expect("a folder of the repository");
+    for entry in entries {
+        let path = entry.expect("an entry").path();
+        let name = path.file_name().expect("a name").to_string_lossy();
+        let built = ["target", "models", "corpus", "artifacts"].contains(&name.as_ref());
+        if path.is_dir() && !built && !name.starts_with('.') {
+            files(&path, endings, found);
+        } else if endings.iter().any(|ending| name.ends_with(ending)) {
+            found.push(path);
+        }
+    }
+}
+
+/// The paths of such files with their text.
+fn texts(endings: &[&str]) -> Vec<(String, String)> {
+    let root = root();
+    let mut found = Vec::new();
+    files(&root, endings, &mut found);
+    assert!(!found.is_empty(), "no file ends in {endings:?}");
+    found
+        .into_iter()
+        .map(|path| {
+            let text = fs::read_to_string(&path).expect("text");
+            let name = path.strip_prefix(&root).unwrap_or(&path);
+            (name.to_string_lossy().into_owned(), text)
+        })
+        .collect()
+}
+
+fn assert_none(what: &str, found: &[String]) {
+    assert!(found.is_empty(), "{what}:\n{}", found.join("\n"));
+}
+
+/// `max_width` of rustfmt.toml, which holds for comments too.
+fn max_width() -> usize {
+    let text = fs::read_to_string(root().join("rustfmt.toml")).expect("rustfmt.toml");
+    let value = text
+        .lines()
+        .find_map(|line| line.strip_prefix("max_width = "));
+    let width = value.and_then(|value| value.parse().ok());
+    width.expect("rustfmt.toml sets max_width")
+}
+
+#[test]
+fn comments_are_no_wider_than_code() {
+    let width = max_width();
+    let mut wide = Vec::new();
+    for (name, text) in texts(&[".rs", ".wgsl"]) {
+        for (number, line) in (1..).zip(text.lines()) {
+            let comment = line.trim_start().starts_with("//");
+            // An address cannot be broken.
+            if comment && !line.contains("://") && line.chars().count() > width {
+                wide.push(format!("{name}:{number}"));
+            }
+        }
+    }
+    assert_none(&format!("comments of more than {width} columns"), &wide);
+}
+
+#[test]
+fn every_file_says_first_what_it_is_for() {
+    let silent: Vec<String> = texts(&[".rs"])
+        .into_iter()
+        .filter(|(name, text)| name.contains("/src/") && !text.starts_with("//!"))
+        .map(|(name, _)| name)
+        .collect();
+    assert_none("files that do not open with `//!`", &silent);
+}
+
+#[test]
+fn links_between_pages_lead_somewhere() {
+    let mut broken = Vec::new();
+    for (name, text) in texts(&[".md"]) {
+        let folder = root().join(&name);
+        let folder = folder.parent().expect("a folder");
+        for part in text.split("](").skip(1) {
+            let target = part.split(')').next().unwrap_or_default();
+            let target = target.split('#').next().unwrap_or_default();
+            let outside = target.contains("://") || target.starts_with("mailto:");
+            if !target.is_empty() && !outside && !folder.join(target).exists() {
+                broken.push(format!("{name}: {target}"));
+            }
+        }
+    }
+    assert_none("links to files that are not there", &broken);
+}
+
+#[test]
+fn xtask_is_called_by_its_alias() {
+    // The alias builds with --release; a debug build takes minutes and downloads slowly.
+    let here = file!();
+    let called: Vec<String> = texts(&[".md", ".rs", ".yml", ".sh"])
+        .into_iter()
+        .filter(|(name, _)| !here.ends_with(name.as_str()))
+        .filter(|(_, text)| text.contains("cargo run -p xtask"))
+        .map(|(name, _)| name)
+        .collect();
+    assert_none("say `cargo xtask` in", &called);
+}
+
+#[test]
+fn only_programs_read_the_environment() {
+    let programs = [
+        "cli/",
+        "xtask/",
+        "crossval/lanes/",
+        "tokenizers/src/discovery/",
+    ];
+    let mut readers = Vec::new();
+    for (name, text) in texts(&[".rs"]) {
+        let library = name.contains("/src/") && !programs.iter().any(|at| name.starts_with(at));
+        // The tests of a file come last in it.
+        let shipped = text.split("#[cfg(test)]").next().unwrap_or_default();
+        for (number, line) in (1..).zip(shipped.lines()) {
+            let reads = ["env::var(", "env::var_os(", "env::vars("];
+            if library && reads.iter().any(|call| line.contains(call)) {
+                readers.push(format!("{name}:{number}"));
+            }
+        }
+    }
+    assert_none("libraries that read environment variables", &readers);
+}
+
+#[test]
+fn the_engine_neither_counts_nor_downloads() {
+    let text = fs::read_to_string(root().join("engine/Cargo.toml")).expect("engine/Cargo.toml");
+    for crate_name in ["bitnet-accounting", "bitnet-provisioning"] {
+        assert!(!text.contains(crate_name), "engine depends on {crate_name}");
+    }
+}
+
+/// Crates whose last circle is not gone yet.
+const WITH_CIRCLES: [&str; 5] = ["engine", "gguf", "kernels", "tokenizers", "xtask"];
+
+#[test]
+fn no_files_of_a_crate_import_from_one_another_in_a_circle() {
+    let mut found = Vec::new();
+    for (name, text) in texts(&["Cargo.toml"]) {
+        let folder = root().join(&name);
+        let source = folder.parent().expect("a folder").join("src");
+        let known = WITH_CIRCLES.contains(&name.trim_end_matches("/Cargo.toml"));
+        if !known && text.contains("[package]") && source.is_dir() {
+            for circle in circles::in_crate(&source) {
+                found.push(format!("{name}: {}", circle.join(", ")));
+            }
+        }
+    }
+    assert_none("circles", &found);
+}
