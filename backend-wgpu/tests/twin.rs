@@ -382,7 +382,8 @@ fn with_state() -> (Program, SharedWeights) {
     (program, weights)
 }
 
-/// States start at zero, are what was written, stay from pass to pass, and never go back in silence.
+/// States start at zero, are what was written, stay from pass to pass, and never go back in
+/// silence.
 fn keeps_states(backend: &mut dyn Backend) {
     let layer = BASE.layers;
     let state: Vec<f32> = (0..7).map(|i| 0.5 - i as f32).collect();

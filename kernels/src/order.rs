@@ -15,9 +15,9 @@
 //! - **Attention scores**: one chain per key, `s = fma(q[d], k[d], s)` for `d = 0, 1, 2, ...` from
 //!   0, then `s * scale`.
 //! - **Softmax and weighted values**: the maximum over all visible keys, `p = exp(s - max)`, the
-//!   sum of `p` over the lanes (the key at position `i` in lane `i % 16`) and the fold, then `a[d] = fma(p, v[d],
-//!   a[d])` key after key from 0; the result is `a[d] / sum`. Where weights are rounded, `p`
-//!   becomes `f16(p * (1 / sum))` before it meets a value, and the result is `a[d]`.
+//!   sum of `p` over the lanes (the key at position `i` in lane `i % 16`) and the fold, then `a[d]
+//!   = fma(p, v[d], a[d])` key after key from 0; the result is `a[d] / sum`. Where weights are
+//!   rounded, `p` becomes `f16(p * (1 / sum))` before it meets a value, and the result is `a[d]`.
 //!
 //! None of these depends on how many threads share the work or how a prompt is cut into batches.
 

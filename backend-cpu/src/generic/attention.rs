@@ -234,8 +234,8 @@ impl<E> Job<'_, E> {
     }
 }
 
-/// Turns the scores of the `visible` positions into weights, and returns what weighted values are to
-/// be divided by.
+/// Turns the scores of the `visible` positions into weights, and returns what weighted values are
+/// to be divided by.
 #[inline(always)]
 fn softmax<L: Simd>(l: L, scores: &mut [f32], visible: Range<usize>, round_weights: bool) -> f32 {
     // What lies around the visible positions must not take part.

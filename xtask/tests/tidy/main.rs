@@ -100,6 +100,28 @@ fn links_between_pages_lead_somewhere() {
 }
 
 #[test]
+fn sources_that_pages_name_are_there() {
+    let sources: Vec<String> = texts(&[".rs", ".wgsl"])
+        .into_iter()
+        .map(|(name, _)| format!("/{name}"))
+        .collect();
+    let mut gone = Vec::new();
+    for (name, text) in texts(&[".md"]) {
+        let code = text.split('`').skip(1).step_by(2);
+        for path in code.filter(|code| code.contains('/')) {
+            let source = path.ends_with(".rs") || path.ends_with(".wgsl");
+            // `NAME.rs` and `isa/*/dot.rs` stand for several files, or for one that is to come.
+            let exact = !path.contains(['*', ' ', '{']) && !path.contains("NAME");
+            let end = format!("/{path}");
+            if source && exact && !sources.iter().any(|source| source.ends_with(&end)) {
+                gone.push(format!("{name}: {path}"));
+            }
+        }
+    }
+    assert_none("sources that are not there, named in pages", &gone);
+}
+
+#[test]
 fn xtask_is_called_by_its_alias() {
     // The alias builds with --release; a debug build takes minutes and downloads slowly.
     let here = file!();
