@@ -262,7 +262,7 @@ mod tests {
     #[test]
     fn parts_survive_packing() {
         let q: [i8; BLOCK] = std::array::from_fn(|i| (i * 37 % 64) as i8 - 32);
-        let scales = std::array::from_fn(|i| i as i8 * 16 - 120);
+        let scales = std::array::from_fn(|i| (i as i32 * 16 - 120) as i8);
         let block = Q6KBlock::from_parts(&q, scales, f16::from_f32(0.5));
         assert_eq!(block.unpack(), q);
         assert_eq!(block.scales, scales);
