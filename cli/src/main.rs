@@ -41,6 +41,8 @@ enum Command {
     Bench(commands::bench::Args),
     /// Hold every operation on a device against the CPU, and name the first that differs
     Compare(commands::compare::Args),
+    /// Show what would be sent to a model for a conversation
+    Template(commands::template::Args),
     /// Count the tokens of texts
     Tokens(commands::tokens::Args),
     /// Say what tokens cost
@@ -68,6 +70,7 @@ fn main() -> ExitCode {
         Command::Logits(args) => commands::logits::run(&args),
         Command::Bench(args) => commands::bench::run(&args),
         Command::Compare(args) => commands::compare::run(&args),
+        Command::Template(args) => commands::template::run(&args),
         Command::Tokens(args) => commands::tokens::run(&args),
         Command::Price(args) => commands::price::run(&args),
         Command::Pipe(args) => commands::pipe::run(&args),

@@ -165,6 +165,11 @@ impl Opened {
         name(&self.source)
     }
 
+    /// Where the file is; the demo model is in none.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        self.source.path()
+    }
+
     /// Places the model on a device.
     pub(crate) fn load(&self, args: &ModelArgs) -> Result<Model> {
         Model::load(Arc::clone(&self.gguf), &args.options()?)

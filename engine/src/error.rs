@@ -44,6 +44,20 @@ pub enum Error {
     /// The text cannot be turned into tokens.
     #[error("the prompt cannot be turned into tokens")]
     Encode(#[source] Box<bitnet_tokenizers::Error>),
+    /// The model has no chat template.
+    #[error(transparent)]
+    NoTemplate(bitnet_chat_templates::NotFound),
+    /// The chat template cannot be compiled, or refuses a conversation.
+    #[error(transparent)]
+    Template(bitnet_chat_templates::Error),
+    /// A file beside the model that may hold its chat template cannot be read.
+    #[error("{}", path.display())]
+    TemplateFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// A setting of the sampler is out of its range.
     #[error("{0}")]
     Sampling(String),

@@ -27,5 +27,5 @@ pub use error::Error;
 pub use load::LLAMA3_TOKENS;
 pub use stream::StreamDecoder;
 pub use template::{Evidence, PromptTemplate, TemplateChoice};
-pub use tokenizer::{Encode, Special, Tokenizer};
+pub use tokenizer::{Encode, Special, TokenKind, Tokenizer};
 pub use warning::Warning;

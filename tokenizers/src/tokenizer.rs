@@ -19,6 +19,15 @@ pub enum Special {
     Parse,
 }
 
+/// What a token is that is found in text as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenKind {
+    /// It controls a conversation: a user's text never becomes it.
+    Control,
+    /// It is found in any text.
+    UserDefined,
+}
+
 /// How to encode a text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Encode {
@@ -95,20 +104,60 @@ impl Tokenizer {
             out.extend(inner.encode(text, parse)?);
             return Ok(out);
         }
+        self.encode_fragments(self.special.split(text, parse), &mut out)?;
+        Ok(out)
+    }
+
+    /// The ids of a text in which no control token is one, and of the user-defined tokens none that
+    /// `as_text` names: they are text like any other. For what people write into a conversation
+    /// whose template gives these tokens a meaning.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn encode_content(
+        &self,
+        text: &str,
+        as_text: impl Fn(&str) -> bool,
+    ) -> Result<Vec<u32>, Error> {
+        let mut out = Vec::new();
+        let Model::HuggingFace(inner) = &self.model else {
+            let found = |token: &str, always: bool| always && !as_text(token);
+            self.encode_fragments(self.special.split_at(text, found), &mut out)?;
+            return Ok(out);
+        };
+        // The crate finds user-defined tokens in any text; cut in two, they are none.
+        let cut = |token: &str, always: bool| always && as_text(token);
+        for fragment in self.special.split_at(text, cut) {
+            let text = match fragment {
+                Fragment::Text(text) => text,
+                Fragment::Token(id) => {
+                    let token = self.vocabulary.text(id).unwrap_or_default();
+                    let first = token.chars().next().map_or(0, char::len_utf8);
+                    out.extend(inner.encode(&token[..first], false)?);
+                    out.extend(inner.encode(&token[first..], false)?);
+                    continue;
+                }
+            };
+            out.extend(inner.encode(text, false)?);
+        }
+        Ok(out)
+    }
+
+    fn encode_fragments(&self, fragments: Vec<Fragment>, out: &mut Vec<u32>) -> Result<(), Error> {
         let mut first = true;
-        for fragment in self.special.split(text, parse) {
+        for fragment in fragments {
             match fragment {
                 Fragment::Token(id) => {
                     out.push(id);
                     first = true;
                 }
                 Fragment::Text(text) => {
-                    self.encode_text(text, first, &mut out)?;
+                    self.encode_text(text, first, out)?;
                     first = false;
                 }
             }
         }
-        Ok(out)
+        Ok(())
     }
 
     fn encode_text(&self, text: &str, first: bool, out: &mut Vec<u32>) -> Result<(), Error> {
@@ -145,6 +194,18 @@ impl Tokenizer {
     /// The text of ids; bytes that are no characters become U+FFFD.
     pub fn decode(&self, ids: &[u32]) -> String {
         String::from_utf8_lossy(&self.decode_bytes(ids)).into_owned()
+    }
+
+    /// The tokens that are found in text as a whole: id, text and kind.
+    pub fn special_tokens(&self) -> impl Iterator<Item = (u32, &str, TokenKind)> {
+        self.special.iter().map(|(text, id, always)| {
+            let kind = if always {
+                TokenKind::UserDefined
+            } else {
+                TokenKind::Control
+            };
+            (id, text, kind)
+        })
     }
 
     /// Ids that the vocabulary has.

@@ -11,4 +11,5 @@ pub(crate) mod models;
 pub(crate) mod pipe;
 pub(crate) mod price;
 pub(crate) mod run;
+pub(crate) mod template;
 pub(crate) mod tokens;

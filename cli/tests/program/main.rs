@@ -4,6 +4,7 @@ mod accounting;
 mod bad_input;
 mod bits;
 mod run;
+mod template;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

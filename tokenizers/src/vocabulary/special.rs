@@ -45,14 +45,27 @@ impl SpecialTokens {
         }
     }
 
+    /// `(text, id, always)`, longest text first.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, u32, bool)> {
+        let tokens = self.tokens.iter();
+        tokens.map(|(text, id, always)| (text.as_str(), *id, *always))
+    }
+
     /// Cuts `text` at the tokens in it; longer tokens go first.
     pub(crate) fn split<'a>(&self, text: &'a str, parse: bool) -> Vec<Fragment<'a>> {
+        self.split_at(text, |_, always| parse || always)
+    }
+
+    /// Cuts `text` at those tokens in it that `wanted` names, by text and whether they are always
+    /// looked for.
+    pub(crate) fn split_at<'a>(
+        &self,
+        text: &'a str,
+        wanted: impl Fn(&str, bool) -> bool,
+    ) -> Vec<Fragment<'a>> {
         let mut fragments = vec![Fragment::Text(text)];
-        if !self.any(parse) {
-            return fragments;
-        }
         for (token, id, always) in &self.tokens {
-            if !(parse || *always) || !text.contains(token.as_str()) {
+            if !text.contains(token.as_str()) || !wanted(token, *always) {
                 continue;
             }
             fragments = fragments

@@ -60,10 +60,12 @@ pub(super) fn build(file: &File<'_>, content: &[u8]) -> Result<Tokenizer, String
         end_of_generation: end,
         add_bos: first.is_some() && first == bos,
     };
+    let special = added.into_iter();
+    let special = special.map(|(id, token)| (token.content, id, !token.special));
     let kind = file.model.as_ref().and_then(|model| model.kind.as_deref());
     Ok(Tokenizer {
         model: Model::HuggingFace(Box::new(HuggingFace::new(inner))),
-        special: SpecialTokens::default(),
+        special: SpecialTokens::new(special.collect()),
         vocabulary: Vocabulary::Owned { pieces, texts },
         ids,
         kind: format!("tokenizer.json ({}), {size} tokens", kind.unwrap_or("BPE")),
