@@ -4,12 +4,11 @@
 //! run as a program of one operation, and its result must first be, to the bit, what the plain Rust
 //! kernels make of it, which the crate's tests judge by the oracle.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
 use bitnet_backend_cpu::{CpuBackend, CpuOptions, Isa};
-use bitnet_fixtures::weights;
+use bitnet_fixtures::{Memory, Noise, weights};
 use bitnet_kernels::format::Encoding;
 use bitnet_kernels::program::{
     Activation, AttentionShape, BufferDesc, BufferId, CacheType, LayerCache, Op, Product, Rows,
@@ -17,7 +16,6 @@ use bitnet_kernels::program::{
 };
 use bitnet_kernels::{
     Batch, CacheId, Format, Forward, Inspect, LayerContents, Output, Program, Segment, Want,
-    WeightSource,
 };
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
@@ -26,27 +24,10 @@ const HEADS: usize = 20;
 const KV_HEADS: usize = 5;
 const HEAD_DIM: usize = 128;
 
-/// Weights by name, in one piece of memory.
-#[derive(Default)]
-struct Parts {
-    bytes: Vec<u8>,
-    parts: BTreeMap<String, Range<usize>>,
-}
-
-impl WeightSource for Parts {
-    fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-
-    fn find(&self, name: &str) -> Option<Range<usize>> {
-        self.parts.get(name).cloned()
-    }
-}
-
 /// A program under construction.
 struct Builder {
     program: Program,
-    parts: Parts,
+    weights: Memory,
 }
 
 impl Builder {
@@ -65,7 +46,7 @@ impl Builder {
         };
         Builder {
             program,
-            parts: Parts::default(),
+            weights: Memory::default(),
         }
     }
 
@@ -80,12 +61,8 @@ impl Builder {
     }
 
     fn weight(&mut self, name: &str, format: Format, rows: usize, cols: usize) -> WeightId {
-        let start = self.parts.bytes.len().next_multiple_of(64);
-        self.parts.bytes.resize(start, 0);
         let bytes = weights::matrix(format, rows, cols, 1, name);
-        self.parts.bytes.extend(bytes);
-        let part = start..self.parts.bytes.len();
-        self.parts.parts.insert(name.to_owned(), part);
+        self.weights.add(name, &bytes);
         self.program.weights.push(WeightDesc {
             name: name.to_owned(),
             format,
@@ -99,7 +76,7 @@ impl Builder {
     fn case(self, tokens: usize, depth: usize, input: BufferId, result: BufferId) -> Case {
         Case {
             program: self.program,
-            parts: Arc::new(self.parts),
+            weights: Arc::new(self.weights),
             tokens,
             depth,
             input,
@@ -108,21 +85,11 @@ impl Builder {
     }
 }
 
-/// Numbers without a pattern, in `-1 .. 1`.
-fn noise(len: usize, seed: u32) -> Vec<f32> {
-    let mut state = seed;
-    let mut next = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
-    };
-    (0..len).map(|_| next()).collect()
-}
-
 /// What is measured: the last operation of a program, on `tokens` tokens at `depth`. The others
 /// prepare its input.
 struct Case {
     program: Program,
-    parts: Arc<Parts>,
+    weights: Arc<Memory>,
     tokens: usize,
     depth: usize,
     input: BufferId,
@@ -143,12 +110,12 @@ impl Running {
             threads: Some(1),
             isa: Some(isa),
         };
-        let weights = Arc::clone(&case.parts);
+        let weights = Arc::clone(&case.weights);
         let mut backend =
             CpuBackend::load(case.program.clone(), weights, options).expect("the case loads");
         let positions = case.depth + case.tokens;
         let cache = backend.create_cache(positions).expect("there is memory");
-        let kept = noise(positions * KV_HEADS * HEAD_DIM, 3);
+        let kept = Noise::new(3).evens(positions * KV_HEADS * HEAD_DIM);
         let contents = LayerContents::KeysAndValues {
             keys: kept.clone(),
             values: kept,
@@ -158,7 +125,7 @@ impl Running {
             .expect("a cache takes keys and values");
         let width = case.program.buffer(case.input).width;
         backend
-            .write(case.input, &noise(case.tokens * width, 2))
+            .write(case.input, &Noise::new(2).evens(case.tokens * width))
             .expect("the input is a buffer of floats");
         let mut running = Running {
             backend,
@@ -381,7 +348,7 @@ fn search(c: &mut Criterion) {
         buffer.rows = Rows::Selected;
     }
     builder.program.ops.push(Op::Head { product, logits });
-    let parts = Arc::new(builder.parts);
+    let weights = Arc::new(builder.weights);
     let mut group = c.benchmark_group("search");
     group.throughput(Throughput::Elements((rows * cols) as u64));
     group.sample_size(20);
@@ -390,12 +357,12 @@ fn search(c: &mut Criterion) {
             threads: Some(1),
             isa: Some(isa),
         };
-        let source = Arc::clone(&parts);
+        let source = Arc::clone(&weights);
         let mut backend =
             CpuBackend::load(builder.program.clone(), source, options).expect("the head loads");
         let cache = backend.create_cache(1).expect("there is memory");
         backend
-            .write(x, &noise(cols, 2))
+            .write(x, &Noise::new(2).evens(cols))
             .expect("a buffer of floats");
         let mut out = Output::default();
         let mut run = |want: Want, out: &mut Output| {

@@ -3,6 +3,7 @@
 //! A new entry of the table is tested by being in the table: the tests walk `Isa::available` and
 //! `Format::ALL`. Outputs are filled with NaN before each call, so that what is not written shows.
 
+use bitnet_fixtures::Noise;
 use bitnet_kernels::Format;
 use bitnet_kernels::format::{Encoding, Matrix as Decoded, Reduction};
 use bitnet_kernels::oracle;
@@ -20,23 +21,13 @@ fn kernels() -> impl Iterator<Item = &'static Kernels> {
     Isa::available().into_iter().filter_map(Isa::kernels)
 }
 
-/// Numbers without a pattern, in `-1 .. 1`.
-fn noise(len: usize, seed: u32) -> Vec<f32> {
-    let mut state = seed.wrapping_mul(747_796_405).wrapping_add(2_891_336_453);
-    let mut next = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
-    };
-    (0..len).map(|_| next()).collect()
-}
-
 /// Rows that provoke rounding, saturation and zero scales.
 fn rows(width: usize) -> Vec<Vec<f32>> {
     let mut spike = vec![1e-3; width];
     spike[width / 2] = -3e4;
     let halves = (0..width).map(|i| (i % 255) as f32 - 127.0 + 0.5).collect();
     vec![
-        noise(width, 1),
+        Noise::new(1).evens(width),
         vec![0.0; width],
         vec![-1e-30; width],
         spike,
@@ -59,7 +50,7 @@ fn norms_and_gates_are_the_oracles() {
     for kernels in kernels() {
         for width in WIDTHS {
             for x in rows(width) {
-                let other = noise(width, 2);
+                let other = Noise::new(2).evens(width);
                 let mut out = vec![f32::NAN; width];
                 (kernels.norm)(&x, &other, 1e-5, &mut out);
                 same(
@@ -167,7 +158,7 @@ impl Tokens {
             adversarial
                 .get(i)
                 .cloned()
-                .unwrap_or_else(|| noise(width, i as u32))
+                .unwrap_or_else(|| Noise::new(i as u64).evens(width))
         };
         let rows: Vec<Vec<f32>> = (0..count).map(row).collect();
         let (mut q, mut scales) = (Vec::new(), Vec::new());
@@ -341,7 +332,8 @@ fn attention_is_the_oracles() {
         let stride = dim_stride(dim);
         // Values that binary16 holds, so that both types of cache must give the same.
         let halves = |len, seed| -> Vec<f32> {
-            noise(len, seed)
+            Noise::new(seed)
+                .evens(len)
                 .into_iter()
                 .map(oracle::round_f16)
                 .collect()

@@ -1,16 +1,14 @@
 //! Searches through a screen, judged by all logits: heads that are hard to tell apart, on every
 //! instruction set.
 
-use std::ops::Range;
 use std::sync::Arc;
 
-use bitnet_kernels::format::Encoding;
+use bitnet_fixtures::{Memory, Noise};
+use bitnet_kernels::format::{Encoding, plain};
 use bitnet_kernels::program::{
     BufferDesc, BufferId, CacheType, Op, Product, Rows, WeightDesc, WeightId,
 };
-use bitnet_kernels::{
-    Batch, Format, Forward, Output, Program, Segment, Telemetry, Want, WeightSource, oracle,
-};
+use bitnet_kernels::{Batch, Format, Forward, Output, Program, Segment, Telemetry, Want, oracle};
 
 use super::PASSES;
 use crate::backend::{CpuBackend, CpuOptions};
@@ -20,26 +18,6 @@ use crate::isa::table::Kernels;
 use crate::microkernel::operands::Matrix;
 use crate::microkernel::screen::Block;
 
-/// Activations of every token, and a head.
-struct Matrices {
-    bytes: Vec<u8>,
-    activations: Range<usize>,
-}
-
-impl WeightSource for Matrices {
-    fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-
-    fn find(&self, name: &str) -> Option<Range<usize>> {
-        match name {
-            "activations" => Some(self.activations.clone()),
-            "head" => Some(self.activations.end..self.bytes.len()),
-            _ => None,
-        }
-    }
-}
-
 /// A backend whose hidden state for token `t` is row `t` of `x`.
 fn backend(
     x: &[Vec<f32>],
@@ -47,15 +25,18 @@ fn backend(
     isa: Isa,
     threads: usize,
 ) -> CpuBackend {
-    let mut bytes: Vec<u8> = x.concat().iter().flat_map(|x| x.to_le_bytes()).collect();
-    let activations = 0..bytes.len();
-    for weight in head.concat() {
+    let pack = |format, rows: &[Vec<f32>]| {
+        let mut bytes = Vec::new();
         match format {
-            Format::F16 => bytes.extend(half::f16::from_f32(weight).to_le_bytes()),
-            Format::BF16 => bytes.extend(half::bf16::from_f32(weight).to_le_bytes()),
-            _ => bytes.extend(weight.to_le_bytes()),
+            Format::F16 => plain::pack_f16(&rows.concat(), &mut bytes),
+            Format::BF16 => plain::pack_bf16(&rows.concat(), &mut bytes),
+            _ => plain::pack_f32(&rows.concat(), &mut bytes),
         }
-    }
+        bytes
+    };
+    let mut weights = Memory::default();
+    weights.add("activations", &pack(Format::F32, x));
+    weights.add("head", &pack(format, head));
     let (width, vocabulary) = (x[0].len(), head.len());
     let buffer = |name, width, rows| BufferDesc {
         name,
@@ -107,20 +88,7 @@ fn backend(
         threads: Some(threads),
         isa: Some(isa),
     };
-    CpuBackend::load(program, Arc::new(Matrices { bytes, activations }), options)
-        .expect("the weights fit the program")
-}
-
-/// Numbers without a pattern, close to normally distributed.
-fn noise(len: usize, seed: u64) -> Vec<f32> {
-    let mut state = seed;
-    let mut next = || {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (state >> 40) as f32 / (1 << 24) as f32 - 0.5
-    };
-    (0..len).map(|_| (0..6).map(|_| next()).sum()).collect()
+    CpuBackend::load(program, Arc::new(weights), options).expect("the weights fit the program")
 }
 
 /// Searches again and again while the screen is made and when it is complete, and compares with all
@@ -192,8 +160,10 @@ fn heads_without_a_pattern() {
         (Format::F16, 5),
     ] {
         for tokens in [1, 3, 4, 9] {
-            let x: Vec<Vec<f32>> = (0..tokens).map(|t| noise(width, t)).collect();
-            let head: Vec<Vec<f32>> = (0..ROWS as u64).map(|r| noise(width, 99 + r)).collect();
+            let x: Vec<Vec<f32>> = (0..tokens).map(|t| Noise::new(t).normals(width)).collect();
+            let head: Vec<Vec<f32>> = (0..ROWS as u64)
+                .map(|r| Noise::new(99 + r).normals(width))
+                .collect();
             judge(&format!("{format} of {width} columns"), &x, format, &head);
         }
     }
@@ -202,8 +172,8 @@ fn heads_without_a_pattern() {
 #[test]
 fn rows_that_are_equal_or_nearly() {
     let width = 256;
-    let x = vec![noise(width, 1), noise(width, 2)];
-    let row = noise(width, 3);
+    let x = vec![Noise::new(1).normals(width), Noise::new(2).normals(width)];
+    let row = Noise::new(3).normals(width);
     let equal = vec![row.clone(); ROWS];
     judge("equal rows", &x, Format::F16, &equal);
     let nearly: Vec<Vec<f32>> = (0..ROWS)
@@ -221,7 +191,7 @@ fn numbers_at_the_ends_of_their_range() {
     let width = 96;
     let head: Vec<Vec<f32>> = (0..ROWS)
         .map(|r| {
-            let mut row = noise(width, r as u64);
+            let mut row = Noise::new(r as u64).normals(width);
             match r % 10 {
                 0 => row.iter_mut().for_each(|x| *x *= 1e-38),
                 1 => row.iter_mut().for_each(|x| *x *= 1e36),
@@ -238,12 +208,12 @@ fn numbers_at_the_ends_of_their_range() {
         .collect();
     let mut spike = vec![1e-3; width];
     spike[9] = 3e4;
-    let mut infinite = noise(width, 5);
+    let mut infinite = Noise::new(5).normals(width);
     infinite[3] = f32::INFINITY;
-    let mut nan = noise(width, 6);
+    let mut nan = Noise::new(6).normals(width);
     nan[4] = f32::NAN;
     let x = vec![
-        noise(width, 4),
+        Noise::new(4).normals(width),
         vec![0.0; width],
         vec![1e-30; width],
         vec![1e30; width],
@@ -260,8 +230,10 @@ fn numbers_at_the_ends_of_their_range() {
 #[test]
 fn few_rows_are_read() {
     let (width, rows) = (512, 4000);
-    let x = vec![noise(width, 1)];
-    let head: Vec<Vec<f32>> = (0..rows).map(|r| noise(width, 7 + r)).collect();
+    let x = vec![Noise::new(1).normals(width)];
+    let head: Vec<Vec<f32>> = (0..rows)
+        .map(|r| Noise::new(7 + r).normals(width))
+        .collect();
     let mut backend = backend(&x, (Format::F16, &head), Isa::best(), 1);
     let cache = backend.create_cache(1).expect("a cache");
     let batch = Batch {
@@ -323,7 +295,9 @@ fn kernels_agree_to_the_bit_and_no_logit_is_above_its_bound() {
         (33, 700),
         (5, 2560),
     ] {
-        let head: Vec<f32> = (0..rows as u64).flat_map(|r| noise(cols, r)).collect();
+        let head: Vec<f32> = (0..rows as u64)
+            .flat_map(|r| Noise::new(r).normals(cols))
+            .collect();
         let bytes: Vec<u8> = head
             .iter()
             .flat_map(|x| half::f16::from_f32(*x).to_le_bytes())
@@ -335,7 +309,9 @@ fn kernels_agree_to_the_bit_and_no_logit_is_above_its_bound() {
             scale: 1.0,
         };
         for tokens in 1..10 {
-            let x: Vec<Vec<f32>> = (0..tokens as u64).map(|t| noise(cols, 1000 + t)).collect();
+            let x: Vec<Vec<f32>> = (0..tokens as u64)
+                .map(|t| Noise::new(1000 + t).normals(cols))
+                .collect();
             let queries: Vec<Query> = x
                 .iter()
                 .map(|x| {
