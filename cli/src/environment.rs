@@ -8,6 +8,14 @@ const ISA: &str = "BITNET_ISA";
 /// Names the first operation that a GPU leaves to the CPU.
 const GPU_UNTIL: &str = "BITNET_GPU_UNTIL";
 
+/// Makes every warning an error, where it is `1`.
+const STRICT: &str = "BITNET_STRICT_MODE";
+
+/// Whether warnings are errors.
+pub(crate) fn strict() -> bool {
+    variable(STRICT).is_some_and(|value| value == "1")
+}
+
 /// The instruction set that was asked for.
 pub(crate) fn isa() -> Result<Option<Isa>> {
     let named = variable(ISA).map(|name| Isa::named(&name)).transpose();

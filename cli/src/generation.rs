@@ -4,12 +4,12 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use bitnet_engine::{Engine, GenerateOptions, Piece, Template, TemplateChoice};
-use clap::builder::{PossibleValuesParser, TypedValueParser};
+use bitnet_engine::{Engine, GenerateOptions, Piece, Template};
 
 use crate::interrupt;
 use crate::sampling::SamplingArgs;
 use crate::source::ModelArgs;
+use crate::warnings::warn;
 
 /// What generates, and how.
 #[derive(clap::Args)]
@@ -41,16 +41,17 @@ impl GenerationArgs {
     }
 }
 
-/// A parser of the prompt templates' names.
-pub(crate) fn template() -> impl TypedValueParser<Value = TemplateChoice> {
-    PossibleValuesParser::new(TemplateChoice::NAMES).try_map(|name| name.parse::<TemplateChoice>())
-}
-
-/// Tells on standard error how a template is known that had to be looked for.
-pub(crate) fn tell(template: Template) {
-    if let Some(evidence) = template.evidence {
-        eprintln!("template: {} ({evidence})", template.kind);
+/// Tells on standard error how a template is known that had to be looked for, unless `quiet`, and
+/// what is doubtful about it.
+pub(crate) fn tell(engine: &Engine, template: &Template, quiet: bool) -> Result<()> {
+    if let Some(evidence) = template.evidence().filter(|_| !quiet) {
+        eprintln!("template: {template} ({evidence})");
     }
+    let source = template.source().unwrap_or_default();
+    for doubt in engine.tokenizer().template_warnings(source) {
+        warn(doubt)?;
+    }
+    Ok(())
 }
 
 /// Writes each piece of text as it comes, until Ctrl-C at the latest. Whether all were written.

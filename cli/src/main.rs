@@ -12,6 +12,7 @@ mod generation;
 mod interrupt;
 mod sampling;
 mod source;
+mod warnings;
 
 use std::process::ExitCode;
 

@@ -13,6 +13,7 @@ use bitnet_engine::tokenizers::discovery::{
 use bitnet_engine::{CacheType, Device, Engine, Error, LoadOptions, Model};
 
 use crate::environment;
+use crate::warnings::warn;
 
 /// The demo model. Its tensors are aligned within it, so it must be aligned itself.
 #[repr(C, align(64))]
@@ -95,8 +96,11 @@ impl ModelArgs {
                 anyhow::Error::from(source).context(format!("model {name}"))
             }
             error => anyhow::Error::from(error).context(format!("model {name}")),
-        });
-        Ok((engine?, name))
+        })?;
+        for doubt in engine.tokenizer().warnings() {
+            warn(doubt)?;
+        }
+        Ok((engine, name))
     }
 }
 
@@ -193,8 +197,8 @@ impl Opened {
                 None => format!("tokenizer inside {}", self.name()),
                 Some(path) => format!("tokenizer {}", path.display()),
             })?;
-        for warning in tokenizer.warnings() {
-            eprintln!("warning: {warning}");
+        for doubt in tokenizer.warnings() {
+            warn(doubt)?;
         }
         Ok(tokenizer)
     }

@@ -4,8 +4,9 @@
 use std::path::{Path, PathBuf};
 
 use bitnet_engine::Isa;
+use bitnet_engine::TemplateChoice;
 use bitnet_engine::gguf::Gguf;
-use bitnet_engine::tokenizers::{PromptTemplate, TemplateChoice, Tokenizer};
+use bitnet_engine::tokenizers::Tokenizer;
 use bitnet_lane_protocol::message::ErrorKind;
 
 use crate::compare::vocabulary;
@@ -155,10 +156,9 @@ fn unreadable(error: &ComparisonError) -> bool {
 fn prompts(model: &Path) -> Result<Vec<Prompt>, PromptError> {
     let gguf = Gguf::open(model)?;
     if Tokenizer::from_gguf(&gguf).is_ok() {
-        let raw = TemplateChoice::Fixed(PromptTemplate::Raw);
         return TEXTS
             .iter()
-            .map(|text| Prompt::of_text(model, None, raw, None, text))
+            .map(|text| Prompt::of_text(model, None, TemplateChoice::Raw, None, text))
             .collect();
     }
     let rows = vocabulary(&gguf);

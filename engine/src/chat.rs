@@ -1,14 +1,14 @@
 //! [`Chat`]: a conversation.
 
-use bitnet_tokenizers::TemplateChoice;
+use bitnet_chat_templates::{Conversation, Json};
 
 use crate::decoding::Decoding;
 use crate::encoder::Encoder;
 use crate::error::Error;
 use crate::generated::{Generated, Piece};
 use crate::generation::GenerateOptions;
-use crate::prompt::Template;
 use crate::sequence::Sequence;
+use crate::template::{Template, TemplateChoice};
 
 /// How to hold a conversation. By default the model's own template is looked for, an answer has 512
 /// tokens at most, and a conversation has all the model's context.
@@ -62,11 +62,13 @@ impl ChatOptions {
 /// back when the chat is dropped.
 ///
 /// ```
-/// use bitnet_engine::{ChatOptions, Engine, GenerateOptions, LoadOptions};
+/// use bitnet_engine::{ChatOptions, Engine, GenerateOptions, LoadOptions, TemplateChoice};
 ///
 /// let engine = Engine::open("../demo/demo.gguf", &LoadOptions::default())?;
 /// let answers = GenerateOptions::default().max_tokens(16);
-/// let mut chat = engine.chat(ChatOptions::default().system("Be brief.").answers(answers))?;
+/// // The demo model brings no template of its own.
+/// let options = ChatOptions::default().template(TemplateChoice::Instruct);
+/// let mut chat = engine.chat(options.system("Be brief.").answers(answers))?;
 /// for piece in chat.say("Who is there?")? {
 ///     print!("{}", piece?.text);
 /// }
@@ -79,6 +81,7 @@ pub struct Chat {
     encoder: Encoder,
     options: ChatOptions,
     template: Template,
+    messages: Vec<Json>,
     sequence: Sequence,
     answer: Option<Decoding>,
 }
@@ -90,7 +93,10 @@ impl Chat {
         template: Template,
         sequence: Sequence,
     ) -> Chat {
+        let system = options.system.iter();
+        let system = system.map(|text| Json::message("system", text));
         Chat {
+            messages: system.collect(),
             encoder,
             options,
             template,
@@ -103,20 +109,27 @@ impl Chat {
     /// the answer.
     ///
     /// # Errors
-    /// [`Error::ContextFull`] where the conversation has no room for it; what was said before
-    /// stays.
+    /// [`Error::ContextFull`] where the conversation has no room for it, [`Error::Template`] where
+    /// the template refuses it; what was said before stays.
     pub fn say(&mut self, text: &str) -> Result<Answer<'_>, Error> {
-        let first = self.sequence.len() == 0;
-        let system = self.options.system.as_deref();
-        let tokens = self.encoder.turn(self.template.kind, text, system, first)?;
-        self.sequence.append(&tokens)?;
+        let mut messages = self.messages.clone();
+        if let Some(answer) = self.answer() {
+            messages.push(Json::message("assistant", &answer.text));
+        }
+        messages.push(Json::message("user", text));
+        let conversation = Conversation::new(messages);
+        let encoder = &self.encoder;
+        let encoded = encoder.conversation(&self.template, &conversation, false)?;
         let answers = &self.options.answers;
+        self.sequence.rewrite(&encoded.tokens, answers.max_tokens)?;
+        self.messages = conversation.messages;
         let room = self.sequence.capacity() - self.sequence.len();
-        let tokenizer = &self.encoder.tokenizer;
-        let decoding = Decoding::new(tokenizer, &answers.stop, answers.max_tokens, room);
+        let ends = encoder.ends(&self.template);
+        let decoding = Decoding::new(&encoder.tokenizer, ends, answers, room);
         Ok(Answer {
             decoding: self.answer.insert(decoding),
             sequence: &mut self.sequence,
+            altered_by_marks: encoded.rendered.altered_by_marks,
         })
     }
 
@@ -126,8 +139,8 @@ impl Chat {
     }
 
     /// The template that turns are put in.
-    pub fn template(&self) -> Template {
-        self.template
+    pub fn template(&self) -> &Template {
+        &self.template
     }
 
     /// Tokens of the conversation so far.
@@ -150,9 +163,16 @@ impl Chat {
 pub struct Answer<'c> {
     decoding: &'c mut Decoding,
     sequence: &'c mut Sequence,
+    altered_by_marks: bool,
 }
 
 impl Answer<'_> {
+    /// Whether the template looked so closely at a text with control tokens in it that the tokens
+    /// that were sent are not those of the plain rendering.
+    pub fn altered_by_marks(&self) -> bool {
+        self.altered_by_marks
+    }
+
     /// What was generated so far, and why it ended if it has.
     pub fn generated(&self) -> &Generated {
         &self.decoding.generated

@@ -136,6 +136,11 @@ impl ModelTemplate {
         &self.evidence
     }
 
+    /// The family whose template it is, if it is one of this project.
+    pub fn family(&self) -> Option<&'static Family> {
+        self.family
+    }
+
     /// The source of the template.
     pub fn source(&self) -> &str {
         self.template.source()
@@ -185,12 +190,17 @@ impl ModelTemplate {
                 }
             }
         }
-        let bos = tokenizer
-            .bos()
-            .filter(|bos| tokenizer.add_bos() && tokens.first() != Some(bos));
-        tokens.splice(..0, bos);
+        begin(&mut tokens, tokenizer);
         Ok(EncodedConversation { rendered, tokens })
     }
+}
+
+/// Puts the token that begins a text in front, where the model wants it and it is not there.
+pub(crate) fn begin(tokens: &mut Vec<u32>, tokenizer: &Tokenizer) {
+    let bos = tokenizer
+        .bos()
+        .filter(|bos| tokenizer.add_bos() && tokens.first() != Some(bos));
+    tokens.splice(..0, bos);
 }
 
 /// What a model file and its folder offer.

@@ -9,6 +9,7 @@ use smol_str::SmolStr;
 
 use crate::error::Error;
 use crate::generated::{Generated, Piece, StopReason};
+use crate::generation::GenerateOptions;
 use crate::sequence::Sequence;
 use crate::stop::StopStrings;
 
@@ -17,9 +18,9 @@ const BYTES_PER_TOKEN: usize = 8;
 
 /// Reads, chooses and decodes, a token at a time, until something ends it.
 pub(crate) struct Decoding {
-    tokenizer: Arc<Tokenizer>,
     decoder: StreamDecoder<Arc<Tokenizer>>,
     stops: StopStrings,
+    ends: Vec<u32>,
     max_tokens: usize,
     started: bool,
     failed: bool,
@@ -27,19 +28,20 @@ pub(crate) struct Decoding {
 }
 
 impl Decoding {
-    /// Nothing is read yet. With room for `room` tokens, so that nothing grows on the way.
+    /// Nothing is read yet; it ends at the tokens `ends`, at the latest. With room for `room`
+    /// tokens, so that nothing grows on the way.
     pub(crate) fn new(
         tokenizer: &Arc<Tokenizer>,
-        stops: &[String],
-        max_tokens: usize,
+        ends: Vec<u32>,
+        options: &GenerateOptions,
         room: usize,
     ) -> Decoding {
-        let room = room.min(max_tokens);
+        let room = room.min(options.max_tokens);
         Decoding {
             decoder: StreamDecoder::new(Arc::clone(tokenizer)),
-            tokenizer: Arc::clone(tokenizer),
-            stops: StopStrings::new(stops),
-            max_tokens,
+            stops: StopStrings::new(&options.stop),
+            ends,
+            max_tokens: options.max_tokens,
             started: false,
             failed: false,
             generated: Generated {
@@ -80,7 +82,7 @@ impl Decoding {
             return Ok(self.end(StopReason::MaxTokens));
         }
         let token = sequence.sampler.choose(&sequence.out)?;
-        if self.tokenizer.eog_ids().contains(&token.id) {
+        if self.ends.contains(&token.id) {
             return Ok(self.end(StopReason::EndOfGeneration));
         }
         sequence.push(token.id);

@@ -1,76 +1,179 @@
-//! From what is said to the tokens that a model reads: tokenizer and template.
+//! [`Encoder`]: from what is said to the tokens that a model reads.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use bitnet_chat_templates::{Conversation, Json, Rendered, Segment};
 use bitnet_gguf::Gguf;
-use bitnet_tokenizers::{Encode, PromptTemplate, Special, TemplateChoice, Tokenizer};
+use bitnet_tokenizers::{Encode, Special, Tokenizer};
 
+use crate::conversation::{EncodedConversation, ModelTemplate, begin};
 use crate::error::Error;
-use crate::prompt::{Content, EncodedPrompt, Prompt, Template};
+use crate::prompt::{Content, EncodedPrompt, Prompt};
+use crate::template::{Template, TemplateChoice};
 
-/// A model's tokenizer, and what tells its template.
+/// LLaMA-2's form without its token that begins a text.
+const INSTRUCT: &str = "{% set system = namespace(text='') %}\
+    {% for message in messages %}\
+    {% if message.role == 'system' %}\
+    {% set system.text = '<<SYS>>\\n' + message.content + '\\n<</SYS>>\\n\\n' %}\
+    {% elif message.role == 'user' %}\
+    {{ '[INST] ' + system.text + message.content + ' [/INST]' }}\
+    {% set system.text = '' %}\
+    {% else %}{{ message.content + ' ' }}{% endif %}\
+    {% endfor %}";
+
+/// A model's tokenizer, and what tells its template: all that a prompt needs to become tokens,
+/// without the model itself.
 #[derive(Clone, Debug)]
-pub(crate) struct Encoder {
+pub struct Encoder {
     pub(crate) tokenizer: Arc<Tokenizer>,
     pub(crate) file: Arc<Gguf>,
     /// Where the file is; none where it is held in memory.
-    pub(crate) path: Option<PathBuf>,
+    path: Option<PathBuf>,
 }
 
 impl Encoder {
-    /// The template that `choice` means for this model, and how it is known.
-    pub(crate) fn template(&self, choice: TemplateChoice) -> Template {
-        let path = self.path.as_deref().unwrap_or(Path::new(""));
-        let (kind, evidence) = choice.resolve(&self.file, &self.tokenizer, path);
-        Template { kind, evidence }
+    /// For the model in `file`. Templates beside it are found by `path`, where it lies.
+    pub fn new(tokenizer: Arc<Tokenizer>, file: Arc<Gguf>, path: Option<PathBuf>) -> Encoder {
+        Encoder {
+            tokenizer,
+            file,
+            path,
+        }
     }
 
-    /// A prompt as the model reads it.
-    pub(crate) fn prompt(&self, prompt: Prompt) -> Result<EncodedPrompt, Error> {
-        let template = self.template(prompt.template);
-        let (text, tokens) = match prompt.content {
-            Content::Tokens(tokens) => (None, tokens),
+    /// The template that `choice` means for this model; `tools` may have one of their own.
+    ///
+    /// # Errors
+    /// [`Error::NoTemplate`] where the model brings none, or one that no model was trained on;
+    /// [`Error::Template`] where it cannot be compiled; [`Error::TemplateFile`] where a file beside
+    /// the model cannot be read.
+    pub fn template(&self, choice: &TemplateChoice, tools: bool) -> Result<Template, Error> {
+        let (file, tokenizer) = (&*self.file, &*self.tokenizer);
+        let given = |source: &str| ModelTemplate::given(source, Some(file), tokenizer);
+        Ok(match choice {
+            TemplateChoice::Raw => Template::raw(None),
+            TemplateChoice::Instruct => Template::named("instruct", given(INSTRUCT)?),
+            TemplateChoice::Family(family) => {
+                let form = ModelTemplate::of_family(family, Some(file), tokenizer)?;
+                Template::named(family.name, form)
+            }
+            TemplateChoice::Source { name, text } => Template::named(name, given(text)?),
+            TemplateChoice::Auto => {
+                let path = self.path.as_deref();
+                Template::found(ModelTemplate::find(file, path, tokenizer, tools)?)
+            }
+        })
+    }
+
+    /// A prompt as the model reads it. A single text is continued as it is where the model has no
+    /// template.
+    ///
+    /// # Errors
+    /// [`Error::EmptyPrompt`] where it has no token; [`Error::Encode`] where the text defeats the
+    /// tokenizer; [`Error::NoText`] where a message has none and there is no template; else as
+    /// [`Encoder::template`].
+    pub fn encode(&self, prompt: impl Into<Prompt>) -> Result<EncodedPrompt, Error> {
+        let prompt = prompt.into();
+        let (template, conversation) = match prompt.content {
+            Content::Tokens(tokens) if tokens.is_empty() => return Err(Error::EmptyPrompt),
+            Content::Tokens(tokens) => {
+                return Ok(EncodedPrompt {
+                    rendered: None,
+                    tokens,
+                    template: Template::raw(None),
+                });
+            }
             Content::Text(text) => {
-                let text = template.kind.apply(&text, prompt.system.as_deref());
-                let special = match prompt.special {
-                    true => Special::Parse,
-                    false => template.kind.special(),
+                let template = match self.template(&prompt.template, false) {
+                    Err(Error::NoTemplate(why)) => Template::raw(Some(why.to_string())),
+                    template => template?,
                 };
-                let tokens = self.tokens(&text, true, special)?;
-                (Some(text), tokens)
+                let system = prompt.system.iter();
+                let system = system.map(|text| Json::message("system", text));
+                let messages = system.chain([Json::message("user", &text)]).collect();
+                (template, Conversation::new(messages))
+            }
+            Content::Conversation(conversation) => {
+                let tools = conversation.tools.is_some();
+                (self.template(&prompt.template, tools)?, *conversation)
             }
         };
-        if tokens.is_empty() {
+        let encoded = self.conversation(&template, &conversation, prompt.special)?;
+        if encoded.tokens.is_empty() {
             return Err(Error::EmptyPrompt);
         }
         Ok(EncodedPrompt {
-            text,
-            tokens,
+            rendered: Some(encoded.rendered),
+            tokens: encoded.tokens,
             template,
         })
     }
 
-    /// The tokens of a turn of a conversation: of its first one, or of one behind an answer.
-    pub(crate) fn turn(
+    /// The text that a template makes of a conversation, and its tokens: the one that begins a text
+    /// once, where the model wants it, and no control token but the template's own. With `special`,
+    /// those that are spelled out in the conversation are read as such.
+    pub(crate) fn conversation(
         &self,
-        template: PromptTemplate,
-        text: &str,
-        system: Option<&str>,
-        first: bool,
-    ) -> Result<Vec<u32>, Error> {
-        let text = match first {
-            true => template.apply(text, system),
-            false => template.follow(text),
+        template: &Template,
+        conversation: &Conversation,
+        special: bool,
+    ) -> Result<EncodedConversation, Error> {
+        let tokenizer = &*self.tokenizer;
+        let mut encoded = match template.form() {
+            Some(form) => form.encode(conversation, tokenizer)?,
+            None => {
+                let text = contents(conversation)?;
+                let mut tokens = self.plain(&text, Special::AsText)?;
+                begin(&mut tokens, tokenizer);
+                let rendered = Rendered {
+                    segments: vec![Segment::Text(text.clone())],
+                    text,
+                    altered_by_marks: false,
+                };
+                EncodedConversation { rendered, tokens }
+            }
         };
-        self.tokens(&text, first, template.special())
+        if special {
+            encoded.rendered.altered_by_marks = false;
+            encoded.tokens = self.plain(&encoded.rendered.text, Special::Parse)?;
+            begin(&mut encoded.tokens, tokenizer);
+        }
+        Ok(encoded)
     }
 
-    /// The tokens of a text; with `begin`, the one that begins a text before them, where the model
-    /// wants it.
-    fn tokens(&self, text: &str, begin: bool, special: Special) -> Result<Vec<u32>, Error> {
-        let bos = begin && self.tokenizer.add_bos();
-        let encoded = self.tokenizer.encode(text, Encode { bos, special });
-        encoded.map_err(|source| Error::Encode(Box::new(source)))
+    fn plain(&self, text: &str, special: Special) -> Result<Vec<u32>, Error> {
+        let bos = false;
+        let tokens = self.tokenizer.encode(text, Encode { bos, special });
+        tokens.map_err(|source| Error::Encode(Box::new(source)))
     }
+
+    /// Every token at which an answer ends, ascending: the tokenizer's, and the template's.
+    pub(crate) fn ends(&self, template: &Template) -> Vec<u32> {
+        match template.form() {
+            Some(form) => form.stops(&self.tokenizer),
+            None => self.tokenizer.eog_ids().to_vec(),
+        }
+    }
+}
+
+/// The contents of all messages; what the system says stands apart from what follows.
+fn contents(conversation: &Conversation) -> Result<String, Error> {
+    let mut text = String::new();
+    for (message, number) in conversation.messages.iter().zip(1..) {
+        let get = |key: &str| match message {
+            Json::Map(entries) => match entries.get(key) {
+                Some(Json::Text(text)) => Some(text.as_str()),
+                _ => None,
+            },
+            _ => None,
+        };
+        let content = get("content").ok_or(Error::NoText { message: number })?;
+        text.push_str(content);
+        if get("role") == Some("system") {
+            text.push_str("\n\n");
+        }
+    }
+    Ok(text)
 }

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bitnet_gguf::Gguf;
+use bitnet_tokenizers::Tokenizer;
 use bitnet_tokenizers::discovery::TokenizerDiscovery;
-use bitnet_tokenizers::{TemplateChoice, Tokenizer};
 
 use crate::chat::{Chat, ChatOptions};
 use crate::decoding::Decoding;
@@ -15,8 +15,9 @@ use crate::error::Error;
 use crate::generation::{GenerateOptions, Generation};
 use crate::model::Model;
 use crate::options::LoadOptions;
-use crate::prompt::{EncodedPrompt, Prompt, Template};
+use crate::prompt::{EncodedPrompt, Prompt};
 use crate::sequence::Sequence;
+use crate::template::{Template, TemplateChoice};
 
 /// Unused ids that a model's vocabulary may have behind its tokenizer's.
 const PADDING: usize = 512;
@@ -109,11 +110,7 @@ impl Engine {
         check_vocabulary(&tokenizer, model.config().vocabulary)?;
         Ok(Engine {
             model,
-            encoder: Encoder {
-                tokenizer: Arc::new(tokenizer),
-                file,
-                path,
-            },
+            encoder: Encoder::new(Arc::new(tokenizer), file, path),
         })
     }
 
@@ -137,18 +134,24 @@ impl Engine {
         self.model.config().context
     }
 
-    /// The template that `choice` means for this model, and how it is known.
-    pub fn template(&self, choice: TemplateChoice) -> Template {
-        self.encoder.template(choice)
+    /// The template that `choice` means for this model, and how it is known: for `auto` that of the
+    /// model's file, else `chat_template.jinja`, else `tokenizer_config.json` beside it.
+    ///
+    /// # Errors
+    /// [`Error::NoTemplate`] where the model brings none, or one that no model was trained on;
+    /// [`Error::Template`] where it cannot be compiled.
+    pub fn template(&self, choice: &TemplateChoice) -> Result<Template, Error> {
+        self.encoder.template(choice, false)
     }
 
     /// A prompt as the model reads it: put in its template, with the token that begins a text.
     ///
     /// # Errors
     /// [`Error::EmptyPrompt`] where it has no token; [`Error::Encode`] where the text defeats the
-    /// tokenizer.
+    /// tokenizer; [`Error::Template`] where a template refuses it, and [`Error::NoTemplate`] where a
+    /// conversation needs one and the model brings none.
     pub fn encode(&self, prompt: impl Into<Prompt>) -> Result<EncodedPrompt, Error> {
-        self.encoder.prompt(prompt.into())
+        self.encoder.encode(prompt)
     }
 
     /// Continues a prompt: an iterator over pieces of text.
@@ -162,27 +165,23 @@ impl Engine {
         prompt: impl Into<Prompt>,
         options: &GenerateOptions,
     ) -> Result<Generation, Error> {
-        let prompt = self.encode(prompt)?.tokens;
-        let wanted = prompt.len().saturating_add(options.max_tokens);
+        let prompt = self.encode(prompt)?;
+        let wanted = prompt.tokens.len().saturating_add(options.max_tokens);
         let mut sequence = self.sequence(wanted, options)?;
-        sequence.append(&prompt)?;
+        sequence.rewrite(&prompt.tokens, options.max_tokens)?;
         let room = sequence.capacity() - sequence.len();
-        let decoding = Decoding::new(
-            &self.encoder.tokenizer,
-            &options.stop,
-            options.max_tokens,
-            room,
-        );
+        let ends = self.encoder.ends(&prompt.template);
+        let decoding = Decoding::new(&self.encoder.tokenizer, ends, options, room);
         Ok(Generation::new(sequence, decoding))
     }
 
     /// Starts a conversation.
     ///
     /// # Errors
-    /// [`Error::Sampling`] where a setting is out of its range, [`Error::Backend`] where there is
-    /// no memory for the cache.
+    /// As [`Engine::template`]; [`Error::Sampling`] where a setting is out of its range,
+    /// [`Error::Backend`] where there is no memory for the cache.
     pub fn chat(&self, options: ChatOptions) -> Result<Chat, Error> {
-        let template = self.template(options.template);
+        let template = self.template(&options.template)?;
         let context = options.context.unwrap_or(usize::MAX);
         let sequence = self.sequence(context, &options.answers)?;
         Ok(Chat::new(self.encoder.clone(), options, template, sequence))

@@ -44,10 +44,11 @@ pub enum Error {
     /// The text cannot be turned into tokens.
     #[error("the prompt cannot be turned into tokens")]
     Encode(#[source] Box<bitnet_tokenizers::Error>),
-    /// The model has no chat template.
+    /// The model has no chat template, and a conversation needs one.
     #[error(transparent)]
     NoTemplate(bitnet_chat_templates::NotFound),
-    /// The chat template cannot be compiled, or refuses a conversation.
+    /// The chat template cannot be compiled, or refuses a conversation; in its own words where it
+    /// has any.
     #[error(transparent)]
     Template(bitnet_chat_templates::Error),
     /// A file beside the model that may hold its chat template cannot be read.
@@ -57,6 +58,12 @@ pub enum Error {
         path: PathBuf,
         /// Why.
         source: std::io::Error,
+    },
+    /// Without a template only texts can be continued.
+    #[error("message {message} has no text as its content, and there is no template to write it")]
+    NoText {
+        /// Counted from 1.
+        message: usize,
     },
     /// A setting of the sampler is out of its range.
     #[error("{0}")]

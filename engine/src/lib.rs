@@ -8,7 +8,9 @@
 //! ```
 //! use std::io::Write;
 //!
-//! use bitnet_engine::{ChatOptions, Engine, GenerateOptions, LoadOptions, Sampling};
+//! use bitnet_engine::{
+//!     ChatOptions, Engine, GenerateOptions, LoadOptions, Sampling, TemplateChoice,
+//! };
 //!
 //! fn main() -> Result<(), bitnet_engine::Error> {
 //!     let engine = Engine::open("../demo/demo.gguf", &LoadOptions::default())?;
@@ -20,7 +22,9 @@
 //!         std::io::stdout().flush().ok();
 //!     }
 //!
-//!     let mut chat = engine.chat(ChatOptions::default().answers(options))?;
+//!     // The demo model brings no template of its own; others do, and need not be told.
+//!     let chat = ChatOptions::default().template(TemplateChoice::Instruct);
+//!     let mut chat = engine.chat(chat.answers(options))?;
 //!     for question in ["Why is the sky blue?", "And at night?"] {
 //!         for piece in chat.say(question)? {
 //!             print!("{}", piece?.text);
@@ -36,7 +40,9 @@
 //!   tokenizer's file, and a closure that is told of progress.
 //! - [`GenerateOptions`]: how many tokens, texts at which to stop, and how tokens are chosen: in
 //!   numbers ([`Sampling`]), or by a chain with stages of one's own ([`sampler`]).
-//! - [`Prompt`]: how a text is put to the model. A plain text is continued as it is.
+//! - [`Prompt`]: how a text is put to the model. A plain text is continued as it is; a
+//!   [`Conversation`] is written by the model's own template, and nothing in it can become a control
+//!   token.
 //! - [`ChatOptions`]: the template, what is said before the first turn, the context.
 //!
 //! # Below text
@@ -85,6 +91,7 @@ pub mod sampler;
 mod sequence;
 mod session;
 mod stop;
+mod template;
 
 pub use bitnet_backend_cpu as cpu;
 #[cfg(feature = "gpu")]
@@ -96,20 +103,23 @@ pub use bitnet_tokenizers as tokenizers;
 
 pub use architecture::Architecture;
 pub use bitnet_backend_cpu::{Isa, IsaError};
+pub use bitnet_chat_templates::Conversation;
 pub use bitnet_kernels::program::CacheType;
 pub use bitnet_kernels::{Candidate, KernelRecorder, Output, Want};
-pub use bitnet_tokenizers::{PromptTemplate, TemplateChoice, Tokenizer};
+pub use bitnet_tokenizers::Tokenizer;
 pub use chat::{Answer, Chat, ChatOptions};
 pub use compare::{Comparison, compare};
 pub use config::Config;
 pub use conversation::{EncodedConversation, ModelTemplate};
 pub use device::Device;
+pub use encoder::Encoder;
 pub use engine::{Engine, check_vocabulary};
 pub use error::{Error, Problem};
 pub use generated::{Generated, Piece, StopReason};
 pub use generation::{GenerateOptions, Generation};
 pub use model::Model;
 pub use options::LoadOptions;
-pub use prompt::{EncodedPrompt, Prompt, Template};
+pub use prompt::{EncodedPrompt, Prompt};
 pub use sampler::{SampleStage, Sampler, Sampling};
 pub use session::Session;
+pub use template::{Template, TemplateChoice};

@@ -1,11 +1,14 @@
 //! What a model is to continue, and how it becomes tokens.
 
-use bitnet_tokenizers::{Evidence, PromptTemplate, TemplateChoice};
+use bitnet_chat_templates::{Conversation, Rendered};
 
-/// What a model is to continue: a text, put to it as it is or by a template; or tokens.
+use crate::template::{Template, TemplateChoice};
+
+/// What a model is to continue: a text, put to it as it is or by a template; a conversation; or
+/// tokens.
 ///
-/// Whatever becomes a `Prompt` can be given to [`Engine::generate`]: a text, tokens, an
-/// [`EncodedPrompt`].
+/// Whatever becomes a `Prompt` can be given to [`Engine::generate`]: a text, a [`Conversation`],
+/// tokens, an [`EncodedPrompt`].
 ///
 /// ```
 /// use bitnet_engine::Prompt;
@@ -17,7 +20,7 @@ use bitnet_tokenizers::{Evidence, PromptTemplate, TemplateChoice};
 /// ```
 ///
 /// [`Engine::generate`]: crate::Engine::generate
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Prompt {
     pub(crate) content: Content,
     pub(crate) template: TemplateChoice,
@@ -25,9 +28,10 @@ pub struct Prompt {
     pub(crate) special: bool,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Content {
     Text(String),
+    Conversation(Box<Conversation>),
     Tokens(Vec<u32>),
 }
 
@@ -35,7 +39,7 @@ impl Prompt {
     fn of(content: Content) -> Prompt {
         Prompt {
             content,
-            template: TemplateChoice::Fixed(PromptTemplate::Raw),
+            template: TemplateChoice::Raw,
             system: None,
             special: false,
         }
@@ -54,7 +58,7 @@ impl Prompt {
     }
 
     /// Whether special tokens that are spelled out in the text are read as such. They are text by
-    /// default, as they should be in what a user writes.
+    /// default, as they must be in what a user writes.
     pub fn special(mut self, special: bool) -> Prompt {
         self.special = special;
         self
@@ -70,6 +74,13 @@ impl From<&str> for Prompt {
 impl From<String> for Prompt {
     fn from(text: String) -> Prompt {
         Prompt::of(Content::Text(text))
+    }
+}
+
+impl From<Conversation> for Prompt {
+    /// Put in the model's own template, unless another one is named.
+    fn from(conversation: Conversation) -> Prompt {
+        Prompt::of(Content::Conversation(Box::new(conversation))).template(TemplateChoice::Auto)
     }
 }
 
@@ -92,23 +103,20 @@ impl From<&EncodedPrompt> for Prompt {
 }
 
 /// A prompt as the model reads it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct EncodedPrompt {
-    /// The text, as the template wrote it; none where the prompt was tokens.
-    pub text: Option<String>,
+    /// The text and its parts; nothing where the prompt was tokens.
+    pub rendered: Option<Rendered>,
     /// Its tokens, the one that begins a text included where the model wants it.
     pub tokens: Vec<u32>,
     /// The template that the text was put in.
     pub template: Template,
 }
 
-/// The template that a text is put to a model in, and how it is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Template {
-    /// Which one.
-    pub kind: PromptTemplate,
-    /// What gave it away; nothing where it was named.
-    pub evidence: Option<Evidence>,
+impl EncodedPrompt {
+    /// The text, as the template wrote it; nothing where the prompt was tokens.
+    pub fn text(&self) -> Option<&str> {
+        Some(&self.rendered.as_ref()?.text)
+    }
 }

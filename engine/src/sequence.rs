@@ -6,12 +6,12 @@ use crate::error::Error;
 use crate::sampler::Sampler;
 use crate::session::Session;
 
-/// A session with the sampler that continues it.
+/// A session with its tokens, and the sampler that continues it. The model has read the first
+/// `session.len()` of the tokens.
 pub(crate) struct Sequence {
     session: Session,
+    tokens: Vec<u32>,
     pub(crate) sampler: Sampler,
-    /// Of the prompt, or chosen, and not read by the model yet.
-    unread: Vec<u32>,
     pub(crate) out: Output,
 }
 
@@ -19,52 +19,58 @@ impl Sequence {
     pub(crate) fn new(session: Session, sampler: Sampler) -> Sequence {
         Sequence {
             session,
+            tokens: Vec::new(),
             sampler,
-            unread: Vec::new(),
             out: Output::default(),
         }
     }
 
-    /// Puts tokens behind what there is, for the next [`Sequence::read`]. Where there is no room
-    /// for them, nothing changes.
-    pub(crate) fn append(&mut self, tokens: &[u32]) -> Result<(), Error> {
-        let (need, have) = (self.len() + tokens.len(), self.session.capacity());
+    /// Makes these its tokens, and keeps what the model has read of the beginning that they share
+    /// with those there were. There will be room for `more` without an allocation. Where the model
+    /// has no room for them, nothing changes.
+    pub(crate) fn rewrite(&mut self, tokens: &[u32], more: usize) -> Result<(), Error> {
+        let (need, have) = (tokens.len(), self.session.capacity());
         if need > have {
             return Err(Error::ContextFull { need, have });
         }
-        for token in tokens {
+        let pairs = self.tokens.iter().zip(tokens);
+        let shared = pairs.take_while(|(own, new)| own == new).count();
+        // The last token is read in any case: its logits are what comes next.
+        self.session.truncate(shared.min(need.saturating_sub(1)));
+        self.tokens.truncate(shared);
+        for token in &tokens[shared..] {
             self.sampler.accept(*token);
         }
-        self.unread.extend_from_slice(tokens);
+        self.tokens.reserve(need - shared + more.min(have - need));
+        self.tokens.extend_from_slice(&tokens[shared..]);
         Ok(())
     }
 
     /// Puts a token that the sampler chose behind what there is.
     pub(crate) fn push(&mut self, token: u32) {
-        self.unread.push(token);
+        self.tokens.push(token);
     }
 
     /// Has the model read what it has not read yet; `out` has what the sampler wants then. Where
     /// that fails, everything is as before.
     pub(crate) fn read(&mut self) -> Result<(), Error> {
         let before = self.session.len();
-        let want = self.sampler.want();
-        let read = self.session.feed(&self.unread, want, &mut self.out);
-        match read {
-            Ok(()) => self.unread.clear(),
-            Err(_) => self.session.truncate(before),
+        let (unread, want) = (&self.tokens[before..], self.sampler.want());
+        let read = self.session.feed(unread, want, &mut self.out);
+        if read.is_err() {
+            self.session.truncate(before);
         }
         read
     }
 
-    /// Tokens of the sequence, read or not.
+    /// Tokens, read or not.
     pub(crate) fn len(&self) -> usize {
-        self.session.len() + self.unread.len()
+        self.tokens.len()
     }
 
     /// Whether the model has no room for what it has not read yet.
     pub(crate) fn is_full(&self) -> bool {
-        self.len() > self.session.capacity()
+        self.len() > self.capacity()
     }
 
     pub(crate) fn capacity(&self) -> usize {

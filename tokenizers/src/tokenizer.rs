@@ -44,7 +44,6 @@ pub struct Tokenizer {
     pub(crate) vocabulary: Vocabulary,
     pub(crate) ids: SpecialIds,
     pub(crate) kind: String,
-    pub(crate) chat_template: Option<String>,
     pub(crate) warnings: Vec<Warning>,
 }
 
@@ -85,7 +84,6 @@ impl Tokenizer {
             },
             kind: format!("{name}, {} tokens", vocabulary.len()),
             vocabulary,
-            chat_template: None,
             warnings: Vec::new(),
         }
     }
@@ -242,11 +240,6 @@ impl Tokenizer {
     /// What it is, for people: `gpt2 byte-level BPE (llama-bpe), 128256 tokens`.
     pub fn kind(&self) -> &str {
         &self.kind
-    }
-
-    /// The chat template that came with it (`tokenizer.chat_template`), as Jinja.
-    pub fn chat_template(&self) -> Option<&str> {
-        self.chat_template.as_deref()
     }
 
     /// What is doubtful about it: programs print these, and may refuse to go on.

@@ -5,16 +5,17 @@ use std::io::{self, BufRead, IsTerminal, Write};
 use anyhow::{Context, Result};
 use bitnet_engine::{ChatOptions, StopReason, TemplateChoice};
 
-use crate::exit;
-use crate::generation::{GenerationArgs, tell, template, write};
+use crate::generation::{GenerationArgs, tell, write};
+use crate::{exit, warnings};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
     generation: GenerationArgs,
-    /// How turns are put to the model. `auto`: by the model's chat template, else by its tokens,
-    /// else by its path, else `instruct`
-    #[arg(long, value_name = "TEMPLATE", default_value = "auto", value_parser = template())]
+    /// How turns are put to the model: `auto` (the template of its file, or beside it), `raw` (as it
+    /// is), `instruct`, `llama3-chat`, a family (bitnet-2b-4t, llama3-instruct, falcon3-instruct,
+    /// falcon-e-instruct, qwen3, bitcpm4, zephyr, chatml), or the file of a Jinja template
+    #[arg(long, value_name = "TEMPLATE", default_value = "auto", value_parser = TemplateChoice::of_argument)]
     prompt_template: TemplateChoice,
     /// What is said before the first turn
     #[arg(long, value_name = "TEXT")]
@@ -28,13 +29,13 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     let answers = args.generation.options(args.max_tokens)?;
     let (engine, _) = args.generation.load()?;
     let mut options = ChatOptions::default()
-        .template(args.prompt_template)
+        .template(args.prompt_template.clone())
         .answers(answers);
     if let Some(system) = &args.system_prompt {
         options = options.system(system);
     }
     let mut chat = engine.chat(options)?;
-    tell(chat.template());
+    tell(&engine, chat.template(), false)?;
     let prompt = || {
         if io::stdin().is_terminal() {
             eprint!("> ");
@@ -49,6 +50,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         }
         let mut stdout = io::stdout().lock();
         let mut answer = chat.say(&line)?;
+        warnings::of_marks(answer.altered_by_marks())?;
         let whole = write(&mut answer, &mut stdout)?;
         let full = answer.generated().stop == Some(StopReason::ContextFull);
         writeln!(stdout).context("standard output")?;

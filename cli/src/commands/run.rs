@@ -8,8 +8,8 @@ use anyhow::{Context, Result, bail};
 use bitnet_engine::{Generated, Prompt, StopReason, TemplateChoice};
 use serde_json::json;
 
-use crate::exit;
-use crate::generation::{GenerationArgs, tell, template, write};
+use crate::generation::{GenerationArgs, tell, write};
+use crate::{exit, warnings};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -24,9 +24,10 @@ pub(crate) struct Args {
     /// Read special tokens in the prompt as such, not as text
     #[arg(long)]
     special: bool,
-    /// How the prompt is put to the model. `auto`: by the model's chat template, else by its
-    /// tokens, else by its path, else `instruct`
-    #[arg(long, value_name = "TEMPLATE", default_value = "raw", value_parser = template())]
+    /// How the prompt is put to the model: `auto` (the template of its file, or beside it), `raw`
+    /// (as it is), `instruct`, `llama3-chat`, a family (bitnet-2b-4t, llama3-instruct, falcon3-instruct,
+    /// falcon-e-instruct, qwen3, bitcpm4, zephyr, chatml), or the file of a Jinja template
+    #[arg(long, value_name = "TEMPLATE", default_value = "raw", value_parser = TemplateChoice::of_argument)]
     prompt_template: TemplateChoice,
     /// What a chat template says before the prompt
     #[arg(long, value_name = "TEXT")]
@@ -75,9 +76,9 @@ pub(crate) fn run(args: Args) -> Result<u8> {
         prompt = prompt.system(system);
     }
     let prompt = engine.encode(prompt)?;
-    if !args.quiet {
-        tell(prompt.template);
-    }
+    tell(&engine, &prompt.template, args.quiet)?;
+    let rendered = prompt.rendered.as_ref();
+    warnings::of_marks(rendered.is_some_and(|text| text.altered_by_marks))?;
     let mut generation = engine.generate(&prompt, &options)?;
     let mut stdout = io::stdout().lock();
     let whole = match args.json {
@@ -91,8 +92,8 @@ pub(crate) fn run(args: Args) -> Result<u8> {
             "model": name,
             "device": engine.model().device(),
             "tokenizer": engine.tokenizer().kind(),
-            "prompt": prompt.text,
-            "prompt_template": prompt.template.kind.name(),
+            "prompt": prompt.text(),
+            "prompt_template": prompt.template.name(),
             "prompt_tokens": prompt.tokens,
             "text": generated.text,
             "tokens": generated.tokens,

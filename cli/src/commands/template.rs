@@ -10,7 +10,7 @@ use bitnet_engine::chat_templates::{
     ChatTemplate, ControlTokens, Conversation, Family, Json, Rendered, Tokens,
 };
 
-use crate::source;
+use crate::{source, warnings};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -89,8 +89,11 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
             };
             let template = template.with_context(|| format!("model {}", opened.name()))?;
             eprintln!("template: {}", template.evidence());
+            for doubt in tokenizer.template_warnings(template.source()) {
+                warnings::warn(doubt)?;
+            }
             let encoded = template.encode(&conversation, &tokenizer)?;
-            warn_if_altered(&encoded.rendered);
+            warnings::of_marks(encoded.rendered.altered_by_marks)?;
             if args.ids {
                 let ids: Vec<String> = encoded.tokens.iter().map(u32::to_string).collect();
                 writeln!(out, "{}", ids.join(" "))
@@ -136,15 +139,6 @@ fn without_model(given: &Path, conversation: &Conversation) -> Result<Rendered> 
     };
     let template = ChatTemplate::compile(&source, tokens)?;
     Ok(template.render(conversation, &ControlTokens::default())?)
-}
-
-fn warn_if_altered(rendered: &Rendered) {
-    if rendered.altered_by_marks {
-        eprintln!(
-            "warning: the template looks into a text with control tokens in it; what is sent keeps \
-             them apart from its own and differs from the text here, --ids shows it"
-        );
-    }
 }
 
 /// Reads a JSON list.

@@ -332,9 +332,9 @@ fn a_template_puts_the_prompt_in_its_place_and_auto_says_how_it_was_found() {
         "[INST] <<SYS>>\nBe brief.\n<</SYS>>\n\nHi [/INST]"
     );
     let (json, said) = run(&["--prompt-template", "auto"]);
-    assert_eq!(json["prompt_template"], "instruct");
+    assert_eq!(json["prompt_template"], "raw");
     assert!(
-        said.contains("template: instruct (for want of any hint)"),
+        said.contains("template: raw (the model has no chat template"),
         "{said}"
     );
 }

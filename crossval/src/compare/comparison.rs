@@ -443,11 +443,15 @@ fn check_tokens(
     if !info.tokenizer {
         return Ok((TokenCheck::NoTokenizer, None));
     }
-    let theirs: Vec<u32> = client
-        .tokenize(text.request())?
-        .into_iter()
-        .map(i32::cast_unsigned)
-        .collect();
+    let mut theirs = Vec::with_capacity(prompt.tokens.len());
+    for request in text.requests() {
+        theirs.extend(
+            client
+                .tokenize(request)?
+                .into_iter()
+                .map(i32::cast_unsigned),
+        );
+    }
     same_tokens(client.lane(), &prompt.tokens, &theirs)?;
     Ok((TokenCheck::Equal, Some(theirs)))
 }

@@ -1,14 +1,13 @@
 //! What both sides are asked: token ids, and where they come from.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use bitnet_engine::check_vocabulary;
+use bitnet_engine::chat_templates::Segment;
 use bitnet_engine::gguf::Gguf;
 use bitnet_engine::tokenizers::discovery::{TokenizerDiscovery, TokenizerNotFound};
-use bitnet_engine::tokenizers::{
-    Encode, Error as TokenizerError, Evidence, PromptTemplate, Special, TemplateChoice,
-    TokenizerAuthority,
-};
+use bitnet_engine::tokenizers::{Error as TokenizerError, TokenizerAuthority};
+use bitnet_engine::{Encoder, Template, TemplateChoice, check_vocabulary};
 use bitnet_lane_protocol::message::TokenizeRequest;
 
 use crate::digest;
@@ -29,10 +28,10 @@ pub struct Prompt {
 pub struct PromptText {
     /// After its template.
     pub text: String,
+    /// Its parts: text, and the control tokens that the template wrote.
+    pub segments: Vec<Segment>,
     /// The template.
-    pub template: PromptTemplate,
-    /// How the template is known, unless it was given.
-    pub evidence: Option<Evidence>,
+    pub template: Template,
     /// Whether the token that begins a text went before it.
     pub bos: bool,
 }
@@ -55,6 +54,9 @@ pub enum PromptError {
     /// It was made for another model.
     #[error("{0}; give the model's own with --tokenizer")]
     Vocabulary(#[from] Box<bitnet_engine::Error>),
+    /// The template cannot be used, or refuses the prompt.
+    #[error("{0}")]
+    Template(#[source] Box<bitnet_engine::Error>),
     /// Its file cannot be hashed.
     #[error("cannot read the tokenizer: {0}")]
     Hash(#[from] std::io::Error),
@@ -97,27 +99,38 @@ impl Prompt {
         system: Option<&str>,
         prompt: &str,
     ) -> Result<Self, PromptError> {
-        let gguf = Gguf::open(model)?;
+        let gguf = Arc::new(Gguf::open(model)?);
         let source = TokenizerDiscovery::new(model).discover(tokenizer, &gguf)?;
-        let tokenizer = source.load(&gguf)?;
+        let tokenizer = Arc::new(source.load(&gguf)?);
         check_vocabulary(&tokenizer, vocabulary(&gguf)).map_err(Box::new)?;
-        let (template, evidence) = choice.resolve(&gguf, &tokenizer, model);
-        let text = template.apply(prompt, system);
-        let bos = tokenizer.add_bos();
-        let special = template.special();
-        let tokens = tokenizer.encode(&text, Encode { bos, special })?;
-        if tokens.is_empty() {
-            return Err(PromptError::Empty);
+        let encoder = Encoder::new(Arc::clone(&tokenizer), gguf, Some(model.to_owned()));
+        let mut prompt = bitnet_engine::Prompt::from(prompt).template(choice);
+        if let Some(system) = system {
+            prompt = prompt.system(system);
         }
-        let authority = TokenizerAuthority::of(&tokenizer, &source, model, tokens.len())?;
+        let encoded = match encoder.encode(prompt) {
+            Err(bitnet_engine::Error::EmptyPrompt) => return Err(PromptError::Empty),
+            encoded => encoded.map_err(|error| PromptError::Template(Box::new(error)))?,
+        };
+        let begins = |token: &str| {
+            let first = encoded
+                .rendered
+                .as_ref()
+                .and_then(|text| text.segments.first());
+            matches!(first, Some(Segment::Control(first)) if first == token)
+        };
+        let bos = tokenizer.bos().filter(|_| tokenizer.add_bos());
+        let bos_text = bos.and_then(|bos| tokenizer.token_text(bos));
+        let bos = bos.is_some() && !bos_text.is_some_and(begins);
+        let authority = TokenizerAuthority::of(&tokenizer, &source, model, encoded.tokens.len())?;
         Ok(Self {
-            tokens,
-            text: Some(PromptText {
-                text,
-                template,
-                evidence,
+            text: encoded.rendered.map(|rendered| PromptText {
+                text: rendered.text,
+                segments: rendered.segments,
+                template: encoded.template,
                 bos,
             }),
+            tokens: encoded.tokens,
             authority,
         })
     }
@@ -131,13 +144,21 @@ impl Prompt {
 }
 
 impl PromptText {
-    /// The same question to a reference's tokenizer.
-    pub fn request(&self) -> TokenizeRequest {
-        TokenizeRequest {
-            text: self.text.clone(),
-            add_special: self.bos,
-            parse_special: self.template.special() == Special::Parse,
-        }
+    /// The same question to a reference's tokenizer, a part of the text at a time: their tokens
+    /// stand one behind the other.
+    pub fn requests(&self) -> impl Iterator<Item = TokenizeRequest> {
+        let bos = std::iter::once(self.bos).chain(std::iter::repeat(false));
+        self.segments.iter().zip(bos).map(|(segment, bos)| {
+            let (text, control) = match segment {
+                Segment::Text(text) => (text, false),
+                Segment::Control(token) => (token, true),
+            };
+            TokenizeRequest {
+                text: text.clone(),
+                add_special: bos,
+                parse_special: control,
+            }
+        })
     }
 }
 

@@ -114,7 +114,6 @@ pub(super) fn read(gguf: &Gguf) -> Result<Tokenizer, Error> {
     let pieces = pieces.map(|(bytes, kind)| if hidden(kind) { Vec::new() } else { bytes });
     let pieces = pieces.collect();
     let add_bos = metadata.opt_bool("tokenizer.ggml.add_bos_token")?;
-    let template = metadata.opt_str("tokenizer.chat_template")?;
     Ok(Tokenizer {
         model: parts.model,
         special: SpecialTokens::new(special),
@@ -126,7 +125,6 @@ pub(super) fn read(gguf: &Gguf) -> Result<Tokenizer, Error> {
         },
         vocabulary: Vocabulary::Owned { pieces, texts },
         kind: parts.name,
-        chat_template: template.map(str::to_owned),
         warnings,
     })
 }

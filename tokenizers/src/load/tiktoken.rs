@@ -81,7 +81,6 @@ pub(super) fn read(content: &[u8]) -> Result<Tokenizer, String> {
         ids,
         kind: format!("LLaMA-3 tokenizer.model, {} tokens", pieces.len()),
         vocabulary: Vocabulary::Owned { pieces, texts },
-        chat_template: None,
         warnings: Vec::new(),
     })
 }

@@ -14,10 +14,8 @@ use bitnet_crossval::digest;
 use bitnet_crossval::lane::{Home, Lane, Limits};
 use bitnet_crossval::receipt::ParityReceipt;
 use bitnet_crossval::report::{self, LaneResult, Metric, Summary};
-use bitnet_engine::Isa;
-use bitnet_tokenizers::TemplateChoice;
+use bitnet_engine::{Isa, TemplateChoice};
 use bitnet_tokenizers::discovery::ModelNotFound;
-use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 
 use super::parity_args::ParityArgs;
 use super::{LaneArgs, RepairArgs};
@@ -53,9 +51,9 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 4)]
     pub max_tokens: u32,
 
-    /// How the prompt is put to the model. `auto`: by the model's chat template, else by its
-    /// tokens, else by its path, else `instruct`
-    #[arg(long, value_name = "TEMPLATE", default_value = "auto", value_parser = template())]
+    /// How the prompt is put to the model: `auto` (the template of its file, or beside it, else as it
+    /// is), `raw` (as it is), `instruct`, `llama3-chat`, a family, or the file of a Jinja template
+    #[arg(long, value_name = "TEMPLATE", default_value = "auto", value_parser = TemplateChoice::of_argument)]
     pub prompt_template: TemplateChoice,
 
     /// What a chat template says before the prompt
@@ -149,11 +147,6 @@ pub enum Kv {
     F32,
 }
 
-/// A parser of the templates' names.
-fn template() -> impl clap::builder::TypedValueParser<Value = TemplateChoice> {
-    PossibleValuesParser::new(TemplateChoice::NAMES).try_map(|name| name.parse::<TemplateChoice>())
-}
-
 /// Compare on both lanes.
 ///
 /// # Errors
@@ -169,7 +162,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let (home, lanes) = lanes(args)?;
     tell(args, || {
         let text = prompt.text.as_ref();
-        let how = text.and_then(|text| Some(format!(" ({})", text.evidence?)));
+        let how = text.and_then(|text| Some(format!(" ({})", text.template.evidence()?)));
         let template = text.map_or("none", |text| text.template.name());
         format!("template: {template}{}", how.unwrap_or_default())
     });
@@ -309,7 +302,7 @@ fn prompt(args: &Args) -> anyhow::Result<Prompt> {
         None => Prompt::of_text(
             &args.model_gguf,
             args.tokenizer.as_deref(),
-            args.prompt_template,
+            args.prompt_template.clone(),
             args.system_prompt.as_deref(),
             &args.prompt,
         ),

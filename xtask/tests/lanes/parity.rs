@@ -211,10 +211,10 @@ fn both_references_make_the_same_tokens_of_a_prompt_in_each_template() {
         for lane in Lane::CPP {
             let receipt = receipt(&bench, template, lane);
             assert_eq!(receipt["token_check"], "equal");
-            let named = if template == "auto" {
-                "instruct"
-            } else {
-                template
+            let named = match template {
+                "auto" => "raw",
+                "llama3-chat" => "llama3-instruct",
+                template => template,
             };
             assert_eq!(receipt["prompt_template"], named);
         }

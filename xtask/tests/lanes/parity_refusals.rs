@@ -105,7 +105,7 @@ fn what_cannot_be_compared_is_code_2_before_anything_is_built() {
             &["--metrics", "accuracy"],
             "unknown measure `accuracy`; known are mse",
         ),
-        (&["--prompt-template", "chatml"], "llama3-chat"),
+        (&["--prompt-template", "chatty"], "llama3-chat"),
         (&["--prompt", "Hi", "--tokens", "1"], "cannot be used with"),
         // A model without a tokenizer, and none beside it.
         (

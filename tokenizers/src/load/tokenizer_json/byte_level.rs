@@ -117,7 +117,6 @@ pub(super) fn build(file: &File<'_>, largest: u64) -> Option<Tokenizer> {
         },
         kind: format!("tokenizer.json (BPE), {size} tokens"),
         vocabulary: Vocabulary::Owned { pieces, texts },
-        chat_template: None,
         warnings: Vec::new(),
     })
 }

@@ -69,7 +69,6 @@ pub(super) fn build(file: &File<'_>, content: &[u8]) -> Result<Tokenizer, String
         vocabulary: Vocabulary::Owned { pieces, texts },
         ids,
         kind: format!("tokenizer.json ({}), {size} tokens", kind.unwrap_or("BPE")),
-        chat_template: None,
         warnings,
     })
 }

@@ -1,0 +1,33 @@
+//! What is doubtful, on standard error; an error where `BITNET_STRICT_MODE` asks for that.
+
+use std::fmt::Display;
+
+use anyhow::{Result, bail};
+
+use crate::environment;
+
+/// Says a warning.
+///
+/// # Errors
+/// The warning itself, in strict mode.
+pub(crate) fn warn(warning: impl Display) -> Result<()> {
+    if environment::strict() {
+        bail!("{warning} (BITNET_STRICT_MODE makes this warning an error)");
+    }
+    eprintln!("warning: {warning}");
+    Ok(())
+}
+
+/// Says that a template took note of control tokens in a text, if it did.
+///
+/// # Errors
+/// As [`warn`].
+pub(crate) fn of_marks(altered: bool) -> Result<()> {
+    if altered {
+        warn(
+            "the template looks into a text with control tokens in it; what is sent keeps them \
+             apart from its own and differs from the plain rendering",
+        )?;
+    }
+    Ok(())
+}
