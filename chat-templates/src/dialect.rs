@@ -364,9 +364,8 @@ mod tests {
     fn parameters_and_recursive_loops_are_followed_by_assignments() {
         assert_eq!(
             translate("{%- macro f(a, b=(1, 2)) -%}").as_deref(),
-            Ok(
-                "{%- macro f(a, b=(1, 2)) %}{% set a = a | __assigned %}{% set b = b | __assigned -%}"
-            )
+            Ok("{%- macro f(a, b=(1, 2)) %}{% set a = a | __assigned %}\
+                 {% set b = b | __assigned -%}")
         );
         assert_eq!(
             translate("{% macro f() %}").as_deref(),

@@ -1,6 +1,6 @@
-//! Compiles whatever text comes as a template and renders a conversation with it: nothing may panic,
-//! overflow the stack, take long or ask for much memory, and a control token that came with the
-//! conversation may not come out as one.
+//! Compiles whatever text comes as a template and renders a conversation with it: nothing may
+//! panic, overflow the stack, take long or ask for much memory, and a control token that came with
+//! the conversation may not come out as one.
 //!
 //! In `chat-templates/`, with a nightly toolchain and `cargo install cargo-fuzz`:
 //!

@@ -22,8 +22,8 @@ fn template(folder: &Path, messages: &str, arguments: &[&str]) -> Output {
 #[test]
 fn a_template_file_renders_without_a_model() {
     let folder = TempDir::new().unwrap();
-    let source = "{{ bos_token }}{% for m in messages %}{{ m.role }}: {{ m.content }}{{ eos_token }}\
-                  {% endfor %}{{ mood }}{% if add_generation_prompt %}>{% endif %}\n\n";
+    let source = "{{ bos_token }}{% for m in messages %}{{ m.role }}: {{ m.content }}\
+                  {{ eos_token }}{% endfor %}{{ mood }}{% if add_generation_prompt %}>{% endif %}\n\n";
     fs::write(folder.path().join("t.jinja"), source).unwrap();
     let given = [
         "--template-file",
