@@ -10,11 +10,12 @@ mod common;
 use std::time::Instant;
 
 use bitnet_backend_wgpu::{WgpuBackend, WgpuOptions, adapters};
+use bitnet_fixtures::Noise;
 use bitnet_kernels::format::Format;
 use bitnet_kernels::program::{Activation, CacheType, Op, Pairing, Program};
 use bitnet_kernels::report::kind;
 use bitnet_kernels::{Batch, CacheId, Forward, Output, Segment, SharedWeights, Telemetry, Want};
-use common::{Noise, Shape, model};
+use common::{Shape, model};
 
 const SHAPE: Shape = Shape {
     layers: 30,
@@ -87,8 +88,8 @@ fn fill(backend: &mut WgpuBackend, cache: CacheId, depth: usize) {
 }
 
 fn ids(count: usize) -> Vec<u32> {
-    let mut noise = Noise(count as u64);
-    (0..count).map(|_| noise.next() % 128_256).collect()
+    let mut noise = Noise::new(count as u64);
+    (0..count).map(|_| noise.below(128_256)).collect()
 }
 
 fn step(backend: &mut WgpuBackend, cache: CacheId, start: usize, len: usize) {

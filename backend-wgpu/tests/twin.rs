@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use bitnet_backend_cpu::{CpuBackend, CpuOptions};
 use bitnet_backend_wgpu::{WgpuBackend, WgpuOptions, adapters};
+use bitnet_fixtures::Noise;
 use bitnet_kernels::compare::{OpDifference, compare_ops};
 use bitnet_kernels::format::{Encoding, Format, plain};
 use bitnet_kernels::program::{
@@ -18,7 +19,7 @@ use bitnet_kernels::{
     Backend, Batch, Candidate, Forward, LayerContents, Output, Segment, SharedWeights, Telemetry,
     Want,
 };
-use common::{Builder, Noise, Shape, model};
+use common::{Builder, Shape, model};
 use libtest_mimic::{Arguments, Trial};
 
 const BASE: Shape = Shape {
@@ -48,8 +49,8 @@ fn cpu((program, weights): (Program, SharedWeights)) -> CpuBackend {
 }
 
 fn tokens(count: usize) -> Vec<u32> {
-    let mut noise = Noise(3);
-    (0..count).map(|_| noise.next() % 1500).collect()
+    let mut noise = Noise::new(3);
+    (0..count).map(|_| noise.below(1500)).collect()
 }
 
 fn check(shape: Shape, count: usize) -> Vec<OpDifference> {
@@ -225,11 +226,11 @@ fn odd_logits() -> Vec<Vec<f32>> {
         1e-45,
         -1e-45,
     ];
-    let mut noise = Noise(11);
+    let mut noise = Noise::new(11);
     let mut rows: Vec<Vec<f32>> = Vec::new();
     // Above all others, below all others, and nothing else.
     for offset in [-2.0, 2.0] {
-        let mut row: Vec<f32> = (0..2500).map(|_| noise.float() + offset).collect();
+        let mut row: Vec<f32> = (0..2500).map(|_| noise.even() + offset).collect();
         for i in 0..64 {
             row[(i * 1217) % 2500] = ODD[i % ODD.len()];
         }

@@ -1,15 +1,14 @@
 //! Small models made of noise: a program with weights in memory.
 
-use std::collections::HashMap;
-use std::ops::Range;
 use std::sync::Arc;
 
+use bitnet_fixtures::{Memory, Noise};
+use bitnet_kernels::SharedWeights;
 use bitnet_kernels::format::{Encoding, Format};
 use bitnet_kernels::program::{
     Activation, AttentionShape, BufferDesc, BufferId, CacheType, LayerCache, Op, Pairing, Product,
     Program, Rope, RotationId, Rows, WeightDesc, WeightId,
 };
-use bitnet_kernels::{SharedWeights, WeightSource};
 
 /// The shape of a model.
 #[derive(Clone, Copy)]
@@ -31,39 +30,6 @@ pub(crate) struct Shape {
     pub(crate) window: Option<usize>,
 }
 
-struct Memory {
-    bytes: Vec<u8>,
-    parts: HashMap<String, Range<usize>>,
-}
-
-impl WeightSource for Memory {
-    fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-
-    fn find(&self, name: &str) -> Option<Range<usize>> {
-        self.parts.get(name).cloned()
-    }
-}
-
-/// Numbers without a pattern, the same each time.
-pub(crate) struct Noise(pub(crate) u64);
-
-impl Noise {
-    pub(crate) fn next(&mut self) -> u32 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) as u32
-    }
-
-    /// Between -1 and 1.
-    pub(crate) fn float(&mut self) -> f32 {
-        self.next() as f32 / (1u64 << 30) as f32 - 1.0
-    }
-}
-
 /// A program under construction.
 pub(crate) struct Builder {
     noise: Noise,
@@ -75,11 +41,8 @@ pub(crate) struct Builder {
 impl Builder {
     pub(crate) fn new() -> Builder {
         Builder {
-            noise: Noise(7),
-            memory: Memory {
-                bytes: Vec::new(),
-                parts: HashMap::new(),
-            },
+            noise: Noise::new(7),
+            memory: Memory::default(),
             buffers: Vec::new(),
             weights: Vec::new(),
         }
@@ -114,15 +77,15 @@ impl Builder {
         let size = 1.0 / (cols as f32).sqrt();
         for _ in 0..rows {
             if format.is_ternary() {
-                let trits: Vec<i8> = (0..cols).map(|_| (noise.next() % 3) as i8 - 1).collect();
+                let trits: Vec<i8> = (0..cols).map(|_| noise.below(3) as i8 - 1).collect();
                 format.pack_trits(&trits, size, out);
             } else {
                 let values: Vec<f32> = (0..cols)
                     .map(|_| {
                         if rows == 1 {
-                            1.0 + 0.3 * noise.float()
+                            1.0 + 0.3 * noise.even()
                         } else {
-                            noise.float() * size
+                            noise.even() * size
                         }
                     })
                     .collect();
@@ -164,10 +127,7 @@ impl Builder {
         (rows, cols): (usize, usize),
         bytes: &[u8],
     ) -> WeightId {
-        let start = self.memory.bytes.len();
-        self.memory.bytes.extend_from_slice(bytes);
-        let end = self.memory.bytes.len();
-        self.memory.parts.insert(name.clone(), start..end);
+        self.memory.add(&name, bytes);
         self.weights.push(WeightDesc {
             name,
             format,
