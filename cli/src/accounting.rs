@@ -98,7 +98,7 @@ impl PriceArgs {
                 |path| path.display().to_string(),
             );
             bail!(
-                "{place} has no price for {}; give one with --prices FILE (docs/reference/cli.md shows its form)",
+                "{place} has no price for {}; give one with --prices FILE (docs/explanation/token-accounting.md shows its form)",
                 spec.canonical
             );
         };

@@ -1,4 +1,4 @@
-//! The variables that change what is computed with. Documented in `docs/reference/cli.md`.
+//! The variables that this program reads.
 
 use anyhow::{Context, Result};
 use bitnet_engine::Isa;
@@ -10,6 +10,32 @@ const GPU_UNTIL: &str = "BITNET_GPU_UNTIL";
 
 /// Makes every warning an error, where it is `1`.
 const STRICT: &str = "BITNET_STRICT_MODE";
+
+/// Every variable that this program reads, and its effect.
+pub const VARIABLES: &[(&str, &str)] = &[
+    (
+        ISA,
+        "Forces the instruction set of the CPU kernels. An unknown or missing one is an error that lists those there are. \
+         `cargo xtask` reads it too, where it measures or compares",
+    ),
+    (
+        STRICT,
+        "With `1`, every warning about a tokenizer or a template is an error",
+    ),
+    (
+        GPU_UNTIL,
+        "With a GPU: the first operation that is left to the CPU, as `NAME#NUMBER`, `INDEX` or `end`. For finding out which \
+         operation is wrong",
+    ),
+    (
+        "BITNET_MODEL_CACHE_DIR",
+        "The model cache, instead of `~/.cache/bitnet/models`",
+    ),
+    (
+        "RUST_LOG",
+        "`debug` tells on standard error where models and tokenizers were looked for",
+    ),
+];
 
 /// Whether warnings are errors.
 pub(crate) fn strict() -> bool {

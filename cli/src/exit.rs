@@ -1,11 +1,11 @@
-//! Exit codes. Documented in `docs/reference/cli.md`.
+//! The codes with which the program ends.
 
 use std::io;
 use std::process::ExitCode;
 
 use crate::advice;
 
-/// Something went wrong, or `compat-check` found a reason not to run. Usage errors are clap's 2.
+/// Something went wrong, or `compat-check` found a reason not to run.
 pub(crate) const FAILURE: u8 = 1;
 /// `pipe` ended at its quota.
 pub(crate) const QUOTA: u8 = 3;
@@ -13,6 +13,28 @@ pub(crate) const QUOTA: u8 = 3;
 pub(crate) const INTERRUPTED: u8 = 130;
 /// Nobody reads the output any more, as a shell reports it.
 const BROKEN_PIPE: u8 = 141;
+
+/// Every code with its meaning, in ascending order. 2 is clap's.
+pub const EXIT_CODES: &[(u8, &str)] = &[
+    (0, "Done"),
+    (
+        FAILURE,
+        "It could not be done (the message says why, and what to do), or `compat-check` or `compare` found a fault",
+    ),
+    (2, "The command line was not understood"),
+    (
+        QUOTA,
+        "`pipe` ended at its quota; everything before it is written",
+    ),
+    (
+        INTERRUPTED,
+        "Ended by Ctrl-C; what was generated so far stands on standard output",
+    ),
+    (
+        BROKEN_PIPE,
+        "Nobody reads standard output any more (a closed pipe)",
+    ),
+];
 
 /// Prints an error and turns a result into the code to exit with.
 pub(crate) fn code(result: anyhow::Result<u8>) -> ExitCode {

@@ -19,6 +19,9 @@ pub(crate) struct GenerationArgs {
     #[command(flatten)]
     pub(crate) sampling: SamplingArgs,
     /// Tokenizer file; without it: inside the model, beside it, in the folder above
+    ///
+    /// Beside the model and in the folder above, it is called tokenizer.json. A tokenizer whose
+    /// vocabulary does not fit the model's is refused.
     #[arg(long, value_name = "FILE")]
     tokenizer: Option<PathBuf>,
     /// Stop at this text, which is not printed; may be given several times

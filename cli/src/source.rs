@@ -24,6 +24,8 @@ static DEMO: &Aligned<[u8]> = &Aligned(*include_bytes!("../../demo/demo.gguf"));
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct ModelArgs {
     /// GGUF file; without it: models/, then the cache, then the demo model that ships inside
+    ///
+    /// The cache is ~/.cache/bitnet/models. Which model was taken is said on standard error.
     #[arg(long, value_name = "FILE")]
     pub(crate) model: Option<PathBuf>,
     /// Where to run: auto, cpu, gpu or gpu:INDEX

@@ -12,9 +12,10 @@ use crate::{exit, warnings};
 pub(crate) struct Args {
     #[command(flatten)]
     generation: GenerationArgs,
-    /// How turns are put to the model: `auto` (the template of its file, or beside it), `raw` (as it
-    /// is), `instruct`, `llama3-chat`, a family (bitnet-2b-4t, llama3-instruct, falcon3-instruct,
-    /// falcon-e-instruct, qwen3, bitcpm4, zephyr, chatml), or the file of a Jinja template
+    /// How turns are put to the model: `auto` (the template of its file, or beside it), `raw` (as
+    /// it is), `instruct`, `llama3-chat`, a family (bitnet-2b-4t, llama3-instruct,
+    /// falcon3-instruct, falcon-e-instruct, qwen3, bitcpm4, zephyr, chatml), or the file of a Jinja
+    /// template
     #[arg(long, value_name = "TEMPLATE", default_value = "auto", value_parser = TemplateChoice::of_argument)]
     prompt_template: TemplateChoice,
     /// What is said before the first turn

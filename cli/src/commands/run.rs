@@ -25,8 +25,9 @@ pub(crate) struct Args {
     #[arg(long)]
     special: bool,
     /// How the prompt is put to the model: `auto` (the template of its file, or beside it), `raw`
-    /// (as it is), `instruct`, `llama3-chat`, a family (bitnet-2b-4t, llama3-instruct, falcon3-instruct,
-    /// falcon-e-instruct, qwen3, bitcpm4, zephyr, chatml), or the file of a Jinja template
+    /// (as it is), `instruct`, `llama3-chat`, a family (bitnet-2b-4t, llama3-instruct,
+    /// falcon3-instruct, falcon-e-instruct, qwen3, bitcpm4, zephyr, chatml), or the file of a Jinja
+    /// template
     #[arg(long, value_name = "TEMPLATE", default_value = "raw", value_parser = TemplateChoice::of_argument)]
     prompt_template: TemplateChoice,
     /// What a chat template says before the prompt

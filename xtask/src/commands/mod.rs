@@ -4,6 +4,7 @@
 
 mod baseline_args;
 pub mod clean_cache;
+pub mod compare_benches;
 pub mod crossval;
 pub mod docs;
 pub mod download_model;
@@ -59,12 +60,15 @@ pub enum Command {
     GenBaselines(gen_baselines::Args),
     /// Check that the CPU kernels are as fast here as they were
     VerifyBaselines(verify_baselines::Args),
+    /// Time the kernels of this commit and of another in turn, and fail where one is slower
+    CompareBenches(compare_benches::Args),
     /// Write the generated GPU kernels, or check that the committed ones are in step with their
     /// sources
     Shaders(shaders::Args),
     /// Remove build output, caches and models, after asking
     CleanCache(clean_cache::Args),
-    /// Write the reference page of this program from its command line, or check that it is in step
+    /// Write the reference pages of the programs from their command lines, or check that they are
+    /// in step
     Docs(docs::Args),
 }
 
@@ -88,6 +92,7 @@ impl Command {
             Self::GenFixtures(args) => gen_fixtures::run(&args),
             Self::GenBaselines(args) => gen_baselines::run(&args),
             Self::VerifyBaselines(args) => verify_baselines::run(&args),
+            Self::CompareBenches(args) => compare_benches::run(&args),
             Self::Shaders(args) => shaders::run(&args),
             Self::CleanCache(args) => clean_cache::run(&args),
             Self::Docs(args) => docs::run(&args),

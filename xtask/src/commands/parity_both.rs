@@ -51,8 +51,9 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 4)]
     pub max_tokens: u32,
 
-    /// How the prompt is put to the model: `auto` (the template of its file, or beside it, else as it
-    /// is), `raw` (as it is), `instruct`, `llama3-chat`, a family, or the file of a Jinja template
+    /// How the prompt is put to the model: `auto` (the template of its file, or beside it, else as
+    /// it is), `raw` (as it is), `instruct`, `llama3-chat`, a family, or the file of a Jinja
+    /// template
     #[arg(long, value_name = "TEMPLATE", default_value = "auto", value_parser = TemplateChoice::of_argument)]
     pub prompt_template: TemplateChoice,
 

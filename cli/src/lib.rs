@@ -1,0 +1,46 @@
+//! The `bitnet` command: its command line, what its variables and exit codes mean, and [`run`].
+//!
+//! Arguments are read in `commands`, one file per subcommand; what they mean is the engine's
+//! business. Results go to standard output, everything else to standard error.
+
+mod accounting;
+mod advice;
+mod commands;
+mod environment;
+mod exit;
+mod generation;
+mod interrupt;
+mod sampling;
+mod source;
+mod warnings;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser};
+
+pub use environment::VARIABLES;
+pub use exit::EXIT_CODES;
+
+/// Ternary (1.58-bit) language models on any CPU, right to the bit.
+#[derive(Parser)]
+#[command(name = "bitnet", version, about, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: commands::Command,
+}
+
+/// The command line, for whoever describes it.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+/// The program: reads the arguments, does what they ask for, and tells with what code to exit.
+pub fn run() -> ExitCode {
+    interrupt::install();
+    // Nothing unless asked for: `RUST_LOG=debug` tells where models and tokenizers were looked for.
+    env_logger::Builder::new()
+        .filter_level(log::LevelFilter::Off)
+        .parse_default_env()
+        .init();
+    exit::code(Cli::parse().command.run())
+}
