@@ -1,5 +1,5 @@
-//! Holds a conversation, a line of standard input at a time: `chat [MODEL [TEMPLATE]]`. The template
-//! is the model's own where it brings one.
+//! Holds a conversation, a line of standard input at a time: `chat [MODEL [TEMPLATE]]`. The
+//! template is the model's own where it brings one.
 
 use std::io::{BufRead, Write};
 

@@ -148,8 +148,8 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::EmptyPrompt`] where it has no token; [`Error::Encode`] where the text defeats the
-    /// tokenizer; [`Error::Template`] where a template refuses it, and [`Error::NoTemplate`] where a
-    /// conversation needs one and the model brings none.
+    /// tokenizer; [`Error::Template`] where a template refuses it, and [`Error::NoTemplate`] where
+    /// a conversation needs one and the model brings none.
     pub fn encode(&self, prompt: impl Into<Prompt>) -> Result<EncodedPrompt, Error> {
         self.encoder.encode(prompt)
     }

@@ -41,8 +41,8 @@
 //! - [`GenerateOptions`]: how many tokens, texts at which to stop, and how tokens are chosen: in
 //!   numbers ([`Sampling`]), or by a chain with stages of one's own ([`sampler`]).
 //! - [`Prompt`]: how a text is put to the model. A plain text is continued as it is; a
-//!   [`Conversation`] is written by the model's own template, and nothing in it can become a control
-//!   token.
+//!   [`Conversation`] is written by the model's own template, and nothing in it can become a
+//!   control token.
 //! - [`ChatOptions`]: the template, what is said before the first turn, the context.
 //!
 //! # Below text
