@@ -9,8 +9,6 @@ use crate::advice;
 pub(crate) const FAILURE: u8 = 1;
 /// `pipe` ended at its quota.
 pub(crate) const QUOTA: u8 = 3;
-/// Ctrl-C, as a shell reports it.
-pub(crate) const INTERRUPTED: u8 = 130;
 /// Nobody reads the output any more, as a shell reports it.
 const BROKEN_PIPE: u8 = 141;
 
@@ -26,14 +24,16 @@ pub const EXIT_CODES: &[(u8, &str)] = &[
         QUOTA,
         "`pipe` ended at its quota; everything before it is written",
     ),
+    (129, "As 130, by SIGHUP"),
     (
-        INTERRUPTED,
+        130,
         "Ended by Ctrl-C; what was generated so far stands on standard output",
     ),
     (
         BROKEN_PIPE,
         "Nobody reads standard output any more (a closed pipe)",
     ),
+    (143, "As 130, by SIGTERM"),
 ];
 
 /// Prints an error and turns a result into the code to exit with.

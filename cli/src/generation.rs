@@ -25,7 +25,7 @@ pub(crate) struct GenerationArgs {
     #[arg(long, value_name = "FILE")]
     tokenizer: Option<PathBuf>,
     /// Stop at this text, which is not printed; may be given several times
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     stop: Vec<String>,
 }
 
@@ -62,6 +62,7 @@ pub(crate) fn write(
     pieces: impl Iterator<Item = Result<Piece, bitnet_engine::Error>>,
     to: &mut impl Write,
 ) -> Result<bool> {
+    let _watch = interrupt::Watch::begin();
     for piece in pieces {
         let text = piece?.text;
         if !text.is_empty() {

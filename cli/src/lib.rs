@@ -10,6 +10,7 @@ mod environment;
 mod exit;
 mod generation;
 mod interrupt;
+mod output;
 mod sampling;
 mod source;
 mod warnings;

@@ -27,7 +27,8 @@ pub struct Workload {
 impl Workload {
     /// Positions that a sequence needs.
     pub fn positions(&self) -> usize {
-        self.depth + self.prompt_tokens.max(self.gen_tokens).max(1)
+        self.depth
+            .saturating_add(self.prompt_tokens.max(self.gen_tokens).max(1))
     }
 }
 

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use bitnet_engine::{ChatOptions, StopReason, TemplateChoice};
 
 use crate::generation::{GenerationArgs, tell, write};
-use crate::{exit, warnings};
+use crate::{exit, interrupt, warnings};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -19,11 +19,14 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TEMPLATE", default_value = "auto", value_parser = TemplateChoice::of_argument)]
     prompt_template: TemplateChoice,
     /// What is said before the first turn
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     system_prompt: Option<String>,
     /// Most tokens of one answer
     #[arg(long, default_value_t = 512, value_name = "N")]
     max_tokens: usize,
+    /// Most tokens of the conversation, for which memory is taken [default: the model's context]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    context: Option<u32>,
 }
 
 pub(crate) fn run(args: &Args) -> Result<u8> {
@@ -34,6 +37,9 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         .answers(answers);
     if let Some(system) = &args.system_prompt {
         options = options.system(system);
+    }
+    if let Some(context) = args.context {
+        options = options.context(context as usize);
     }
     let mut chat = engine.chat(options)?;
     tell(&engine, chat.template(), false)?;
@@ -55,8 +61,9 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         let whole = write(&mut answer, &mut stdout)?;
         let full = answer.generated().stop == Some(StopReason::ContextFull);
         writeln!(stdout).context("standard output")?;
-        if !whole {
-            return Ok(exit::INTERRUPTED);
+        // At a terminal Ctrl-C ends the answer and not the conversation.
+        if !whole && !(io::stdin().is_terminal() && interrupt::take_ctrl_c()) {
+            return Ok(interrupt::code());
         }
         if full {
             eprintln!(

@@ -20,7 +20,12 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE", conflicts_with = "tokens")]
     tokenizer: Option<PathBuf>,
     /// Text to run
-    #[arg(long, value_name = "TEXT", required_unless_present = "tokens")]
+    #[arg(
+        long,
+        value_name = "TEXT",
+        allow_hyphen_values = true,
+        required_unless_present = "tokens"
+    )]
     prompt: Option<String>,
     /// Token ids to run, separated by commas
     #[arg(

@@ -1,11 +1,11 @@
 //! `bitnet logits`: raw logits for given tokens.
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 
+use crate::output::OutputFile;
 use crate::source::ModelArgs;
 
 #[derive(clap::Args)]
@@ -30,7 +30,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     let context = model.config().context;
     let mut session = model.session(context.min(args.tokens.len()))?;
     let place = || format!("output file {}", args.out.display());
-    let mut file = BufWriter::new(File::create(&args.out).with_context(place)?);
+    let mut file = OutputFile::create(&args.out, &[opened.path()])?;
     let mut failed = None;
     session.feed_all(&args.tokens, |_, logits| {
         for logit in logits {
@@ -39,7 +39,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
             }
         }
     })?;
-    if let Some(error) = failed.or_else(|| file.flush().err()) {
+    if let Some(error) = failed.or_else(|| file.finish().err()) {
         return Err(error).with_context(place);
     }
     eprintln!(

@@ -9,14 +9,19 @@ use bitnet_engine::{Generated, Prompt, StopReason, TemplateChoice};
 use serde_json::json;
 
 use crate::generation::{GenerationArgs, tell, write};
-use crate::{exit, warnings};
+use crate::{interrupt, warnings};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
     generation: GenerationArgs,
     /// What to continue; without it and --prompt-file, standard input
-    #[arg(long, value_name = "TEXT", conflicts_with = "prompt_file")]
+    #[arg(
+        long,
+        value_name = "TEXT",
+        allow_hyphen_values = true,
+        conflicts_with = "prompt_file"
+    )]
     prompt: Option<String>,
     /// File with what to continue
     #[arg(long, value_name = "FILE")]
@@ -31,7 +36,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TEMPLATE", default_value = "raw", value_parser = TemplateChoice::of_argument)]
     prompt_template: TemplateChoice,
     /// What a chat template says before the prompt
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     system_prompt: Option<String>,
     /// Most tokens to generate
     #[arg(long, default_value_t = 128, value_name = "N")]
@@ -112,7 +117,7 @@ pub(crate) fn run(args: Args) -> Result<u8> {
         let device = engine.model().device();
         eprintln!("{}", summary(prompt.tokens.len(), generated, stop, &device));
     }
-    Ok(if whole { 0 } else { exit::INTERRUPTED })
+    Ok(if whole { 0 } else { interrupt::code() })
 }
 
 /// How often each kernel ran, by name.

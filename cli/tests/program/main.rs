@@ -3,6 +3,7 @@
 mod accounting;
 mod bad_input;
 mod bits;
+mod endings;
 mod run;
 mod template;
 

@@ -40,7 +40,12 @@ pub struct Args {
     pub tokenizer: Option<PathBuf>,
 
     /// What to put to the model
-    #[arg(long, value_name = "TEXT", default_value = "What is 2+2?")]
+    #[arg(
+        long,
+        value_name = "TEXT",
+        allow_hyphen_values = true,
+        default_value = "What is 2+2?"
+    )]
     pub prompt: String,
 
     /// Token ids in place of a prompt, separated by commas, for models without a tokenizer
@@ -58,7 +63,7 @@ pub struct Args {
     pub prompt_template: TemplateChoice,
 
     /// What a chat template says before the prompt
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub system_prompt: Option<String>,
 
     /// Folder for the receipts

@@ -52,7 +52,7 @@ fn screened(mut cost: Cost, work: &Work, screening: Option<Screening>) -> Cost {
 }
 
 pub(crate) fn run(args: &Args) -> Result<u8> {
-    if args.prompt_tokens + args.gen_tokens == 0 || args.sequences == 0 {
+    if args.prompt_tokens == 0 && args.gen_tokens == 0 || args.sequences == 0 {
         bail!(
             "there is nothing to measure; give --prompt-tokens or --gen-tokens, and at least one of --sequences"
         );

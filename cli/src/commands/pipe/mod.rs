@@ -303,6 +303,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     };
     let (mut totals, mut lines, mut end) = (Totals::default(), 0, None);
     let mut out = io::stdout().lock();
+    let _watch = interrupt::Watch::begin();
     let result = blocks::run(input, workers, worker, interrupt::asked, |done| {
         for (at, problem) in &done.problems {
             let what = match job.on_error {
@@ -333,7 +334,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
             );
             Ok(exit::QUOTA)
         }
-        (Ok(()), None) if interrupt::asked() => Ok(exit::INTERRUPTED),
+        (Ok(()), None) if interrupt::asked() => Ok(interrupt::code()),
         (Ok(()), None) => Ok(0),
     }
 }
