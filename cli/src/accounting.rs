@@ -5,18 +5,33 @@ use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use bitnet_engine::tokenizers::Special;
-use bitnet_engine::tokenizers::registry::{
-    Accuracy, Date, EncodingSpec, Meter, ModelSpec, Price, PriceList, Registry,
+use bitnet_accounting::{
+    Accuracy, Date, EncodingSpec, Meter, ModelSpec, Price, PriceList, Provider, Registry,
 };
+use bitnet_engine::tokenizers::Special;
+
 use serde_json::{Map, Value, json};
+
+use crate::environment::model_discovery;
+
+/// The registry of models, with LLaMA-3's tokenizer where it is in `models/` or in this user's
+/// cache.
+pub(crate) fn registry() -> Registry {
+    Registry::new(model_discovery().llama3_tokenizer())
+}
 
 /// Which model's tokens are counted.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct CountArgs {
     /// Model (`bitnet models` lists them), or the path of a tokenizer.json, tokenizer.model or
     /// GGUF file
-    #[arg(long, short, value_name = "NAME", default_value = "gpt-4o")]
+    #[arg(
+        long,
+        short,
+        value_name = "NAME",
+        default_value = "gpt-4o",
+        allow_hyphen_values = true
+    )]
     pub(crate) model: String,
     /// Take special tokens in the text for what they are, not for text
     #[arg(long)]
@@ -26,7 +41,7 @@ pub(crate) struct CountArgs {
 impl CountArgs {
     /// Loads what the model is counted with, saying on standard error when a count is not exact.
     pub(crate) fn meter(&self) -> Result<Meter> {
-        let asked = Registry::from_environment().resolve(&self.model);
+        let asked = registry().resolve(&self.model);
         let file = match &asked.encoding {
             Some(EncodingSpec::File(path)) => Some(path.clone()),
             _ => None,
@@ -46,7 +61,7 @@ impl CountArgs {
                 spec.canonical,
                 spec.encoding_name(),
                 match spec.provider {
-                    bitnet_engine::tokenizers::registry::Provider::Openai => "",
+                    Provider::Openai => "",
                     _ => "; for exact counts: cargo xtask tokenizer --into models/",
                 }
             ),
@@ -83,8 +98,9 @@ pub(crate) fn labels(spec: &ModelSpec) -> Map<String, Value> {
 /// Where prices come from.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct PriceArgs {
-    /// Price list (JSON), instead of the one that ships
-    #[arg(long, value_name = "FILE")]
+    /// Price list (JSON), instead of the one that ships: in its form, or as LiteLLM, OpenRouter and
+    /// models.dev publish theirs
+    #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
     pub(crate) prices: Option<PathBuf>,
 }
 

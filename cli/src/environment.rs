@@ -1,12 +1,21 @@
 //! The variables that this program reads.
 
+use std::path::PathBuf;
+
 use anyhow::{Context, Result};
 use bitnet_engine::Isa;
+use bitnet_provisioning::{CACHE_DIR_VARIABLE, ModelCache, ModelDiscovery};
 
 /// Forces the instruction set of the CPU's kernels.
 const ISA: &str = "BITNET_ISA";
 /// Names the first operation that a GPU leaves to the CPU.
 const GPU_UNTIL: &str = "BITNET_GPU_UNTIL";
+
+/// Looks for models in `models/` of the current folder, then in this user's cache.
+pub(crate) fn model_discovery() -> ModelDiscovery {
+    let folder = std::env::var_os(CACHE_DIR_VARIABLE).map(PathBuf::from);
+    ModelDiscovery::new("models", ModelCache::of_user(folder, std::env::home_dir()))
+}
 
 /// Makes every warning an error, where it is `1`.
 const STRICT: &str = "BITNET_STRICT_MODE";
@@ -28,7 +37,7 @@ pub const VARIABLES: &[(&str, &str)] = &[
          operation is wrong",
     ),
     (
-        "BITNET_MODEL_CACHE_DIR",
+        CACHE_DIR_VARIABLE,
         "The model cache, instead of `~/.cache/bitnet/models`",
     ),
     (

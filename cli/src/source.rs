@@ -8,9 +8,10 @@ use anyhow::{Context, Result};
 use bitnet_engine::gguf::Gguf;
 use bitnet_engine::tokenizers::Tokenizer;
 use bitnet_engine::tokenizers::discovery::{
-    ModelDiscovery, ModelSource, TokenizerDiscovery, TokenizerNotFound, TokenizerSource,
+    TokenizerDiscovery, TokenizerNotFound, TokenizerSource,
 };
 use bitnet_engine::{CacheType, Device, Engine, Error, LoadOptions, Model};
+use bitnet_provisioning::ModelSource;
 
 use crate::environment;
 use crate::warnings::warn;
@@ -134,7 +135,7 @@ fn find(model: Option<&Path>) -> Result<ModelSource> {
         // What is there but no file gets the reader's own words.
         Some(path) if path.exists() => Ok(ModelSource::Explicit(path.to_owned())),
         model => {
-            let source = ModelDiscovery::from_environment().discover(model)?;
+            let source = environment::model_discovery().discover(model)?;
             eprintln!("model: {source}");
             Ok(source)
         }

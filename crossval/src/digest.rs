@@ -1,14 +1,13 @@
-//! SHA-256 of bytes and files, in lower-case hexadecimal.
+//! SHA-256 of bytes and files as receipts have it: text, in lower-case hexadecimal.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 
-use sha2::{Digest, Sha256};
+use bitnet_files::{Sha256Hex, hash_file};
 
 /// The digest of bytes.
 pub fn of_bytes(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
+    Sha256Hex::of(bytes).to_string()
 }
 
 /// The digest of a file, read in pieces.
@@ -16,25 +15,7 @@ pub fn of_bytes(bytes: &[u8]) -> String {
 /// # Errors
 /// When the file cannot be read.
 pub fn of_file(path: &Path) -> io::Result<String> {
-    let mut file = File::open(path)?;
-    let mut hasher = Sha256::new();
-    let mut piece = vec![0; 1 << 20];
-    loop {
-        match file.read(&mut piece)? {
-            0 => return Ok(hex(&hasher.finalize())),
-            read => hasher.update(&piece[..read]),
-        }
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes
-        .iter()
-        .fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+    Ok(hash_file(path, || false)?.to_string())
 }
 
 #[cfg(test)]

@@ -1,13 +1,12 @@
 //! [`TokenizerAuthority`]: which tokenizer made the tokens of a run, told so that
 //! another run can be held against it.
 
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter};
 use std::path::Path;
 
+use bitnet_files::{Hasher, hash_file};
 use serde::ser::{SerializeSeq, Serializer};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::Tokenizer;
 use crate::discovery::TokenizerSource;
@@ -96,7 +95,7 @@ impl Tokenizer {
     /// TEXT}`. The same for a GGUF file and the `tokenizer.json` it was made of, whatever their
     /// layout.
     pub fn config_hash(&self) -> String {
-        let mut out = BufWriter::new(Hashing(Sha256::new()));
+        let mut out = BufWriter::new(Hasher::default());
         let mut json = serde_json::Serializer::new(&mut out);
         let written = (|| {
             let mut vocabulary = json.serialize_seq(Some(self.vocab_size()))?;
@@ -112,7 +111,10 @@ impl Tokenizer {
         })();
         written.expect("strings are JSON and a hash takes all bytes");
         let hashing = out.into_inner().map_err(|error| error.into_error());
-        hex(&hashing.expect("a hash takes all bytes").0.finalize())
+        hashing
+            .expect("a hash takes all bytes")
+            .digest()
+            .to_string()
     }
 }
 
@@ -122,24 +124,8 @@ struct Special<'a> {
     special: &'a str,
 }
 
-/// Hashes what is written.
-struct Hashing(Sha256);
-
-impl Write for Hashing {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 fn file_hash(path: &Path) -> io::Result<String> {
-    let mut hashing = Hashing(Sha256::new());
-    io::copy(&mut File::open(path)?, &mut hashing)?;
-    Ok(hex(&hashing.0.finalize()))
+    Ok(hash_file(path, || false)?.to_string())
 }
 
 fn hex(bytes: &[u8]) -> String {

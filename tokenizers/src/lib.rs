@@ -1,4 +1,4 @@
-//! Tokenizer loading, discovery, prompt templates and token accounting.
+//! Tokenizer loading, discovery, counting and prompt templates.
 //!
 //! A [`Tokenizer`] comes out of a GGUF file, a `tokenizer.json`, or a LLaMA-3 `tokenizer.model`;
 //! [`discovery`] finds the one that belongs to a model, and a [`TokenizerAuthority`] says which it
@@ -7,13 +7,11 @@
 mod authority;
 mod counter;
 pub mod discovery;
-mod encoding;
 mod error;
 mod guard;
 mod load;
 mod model;
 mod pre_tokenizer;
-pub mod registry;
 mod stream;
 mod tokenizer;
 mod vocabulary;
@@ -21,9 +19,8 @@ mod warning;
 
 pub use authority::{AuthorityMismatch, TokenizerAuthority};
 pub use counter::Counter;
-pub use encoding::Encoding;
 pub use error::Error;
 pub use load::LLAMA3_TOKENS;
 pub use stream::StreamDecoder;
-pub use tokenizer::{Encode, Special, TokenKind, Tokenizer};
+pub use tokenizer::{Encode, Special, TokenKind, Tokenizer, WordRule};
 pub use warning::Warning;

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use bpe_openai::byte_pair_encoding::BytePairEncoding;
+use bpe::byte_pair_encoding::BytePairEncoding;
 
-use crate::model::{ByteLevel, BytePairs, Model};
+use crate::model::{Bpe, ByteLevel, BytePairs, Model};
 use crate::pre_tokenizer::PreTokenizer;
 use crate::vocabulary::{Fragment, SpecialIds, SpecialTokens, Vocabulary};
 use crate::{Error, Warning};
@@ -37,6 +37,27 @@ pub struct Encode {
     pub special: Special,
 }
 
+/// How the encodings of OpenAI's models cut texts into words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WordRule {
+    /// `cl100k_base`'s.
+    Cl100k,
+    /// `o200k_base`'s.
+    O200k,
+    /// GPT-2's, which `r50k_base` and `p50k_base` keep.
+    Gpt2,
+}
+
+impl WordRule {
+    fn rule(self) -> Result<PreTokenizer, Error> {
+        match self {
+            WordRule::Cl100k => Ok(PreTokenizer::cl100k()),
+            WordRule::O200k => Ok(PreTokenizer::o200k()),
+            WordRule::Gpt2 => Ok(PreTokenizer::named("gpt-2")?.rule),
+        }
+    }
+}
+
 /// A tokenizer: text to ids and back.
 pub struct Tokenizer {
     pub(crate) model: Model,
@@ -57,23 +78,28 @@ impl fmt::Debug for Tokenizer {
 }
 
 impl Tokenizer {
-    /// A tokenizer whose vocabulary is built in.
-    pub(crate) fn embedded(
+    /// A tokenizer whose vocabulary is built into the program: the byte pairs of `bpe`, within
+    /// words cut by `words`, and the `special` tokens with their ids. Its end of text is
+    /// `<|endoftext|>`, where there is one.
+    ///
+    /// # Errors
+    /// The rule for words cannot be made; a test makes each.
+    pub fn built_in(
         name: &str,
         bpe: &'static BytePairEncoding,
-        pre: PreTokenizer,
+        words: WordRule,
         special: &'static [(&'static str, u32)],
-    ) -> Tokenizer {
+    ) -> Result<Tokenizer, Error> {
         let vocabulary = Vocabulary::Embedded { bpe, special };
         let end = special.iter().find(|(text, _)| *text == "<|endoftext|>");
         let eos = end.map(|(_, id)| *id);
         let listed = special
             .iter()
             .map(|(text, id)| ((*text).to_owned(), *id, false));
-        Tokenizer {
+        Ok(Tokenizer {
             model: Model::ByteLevel(ByteLevel {
                 bpe: BytePairs::Embedded(bpe),
-                pre,
+                pre: words.rule()?,
             }),
             special: SpecialTokens::new(listed.collect()),
             ids: SpecialIds {
@@ -85,7 +111,59 @@ impl Tokenizer {
             kind: format!("{name}, {} tokens", vocabulary.len()),
             vocabulary,
             warnings: Vec::new(),
+        })
+    }
+
+    /// A tokenizer of `tokens`, whose ids are the ranks by which byte pairs merge within words cut
+    /// by `words`, and of the `special` tokens with their ids. Its end of text is `<|endoftext|>`,
+    /// where there is one.
+    ///
+    /// # Errors
+    /// As [`Self::built_in`].
+    pub fn of_ranks(
+        name: &str,
+        tokens: impl IntoIterator<Item = (Vec<u8>, u32)>,
+        words: WordRule,
+        special: &[(&str, u32)],
+    ) -> Result<Tokenizer, Error> {
+        let mut pieces: Vec<Vec<u8>> = Vec::new();
+        let mut texts: Vec<String> = Vec::new();
+        let mut put = |id: u32, piece: Vec<u8>, text: String| {
+            let len = pieces.len().max(id as usize + 1);
+            pieces.resize(len, Vec::new());
+            texts.resize(len, String::new());
+            (pieces[id as usize], texts[id as usize]) = (piece, text);
+        };
+        let mut ranked: Vec<(Box<[u8]>, u32)> = Vec::new();
+        for (bytes, id) in tokens {
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            ranked.push((bytes.clone().into_boxed_slice(), id));
+            put(id, bytes, text);
         }
+        for (text, id) in special {
+            put(*id, Vec::new(), (*text).to_owned());
+        }
+        let end = special.iter().find(|(text, _)| *text == "<|endoftext|>");
+        let eos = end.map(|(_, id)| *id);
+        let listed = special
+            .iter()
+            .map(|(text, id)| ((*text).to_owned(), *id, false));
+        Ok(Tokenizer {
+            model: Model::ByteLevel(ByteLevel {
+                bpe: BytePairs::Read(Bpe::ranked(ranked.into_iter(), true)),
+                pre: words.rule()?,
+            }),
+            special: SpecialTokens::new(listed.collect()),
+            ids: SpecialIds {
+                bos: None,
+                eos,
+                end_of_generation: eos.into_iter().collect(),
+                add_bos: false,
+            },
+            kind: format!("{name}, {} tokens", pieces.len()),
+            vocabulary: Vocabulary::Owned { pieces, texts },
+            warnings: Vec::new(),
+        })
     }
 
     /// The ids of a text.

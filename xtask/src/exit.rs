@@ -4,10 +4,11 @@
 use std::process::ExitCode;
 
 use bitnet_crossval::compare::PromptError;
+use bitnet_provisioning::download::{DownloadError, HubFileError};
 
 use crate::UsageError;
 use crate::commands::tokenizer::TokenizerError;
-use crate::download::{DownloadError, HubFileError, TokenFormatError};
+use crate::environment::TokenError;
 use crate::lanes::SetupError;
 
 /// Why `xtask` ended. A command with codes of its own returns them as an [`ExitCode`] instead.
@@ -123,9 +124,10 @@ impl Exit {
                 DownloadError::NoSpace { .. } | DownloadError::DiskFull { .. } => Self::NoSpace,
                 DownloadError::Auth { .. } => Self::Auth,
                 DownloadError::RateLimited { .. } => Self::RateLimited,
-                DownloadError::HashMismatch { .. } | DownloadError::SizeMismatch { .. } => {
-                    Self::HashMismatch
-                }
+                DownloadError::HashMismatch { .. }
+                | DownloadError::Damaged { .. }
+                | DownloadError::SizeMismatch { .. }
+                | DownloadError::Impostor { .. } => Self::HashMismatch,
                 DownloadError::NotFound { .. } | DownloadError::Network { .. } => Self::Network,
                 DownloadError::Interrupted { .. } => Self::Interrupted,
                 DownloadError::Rejected(_) | DownloadError::Io { .. } => Self::Failure,
@@ -143,7 +145,7 @@ impl Exit {
         if cause.is::<UsageError>() || cause.is::<PromptError>() {
             return Some(Self::Usage);
         }
-        if cause.is::<TokenFormatError>() {
+        if cause.is::<TokenError>() {
             return Some(Self::Auth);
         }
         matches!(cause.downcast_ref(), Some(TokenizerError::Auth { .. })).then_some(Self::Auth)

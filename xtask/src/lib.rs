@@ -5,13 +5,14 @@
 //! This crate drives the others. It holds no numerics, no kernels and no model code.
 
 pub mod commands;
-pub mod download;
+mod environment;
 mod exit;
 mod isa;
 pub mod lanes;
-pub mod lockfile;
 pub mod tokenizer_check;
 pub mod workspace;
+
+use bitnet_provisioning::download::DownloadError;
 
 pub use exit::Exit;
 
@@ -51,7 +52,7 @@ pub fn describe(error: &anyhow::Error) -> String {
     }
     let advice = error
         .chain()
-        .find_map(|cause| cause.downcast_ref::<download::DownloadError>()?.advice());
+        .find_map(|cause| cause.downcast_ref::<DownloadError>()?.advice());
     match advice {
         Some(advice) if !text.contains('\n') => format!("{text}\n\n{advice}"),
         _ => text,

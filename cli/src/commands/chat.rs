@@ -62,7 +62,8 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         let full = answer.generated().stop == Some(StopReason::ContextFull);
         writeln!(stdout).context("standard output")?;
         // At a terminal Ctrl-C ends the answer and not the conversation.
-        if !whole && !(io::stdin().is_terminal() && interrupt::take_ctrl_c()) {
+        let goes_on = whole || io::stdin().is_terminal() && interrupt::take_ctrl_c();
+        if !goes_on {
             return Ok(interrupt::code());
         }
         if full {

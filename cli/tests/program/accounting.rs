@@ -184,9 +184,200 @@ fn files_are_counted_one_by_one_and_a_models_own_tokenizer_is_used() {
 
 #[test]
 fn an_old_price_is_used_with_a_warning() {
-    let result = run(&["price", "--input-tokens", "10"], "");
+    let result = run(
+        &["price", "--model", "gpt-4-32k", "--input-tokens", "10"],
+        "",
+    );
     assert!(result.status.success());
     assert!(stderr(&result).contains("days ago"), "{}", stderr(&result));
+}
+
+#[test]
+fn parts_of_a_request_have_their_own_rates_and_long_ones_and_batches_others() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let prices = folder.path().join("prices.json");
+    let list = r#"{"as_of": "2026-11-01", "source": "here", "models": {"openai/gpt-4o": {
+        "input": "2", "cached_input": "1", "cache_write": "3", "output": "10",
+        "batch": {"input": "1", "output": "5"},
+        "long_context": [{"above": 1000, "input": "4", "output": "20"}]}}}"#;
+    std::fs::write(&prices, list).expect("written");
+    let prices = prices.to_str().expect("text");
+    let price = |more: &[&str]| {
+        let arguments = [
+            "price",
+            "--prices",
+            prices,
+            "--json",
+            "--output-tokens",
+            "10",
+        ];
+        run(&[&arguments[..], more].concat(), "")
+    };
+    for (more, micros) in [
+        (&["--input-tokens", "1000"][..], 2100),
+        (&["--input-tokens", "1001"], 4204),
+        (
+            &[
+                "--input-tokens",
+                "1000",
+                "--cached-tokens",
+                "500",
+                "--cache-write-tokens",
+                "100",
+            ],
+            1700,
+        ),
+        (&["--input-tokens", "1000", "--batch"], 1050),
+    ] {
+        let result = price(more);
+        assert!(result.status.success(), "{more:?}: {}", stderr(&result));
+        assert_eq!(
+            json(&stdout(&result))["cost_usd_micros"],
+            micros,
+            "{more:?}"
+        );
+    }
+    for (more, said) in [
+        (
+            &["--input-tokens", "1001", "--batch"][..],
+            "no rates for batches",
+        ),
+        (
+            &[
+                "--input-tokens",
+                "5",
+                "--cached-tokens",
+                "3",
+                "--cache-write-tokens",
+                "3",
+            ],
+            "6 tokens",
+        ),
+    ] {
+        let result = price(more);
+        assert_eq!(result.status.code(), Some(1), "{more:?}");
+        assert!(
+            stderr(&result).contains(said),
+            "{more:?}: {}",
+            stderr(&result)
+        );
+    }
+}
+
+#[test]
+fn lists_that_others_publish_are_price_lists() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (name, list) in [
+        (
+            "litellm.json",
+            r#"{"gpt-4o": {"input_cost_per_token": 7e-06, "output_cost_per_token": 1e-05}}"#,
+        ),
+        (
+            "openrouter.json",
+            r#"{"data": [{"id": "openai/gpt-4o", "pricing": {"prompt": "0.000007", "completion": "0.00001"}}]}"#,
+        ),
+        (
+            "models-dev.json",
+            r#"{"openai": {"models": {"gpt-4o": {"cost": {"input": 7, "output": 10}}}}}"#,
+        ),
+    ] {
+        std::fs::write(folder.path().join(name), list).expect("written");
+        let arguments = ["price", "--prices", name, "--input-tokens", "10", "--json"];
+        let result = output(bitnet(folder.path()).args(arguments));
+        assert!(result.status.success(), "{name}: {}", stderr(&result));
+        let result = json(&stdout(&result));
+        assert_eq!(result["cost_usd_micros"], 70, "{name}");
+        assert_ne!(result["prices_source"], "", "{name}");
+    }
+}
+
+#[test]
+fn models_of_other_providers_are_priced_and_labelled_as_estimates() {
+    for model in [
+        "claude-sonnet-4-5",
+        "gemini/gemini-2.5-pro",
+        "mistral-large-latest",
+        "deepseek-chat",
+        "qwen3-max",
+    ] {
+        let result = run(&["price", "--model", model, "--json"], "Hello, world!");
+        assert!(result.status.success(), "{model}: {}", stderr(&result));
+        assert_eq!(json(&stdout(&result))["accuracy"], "heuristic", "{model}");
+    }
+}
+
+#[test]
+fn arguments_that_begin_with_a_dash_are_values() {
+    let line = "{\"- item\":\"x\",\"--\":\"y\"}\n";
+    let result = run(&["pipe", "--field", "- item", "--output-field", "--"], line);
+    assert!(result.status.success(), "{}", stderr(&result));
+    assert_eq!(json(&stdout(&result))["tokens_output"], 1);
+    for arguments in [&["tokens", "--model", "-x"][..], &["tokens", "-m", "--odd"]] {
+        let result = run(arguments, "abcd");
+        assert_eq!(
+            (result.status.code(), stdout(&result).trim()),
+            (Some(0), "1")
+        );
+    }
+    let result = run(&["price", "--model", "-x", "--input-tokens", "1"], "");
+    assert_eq!(result.status.code(), Some(1));
+    assert!(
+        stderr(&result).contains("no price for generic/-x"),
+        "{}",
+        stderr(&result)
+    );
+}
+
+#[test]
+fn a_line_that_is_no_utf8_is_a_problem_of_that_line_and_the_others_come_through() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let pipe = |input: &[u8], more: &[&str]| {
+        let mut command = bitnet(folder.path());
+        with_input(command.arg("pipe").args(more), input)
+    };
+    // The second time through, the first line has keys that are to be replaced.
+    let input =
+        b"{\"text\":\"x\",\"name\":\"Andr\xe9\",\"accuracy\":1}\n{\"text\":\"y\"}\n".repeat(5000);
+    let result = pipe(&input, &[]);
+    assert_eq!(result.status.code(), Some(1));
+    assert!(
+        stderr(&result).contains("line 1: column 25: no UTF-8"),
+        "{}",
+        stderr(&result)
+    );
+    let skipping = ["--on-error", "skip", "--workers", "3", "--summary"];
+    let result = pipe(&input, &skipping);
+    assert_eq!(result.status.code(), Some(0));
+    assert_eq!(stdout(&result).lines().count(), 5000);
+    let again = pipe(stdout(&result).as_bytes(), &skipping);
+    assert_eq!(stdout(&again), stdout(&result));
+}
+
+#[test]
+fn half_a_surrogate_pair_and_a_mark_before_the_file_cost_no_line() {
+    let input = "\u{feff}{\"id\":1,\"text\":\"ok\"}\n{\"id\":2,\"text\":\"bad \\ud83d x\"}\n{\"id\":3,\"text\":\"after\"}\n";
+    let result = run(&["pipe"], input);
+    assert_eq!(result.status.code(), Some(0), "{}", stderr(&result));
+    let out = stdout(&result);
+    let lines: Vec<&str> = out.lines().collect();
+    assert_eq!(lines.len(), 3);
+    assert!(lines[0].starts_with("{\"id\":1,"));
+    assert!(lines[1].starts_with("{\"id\":2,\"text\":\"bad \\ud83d x\",\"tokens_input\":"));
+    let replaced = run(&["tokens"], "bad \u{fffd} x");
+    let expected = format!("\"tokens_input\":{},", stdout(&replaced).trim());
+    assert!(lines[1].contains(&expected), "{}", lines[1]);
+}
+
+#[test]
+fn a_number_of_workers_that_no_machine_has_is_refused() {
+    for workers in ["0", "257", "18446744073709551615", "-1"] {
+        let result = run(&["pipe", "--workers", workers], "");
+        assert_eq!(result.status.code(), Some(2), "{workers}");
+    }
+    assert_eq!(
+        run(&["pipe", "--workers", "256"], &lines(3)).status.code(),
+        Some(0)
+    );
 }
 
 /// Lines of texts of every length, some with several kinds of characters.

@@ -15,12 +15,7 @@ pub fn timestamp() -> String {
 /// # Errors
 /// When the folder cannot be made or the file not written.
 pub fn write_json<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
-    if let Some(folder) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
-        std::fs::create_dir_all(folder)?;
-    }
     let mut text = serde_json::to_string_pretty(value)?;
     text.push('\n');
-    let partial = path.with_extension("json.partial");
-    std::fs::write(&partial, text)?;
-    std::fs::rename(&partial, path)
+    bitnet_files::replace(path, text.as_bytes())
 }

@@ -1,6 +1,6 @@
 //! Byte-level byte-pair encoding (`gpt2` vocabularies): words first, then byte pairs within each.
 
-use bpe_openai::byte_pair_encoding::BytePairEncoding;
+use bpe::byte_pair_encoding::BytePairEncoding;
 
 use super::bpe::Bpe;
 use crate::Error;

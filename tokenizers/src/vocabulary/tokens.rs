@@ -1,6 +1,6 @@
 //! [`Vocabulary`]: what each id stands for.
 
-use bpe_openai::byte_pair_encoding::BytePairEncoding;
+use bpe::byte_pair_encoding::BytePairEncoding;
 
 /// The tokens of a tokenizer, by id.
 pub(crate) enum Vocabulary {

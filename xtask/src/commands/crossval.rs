@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use bitnet_crossval::lane::{Home, Lane};
 use bitnet_crossval::receipt::{Status, SuiteReceipt, SuiteRun, write_json};
 use bitnet_crossval::suite::{Suite, models_in};
-use bitnet_tokenizers::discovery::{ModelDiscovery, ModelNotFound};
+use bitnet_provisioning::ModelNotFound;
 use clap::Parser as _;
 
 use super::parity_args::ParityArgs;
@@ -102,7 +102,7 @@ pub fn run_full(args: &FullArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn discovered() -> anyhow::Result<Option<PathBuf>> {
-    let source = ModelDiscovery::from_environment().discover(None)?;
+    let source = crate::environment::discovery().discover(None)?;
     Ok(source.path().map(Path::to_owned))
 }
 

@@ -4,12 +4,13 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use bitnet_tokenizers::discovery::DEFAULT_MODEL;
+use bitnet_files::Sha256Hex;
+use bitnet_provisioning::DEFAULT_MODEL;
+use bitnet_provisioning::download::{HubFile, Job, Outcome, Place, RepoId};
 use indicatif::HumanBytes;
 
 use super::transfer_args::TransferArgs;
-use crate::Exit;
-use crate::download::{HubFile, Job, Outcome, Place, RepoId, Sha256Hex, Token};
+use crate::{Exit, environment};
 
 /// Flags of `xtask download-model`.
 #[derive(Debug, clap::Args)]
@@ -46,8 +47,8 @@ pub struct Args {
 /// Download the model.
 ///
 /// # Errors
-/// See [`DownloadError`](crate::download::DownloadError) and
-/// [`HubFileError`](crate::download::HubFileError).
+/// See [`DownloadError`](bitnet_provisioning::download::DownloadError) and
+/// [`HubFileError`](bitnet_provisioning::download::HubFileError).
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let file = HubFile::new(args.id.clone(), &args.rev, &args.file)?;
     let place = Place::new(args.out.join(args.id.folder_name()).join(file.leaf()));
@@ -56,7 +57,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         place: place.clone(),
         sha256: args.sha256,
         size: None,
-        token: Token::from_env()?,
+        token: environment::token()?,
         force: args.force,
         keep_validators: true,
         check: None,

@@ -5,9 +5,9 @@ use std::process::ExitCode;
 use bitnet_crossval::lane::Home;
 
 use crate::Exit;
-use crate::download::Interrupt;
 use crate::lanes::fetched::{Wanted, fetch};
 use crate::lanes::{SetupError, Talk};
+use bitnet_provisioning::Interrupt;
 
 /// Flags of `xtask fetch-cpp`.
 #[derive(Debug, clap::Args)]
@@ -50,7 +50,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         clean: args.clean,
     };
     let talk = if args.verbose { Talk::All } else { Talk::Steps };
-    let fetched = fetch(&wanted, &home, &Interrupt::from_signals()?, talk)?;
+    let interrupt = Interrupt::from_signals(Exit::Interrupted as u8)?;
+    let fetched = fetch(&wanted, &home, &interrupt, talk)?;
     let found = if fetched.was_there {
         "Up to date"
     } else {

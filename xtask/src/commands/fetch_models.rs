@@ -1,26 +1,25 @@
 //! `xtask fetch-models`: the models of the lockfile, into the content-addressed cache.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, anyhow};
-use bitnet_tokenizers::discovery::{CACHE_DIR_VARIABLE, ModelCache};
+use bitnet_files::{Sha256Hex, hash_file};
+use bitnet_provisioning::download::{DownloadError, Downloader, Job, Outcome, Place};
+use bitnet_provisioning::lockfile::{LOCKFILE, LockedModel, ModelLock, Tier};
+use bitnet_provisioning::{CACHE_DIR_VARIABLE, Lock, LockError, ModelCache};
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use indicatif::HumanBytes;
 
 use super::transfer_args::TransferArgs;
-use crate::download::{
-    DownloadError, Downloader, Job, Lock, LockError, Outcome, Place, Sha256Hex, Token, hash_file,
-};
-use crate::lockfile::{LOCKFILE, LockedModel, ModelLock, Tier};
-use crate::{Exit, workspace};
+use crate::{Exit, describe, environment, workspace};
 
 /// Flags of `xtask fetch-models`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Only the models of this tier; all if left out
-    #[arg(long, env = "BITNET_MODEL_TIER", hide_env_values = true)]
+    #[arg(long, env = "BITNET_MODEL_TIER", hide_env_values = true, value_parser = PossibleValuesParser::new(Tier::NAMES).try_map(|name| name.parse::<Tier>()))]
     pub tier: Option<Tier>,
 
     /// Check what is in the cache; download nothing
@@ -44,13 +43,14 @@ pub struct Args {
 ///
 /// # Errors
 /// The lockfile cannot be used, a model cannot be had, or with `--verify-only` is missing or wrong.
+/// The other models are fetched all the same.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let lockfile = match &args.lockfile {
         Some(path) => path.clone(),
         None => workspace::root()?.join(LOCKFILE),
     };
     let lock = ModelLock::read(&lockfile)?;
-    let cache = ModelCache::from_environment().ok_or_else(|| {
+    let cache = environment::cache().ok_or_else(|| {
         anyhow!("there is no home folder for the model cache. Solution: set {CACHE_DIR_VARIABLE}")
     })?;
     let downloader = args.transfer.downloader()?;
@@ -63,11 +63,29 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     let _lock = lock_cache(&cache, &downloader)?;
     let folder = lockfile.parent().unwrap_or(Path::new("."));
+    let mut failed: Vec<anyhow::Error> = Vec::new();
     for model in models {
-        fetch(model, &cache, &downloader, args, folder)
-            .with_context(|| format!("model {}", model.name))?;
+        let fetched = fetch(model, &cache, &downloader, args, folder);
+        if let Err(error) = fetched.with_context(|| format!("model {}", model.name)) {
+            let ends = stops_the_rest(&error);
+            failed.push(error);
+            if ends {
+                break;
+            }
+        }
     }
-    Ok(Exit::Success.into())
+    // The first that failed is the error of the command; the others are told before it.
+    let mut failed = failed.into_iter();
+    let first = failed.next();
+    for error in failed {
+        eprintln!("Error: {}\n", describe(&error));
+    }
+    first.map_or(Ok(Exit::Success.into()), Err)
+}
+
+/// Whether what stopped one model would stop every other too: Ctrl-C, or a full disk.
+fn stops_the_rest(error: &anyhow::Error) -> bool {
+    matches!(Exit::of(error), Exit::Interrupted | Exit::NoSpace)
 }
 
 /// One process at a time changes the cache: two that fetch the same model would otherwise download
@@ -104,7 +122,7 @@ fn fetch(
         sha256: Some(model.sha256),
         size: Some(model.size_bytes),
         token: if model.is_on_hub() {
-            Token::from_env()?
+            environment::token()?
         } else {
             None
         },
@@ -160,14 +178,8 @@ fn record(model: &LockedModel, path: &Path, source: Option<String>) -> anyhow::R
         size_bytes: model.size_bytes,
         recorded_unix,
     };
-    let temporary = path.with_extension("json.tmp");
-    let write = || -> std::io::Result<()> {
-        let mut file = std::fs::File::create(&temporary)?;
-        file.write_all(&serde_json::to_vec_pretty(&metadata)?)?;
-        file.sync_all()?;
-        std::fs::rename(&temporary, path)
-    };
-    write().with_context(|| format!("cannot write {}", path.display()))
+    let json = serde_json::to_vec_pretty(&metadata)?;
+    bitnet_files::replace(path, &json).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Look at every model, then report the worst: a wrong hash before a missing file.
@@ -179,7 +191,7 @@ fn verify<'a>(
     let (mut missing, mut wrong) = (None, None);
     for model in models {
         let path = cache.model(&model.sha256.to_string());
-        match hash_file(&path, &downloader.interrupt) {
+        match hash_file(&path, || downloader.interrupt.is_raised()) {
             Ok(found) if found == model.sha256 => {
                 println!("{}: ok ({})", model.name, path.display())
             }

@@ -1,18 +1,17 @@
 //! `xtask gen-fixtures`: a synthetic model as a GGUF file, with a JSON file beside it that
 //! describes it.
 
-use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::Context as _;
+use bitnet_files::{AtomicFile, Hasher, Sha256Hex};
 use bitnet_fixtures::{Arch, Recipe, Shape, Tokenizer};
 use bitnet_kernels::Format;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use serde::Serialize;
-use sha2::{Digest as _, Sha256};
 
 use crate::Exit;
 
@@ -103,7 +102,7 @@ struct Description<'a> {
     context: usize,
     rope_base: f32,
     bytes: u64,
-    sha256: String,
+    sha256: Sha256Hex,
 }
 
 /// Write the model and its description, each under its final name only when it is complete.
@@ -121,8 +120,6 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         seed: args.seed,
     };
     let path = model_path(args);
-    let folder = path.parent().unwrap_or(Path::new(""));
-    fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let written = write_model(&recipe, &path)?;
     let description = describe(args, &path, &written);
     write_description(&description, &path)?;
@@ -162,22 +159,26 @@ fn model_path(args: &Args) -> PathBuf {
 
 struct Written {
     bytes: u64,
-    sha256: String,
+    sha256: Sha256Hex,
 }
 
 fn write_model(recipe: &Recipe, path: &Path) -> anyhow::Result<Written> {
-    let part = path.with_extension("gguf.part");
-    let failed = || format!("cannot write {}", part.display());
-    let file = File::create(&part).with_context(failed)?;
-    let sink = BufWriter::with_capacity(1 << 20, Hashed::new(file));
+    let failed = || format!("cannot write {}", path.display());
+    let hashed = Hashed {
+        file: AtomicFile::create(path).with_context(failed)?,
+        hasher: Hasher::default(),
+    };
     let hashed = recipe
-        .write(sink)
+        .write(BufWriter::with_capacity(1 << 20, hashed))
         .with_context(failed)?
         .into_inner()
         .map_err(io::IntoInnerError::into_error)
         .with_context(failed)?;
-    fs::rename(&part, path).with_context(|| format!("cannot write {}", path.display()))?;
-    Ok(hashed.finish())
+    hashed.file.commit().with_context(failed)?;
+    Ok(Written {
+        bytes: hashed.hasher.len(),
+        sha256: hashed.hasher.digest(),
+    })
 }
 
 fn describe<'a>(args: &'a Args, path: &'a Path, written: &Written) -> Description<'a> {
@@ -203,59 +204,39 @@ fn describe<'a>(args: &'a Args, path: &'a Path, written: &Written) -> Descriptio
         context: shape.context,
         rope_base: shape.rope_base,
         bytes: written.bytes,
-        sha256: written.sha256.clone(),
+        sha256: written.sha256,
     }
 }
 
 fn write_description(description: &Description<'_>, model: &Path) -> anyhow::Result<()> {
     let path = model.with_extension("gguf.json");
-    let part = model.with_extension("gguf.json.part");
     let json = serde_json::to_string_pretty(description)? + "\n";
-    fs::write(&part, json)
-        .and_then(|()| fs::rename(&part, &path))
+    bitnet_files::replace(&path, json.as_bytes())
         .with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// A sink that hashes and counts what passes through.
-struct Hashed<W> {
-    sink: W,
-    hash: Sha256,
-    bytes: u64,
+/// A file that is hashed as it is written.
+struct Hashed {
+    file: AtomicFile,
+    hasher: Hasher,
 }
 
-impl<W> Hashed<W> {
-    fn new(sink: W) -> Self {
-        Self {
-            sink,
-            hash: Sha256::new(),
-            bytes: 0,
-        }
-    }
-
-    fn finish(self) -> Written {
-        let digest = self.hash.finalize();
-        Written {
-            bytes: self.bytes,
-            sha256: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
-        }
-    }
-}
-
-impl<W: Write> Write for Hashed<W> {
+impl Write for Hashed {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        let written = self.sink.write(data)?;
-        self.hash.update(&data[..written]);
-        self.bytes += written as u64;
+        let written = self.file.write(data)?;
+        self.hasher.update(&data[..written]);
         Ok(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.sink.flush()
+        self.file.flush()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use clap::Parser as _;
 
     use super::*;
@@ -295,9 +276,7 @@ mod tests {
         assert_eq!(json["bytes"], model.len());
         assert_eq!(json["seed"], 3);
         assert_eq!(json["type"], "I2_S");
-        let digest = Sha256::digest(&model);
-        let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(json["sha256"], digest);
+        assert_eq!(json["sha256"], Sha256Hex::of(&model).to_string());
         let mut found: Vec<_> = fs::read_dir(folder.path())
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())

@@ -15,7 +15,7 @@ use bitnet_crossval::lane::{Home, Lane, Limits};
 use bitnet_crossval::receipt::ParityReceipt;
 use bitnet_crossval::report::{self, LaneResult, Metric, Summary};
 use bitnet_engine::{Isa, TemplateChoice};
-use bitnet_tokenizers::discovery::ModelNotFound;
+use bitnet_provisioning::ModelNotFound;
 
 use super::parity_args::ParityArgs;
 use super::{LaneArgs, RepairArgs};

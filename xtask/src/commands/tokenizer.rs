@@ -3,14 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use bitnet_provisioning::download::{
+    DEFAULT_BASE_URL, DownloadError, HubFile, Job, Origin, Outcome, Place,
+};
 use indicatif::HumanBytes;
 
 use super::transfer_args::TransferArgs;
-use crate::Exit;
-use crate::download::{
-    DEFAULT_BASE_URL, DownloadError, HubFile, Job, Origin, Outcome, Place, Token,
-};
-use crate::tokenizer_check;
+use crate::{Exit, environment, tokenizer_check};
 
 const FILE: &str = "tokenizer.json";
 
@@ -126,7 +125,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         );
         return Ok(Exit::Success.into());
     }
-    let token = Token::from_env()?;
+    let token = environment::token()?;
     let from_hub = args.transfer.base_url == Origin::Web(DEFAULT_BASE_URL.into());
     if args.source == TokenizerSource::Official && from_hub && token.is_none() {
         return Err(auth_error(args, None).into());
@@ -183,6 +182,11 @@ fn explain(args: &Args, error: DownloadError) -> anyhow::Error {
         DownloadError::Auth { .. } => auth_error(args, Some(error)).into(),
         DownloadError::Rejected(reason) => TokenizerError::Validation {
             reason,
+            command: command(args, " --force"),
+        }
+        .into(),
+        DownloadError::Impostor { found, .. } => TokenizerError::Validation {
+            reason: format!("what came is {found}"),
             command: command(args, " --force"),
         }
         .into(),

@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use crate::download::{
-    DEFAULT_BASE_URL, Downloader, HubFileError, Interrupt, Origin, Progress, RetryPolicy,
+use bitnet_provisioning::Interrupt;
+use bitnet_provisioning::download::{
+    DEFAULT_BASE_URL, Downloader, HubFileError, Origin, Progress, RetryPolicy,
 };
+
+use crate::{Exit, environment};
 
 /// How to behave towards the network and the terminal.
 #[derive(Debug, clap::Args)]
@@ -51,7 +54,8 @@ impl TransferArgs {
                 stall: self.stall_timeout,
                 max_wait: self.max_wait,
             },
-            interrupt: Interrupt::from_signals()?,
+            proxies: environment::proxies(),
+            interrupt: Interrupt::from_signals(Exit::Interrupted as u8)?,
             progress: Progress {
                 shown: !self.no_progress,
                 verbose: self.verbose,

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::SetupError;
-use crate::download::Interrupt;
+use bitnet_provisioning::Interrupt;
 
 /// How often Ctrl-C and the child are looked at.
 const TICK: Duration = Duration::from_millis(100);

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use bitnet_crossval::lane::{Home, Lane};
+use bitnet_provisioning::{Interrupt, Lock, LockError};
 
 use super::check::{self, Ready, Unready};
 use super::installation::Installation;
@@ -14,7 +15,6 @@ use super::python::{self, Environment};
 use super::recipe::Recipe;
 use super::repair::{self, RepairMode};
 use super::{SetupError, fingerprint, reference};
-use crate::download::{Interrupt, Lock, LockError};
 use crate::workspace;
 
 /// Checks and builds lanes in one cache.

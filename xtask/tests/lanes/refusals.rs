@@ -1,7 +1,7 @@
 //! Where nothing can or may be built: the exit code says why, the message what to do, and the cache
 //! stays empty.
 
-use xtask::download::{Interrupt, Lock};
+use bitnet_provisioning::{Interrupt, Lock};
 
 use super::workbench::{Workbench, finish};
 

@@ -5,7 +5,10 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use xtask::download::{Downloader, Interrupt, Job, Place, Progress, RetryPolicy, Source};
+use bitnet_provisioning::Interrupt;
+use bitnet_provisioning::download::{
+    Downloader, Job, Place, Progress, Proxies, RetryPolicy, Source,
+};
 
 use super::server::{Remote, Reply, Request, Server, noise};
 use super::workbench::{names_in, sha256};
@@ -92,6 +95,7 @@ fn whatever_the_order_of_faults_the_file_is_right_or_absent() {
             backoff: Duration::from_millis(1),
             ..RetryPolicy::default()
         },
+        proxies: Proxies::default(),
         interrupt: Interrupt::default(),
         progress: Progress {
             shown: false,

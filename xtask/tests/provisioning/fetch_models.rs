@@ -103,6 +103,20 @@ fn models_arrive_under_their_hash_with_metadata_and_nothing_else() {
 }
 
 #[test]
+fn a_model_that_cannot_be_had_does_not_keep_the_others_from_coming() {
+    let models = Models::new();
+    let server = Server::of(models.remote.clone());
+    models.lock(&format!("{}/big.gguf", server.url()));
+    fs::remove_file(models.bench.path("demo/demo.gguf")).expect("removed");
+    models
+        .fetch(&[])
+        .exits(14)
+        .says("model small")
+        .says("big: downloaded");
+    assert!(models.cached(&models.remote.bytes).exists());
+}
+
+#[test]
 fn a_tier_is_fetched_alone() {
     let models = Models::new();
     models.lock("http://127.0.0.1:1/big.gguf");

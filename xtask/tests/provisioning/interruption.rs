@@ -113,8 +113,8 @@ fn killed_at_twenty_moments_and_resumed_the_file_is_right_or_absent() {
         ".lock",
         ".etag",
         ".lastmod",
-        ".etag.tmp",
-        ".lastmod.tmp",
+        ".etag.partial",
+        ".lastmod.partial",
     ]
     .map(|suffix| format!("{FILE}{suffix}"))
     .into();

@@ -5,6 +5,7 @@
 //! the folder hold nothing but what the guide lists. Nothing here measures time; what an
 //! environment does not allow (mounting, signals) is printed as skipped.
 
+mod announced;
 mod chaos;
 mod clean_cache;
 mod connections;

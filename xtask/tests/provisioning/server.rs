@@ -191,6 +191,45 @@ impl Server {
         }
     }
 
+    /// A SOCKS5 proxy that leads every connection to a server with this file; what it was asked for
+    /// is in the log as a request of the method `SOCKS`.
+    pub(crate) fn socks_of(file: Remote) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let sent = Arc::new(AtomicU64::new(0));
+        let (log, counter) = (requests.clone(), sent.clone());
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                let Some(target) = shake_hands(&mut stream) else {
+                    continue;
+                };
+                log.lock().expect("the log").push(Request {
+                    method: "SOCKS".to_owned(),
+                    target,
+                    headers: HashMap::new(),
+                });
+                let file = file.clone();
+                converse(
+                    stream,
+                    &move |_, request| file.reply(request),
+                    &log,
+                    &counter,
+                );
+            }
+        });
+        Self {
+            port,
+            requests,
+            sent,
+        }
+    }
+
+    /// Its address without a scheme.
+    pub(crate) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
     /// Behave well, with this file at every address.
     pub(crate) fn of(file: Remote) -> Self {
         Self::start(move |_, request| file.reply(request))
@@ -208,6 +247,37 @@ impl Server {
     pub(crate) fn sent(&self) -> u64 {
         self.sent.load(Ordering::SeqCst)
     }
+}
+
+/// What a SOCKS5 client says before its request, answered as by a proxy that leads every connection
+/// to itself; the name that it asks for.
+fn shake_hands(stream: &mut TcpStream) -> Option<String> {
+    let mut take = |len: usize| {
+        let mut bytes = vec![0; len];
+        stream.read_exact(&mut bytes).ok()?;
+        Some(bytes)
+    };
+    let methods = usize::from(take(2)?[1]);
+    take(methods)?;
+    stream.write_all(&[5, 0]).ok()?;
+    let mut take = |len: usize| {
+        let mut bytes = vec![0; len];
+        stream.read_exact(&mut bytes).ok()?;
+        Some(bytes)
+    };
+    let host = match take(4)?[3] {
+        3 => {
+            let len = usize::from(take(1)?[0]);
+            String::from_utf8(take(len)?).ok()?
+        }
+        kind => {
+            take(if kind == 1 { 4 } else { 16 })?;
+            "an address".to_owned()
+        }
+    };
+    take(2)?;
+    stream.write_all(&[5, 0, 0, 1, 0, 0, 0, 0, 0, 0]).ok()?;
+    Some(host)
 }
 
 fn converse(
@@ -302,15 +372,14 @@ impl Remote {
     }
 }
 
-/// Bytes from a small generator (Knuth's MMIX constants).
+/// What a model's file begins with, then bytes from a small generator (Knuth's MMIX constants).
 pub(crate) fn noise(len: usize, seed: u64) -> Vec<u8> {
     let mut state = seed;
-    std::iter::repeat_with(|| {
+    let random = std::iter::repeat_with(|| {
         state = state
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1_442_695_040_888_963_407);
         (state >> 56) as u8
-    })
-    .take(len)
-    .collect()
+    });
+    b"GGUF".iter().copied().chain(random).take(len).collect()
 }

@@ -130,7 +130,7 @@ fn the_llama_3_tokenizer_arrives_alone_and_is_not_fetched_twice() {
 fn what_is_not_the_tokenizer_never_gets_its_name() {
     let whole = tokenizer_json(256);
     for (name, bytes, said) in [
-        ("a page", b"<html>log in</html>".to_vec(), "line 1"),
+        ("a page", b"<html>log in</html>".to_vec(), "a web page"),
         ("cut json", whole[..whole.len() / 2].to_vec(), "line"),
         (
             "no model",

@@ -87,6 +87,11 @@ impl Workbench {
             .stdin(Stdio::null());
         for name in [
             "HF_TOKEN",
+            "HF_TOKEN_PATH",
+            "HF_HOME",
+            "HF_HUB_DISABLE_IMPLICIT_TOKEN",
+            "HUGGING_FACE_HUB_TOKEN",
+            "XDG_CACHE_HOME",
             "HF_ENDPOINT",
             "BITNET_MODEL_CACHE_DIR",
             "BITNET_MODEL_TIER",
@@ -198,9 +203,5 @@ pub(crate) fn names_in(folder: &Path) -> BTreeSet<String> {
 
 /// SHA256 of some bytes, in hex, by the program's own hasher.
 pub(crate) fn sha256(bytes: &[u8]) -> String {
-    let file = tempfile::NamedTempFile::new().expect("a file");
-    fs::write(file.path(), bytes).expect("written");
-    xtask::download::hash_file(file.path(), &xtask::download::Interrupt::default())
-        .expect("hashed")
-        .to_string()
+    bitnet_files::Sha256Hex::of(bytes).to_string()
 }

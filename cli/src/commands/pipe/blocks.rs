@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -19,10 +20,10 @@ const LOOK: Duration = Duration::from_millis(50);
 /// What a worker does with whole lines.
 pub(super) type Work<R> = Box<dyn FnMut(&[u8]) -> R + Send>;
 
-/// Whole lines, and their place among the blocks.
+/// Whole lines, or why there are no more, and their place among the blocks.
 struct Block {
     number: u64,
-    lines: Vec<u8>,
+    lines: io::Result<Vec<u8>>,
 }
 
 /// Cuts `input` into blocks of whole lines, gives them to `workers` threads that each run a
@@ -31,7 +32,8 @@ struct Block {
 /// writer at the other end gets its lines as they come.
 ///
 /// # Errors
-/// The input could not be read; what was read before has been given to `each`.
+/// The input could not be read, a worker or the reader panicked, or the system has no thread left.
+/// What came before has been given to `each`; nothing after it is.
 pub(super) fn run<R: Send + 'static>(
     input: impl Read + Send + 'static,
     workers: usize,
@@ -40,26 +42,28 @@ pub(super) fn run<R: Send + 'static>(
     mut each: impl FnMut(R) -> io::Result<bool>,
 ) -> io::Result<()> {
     let places = 3 * workers;
-    let (to_workers, from_reader) = sync_channel::<io::Result<Block>>(places);
+    let (to_workers, from_reader) = sync_channel::<Block>(places);
     let (to_writer, from_workers) = sync_channel::<(u64, io::Result<R>)>(places);
     // A block takes a place when it is read and gives it back when it is written.
     let (take, give_back) = sync_channel::<()>(places);
-    thread::spawn(move || read(input, &to_workers, &take));
+    let reader = thread::Builder::new().spawn(move || read(input, &to_workers, &take))?;
     let from_reader = Arc::new(Mutex::new(from_reader));
     for _ in 0..workers {
         let (from_reader, to_writer) = (Arc::clone(&from_reader), to_writer.clone());
         let mut work = worker();
-        thread::spawn(move || {
+        thread::Builder::new().spawn(move || {
             while let Ok(block) = next(&from_reader) {
-                let done = match block {
-                    Ok(block) => (block.number, Ok(work(&block.lines))),
-                    Err(error) => (u64::MAX, Err(error)),
-                };
-                if to_writer.send(done).is_err() {
+                let done = block.lines.and_then(|lines| {
+                    // A panic must not take the block with it unseen: the writer waits for it.
+                    let work = AssertUnwindSafe(|| work(&lines));
+                    catch_unwind(work).map_err(|_| io::Error::other("a worker panicked"))
+                });
+                let failed = done.is_err();
+                if to_writer.send((block.number, done)).is_err() || failed {
                     break;
                 }
             }
-        });
+        })?;
     }
     drop(to_writer);
     let mut waiting = BTreeMap::new();
@@ -82,23 +86,26 @@ pub(super) fn run<R: Send + 'static>(
             let _ = give_back.recv();
         }
     }
-    // Behind the last block there can be an error of the reader.
-    waiting
-        .into_values()
-        .try_for_each(|result| result.map(|_| ()))
+    // Whoever held a block that is missing is gone without a word; so may the reader be.
+    if !waiting.is_empty() {
+        return Err(io::Error::other("a block of lines was lost"));
+    }
+    reader
+        .join()
+        .map_err(|_| io::Error::other("the reader panicked"))
 }
 
-fn next(from_reader: &Mutex<Receiver<io::Result<Block>>>) -> Result<io::Result<Block>, ()> {
+fn next(from_reader: &Mutex<Receiver<Block>>) -> Result<Block, ()> {
     let from_reader = from_reader.lock().unwrap_or_else(PoisonError::into_inner);
     from_reader.recv().map_err(|_| ())
 }
 
 /// Reads blocks until the end. A read that brings less than was asked for is passed on at once:
 /// whoever writes slowly waits for an answer.
-fn read(mut input: impl Read, to_workers: &SyncSender<io::Result<Block>>, take: &SyncSender<()>) {
+fn read(mut input: impl Read, to_workers: &SyncSender<Block>, take: &SyncSender<()>) {
     let mut number = 0;
-    let mut send = |lines: Vec<u8>| {
-        let sent = take.send(()).is_ok() && to_workers.send(Ok(Block { number, lines })).is_ok();
+    let mut send = |lines: io::Result<Vec<u8>>| {
+        let sent = take.send(()).is_ok() && to_workers.send(Block { number, lines }).is_ok();
         number += 1;
         sent
     };
@@ -110,7 +117,7 @@ fn read(mut input: impl Read, to_workers: &SyncSender<io::Result<Block>>, take: 
             Ok(0) => {
                 lines.truncate(len);
                 if !lines.is_empty() {
-                    send(lines);
+                    send(Ok(lines));
                 }
                 return;
             }
@@ -118,19 +125,18 @@ fn read(mut input: impl Read, to_workers: &SyncSender<io::Result<Block>>, take: 
                 lines.truncate(len + read);
                 if let Some(end) = memchr::memrchr(b'\n', &lines[len..]) {
                     let rest = lines.split_off(len + end + 1);
-                    if !send(std::mem::replace(&mut lines, rest)) {
+                    if !send(Ok(std::mem::replace(&mut lines, rest))) {
                         return;
                     }
                 } else if lines.len() > LONGEST {
                     let problem = format!("a line is longer than {} MiB", LONGEST >> 20);
-                    let _ =
-                        to_workers.send(Err(io::Error::new(io::ErrorKind::InvalidData, problem)));
+                    send(Err(io::Error::new(io::ErrorKind::InvalidData, problem)));
                     return;
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => lines.truncate(len),
             Err(error) => {
-                let _ = to_workers.send(Err(error));
+                send(Err(error));
                 return;
             }
         }
@@ -190,6 +196,47 @@ mod tests {
         let worker = || -> Work<()> { Box::new(|_| ()) };
         let error = run(io::repeat(b'x'), 1, worker, || false, |()| Ok(true)).expect_err("endless");
         assert_eq!(error.to_string(), "a line is longer than 64 MiB");
+    }
+
+    #[test]
+    fn a_worker_that_panics_is_an_error_behind_what_came_before() {
+        let text = b"1\n2\n3\npanic\n4\n5\n6\n7\n8\n9\n".to_vec();
+        for workers in [1, 3] {
+            let mut seen = Vec::new();
+            let worker = || -> Work<Vec<u8>> {
+                Box::new(|lines| {
+                    assert!(!lines.starts_with(b"p"), "as this test wants it");
+                    lines.to_vec()
+                })
+            };
+            let text = Trickle(text.clone(), 2);
+            let error = run(
+                text,
+                workers,
+                worker,
+                || false,
+                |lines| {
+                    seen.extend(lines);
+                    Ok(true)
+                },
+            )
+            .expect_err("a worker panics");
+            assert_eq!(error.to_string(), "a worker panicked");
+            assert_eq!(seen, b"1\n2\n3\n");
+        }
+    }
+
+    #[test]
+    fn a_reader_that_panics_is_an_error_and_no_end() {
+        struct Broken;
+        impl Read for Broken {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                panic!("as this test wants it")
+            }
+        }
+        let worker = || -> Work<()> { Box::new(|_| ()) };
+        let error = run(Broken, 1, worker, || false, |()| Ok(true)).expect_err("it panics");
+        assert_eq!(error.to_string(), "the reader panicked");
     }
 
     #[test]

@@ -6,12 +6,11 @@ mod line;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, anyhow, bail};
+use bitnet_accounting::{Cost, Meter, Price, TextCounter, Usage};
 use bitnet_engine::tokenizers::Special;
-use bitnet_engine::tokenizers::registry::{Cost, Meter, Price, TextCounter, Usage};
 use serde_json::{Value, json};
 
 use self::blocks::Work;
@@ -29,17 +28,25 @@ pub(crate) struct Args {
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
     /// Field with the text
-    #[arg(long, value_name = "NAME", default_value = "text")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "text",
+        allow_hyphen_values = true
+    )]
     field: String,
     /// Field with the model's answer, counted as output
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
     output_field: Option<String>,
     /// What to add to each line
     #[arg(long, value_enum, default_value = "tokens")]
     mode: Mode,
     /// Threads that count [default: all cores]
-    #[arg(long, value_name = "N")]
-    workers: Option<NonZeroUsize>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=MOST_WORKERS))]
+    workers: Option<u16>,
+    /// Take the rates of a batch, which is answered within a day
+    #[arg(long)]
+    batch: bool,
     /// Print totals to standard error at the end, as JSON
     #[arg(long)]
     summary: bool,
@@ -53,6 +60,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "USD", value_parser = dollars)]
     max_cost: Option<Cost>,
 }
+
+/// The most threads that count. Each has blocks of its own under way, and there is no gain beyond
+/// the machine's cores.
+const MOST_WORKERS: i64 = 256;
 
 #[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
@@ -122,6 +133,7 @@ struct Job {
     meter: Meter,
     special: Special,
     price: Option<Price>,
+    batch: bool,
     field: String,
     output_field: Option<String>,
     on_error: OnError,
@@ -155,6 +167,7 @@ impl Job {
         Ok(Job {
             special: args.count.special(),
             price,
+            batch: args.batch,
             field: args.field.clone(),
             output_field: args.output_field.clone(),
             on_error: args.on_error,
@@ -179,7 +192,8 @@ impl Job {
         let mut members = String::new();
         for (at, line) in lines.split_inclusive(|byte| *byte == b'\n').enumerate() {
             done.lines += 1;
-            if line.trim_ascii().is_empty() {
+            let line = line::trimmed(line);
+            if line.is_empty() {
                 continue;
             }
             match self.line(counter, line, &mut members) {
@@ -241,6 +255,7 @@ impl Job {
             let usage = Usage {
                 input: row.tokens_input,
                 output: row.tokens_output,
+                batch: self.batch,
                 ..Usage::default()
             };
             row.cost = price.cost(usage).map_err(|error| error.to_string())?;

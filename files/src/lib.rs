@@ -1,0 +1,8 @@
+//! What every part of this project needs of files: their SHA-256, and a way to write them so that
+//! nobody ever sees half of one. It knows nothing of what the files hold.
+
+mod atomic;
+mod sha256;
+
+pub use atomic::{AtomicFile, replace};
+pub use sha256::{Hasher, Sha256Hex, Sha256HexError, hash_file};
