@@ -48,11 +48,12 @@ fn golden_files_are_read() {
         assert_eq!(gguf.alignment(), 32, "{name}");
         let arch = gguf.metadata().str("general.architecture").unwrap();
         let key = format!("{arch}.embedding_length");
-        assert_eq!(gguf.metadata().u64(&key).unwrap(), 256, "{name}");
+        let width = gguf.metadata().u64(&key).unwrap();
         let embedding = gguf.tensor("token_embd.weight").unwrap();
-        assert_eq!(embedding.shape, [256, 512], "{name}");
+        assert_eq!(embedding.shape[0], width, "{name}");
         assert_eq!(embedding.type_id, tensor_type::F16, "{name}");
-        assert_eq!(gguf.data(embedding).unwrap().len(), 256 * 512 * 2, "{name}");
+        let bytes = gguf.data(embedding).unwrap().len() as u64;
+        assert_eq!(bytes, embedding.elements() * 2, "{name}");
         let last = gguf.tensors().last().unwrap();
         let end = last.range().unwrap().end;
         assert_eq!(end, gguf.file_len(), "{name} ends with its last tensor");
