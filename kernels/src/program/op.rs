@@ -108,9 +108,9 @@ pub enum Op {
     },
     /// The selected rows of a buffer.
     Select {
-        /// f32, [`Rows::Batch`].
+        /// f32, [`Rows::Batch`](super::Rows::Batch).
         x: BufferId,
-        /// f32, [`Rows::Selected`].
+        /// f32, [`Rows::Selected`](super::Rows::Selected).
         out: BufferId,
     },
     /// Logits over the vocabulary. A backend asked only for the best few may leave out the rest.
