@@ -15,6 +15,8 @@ const GREEDY: u32 = 16;
 
 /// The instruction sets, in the references' words, of the machine that made the files.
 const SAME_MACHINE: [&str; 3] = ["AVX512 = 1", "AVX512_VNNI = 1", "AVX512_BF16 = 1"];
+/// One that it lacked: with it llama.cpp sums in another order.
+const OTHER_MACHINE: &str = "AMX_INT8 = 1";
 
 /// The mean squared distance of a reference to itself on these models, one token at a time against
 /// one batch: 7.3e-5 (fixtures/golden/README.md). Other instruction sets are within it.
@@ -55,7 +57,8 @@ fn each_lane_gives_the_golden_logits() {
     ] {
         let mut client = start(lane);
         let system = client.hello().system.clone();
-        let to_the_bit = SAME_MACHINE.iter().all(|set| system.contains(set));
+        let to_the_bit =
+            SAME_MACHINE.iter().all(|set| system.contains(set)) && !system.contains(OTHER_MACHINE);
         for model in models {
             client.load(open(model)).unwrap();
             let request = EvaluateRequest {
