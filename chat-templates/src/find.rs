@@ -5,8 +5,8 @@
 
 use std::fmt;
 
+use bitnet_files::Sha256Hex;
 use indexmap::IndexMap;
-use sha2::{Digest, Sha256};
 
 use crate::{Family, Json};
 
@@ -108,9 +108,8 @@ const KNOWN_WRONG_WORD: &str = "BITNETAssistant";
 
 /// Whether the template is the stand-in that no model was trained on.
 pub fn is_known_wrong(source: &str) -> bool {
-    let digest = Sha256::digest(source.as_bytes());
-    let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    source.contains(KNOWN_WRONG_WORD) || hex == KNOWN_WRONG_SHA256
+    let digest = Sha256Hex::of(source.as_bytes()).to_string();
+    source.contains(KNOWN_WRONG_WORD) || digest == KNOWN_WRONG_SHA256
 }
 
 /// The template of a model, in the order of authority: the model file, `chat_template.jinja`

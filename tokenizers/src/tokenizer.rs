@@ -91,27 +91,7 @@ impl Tokenizer {
         special: &'static [(&'static str, u32)],
     ) -> Result<Tokenizer, Error> {
         let vocabulary = Vocabulary::Embedded { bpe, special };
-        let end = special.iter().find(|(text, _)| *text == "<|endoftext|>");
-        let eos = end.map(|(_, id)| *id);
-        let listed = special
-            .iter()
-            .map(|(text, id)| ((*text).to_owned(), *id, false));
-        Ok(Tokenizer {
-            model: Model::ByteLevel(ByteLevel {
-                bpe: BytePairs::Embedded(bpe),
-                pre: words.rule()?,
-            }),
-            special: SpecialTokens::new(listed.collect()),
-            ids: SpecialIds {
-                bos: None,
-                eos,
-                end_of_generation: eos.into_iter().collect(),
-                add_bos: false,
-            },
-            kind: format!("{name}, {} tokens", vocabulary.len()),
-            vocabulary,
-            warnings: Vec::new(),
-        })
+        Self::in_words(name, BytePairs::Embedded(bpe), vocabulary, words, special)
     }
 
     /// A tokenizer of `tokens`, whose ids are the ranks by which byte pairs merge within words cut
@@ -143,6 +123,19 @@ impl Tokenizer {
         for (text, id) in special {
             put(*id, Vec::new(), (*text).to_owned());
         }
+        let bpe = BytePairs::Read(Bpe::ranked(ranked.into_iter(), true));
+        let vocabulary = Vocabulary::Owned { pieces, texts };
+        Self::in_words(name, bpe, vocabulary, words, special)
+    }
+
+    /// A tokenizer of `bpe` within words cut by `words`, that begins no text by a token of its own.
+    fn in_words(
+        name: &str,
+        bpe: BytePairs,
+        vocabulary: Vocabulary,
+        words: WordRule,
+        special: &[(&str, u32)],
+    ) -> Result<Tokenizer, Error> {
         let end = special.iter().find(|(text, _)| *text == "<|endoftext|>");
         let eos = end.map(|(_, id)| *id);
         let listed = special
@@ -150,7 +143,7 @@ impl Tokenizer {
             .map(|(text, id)| ((*text).to_owned(), *id, false));
         Ok(Tokenizer {
             model: Model::ByteLevel(ByteLevel {
-                bpe: BytePairs::Read(Bpe::ranked(ranked.into_iter(), true)),
+                bpe,
                 pre: words.rule()?,
             }),
             special: SpecialTokens::new(listed.collect()),
@@ -160,8 +153,8 @@ impl Tokenizer {
                 end_of_generation: eos.into_iter().collect(),
                 add_bos: false,
             },
-            kind: format!("{name}, {} tokens", pieces.len()),
-            vocabulary: Vocabulary::Owned { pieces, texts },
+            kind: format!("{name}, {} tokens", vocabulary.len()),
+            vocabulary,
             warnings: Vec::new(),
         })
     }
