@@ -243,14 +243,7 @@ impl Forward for CpuBackend {
         want: Want,
         out: &mut Output,
     ) -> Result<(), BackendError> {
-        let nothing = [];
-        let batch = match want {
-            Want::Nothing => &Batch {
-                selected: &nothing,
-                ..*batch
-            },
-            _ => batch,
-        };
+        let batch = &batch.wanting(want);
         let best = match want {
             Want::Top(k) => Some(k.min(self.program.vocabulary)),
             Want::Nothing | Want::Logits => None,

@@ -120,16 +120,10 @@ fn median(runs: usize, mut run: impl FnMut()) -> f64 {
 
 /// Bytes of weights that the operations of a kind read in one pass.
 fn bytes_of(program: &Program, wanted: &str) -> usize {
-    let read = |op: &Op| match op {
-        Op::Linear { products, .. } => products.iter().map(|(p, _)| p.weight).collect(),
-        Op::GatedLinear { gate, up, .. } => vec![gate.weight, up.weight],
-        Op::Head { product, .. } => vec![product.weight],
-        _ => Vec::new(),
-    };
     let ops = program.ops.iter().filter(|op| kind(program, op) == wanted);
-    ops.flat_map(read)
-        .filter_map(|id| {
-            let w = program.weight(id);
+    ops.flat_map(Op::products)
+        .filter_map(|product| {
+            let w = program.weight(product.weight);
             w.format.matrix_bytes(w.rows, w.cols)
         })
         .sum()

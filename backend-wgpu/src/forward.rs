@@ -153,18 +153,10 @@ impl Forward for WgpuBackend {
         out.logits.clear();
         out.top.clear();
         let vocabulary = self.program.vocabulary;
-        let nothing = [];
-        let (batch, best) = match want {
-            // Nobody looks at the rows: leave the head out.
-            Want::Nothing => (
-                &Batch {
-                    selected: &nothing,
-                    ..*batch
-                },
-                0,
-            ),
-            Want::Logits => (batch, 0),
-            Want::Top(k) => (batch, k.min(vocabulary)),
+        let batch = &batch.wanting(want);
+        let best = match want {
+            Want::Nothing | Want::Logits => 0,
+            Want::Top(k) => k.min(vocabulary),
         };
         if self.program.has_state() {
             for segment in batch.segments {

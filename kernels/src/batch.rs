@@ -73,6 +73,19 @@ pub struct Output {
     pub top: Vec<Candidate>,
 }
 
+impl<'a> Batch<'a> {
+    /// The batch with no row selected where nobody looks at the rows, so that the head is left out.
+    pub fn wanting(self, want: Want) -> Batch<'a> {
+        match want {
+            Want::Nothing => Batch {
+                selected: &[],
+                ..self
+            },
+            Want::Logits | Want::Top(_) => self,
+        }
+    }
+}
+
 impl Batch<'_> {
     /// Rows that a buffer has in this batch.
     pub fn rows(&self, rows: Rows) -> usize {

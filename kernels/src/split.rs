@@ -168,13 +168,7 @@ impl Forward for Split {
     ) -> Result<(), BackendError> {
         out.logits.clear();
         out.top.clear();
-        let batch = &Batch {
-            selected: match want {
-                Want::Nothing => &[],
-                _ => batch.selected,
-            },
-            ..*batch
-        };
+        let batch = &batch.wanting(want);
         let program = self.first.program();
         let (count, vocabulary) = (program.ops.len(), program.vocabulary);
         let logits = program.head().map(|(_, logits)| logits);

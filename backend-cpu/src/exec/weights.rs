@@ -2,23 +2,10 @@
 
 use std::ops::Range;
 
-use bitnet_kernels::program::{Op, Product, Program, WeightDesc, WeightId};
+use bitnet_kernels::program::{Op, Program, WeightId};
 use bitnet_kernels::{BackendError, Format, SharedWeights};
 
 use crate::microkernel::operands::Matrix;
-
-/// The matrices that an operation multiplies.
-fn multiplied<'a>(program: &'a Program, op: &'a Op) -> impl Iterator<Item = &'a WeightDesc> {
-    let products: Vec<&Product> = match op {
-        Op::Linear { products, .. } => products.iter().map(|(product, _)| product).collect(),
-        Op::GatedLinear { gate, up, .. } => vec![gate, up],
-        Op::Head { product, .. } => vec![product],
-        _ => Vec::new(),
-    };
-    products
-        .into_iter()
-        .map(|product| program.weight(product.weight))
-}
 
 /// Checked weights of a program.
 pub(crate) struct Weights {
@@ -39,7 +26,8 @@ struct Weight {
 impl Weights {
     /// Finds every weight of `program` in `source` and checks its size.
     pub(crate) fn new(program: &Program, source: SharedWeights) -> Result<Weights, BackendError> {
-        for desc in program.ops.iter().flat_map(|op| multiplied(program, op)) {
+        for product in program.ops.iter().flat_map(Op::products) {
+            let desc = program.weight(product.weight);
             if !desc.format.can_multiply() {
                 return Err(BackendError::Weight {
                     name: desc.name.clone(),
