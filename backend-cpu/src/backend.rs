@@ -113,15 +113,15 @@ impl CpuBackend {
         self.places.clear();
         let mut longest = 0;
         for segment in batch.segments {
-            let room = self.cache(segment.cache)?.positions;
-            if segment.start + segment.len > room {
+            let capacity = self.cache(segment.cache)?.positions;
+            if segment.start + segment.len > capacity {
                 return Err(BackendError::Batch(format!(
-                    "positions {} to {} do not fit a cache of {room}",
+                    "positions {} to {} do not fit a cache of {capacity}",
                     segment.start,
                     segment.start + segment.len
                 )));
             }
-            longest = longest.max(room);
+            longest = longest.max(capacity);
             let positions = segment.start..segment.start + segment.len;
             self.places.extend(positions.map(|position| Place {
                 cache: segment.cache,

@@ -12,7 +12,7 @@ use bitnet_kernels::program::Activation;
 use crate::generic::gemm::Panel;
 use crate::isa::Isa;
 use crate::isa::table::Kernels;
-use crate::microkernel::operands::{Encoded, Matrix};
+use crate::microkernel::operands::{Encoded, MatrixRef};
 
 /// Widths around the lanes of a vector and the blocks of activations.
 const WIDTHS: [usize; 10] = [1, 15, 16, 17, 31, 32, 33, 128, 300, 768];
@@ -215,7 +215,7 @@ fn matrix_products_are_the_oracles() {
             let decoded = Decoded::new(format, row_count.max(1), width, &bytes)
                 .expect("the fixture is a matrix");
             let stride = format.row_bytes(width).expect("whole blocks");
-            let matrix = Matrix {
+            let matrix = MatrixRef {
                 format,
                 bytes: &bytes,
                 stride,
@@ -270,7 +270,7 @@ fn matrix_products_are_the_oracles() {
 fn the_largest_codes_and_activations_do_not_overflow() {
     let width = 6912;
     let bytes = vec![0xff; width / 4];
-    let matrix = Matrix {
+    let matrix = MatrixRef {
         format: Format::I2S,
         bytes: &bytes,
         stride: width / 4,
@@ -307,7 +307,7 @@ fn attention_is_the_oracles() {
     use crate::generic::attention::Visible;
     use bitnet_kernels::order::LANES;
 
-    // Around tiles of 16 keys, groups of such tiles, blocks of 16 elements of a head, and heads
+    // Around strips of 16 keys, groups of such strips, blocks of 16 elements of a head, and heads
     // side by side.
     let shapes = [
         (1, 16),
@@ -340,12 +340,12 @@ fn attention_is_the_oracles() {
         };
         let q = halves(heads * dim, 1);
         let (keys, values) = (halves(len * dim, 2), halves(len * dim, 3));
-        // As the cache lays them out: keys in tiles of 16 positions, values in padded rows.
-        let mut tiles = vec![f32::NAN; len.next_multiple_of(LANES) * dim];
+        // As the cache lays them out: keys in strips of 16 positions, values in padded rows.
+        let mut strips = vec![f32::NAN; len.next_multiple_of(LANES) * dim];
         let mut padded = vec![0.0; len * stride];
         for i in 0..len {
             for d in 0..dim {
-                tiles[i / LANES * dim * LANES + d * LANES + i % LANES] = keys[i * dim + d];
+                strips[i / LANES * dim * LANES + d * LANES + i % LANES] = keys[i * dim + d];
                 padded[i * stride + d] = values[i * dim + d];
             }
         }
@@ -354,22 +354,22 @@ fn attention_is_the_oracles() {
                 .map(|x| half::f16::from_f32(*x).to_bits())
                 .collect()
         };
-        let (tiles_f16, padded_f16) = (bits(&tiles), bits(&padded));
-        // Everything, and windows that start at the end, in a tile, and at the edge of one.
+        let (strips_f16, padded_f16) = (bits(&strips), bits(&padded));
+        // Everything, and windows that start at the end, in a strip, and at the edge of one.
         let windows = [None, Some(1), Some(17), Some(len.div_ceil(2)), Some(32)];
         for window in windows {
             let lowest = len - window.map_or(len, |window| window.min(len));
             let hidden = lowest % LANES;
             let start = lowest - hidden;
             let f32 = Visible {
-                keys: &tiles[start * dim..],
+                keys: &strips[start * dim..],
                 values: &padded[start * stride..],
                 stride,
                 hidden,
                 len: len - start,
             };
             let f16 = Visible {
-                keys: &tiles_f16[start * dim..],
+                keys: &strips_f16[start * dim..],
                 values: &padded_f16[start * stride..],
                 stride,
                 hidden,

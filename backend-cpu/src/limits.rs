@@ -16,7 +16,7 @@ const BYTES: usize = 256 << 20;
 const READS: usize = 12;
 /// Time for which each thread multiplies, and how often.
 const MULTIPLYING: Duration = Duration::from_millis(10);
-const TURNS: usize = 8;
+const REPETITIONS: usize = 8;
 
 // SAFETY: any byte is a u8.
 unsafe impl Plain for u8 {}
@@ -53,7 +53,7 @@ fn read_bandwidth(pool: &mut Pool, kernels: &Kernels) -> io::Result<f64> {
 fn multiply_adds(pool: &mut Pool, kernels: &Kernels) -> f64 {
     let rates = Mutex::new(Vec::new());
     let mut best = 0.0_f64;
-    for _ in 0..TURNS {
+    for _ in 0..REPETITIONS {
         pool.run(|team| {
             team.barrier();
             let (start, mut rounds) = (Instant::now(), 0);

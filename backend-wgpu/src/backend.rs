@@ -5,17 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use bitnet_kernels::program::BufferId;
 use bitnet_kernels::{BackendError, Batch, CacheId, KernelRecorder, Program, SharedWeights, Want};
 
+use crate::batch_buffers::BatchBuffers;
 use crate::cache::Cache;
 use crate::device::Gpu;
 use crate::loader::Loader;
 use crate::pass::{Pass, PassBuffers};
 use crate::profiler::Profiler;
-use crate::room::Room;
 use crate::rotations::Rotations;
 use crate::step::{Buffers, Step};
 use crate::steps::{self, Best, MAX_BEST};
 
-/// Rows that there is room for from the start.
+/// Rows that fit from the start.
 const FIRST_ROWS: usize = 64;
 
 /// How to run on a GPU.
@@ -41,7 +41,7 @@ pub struct WgpuBackend {
     /// Where the program has a head, its logits and the search among them.
     pub(crate) head: Option<(BufferId, Best)>,
     pub(crate) pass_buffers: PassBuffers,
-    pub(crate) room: Room,
+    pub(crate) batch_buffers: BatchBuffers,
     pub(crate) rotations: Rotations,
     pub(crate) caches: BTreeMap<CacheId, Cache>,
     /// Caches that the steps are bound to.
@@ -101,7 +101,7 @@ impl WgpuBackend {
         progress(total);
         let mut backend = WgpuBackend {
             pass_buffers: PassBuffers::new(&gpu, &program)?,
-            room: Room::new(&gpu, &program, (FIRST_ROWS, 1), MAX_BEST)?,
+            batch_buffers: BatchBuffers::new(&gpu, &program, (FIRST_ROWS, 1), MAX_BEST)?,
             rotations: Rotations::new(&gpu, &program)?,
             gpu,
             program,
@@ -128,15 +128,15 @@ impl WgpuBackend {
 
     /// Makes room for a number of rows.
     pub(crate) fn reserve(&mut self, rows: usize, selected: usize) -> Result<(), BackendError> {
-        let room = &self.room;
-        if rows <= room.rows && selected <= room.selected_rows {
+        let batch_buffers = &self.batch_buffers;
+        if rows <= batch_buffers.rows && selected <= batch_buffers.selected_rows {
             return Ok(());
         }
         let wanted = (
-            rows.max(room.rows).next_multiple_of(FIRST_ROWS),
-            selected.max(room.selected_rows),
+            rows.max(batch_buffers.rows).next_multiple_of(FIRST_ROWS),
+            selected.max(batch_buffers.selected_rows),
         );
-        self.room = Room::new(&self.gpu, &self.program, wanted, MAX_BEST)?;
+        self.batch_buffers = BatchBuffers::new(&self.gpu, &self.program, wanted, MAX_BEST)?;
         self.bind()
     }
 
@@ -144,12 +144,17 @@ impl WgpuBackend {
     pub(crate) fn bind(&mut self) -> Result<(), BackendError> {
         self.ahead = None;
         self.bound_caches.clear();
-        let buffers = buffers(&self.gpu, &self.room, &self.pass_buffers, &self.rotations);
+        let buffers = buffers(
+            &self.gpu,
+            &self.batch_buffers,
+            &self.pass_buffers,
+            &self.rotations,
+        );
         for step in &mut self.steps {
             step.bind(&buffers);
         }
         match &mut self.head {
-            Some((_, best)) => best.bind(&buffers, self.room.selected_rows),
+            Some((_, best)) => best.bind(&buffers, self.batch_buffers.selected_rows),
             None => Ok(()),
         }
     }
@@ -159,10 +164,10 @@ impl WgpuBackend {
     pub(crate) fn prepare(&mut self, batch: &Batch<'_>, best: usize) -> Result<Pass, BackendError> {
         batch.validate(&self.program)?;
         for segment in batch.segments {
-            let room = self.cache(segment.cache)?.positions;
-            if segment.start + segment.len > room {
+            let capacity = self.cache(segment.cache)?.positions;
+            if segment.start + segment.len > capacity {
                 return Err(BackendError::Batch(format!(
-                    "positions {} to {} do not fit a cache of {room}",
+                    "positions {} to {} do not fit a cache of {capacity}",
                     segment.start,
                     segment.start + segment.len
                 )));
@@ -170,8 +175,8 @@ impl WgpuBackend {
         }
         self.reserve(batch.tokens.len(), batch.selected.len())?;
         for (buffer, ids) in [
-            (&self.room.tokens, batch.tokens),
-            (&self.room.selected, batch.selected),
+            (&self.batch_buffers.tokens, batch.tokens),
+            (&self.batch_buffers.selected, batch.selected),
         ] {
             let bytes = bytemuck::cast_slice(ids);
             self.gpu.queue.write_buffer(buffer, 0, bytes);
@@ -188,7 +193,12 @@ impl WgpuBackend {
             return;
         };
         if self.bound_caches.insert(id) {
-            let buffers = buffers(&self.gpu, &self.room, &self.pass_buffers, &self.rotations);
+            let buffers = buffers(
+                &self.gpu,
+                &self.batch_buffers,
+                &self.pass_buffers,
+                &self.rotations,
+            );
             for step in &mut self.steps {
                 step.bind_cache(&buffers, id, cache);
             }
@@ -198,15 +208,15 @@ impl WgpuBackend {
 
 fn buffers<'a>(
     gpu: &'a Gpu,
-    room: &'a Room,
+    batch_buffers: &'a BatchBuffers,
     pass_buffers: &'a PassBuffers,
     rotations: &'a Rotations,
 ) -> Buffers<'a> {
     Buffers {
         gpu,
-        activations: &room.activations,
-        tokens: &room.tokens,
-        selected: &room.selected,
+        activations: &batch_buffers.activations,
+        tokens: &batch_buffers.tokens,
+        selected: &batch_buffers.selected,
         extents: &pass_buffers.extents,
         spans: &pass_buffers.spans,
         rotations,

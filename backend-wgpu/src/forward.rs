@@ -59,7 +59,7 @@ impl WgpuBackend {
         match on_device(best) {
             true => search.answer(rows, best),
             false => {
-                let logits = &self.room.activations[logits.0 as usize].values;
+                let logits = &self.batch_buffers.activations[logits.0 as usize].values;
                 Some((logits, rows * self.program.vocabulary * 4))
             }
         }
@@ -67,7 +67,7 @@ impl WgpuBackend {
 
     fn copy_answer(&self, pass: &Pass, want: Want, encoder: &mut CommandEncoder) {
         if let Some((from, bytes)) = self.answer(pass, want) {
-            encoder.copy_buffer_to_buffer(from, 0, &self.room.answer, 0, bytes as u64);
+            encoder.copy_buffer_to_buffer(from, 0, &self.batch_buffers.answer, 0, bytes as u64);
         }
     }
 
@@ -177,7 +177,7 @@ impl Forward for WgpuBackend {
             return self.gpu.wait(index);
         };
         self.gpu
-            .read_mapped(&self.room.answer, bytes, index, |view| {
+            .read_mapped(&self.batch_buffers.answer, bytes, index, |view| {
                 if on_device(best) {
                     decode(view, &mut out.top);
                 } else {

@@ -26,7 +26,7 @@ impl Inspect for WgpuBackend {
     }
 
     fn read(&mut self, buffer: BufferId, rows: usize) -> Result<Vec<f32>, BackendError> {
-        self.room.activations[buffer.0 as usize].read(&self.gpu, rows)
+        self.batch_buffers.activations[buffer.0 as usize].read(&self.gpu, rows)
     }
 
     fn write(&mut self, buffer: BufferId, values: &[f32]) -> Result<(), BackendError> {
@@ -36,7 +36,7 @@ impl Inspect for WgpuBackend {
             Rows::Batch => self.reserve(rows, 1)?,
             Rows::Selected => self.reserve(1, rows)?,
         }
-        let buffer = &self.room.activations[buffer.0 as usize].values;
+        let buffer = &self.batch_buffers.activations[buffer.0 as usize].values;
         self.gpu.upload(buffer, 0, bytemuck::cast_slice(values))
     }
 

@@ -8,6 +8,7 @@
 mod activations;
 mod adapter;
 mod backend;
+mod batch_buffers;
 mod cache;
 mod device;
 mod forward;
@@ -19,7 +20,6 @@ mod pass;
 mod pipeline;
 mod profiler;
 mod recording;
-mod room;
 mod rotations;
 mod step;
 mod steps;

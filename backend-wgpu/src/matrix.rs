@@ -95,10 +95,10 @@ pub(crate) fn place(
     let (weight_bytes, scale_bytes) = row_bytes(format, cols);
     let widest = weight_bytes.max(scale_bytes).max(1);
     // Whole pairs, so that a gate never parts from its factor.
-    let room = (gpu.max_weights as usize / widest).max(1) & !1;
+    let most_rows = (gpu.max_weights as usize / widest).max(1) & !1;
     let mut pieces = Vec::new();
-    for first_row in (0..rows).step_by(room.max(2)) {
-        let count = room.max(2).min(rows - first_row);
+    for first_row in (0..rows).step_by(most_rows.max(2)) {
+        let count = most_rows.max(2).min(rows - first_row);
         let name = &descs[0].name;
         let piece = Piece {
             first_row,
@@ -146,7 +146,7 @@ fn open<'a>(source: &'a SharedWeights, desc: &WeightDesc) -> Result<Matrix<'a>, 
     let part = source
         .find(&desc.name)
         .ok_or_else(|| wrong("is missing".to_owned()))?;
-    // A file may leave room behind a tensor.
+    // A file may leave a gap behind a tensor.
     let bytes = &source.bytes()[part];
     let wanted = desc.format.matrix_bytes(desc.rows, desc.cols);
     let bytes = wanted

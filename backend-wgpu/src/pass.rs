@@ -16,7 +16,7 @@ const EXTENT_STRIDE: usize = 256;
 
 const MAX_EXTENTS: usize = 4096;
 
-/// Room for the attention of a stretch of tokens before it is merged.
+/// Memory for the attention of a stretch of tokens before it is merged.
 const SPANS_BYTES: usize = 64 << 20;
 
 /// What one dispatch covers, as `shaders/shared/extent.wgsl` has it.
@@ -55,7 +55,7 @@ pub(crate) struct Pass {
     pub(crate) segments: Vec<Stretch>,
     /// Candidates wanted for each selected row.
     pub(crate) best: u32,
-    /// Segments, cut so that their spans fit the room for them.
+    /// Segments, cut so that their spans fit the memory for them.
     pub(crate) attention: Vec<Stretch>,
 }
 
@@ -138,9 +138,9 @@ impl PassBuffers {
                 part: Part { extent, rows },
                 spans: 0,
             });
-            let room = (self.tokens_per_spans / spans_of(segment.len)).max(1);
-            for first in (0..segment.len).step_by(room) {
-                let rows = room.min(segment.len - first);
+            let most_rows = (self.tokens_per_spans / spans_of(segment.len)).max(1);
+            for first in (0..segment.len).step_by(most_rows) {
+                let rows = most_rows.min(segment.len - first);
                 let numbers = Extent {
                     rows: rows as u32,
                     first_row: (row + first) as u32,

@@ -46,15 +46,15 @@ impl Rotations {
         }
         let make = |rope: &Rope| {
             let frequencies = oracle::rope_frequencies(rope);
-            let mut turns = Vec::with_capacity(positions * frequencies.len() * 2);
+            let mut cos_sin = Vec::with_capacity(positions * frequencies.len() * 2);
             for position in 0..positions {
                 for frequency in &frequencies {
                     let angle = f64::from(position as f32 * frequency);
-                    turns.extend([libm::cos(angle) as f32, libm::sin(angle) as f32]);
+                    cos_sin.extend([libm::cos(angle) as f32, libm::sin(angle) as f32]);
                 }
             }
-            let table = gpu.storage("rotations", turns.len() * 4)?;
-            gpu.upload(&table, 0, bytemuck::cast_slice(&turns))?;
+            let table = gpu.storage("rotations", cos_sin.len() * 4)?;
+            gpu.upload(&table, 0, bytemuck::cast_slice(&cos_sin))?;
             Ok(table)
         };
         self.tables = program

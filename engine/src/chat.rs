@@ -123,9 +123,9 @@ impl Chat {
         let answers = &self.options.answers;
         self.sequence.rewrite(&encoded.tokens, answers.max_tokens)?;
         self.messages = conversation.messages;
-        let room = self.sequence.capacity() - self.sequence.len();
+        let remaining = self.sequence.capacity() - self.sequence.len();
         let ends = encoder.ends(&self.template);
-        let decoding = Decoding::new(&encoder.tokenizer, ends, answers, room);
+        let decoding = Decoding::new(&encoder.tokenizer, ends, answers, remaining);
         Ok(Answer {
             decoding: self.answer.insert(decoding),
             sequence: &mut self.sequence,

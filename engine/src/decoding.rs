@@ -28,15 +28,15 @@ pub(crate) struct Decoding {
 }
 
 impl Decoding {
-    /// Nothing is read yet; it ends at the tokens `ends`, at the latest. With room for `room`
-    /// tokens, so that nothing grows on the way.
+    /// Nothing is read yet; it ends at the tokens `ends`, at the latest. Memory for `remaining`
+    /// tokens is allocated here, so that nothing grows on the way.
     pub(crate) fn new(
         tokenizer: &Arc<Tokenizer>,
         ends: Vec<u32>,
         options: &GenerateOptions,
-        room: usize,
+        remaining: usize,
     ) -> Decoding {
-        let room = room.min(options.max_tokens);
+        let remaining = remaining.min(options.max_tokens);
         Decoding {
             decoder: StreamDecoder::new(Arc::clone(tokenizer)),
             stops: StopStrings::new(&options.stop),
@@ -45,8 +45,8 @@ impl Decoding {
             started: false,
             failed: false,
             generated: Generated {
-                text: String::with_capacity(room * BYTES_PER_TOKEN),
-                tokens: Vec::with_capacity(room),
+                text: String::with_capacity(remaining * BYTES_PER_TOKEN),
+                tokens: Vec::with_capacity(remaining),
                 ..Generated::default()
             },
         }

@@ -169,9 +169,9 @@ impl Engine {
         let wanted = prompt.tokens.len().saturating_add(options.max_tokens);
         let mut sequence = self.sequence(wanted, options)?;
         sequence.rewrite(&prompt.tokens, options.max_tokens)?;
-        let room = sequence.capacity() - sequence.len();
+        let remaining = sequence.capacity() - sequence.len();
         let ends = self.encoder.ends(&prompt.template);
-        let decoding = Decoding::new(&self.encoder.tokenizer, ends, options, room);
+        let decoding = Decoding::new(&self.encoder.tokenizer, ends, options, remaining);
         Ok(Generation::new(sequence, decoding))
     }
 

@@ -61,8 +61,8 @@ override HEAD_DIM: u32;
 @group(0) @binding(7) var<storage, read_write> values: array<u32>;
 override DIMS: u32;
 
-fn rotate(pair: vec2<f32>, turn: vec2<f32>) -> vec2<f32> {
-    return vec2<f32>(fma(pair.x, turn.x, -(pair.y * turn.y)), fma(pair.y, turn.x, pair.x * turn.y));
+fn rotate(pair: vec2<f32>, cos_sin: vec2<f32>) -> vec2<f32> {
+    return vec2<f32>(fma(pair.x, cos_sin.x, -(pair.y * cos_sin.y)), fma(pair.y, cos_sin.x, pair.x * cos_sin.y));
 }
 
 fn store_key(at: u32, value: vec2<f32>) {

@@ -5,16 +5,16 @@ use bitnet_kernels::program::{AttentionShape, BufferId, CacheType, RotationId};
 
 use crate::exec::buffers::Buffer;
 use crate::exec::cache::Elements;
-use crate::exec::pass::{Pass, Turn};
+use crate::exec::pass::{Pass, Phase};
 use crate::exec::scratch::Scratch;
 use crate::generic::attention::Visible;
 use crate::isa::table::AttendFn;
-use crate::memory::shared::Cells;
+use crate::memory::shared::SharedSlice;
 
 impl Pass<'_> {
     pub(super) fn rope_store(
         &self,
-        turn: Turn<'_>,
+        phase: Phase<'_>,
         [q, k, v]: [BufferId; 3],
         rotation: Option<RotationId>,
         layer: usize,
@@ -22,7 +22,7 @@ impl Pass<'_> {
     ) {
         let rotation = rotation.map(|id| &self.rotations[id.0 as usize]);
         let (q, k, v) = (self.buffer(q), self.buffer(k), self.buffer(v));
-        for token in self.tickets(turn, self.tokens.len()) {
+        for token in self.tickets(phase, self.tokens.len()) {
             let place = self.places[token];
             let cache = self.caches[&place.cache].keys_and_values(layer);
             let head_dim = cache.shape.head_dim;
@@ -49,7 +49,7 @@ impl Pass<'_> {
                 let shape = &cache.shape;
                 let value = shape.value(kv_head, place.position);
                 let values = value..value + head_dim;
-                // A tile of sixteen keys, of which this is one, element by element.
+                // A strip of sixteen keys, of which this is one, element by element.
                 let key = shape.key(kv_head, place.position, 0);
                 let elements = (key..).step_by(LANES);
                 // SAFETY: this position of this sequence belongs to this token alone.
@@ -81,13 +81,13 @@ impl Pass<'_> {
     )]
     pub(super) fn attention<E: Copy + Default>(
         &self,
-        turn: Turn<'_>,
+        phase: Phase<'_>,
         [q, out]: [BufferId; 2],
         attention: &AttentionShape,
         layer: usize,
         scratch: &mut Scratch,
         attend: AttendFn<E>,
-        elements: impl Fn(&Elements) -> &Cells<E>,
+        elements: impl Fn(&Elements) -> &SharedSlice<E>,
     ) {
         let dim = attention.head_dim;
         let group = attention.heads / attention.kv_heads;
@@ -96,7 +96,7 @@ impl Pass<'_> {
         let groups = self.tokens.len() * attention.kv_heads;
         let few = groups < self.threads && group.is_multiple_of(2);
         let (parts, heads) = if few { (2, group / 2) } else { (1, group) };
-        for piece in self.tickets(turn, groups * parts) {
+        for piece in self.tickets(phase, groups * parts) {
             let (token, first) = (
                 piece / (attention.kv_heads * parts),
                 piece % (attention.kv_heads * parts) * heads,
@@ -107,7 +107,7 @@ impl Pass<'_> {
             let kv_head = first / group;
             let end = place.position + 1;
             let lowest = end - attention.window.map_or(end, |window| window.min(end));
-            // Keys lie in tiles, so that the window's first key may have others before it.
+            // Keys lie in strips, so that the window's first key may have others before it.
             let hidden = lowest % LANES;
             let start = lowest - hidden;
             let len = end - start;

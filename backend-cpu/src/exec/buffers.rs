@@ -3,17 +3,17 @@
 use bitnet_kernels::format::Encoding;
 use bitnet_kernels::program::BufferDesc;
 
-use crate::memory::shared::Cells;
+use crate::memory::shared::SharedSlice;
 use crate::microkernel::operands::Encoded;
 
 /// One buffer; which of the fields are in use is its encoding's matter.
 pub(crate) struct Buffer {
     pub(crate) width: usize,
     pub(crate) encoding: Encoding,
-    pub(crate) values: Cells<f32>,
-    pub(crate) q: Cells<i8>,
-    pub(crate) scales: Cells<f32>,
-    pub(crate) sums: Cells<i32>,
+    pub(crate) values: SharedSlice<f32>,
+    pub(crate) q: SharedSlice<i8>,
+    pub(crate) scales: SharedSlice<f32>,
+    pub(crate) sums: SharedSlice<i32>,
 }
 
 impl Buffer {
@@ -21,10 +21,10 @@ impl Buffer {
         Buffer {
             width: desc.width,
             encoding: desc.encoding,
-            values: Cells::default(),
-            q: Cells::default(),
-            scales: Cells::default(),
-            sums: Cells::default(),
+            values: SharedSlice::default(),
+            q: SharedSlice::default(),
+            scales: SharedSlice::default(),
+            sums: SharedSlice::default(),
         }
     }
 

@@ -4,13 +4,13 @@ use bitnet_kernels::order::LANES;
 use bitnet_kernels::program::{CacheType, LayerCache, Program};
 use bitnet_kernels::{BackendError, LayerContents};
 
-use crate::memory::shared::Cells;
+use crate::memory::shared::SharedSlice;
 
 /// The cache of one sequence.
 pub(crate) struct Cache {
     /// Tokens that forward passes have read.
     pub(crate) len: usize,
-    /// Positions there is room for, a multiple of 16.
+    /// Positions that fit, a multiple of 16.
     pub(crate) positions: usize,
     layers: Vec<Layer>,
 }
@@ -18,7 +18,10 @@ pub(crate) struct Cache {
 /// What one layer keeps.
 enum Layer {
     KeysAndValues(KeysAndValues),
-    State { values: Cells<f32>, len: usize },
+    State {
+        values: SharedSlice<f32>,
+        len: usize,
+    },
 }
 
 /// Keys and values of one layer.
@@ -35,8 +38,8 @@ pub(crate) struct KeysAndValues {
 /// Elements of either type; the other vector is empty.
 #[derive(Default)]
 pub(crate) struct Elements {
-    pub(crate) f16: Cells<u16>,
-    pub(crate) f32: Cells<f32>,
+    pub(crate) f16: SharedSlice<u16>,
+    pub(crate) f32: SharedSlice<f32>,
 }
 
 /// Where things lie.
@@ -52,8 +55,8 @@ pub(crate) struct CacheShape {
 impl CacheShape {
     /// Where element `d` of the key at `position` lies.
     pub(crate) fn key(&self, kv_head: usize, position: usize, d: usize) -> usize {
-        let tile = position / LANES * self.head_dim * LANES;
-        kv_head * self.positions * self.head_dim + tile + d * LANES + position % LANES
+        let strip = position / LANES * self.head_dim * LANES;
+        kv_head * self.positions * self.head_dim + strip + d * LANES + position % LANES
     }
 
     /// Where the row of values at `position` starts.
@@ -70,7 +73,7 @@ impl Cache {
                 KeysAndValues::new(program.cache_type, kv_heads, head_dim, positions),
             ),
             LayerCache::State { len } => {
-                let mut values = Cells::default();
+                let mut values = SharedSlice::default();
                 values.reserve(len);
                 Layer::State { values, len }
             }

@@ -14,7 +14,7 @@ use crate::exec::rotation::Rotation;
 use crate::exec::weights::Weights;
 use crate::generic::gemm::Panel;
 use crate::isa::table::{Kernels, ProductKernel};
-use crate::microkernel::operands::{Encoded, Matrix};
+use crate::microkernel::operands::{Encoded, MatrixRef};
 use crate::threads::pool::Team;
 use crate::threads::tickets::Tickets;
 
@@ -26,12 +26,12 @@ pub(crate) struct Place {
     pub(crate) position: usize,
 }
 
-/// One thread's share in one phase of a pass: the preparation, an operation, the head's second
-/// part.
+/// A phase of a pass, as one thread of the team sees it: the preparation, an operation, the second
+/// part of the search for the best logits.
 #[derive(Clone, Copy)]
-pub(crate) struct Turn<'a> {
+pub(crate) struct Phase<'a> {
     pub(crate) team: Team<'a>,
-    pub(crate) phase: usize,
+    pub(crate) index: usize,
 }
 
 /// Phases of a pass over a program that are not operations.
@@ -60,11 +60,11 @@ pub(crate) struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    /// The tickets of a thread's turn for `pieces` pieces.
-    pub(crate) fn tickets(&self, turn: Turn<'_>, pieces: usize) -> Tickets<'_> {
-        let first = turn.phase * self.threads;
+    /// The tickets of a phase that is cut into `pieces` pieces.
+    pub(crate) fn tickets(&self, phase: Phase<'_>, pieces: usize) -> Tickets<'_> {
+        let first = phase.index * self.threads;
         let taken = &self.tickets[first..first + self.threads];
-        Tickets::new(taken, turn.team.thread, pieces)
+        Tickets::new(taken, phase.team.thread, pieces)
     }
 
     pub(crate) fn buffer(&self, id: BufferId) -> &Buffer {
@@ -79,7 +79,7 @@ impl Pass<'_> {
         }
     }
 
-    pub(crate) fn matrix(&self, product: &Product) -> Matrix<'_> {
+    pub(crate) fn matrix(&self, product: &Product) -> MatrixRef<'_> {
         self.weights.matrix(product.weight)
     }
 
@@ -94,13 +94,13 @@ impl Pass<'_> {
         self.kernels.product(format, self.rows(product.x))
     }
 
-    /// Computes `rows` of a product for all its tokens into `tile`, `[tokens, rows]`.
-    pub(crate) fn tile(
+    /// Computes `rows` of a product for all its tokens into `out`, `[tokens, rows]`.
+    pub(crate) fn product_rows(
         &self,
         product: &Product,
         rows: Range<usize>,
         panel: &mut Panel,
-        tile: &mut [f32],
+        out: &mut [f32],
     ) {
         let x = self.encoded(product);
         (self.kernel(product).run)(
@@ -109,10 +109,10 @@ impl Pass<'_> {
             &x,
             0..self.rows(product.x),
             panel,
-            tile,
+            out,
         );
         if product.scale != 1.0 {
-            for y in tile {
+            for y in out {
                 *y *= product.scale;
             }
         }

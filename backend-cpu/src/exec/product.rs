@@ -2,8 +2,8 @@
 
 use bitnet_kernels::program::{Activation, BufferId, Product};
 
-use crate::exec::pass::{Pass, Turn};
-use crate::exec::scratch::{FEW_TOKENS, MOST_ROWS, ROWS, Scratch};
+use crate::exec::pass::{Pass, Phase};
+use crate::exec::scratch::{FEW_TOKENS, MAX_PIECE_ROWS, PIECE_ROWS, Scratch};
 
 /// Pieces that each thread should find in an operation, so that none waits long for the last one.
 const PIECES_PER_THREAD: usize = 4;
@@ -11,9 +11,9 @@ const PIECES_PER_THREAD: usize = 4;
 impl Pass<'_> {
     /// Rows in a piece of an operation that makes `total` of them for `tokens`.
     fn piece_rows(&self, total: usize, tokens: usize) -> usize {
-        let mut rows = ROWS;
+        let mut rows = PIECE_ROWS;
         while tokens <= FEW_TOKENS
-            && rows < MOST_ROWS
+            && rows < MAX_PIECE_ROWS
             && total >= 2 * rows * PIECES_PER_THREAD * self.threads
         {
             rows *= 2;
@@ -23,7 +23,7 @@ impl Pass<'_> {
 
     pub(super) fn linear(
         &self,
-        turn: Turn<'_>,
+        phase: Phase<'_>,
         products: &[(Product, BufferId)],
         accumulate: bool,
         scratch: &mut Scratch,
@@ -36,7 +36,7 @@ impl Pass<'_> {
         let piece_rows = self.piece_rows(all, tokens);
         let pieces = |product: &Product| outputs(product).div_ceil(piece_rows);
         let total = products.iter().map(|(product, _)| pieces(product)).sum();
-        for ticket in self.tickets(turn, total) {
+        for ticket in self.tickets(phase, total) {
             let mut piece = ticket;
             let mut products = products.iter();
             let (product, out) = loop {
@@ -50,10 +50,10 @@ impl Pass<'_> {
             };
             let width = self.program.weight(product.weight).rows;
             let rows = piece * piece_rows..((piece + 1) * piece_rows).min(width);
-            let tile = &mut scratch.tile[..self.rows(product.x) * rows.len()];
-            self.tile(product, rows.clone(), &mut scratch.panel, tile);
+            let results = &mut scratch.results[..self.rows(product.x) * rows.len()];
+            self.product_rows(product, rows.clone(), &mut scratch.panel, results);
             let out = self.buffer(out);
-            for (token, y) in tile.chunks_exact(rows.len()).enumerate() {
+            for (token, y) in results.chunks_exact(rows.len()).enumerate() {
                 let at = token * width + rows.start..token * width + rows.end;
                 // SAFETY: these rows' ticket is ours alone.
                 let into = unsafe { out.values.write(at) };
@@ -70,7 +70,7 @@ impl Pass<'_> {
 
     pub(super) fn gated(
         &self,
-        turn: Turn<'_>,
+        phase: Phase<'_>,
         gate: &Product,
         up: &Product,
         activation: Activation,
@@ -80,17 +80,14 @@ impl Pass<'_> {
         let out = self.buffer(out);
         let width = out.width;
         let piece_rows = self.piece_rows(width, self.tokens.len());
-        for piece in self.tickets(turn, width.div_ceil(piece_rows)) {
+        for piece in self.tickets(phase, width.div_ceil(piece_rows)) {
             let rows = piece * piece_rows..((piece + 1) * piece_rows).min(width);
             let len = self.tokens.len() * rows.len();
             let panel = &mut scratch.panel;
-            self.tile(gate, rows.clone(), panel, &mut scratch.tile[..len]);
-            self.tile(up, rows.clone(), panel, &mut scratch.second[..len]);
-            let tiles = scratch.tile[..len].chunks_exact(rows.len());
-            for (token, (gate, up)) in tiles
-                .zip(scratch.second.chunks_exact(rows.len()))
-                .enumerate()
-            {
+            self.product_rows(gate, rows.clone(), panel, &mut scratch.results[..len]);
+            self.product_rows(up, rows.clone(), panel, &mut scratch.ups[..len]);
+            let gates = scratch.results[..len].chunks_exact(rows.len());
+            for (token, (gate, up)) in gates.zip(scratch.ups.chunks_exact(rows.len())).enumerate() {
                 let at = token * width + rows.start..token * width + rows.end;
                 // SAFETY: these rows' ticket is ours alone.
                 (self.kernels.gate)(activation, gate, up, unsafe { out.values.write(at) });

@@ -5,7 +5,7 @@ use std::ops::Range;
 use bitnet_kernels::oracle;
 use bitnet_kernels::program::{Pairing, Rope};
 
-use crate::memory::shared::Cells;
+use crate::memory::shared::SharedSlice;
 
 /// One rotation; all layers that rotate alike read the same table.
 pub(crate) struct Rotation {
@@ -13,7 +13,7 @@ pub(crate) struct Rotation {
     /// One per pair.
     pub(super) frequencies: Vec<f32>,
     /// `[tokens, 2, pairs]`, made by each pass.
-    pub(super) table: Cells<f32>,
+    pub(super) table: SharedSlice<f32>,
 }
 
 impl Rotation {
@@ -21,7 +21,7 @@ impl Rotation {
         Rotation {
             pairing: rope.pairing,
             frequencies: oracle::rope_frequencies(rope),
-            table: Cells::default(),
+            table: SharedSlice::default(),
         }
     }
 

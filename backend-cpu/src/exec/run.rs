@@ -9,7 +9,7 @@ use std::time::Instant;
 use bitnet_kernels::format::Encoding;
 use bitnet_kernels::program::{BufferId, CacheType, Op};
 
-use crate::exec::pass::{Pass, Turn};
+use crate::exec::pass::{Pass, Phase};
 use crate::exec::scratch::Scratch;
 use crate::head::search::Search;
 use crate::threads::pool::Team;
@@ -18,18 +18,16 @@ impl Pass<'_> {
     /// Runs the pass on one thread of the team. With `search`, the head finds the best logits
     /// instead of writing all of them.
     pub(crate) fn run(&self, team: Team<'_>, search: Option<&Search<'_>>, scratch: &mut Scratch) {
-        self.prepare_rotations(Turn { team, phase: 0 });
+        self.prepare_rotations(Phase { team, index: 0 });
         let clock = self.clock.filter(|_| team.thread == 0);
         let mut start = clock.map(|_| Instant::now());
         for index in self.ops.clone() {
             team.barrier();
-            let phase = 1 + index;
-            self.step(
-                &self.program.ops[index],
-                Turn { team, phase },
-                search,
-                scratch,
-            );
+            let phase = Phase {
+                team,
+                index: 1 + index,
+            };
+            self.step(&self.program.ops[index], phase, search, scratch);
             if let (Some(clock), Some(since)) = (clock, start) {
                 let now = Instant::now();
                 clock.note(index, now - since);
@@ -38,8 +36,8 @@ impl Pass<'_> {
         }
     }
 
-    fn prepare_rotations(&self, turn: Turn<'_>) {
-        for token in self.tickets(turn, self.tokens.len()) {
+    fn prepare_rotations(&self, phase: Phase<'_>) {
+        for token in self.tickets(phase, self.tokens.len()) {
             let position = self.places[token].position as f32;
             for rotation in self.rotations {
                 // SAFETY: this token's ticket is ours alone.
@@ -53,11 +51,11 @@ impl Pass<'_> {
         }
     }
 
-    fn step(&self, op: &Op, turn: Turn<'_>, search: Option<&Search<'_>>, scratch: &mut Scratch) {
+    fn step(&self, op: &Op, phase: Phase<'_>, search: Option<&Search<'_>>, scratch: &mut Scratch) {
         match op {
             Op::Embed { table, out } => {
                 let out = self.buffer(*out);
-                for token in self.tickets(turn, self.tokens.len()) {
+                for token in self.tickets(phase, self.tokens.len()) {
                     // SAFETY: this token's ticket is ours alone.
                     let row =
                         unsafe { out.values.write(token * out.width..(token + 1) * out.width) };
@@ -67,7 +65,7 @@ impl Pass<'_> {
             }
             Op::Norm { x, gain, eps, out } => {
                 let gain = self.weights.vector(*gain);
-                self.each_row(turn, *x, *out, scratch, |x, normed| {
+                self.each_row(phase, *x, *out, scratch, |x, normed| {
                     (self.kernels.norm)(x, gain, *eps, normed);
                 });
             }
@@ -75,7 +73,7 @@ impl Pass<'_> {
                 let gain = self.weights.vector(*gain);
                 let dim = gain.len();
                 let count = self.rows(*x) * self.buffer(*x).width / dim;
-                for head in self.tickets(turn, count) {
+                for head in self.tickets(phase, count) {
                     let at = head * dim..(head + 1) * dim;
                     // SAFETY: written before the barrier; this head's ticket is ours alone.
                     let head = unsafe { self.buffer(*x).values.write(at) };
@@ -85,19 +83,19 @@ impl Pass<'_> {
                 }
             }
             Op::Encode { x, out } => {
-                self.each_row(turn, *x, *out, scratch, |x, copy| copy.copy_from_slice(x));
+                self.each_row(phase, *x, *out, scratch, |x, copy| copy.copy_from_slice(x));
             }
             Op::Linear {
                 products,
                 accumulate,
-            } => self.linear(turn, products, *accumulate, scratch),
+            } => self.linear(phase, products, *accumulate, scratch),
             Op::GatedLinear {
                 gate,
                 up,
                 activation,
                 out,
             } => {
-                self.gated(turn, gate, up, *activation, *out, scratch);
+                self.gated(phase, gate, up, *activation, *out, scratch);
             }
             Op::RopeStore {
                 q,
@@ -106,7 +104,7 @@ impl Pass<'_> {
                 rotation,
                 layer,
             } => {
-                self.rope_store(turn, [*q, *k, *v], *rotation, *layer, scratch);
+                self.rope_store(phase, [*q, *k, *v], *rotation, *layer, scratch);
             }
             Op::Attention {
                 q,
@@ -116,16 +114,20 @@ impl Pass<'_> {
             } => match self.program.cache_type {
                 CacheType::F16 => {
                     let attend = self.kernels.attend_f16;
-                    self.attention(turn, [*q, *out], shape, *layer, scratch, attend, |e| &e.f16);
+                    self.attention(phase, [*q, *out], shape, *layer, scratch, attend, |e| {
+                        &e.f16
+                    });
                 }
                 CacheType::F32 => {
                     let attend = self.kernels.attend_f32;
-                    self.attention(turn, [*q, *out], shape, *layer, scratch, attend, |e| &e.f32);
+                    self.attention(phase, [*q, *out], shape, *layer, scratch, attend, |e| {
+                        &e.f32
+                    });
                 }
             },
             Op::Select { x, out } => {
                 let (x, out) = (self.buffer(*x), self.buffer(*out));
-                for piece in self.tickets(turn, self.selected.len()) {
+                for piece in self.tickets(phase, self.selected.len()) {
                     let row = self.selected[piece] as usize;
                     // SAFETY: `x` was written before the barrier; this piece's ticket is ours
                     // alone.
@@ -139,9 +141,9 @@ impl Pass<'_> {
             }
             Op::Head { product, logits } => match search {
                 Some(search) => {
-                    self.find_best(turn, product, *logits, search, scratch);
+                    self.find_best(phase, product, *logits, search, scratch);
                 }
-                None => self.linear(turn, &[(*product, *logits)], false, scratch),
+                None => self.linear(phase, &[(*product, *logits)], false, scratch),
             },
         }
     }
@@ -149,7 +151,7 @@ impl Pass<'_> {
     /// Applies `f(row, result)` to each row of `x` and stores the result in the encoding of `out`.
     fn each_row(
         &self,
-        turn: Turn<'_>,
+        phase: Phase<'_>,
         x: BufferId,
         out: BufferId,
         scratch: &mut Scratch,
@@ -158,7 +160,7 @@ impl Pass<'_> {
         let rows = self.rows(out);
         let (x, out) = (self.buffer(x), self.buffer(out));
         let width = out.width;
-        for row in self.tickets(turn, rows) {
+        for row in self.tickets(phase, rows) {
             let at = row * width..(row + 1) * width;
             // SAFETY: `x` was written before the barrier.
             let from = unsafe { x.values.read(at.clone()) };

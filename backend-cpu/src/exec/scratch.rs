@@ -6,29 +6,30 @@ use bitnet_kernels::Program;
 use bitnet_kernels::order::LANES;
 
 use crate::generic::gemm::Panel;
-use crate::head::found::Found;
+use crate::head::scratch::SearchScratch;
 
 /// Rows of a matrix in one piece of work for many tokens; a power of two times that for few, if
 /// there are pieces enough.
-pub(super) const ROWS: usize = crate::generic::gemm::PANEL_ROWS;
-/// The most rows in a piece for few tokens. Within a piece, the memory is asked for rows ahead of
-/// their turn.
-pub(super) const MOST_ROWS: usize = 256;
+pub(super) const PIECE_ROWS: usize = crate::generic::gemm::PANEL_ROWS;
+/// The most rows in a piece for few tokens. Within a piece, rows are prefetched.
+pub(super) const MAX_PIECE_ROWS: usize = 256;
 /// The most tokens that count as few.
 pub(super) const FEW_TOKENS: usize = 64;
 
 /// What a thread keeps for itself from pass to pass.
 #[derive(Default)]
 pub(crate) struct Scratch {
-    pub(crate) tile: Vec<f32>,
-    pub(super) second: Vec<f32>,
+    /// Results of a piece of rows, `[tokens, rows]`.
+    pub(crate) results: Vec<f32>,
+    /// The same for the second product of a gated operation.
+    pub(super) ups: Vec<f32>,
     pub(super) weights: Vec<f32>,
     pub(super) values: Vec<f32>,
     pub(super) halves: Vec<u16>,
     /// A row of weights, where few of a matrix are read.
     pub(crate) row: Box<[u8]>,
     pub(crate) panel: Panel,
-    pub(crate) found: Found,
+    pub(crate) search: SearchScratch,
 }
 
 impl Scratch {
@@ -59,9 +60,13 @@ impl Scratch {
                 vec.resize(len, 0.0);
             }
         };
-        let rows = if tokens > FEW_TOKENS { ROWS } else { MOST_ROWS };
-        grow(&mut self.tile, tokens * rows);
-        grow(&mut self.second, tokens * rows);
+        let rows = if tokens > FEW_TOKENS {
+            PIECE_ROWS
+        } else {
+            MAX_PIECE_ROWS
+        };
+        grow(&mut self.results, tokens * rows);
+        grow(&mut self.ups, tokens * rows);
         // For the most heads that attention handles at once.
         grow(&mut self.weights, 4 * positions.next_multiple_of(LANES));
         let mut longest_head = 0;
@@ -74,7 +79,7 @@ impl Scratch {
         grow(&mut self.values, results);
         self.halves.resize(longest_head, 0);
         if tokens > 1 {
-            self.panel.reserve(ROWS, widest);
+            self.panel.reserve(PIECE_ROWS, widest);
         }
     }
 }

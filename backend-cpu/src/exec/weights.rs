@@ -5,7 +5,7 @@ use std::ops::Range;
 use bitnet_kernels::program::{Op, Program, WeightId};
 use bitnet_kernels::{BackendError, Format, SharedWeights};
 
-use crate::microkernel::operands::Matrix;
+use crate::microkernel::operands::MatrixRef;
 
 /// Checked weights of a program.
 pub(crate) struct Weights {
@@ -89,9 +89,9 @@ impl Weights {
     }
 
     /// A matrix.
-    pub(crate) fn matrix(&self, id: WeightId) -> Matrix<'_> {
+    pub(crate) fn matrix(&self, id: WeightId) -> MatrixRef<'_> {
         let weight = self.get(id);
-        Matrix {
+        MatrixRef {
             format: weight.format,
             bytes: &self.source.bytes()[weight.part.clone()],
             stride: weight.cols / weight.format.block_len() * weight.format.block_bytes(),
@@ -120,12 +120,12 @@ impl Weights {
         id: WeightId,
         row: usize,
         buffer: &'a mut [u8],
-    ) -> Matrix<'a> {
+    ) -> MatrixRef<'a> {
         let matrix = self.matrix(id);
         let bytes = &mut buffer[..matrix.stride];
         self.source
             .copy(self.get(id).part.start + row * matrix.stride, bytes);
-        Matrix { bytes, ..matrix }
+        MatrixRef { bytes, ..matrix }
     }
 
     /// Decodes one row of a matrix. `buffer` holds [`Weights::longest_row`] bytes.

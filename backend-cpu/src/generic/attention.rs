@@ -28,7 +28,7 @@ impl<L: Simd> Element<L> for f32 {
 
 /// The keys and values that a query may see.
 ///
-/// Keys lie in tiles of 16 positions, `[tile][head_dim][16]`, so that a score is one chain of fused
+/// Keys lie in strips of 16 positions, `[strip][head_dim][16]`, so that a score is one chain of fused
 /// multiply-adds over the head with keys side by side in the lanes. Values are rows of `stride`
 /// elements, a multiple of 16.
 #[derive(Clone, Copy)]
@@ -43,7 +43,7 @@ pub(crate) struct Visible<'a, E> {
 }
 
 /// Attention of adjacent query heads that share keys and values. `q` is `[heads, head_dim]`, `out`
-/// `[heads, stride]`; `weights` has room for as many rows of the positions, rounded up to a
+/// `[heads, stride]`; `weights` holds as many rows of the positions, rounded up to a
 /// multiple of 16.
 #[inline(always)]
 #[expect(clippy::too_many_arguments, reason = "the parts of attention")]
@@ -60,7 +60,7 @@ pub(crate) fn attend<L: Simd, E: Element<L>>(
     let dim = q.len() / heads;
     let mut head = 0;
     while head < heads {
-        let job = Job {
+        let group = HeadGroup {
             q: &q[head * dim..],
             dim,
             scale,
@@ -69,15 +69,15 @@ pub(crate) fn attend<L: Simd, E: Element<L>>(
         };
         let out = &mut out[head * visible.stride..];
         head += match heads - head {
-            4.. => job.run::<L, 4>(l, weights, out),
-            2..=3 => job.run::<L, 2>(l, weights, out),
-            _ => job.run::<L, 1>(l, weights, out),
+            4.. => group.run::<L, 4>(l, weights, out),
+            2..=3 => group.run::<L, 2>(l, weights, out),
+            _ => group.run::<L, 1>(l, weights, out),
         };
     }
 }
 
 /// Some heads side by side, so that a key or a value is read once for all of them.
-struct Job<'a, E> {
+struct HeadGroup<'a, E> {
     /// `[heads, dim]`.
     q: &'a [f32],
     dim: usize,
@@ -86,7 +86,7 @@ struct Job<'a, E> {
     visible: Visible<'a, E>,
 }
 
-impl<E> Job<'_, E> {
+impl<E> HeadGroup<'_, E> {
     /// Attention of the first `G` heads.
     #[inline(always)]
     fn run<L: Simd, const G: usize>(&self, l: L, weights: &mut [f32], out: &mut [f32]) -> usize
@@ -129,24 +129,24 @@ impl<E> Job<'_, E> {
     where
         E: Element<L>,
     {
-        let tiles = self.visible.len.div_ceil(LANES);
-        let mut tile = 0;
-        while tile < tiles {
-            tile += match (L::CHAINS / G, tiles - tile) {
-                (8.., 8..) => self.scores::<L, G, 8>(l, tile, out),
-                (4.., 4..) => self.scores::<L, G, 4>(l, tile, out),
-                (2.., 2..) => self.scores::<L, G, 2>(l, tile, out),
-                _ => self.scores::<L, G, 1>(l, tile, out),
+        let strips = self.visible.len.div_ceil(LANES);
+        let mut strip = 0;
+        while strip < strips {
+            strip += match (L::CHAINS / G, strips - strip) {
+                (8.., 8..) => self.scores::<L, G, 8>(l, strip, out),
+                (4.., 4..) => self.scores::<L, G, 4>(l, strip, out),
+                (2.., 2..) => self.scores::<L, G, 2>(l, strip, out),
+                _ => self.scores::<L, G, 1>(l, strip, out),
             };
         }
     }
 
-    /// The scores of `N` tiles from `tile` on.
+    /// The scores of `N` strips from `strip` on.
     #[inline(always)]
     fn scores<L: Simd, const G: usize, const N: usize>(
         &self,
         l: L,
-        tile: usize,
+        strip: usize,
         out: &mut [f32],
     ) -> usize
     where
@@ -155,7 +155,7 @@ impl<E> Job<'_, E> {
         let dim = self.dim;
         let (keys, _) = self.visible.keys.as_chunks::<LANES>();
         let keys: [&[[E; LANES]]; N] =
-            std::array::from_fn(|n| &keys[(tile + n) * dim..(tile + n + 1) * dim]);
+            std::array::from_fn(|n| &keys[(strip + n) * dim..(strip + n + 1) * dim]);
         let q: [&[f32]; G] = std::array::from_fn(|g| &self.q[g * dim..(g + 1) * dim]);
         let mut sums = [[l.splat(0.0); N]; G];
         for d in 0..dim {
@@ -174,7 +174,7 @@ impl<E> Job<'_, E> {
         let scale = l.splat(self.scale);
         let padded = out.len() / G;
         for (sums, out) in sums.into_iter().zip(out.chunks_exact_mut(padded)) {
-            let (out, _) = out[tile * LANES..].as_chunks_mut::<LANES>();
+            let (out, _) = out[strip * LANES..].as_chunks_mut::<LANES>();
             for (sum, out) in sums.into_iter().zip(out) {
                 l.store(l.mul(sum, scale), out);
             }
@@ -241,33 +241,33 @@ fn softmax<L: Simd>(l: L, scores: &mut [f32], visible: Range<usize>, round_weigh
     // What lies around the visible positions must not take part.
     scores[..visible.start].fill(f32::NEG_INFINITY);
     scores[visible.end..].fill(f32::NEG_INFINITY);
-    let (tiles, _) = scores.as_chunks_mut::<LANES>();
+    let (strips, _) = scores.as_chunks_mut::<LANES>();
     let mut max = l.splat(f32::NEG_INFINITY);
-    for tile in tiles.iter() {
-        max = l.max(l.load(tile), max);
+    for strip in strips.iter() {
+        max = l.max(l.load(strip), max);
     }
     let max = l
         .to_array(max)
         .into_iter()
         .fold(f32::NEG_INFINITY, |a, b| if b > a { b } else { a });
-    for tile in tiles.iter_mut() {
-        l.store(exp(l, l.sub(l.load(tile), l.splat(max))), tile);
+    for strip in strips.iter_mut() {
+        l.store(exp(l, l.sub(l.load(strip), l.splat(max))), strip);
     }
-    tiles.as_flattened_mut()[..visible.start].fill(0.0);
-    tiles.as_flattened_mut()[visible.end..].fill(0.0);
+    strips.as_flattened_mut()[..visible.start].fill(0.0);
+    strips.as_flattened_mut()[visible.end..].fill(0.0);
     let mut sums = l.splat(0.0);
-    for tile in tiles.iter() {
-        sums = l.add(sums, l.load(tile));
+    for strip in strips.iter() {
+        sums = l.add(sums, l.load(strip));
     }
     let sum = fold(l.to_array(sums));
     if !round_weights {
         return sum;
     }
     let share = l.splat(1.0 / sum);
-    for tile in tiles.iter_mut() {
+    for strip in strips.iter_mut() {
         let mut rounded = [0; LANES];
-        l.store_f16(l.mul(l.load(tile), share), &mut rounded);
-        l.store(l.load_f16(&rounded), tile);
+        l.store_f16(l.mul(l.load(strip), share), &mut rounded);
+        l.store(l.load_f16(&rounded), strip);
     }
     1.0
 }

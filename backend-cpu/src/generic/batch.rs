@@ -8,7 +8,7 @@ use std::ops::Range;
 use bitnet_kernels::order::LANES;
 
 use crate::microkernel::dot::{BlockDot, DOT_ROWS};
-use crate::microkernel::operands::{Encoded, Matrix};
+use crate::microkernel::operands::{Encoded, MatrixRef};
 
 /// Tokens at a time, at most: as many as have registers.
 const TOKENS: usize = 5;
@@ -20,7 +20,7 @@ const TOKENS: usize = 5;
 #[inline(always)]
 pub(crate) fn i2s<B: BlockDot>(
     b: B,
-    m: &Matrix<'_>,
+    m: &MatrixRef<'_>,
     rows: Range<usize>,
     x: &Encoded<'_>,
     tokens: Range<usize>,
@@ -57,7 +57,7 @@ pub(crate) fn i2s<B: BlockDot>(
 
 /// Up to sixteen rows.
 struct Strip<'a> {
-    m: &'a Matrix<'a>,
+    m: &'a MatrixRef<'a>,
     rows: Range<usize>,
     x: &'a Encoded<'a>,
 }

@@ -7,7 +7,7 @@ use bitnet_kernels::format::{MAX_BLOCK_LEN, Q8_0_BLOCK, Q8K_BLOCK, Reduction, q6
 use bitnet_kernels::order::{LANES, fold};
 
 use crate::microkernel::dot::BlockDot;
-use crate::microkernel::operands::{Encoded, Matrix};
+use crate::microkernel::operands::{Encoded, MatrixRef};
 use crate::microkernel::simd::Simd;
 
 /// Any format whose reduction is [`Reduction::Blocks`], from its descriptor alone: for formats that
@@ -15,7 +15,7 @@ use crate::microkernel::simd::Simd;
 #[inline(always)]
 pub(crate) fn any<S: Simd>(
     _s: S,
-    m: &Matrix<'_>,
+    m: &MatrixRef<'_>,
     rows: Range<usize>,
     x: &Encoded<'_>,
     tokens: Range<usize>,
@@ -32,8 +32,8 @@ pub(crate) fn any<S: Simd>(
     // Activations that share a scale, and weights and activations that share both.
     let scaled = x.width / x.scales_per_token.max(1);
     let piece = block_len.min(scaled);
-    let mut room = [0_i16; MAX_BLOCK_LEN];
-    let integers = &mut room[..block_len];
+    let mut unpacked = [0_i16; MAX_BLOCK_LEN];
+    let integers = &mut unpacked[..block_len];
     let width = rows.len();
     out[..width * tokens.len()].fill(0.0);
     for (r, row) in rows.enumerate() {
@@ -62,7 +62,7 @@ fn dot(weights: &[i16], q: &[i8]) -> i32 {
     sum
 }
 
-/// Calls `element(row, token)` for every element of the tile.
+/// Calls `element(row, token)` for every element of `out`, `[tokens, rows]`.
 #[inline(always)]
 fn each(
     rows: Range<usize>,
@@ -87,7 +87,7 @@ fn f16(bytes: &[u8]) -> f32 {
 #[inline(always)]
 pub(crate) fn q6_k<B: BlockDot>(
     b: B,
-    m: &Matrix<'_>,
+    m: &MatrixRef<'_>,
     rows: Range<usize>,
     x: &Encoded<'_>,
     tokens: Range<usize>,
@@ -108,7 +108,7 @@ pub(crate) fn q6_k<B: BlockDot>(
 #[inline(always)]
 pub(crate) fn q8_0<B: BlockDot>(
     b: B,
-    m: &Matrix<'_>,
+    m: &MatrixRef<'_>,
     rows: Range<usize>,
     x: &Encoded<'_>,
     tokens: Range<usize>,

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use bitnet_kernels::order::{LANES, fold};
 
-use crate::microkernel::operands::{Encoded, Matrix};
+use crate::microkernel::operands::{Encoded, MatrixRef};
 use crate::microkernel::simd::Simd;
 
 /// A row's weights as the kernels read them.
@@ -111,7 +111,7 @@ const FLOAT_ROWS: usize = 4;
 #[inline(always)]
 pub(crate) fn product<L: Simd, W: Weights<L>>(
     l: L,
-    m: &Matrix<'_>,
+    m: &MatrixRef<'_>,
     rows: Range<usize>,
     x: &Encoded<'_>,
     tokens: Range<usize>,

@@ -28,7 +28,7 @@ use crate::microkernel::gemm::{
     GROUP, GROUP_BYTES, GROUP_STEPS, GROUP_WORDS, Microkernel, PackedGroup, PackedWord,
     TernaryLayout, TileArgs,
 };
-use crate::microkernel::operands::{Encoded, Matrix};
+use crate::microkernel::operands::{Encoded, MatrixRef};
 
 /// Rows of a panel.
 pub(crate) const PANEL_ROWS: usize = 64;
@@ -59,7 +59,7 @@ impl Panel {
     fn pack<M: Microkernel, F: TernaryLayout>(
         &mut self,
         k: M,
-        m: &Matrix<'_>,
+        m: &MatrixRef<'_>,
         rows: Range<usize>,
         groups: usize,
     ) {
@@ -99,7 +99,7 @@ impl Panel {
 #[inline(always)]
 pub(crate) fn gemm<M: Microkernel, F: TernaryLayout>(
     k: M,
-    m: &Matrix<'_>,
+    m: &MatrixRef<'_>,
     rows: Range<usize>,
     x: &Encoded<'_>,
     tokens: Range<usize>,

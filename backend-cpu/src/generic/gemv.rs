@@ -9,14 +9,14 @@ use bitnet_kernels::format::{Q8K_BLOCK, tq1_0, tq2_0};
 use bitnet_kernels::order::LANES;
 
 use crate::microkernel::dot::{BlockDot, DOT_ROWS};
-use crate::microkernel::operands::{Encoded, Matrix};
+use crate::microkernel::operands::{Encoded, MatrixRef};
 
 /// `rows` of a matrix with a scale per block of `BYTES`, at byte `AT` of it, against `tokens` of
 /// `x`.
 #[inline(always)]
 fn scaled<B: BlockDot, const BYTES: usize, const AT: usize>(
     b: B,
-    m: &Matrix<'_>,
+    m: &MatrixRef<'_>,
     rows: Range<usize>,
     x: &Encoded<'_>,
     tokens: Range<usize>,
@@ -63,7 +63,7 @@ fn scaled<B: BlockDot, const BYTES: usize, const AT: usize>(
 #[inline(always)]
 pub(crate) fn tq2_0<B: BlockDot>(
     b: B,
-    m: &Matrix<'_>,
+    m: &MatrixRef<'_>,
     rows: Range<usize>,
     x: &Encoded<'_>,
     tokens: Range<usize>,
@@ -92,7 +92,7 @@ pub(crate) fn tq2_0<B: BlockDot>(
 #[inline(always)]
 pub(crate) fn tq1_0<B: BlockDot>(
     b: B,
-    m: &Matrix<'_>,
+    m: &MatrixRef<'_>,
     rows: Range<usize>,
     x: &Encoded<'_>,
     tokens: Range<usize>,

@@ -10,7 +10,7 @@ use bitnet_kernels::Format;
 use bitnet_kernels::order::LANES;
 
 use super::float::{BF16, F16, F32, Weights};
-use crate::microkernel::operands::Matrix;
+use crate::microkernel::operands::MatrixRef;
 use crate::microkernel::screen::{BLOCK, Block, Planes, RUN, ScreenDot};
 use crate::microkernel::simd::Simd;
 
@@ -26,7 +26,7 @@ const TINY: f64 = 1e-37;
 /// Bounds of products beyond this are not trusted: a partial sum might leave the range of f32.
 const REACH: f64 = 1e38;
 
-/// BlockDot of a row of `cols` weights.
+/// Blocks of a row of `cols` weights.
 pub(crate) fn blocks(cols: usize) -> usize {
     cols.div_ceil(BLOCK)
 }
@@ -69,7 +69,7 @@ pub(crate) struct Query {
 }
 
 impl Query {
-    /// Room for tokens of `cols` activations.
+    /// Space for a token of `cols` activations.
     pub(crate) fn new(cols: usize) -> Query {
         Query {
             planes: vec![Planes::ZERO; blocks(cols)],
@@ -141,7 +141,7 @@ pub(crate) fn takes(format: Format) -> bool {
 #[inline(always)]
 pub(crate) fn encode<L: Simd>(
     l: L,
-    m: &Matrix<'_>,
+    m: &MatrixRef<'_>,
     rows: Range<usize>,
     cols: usize,
     out: RowsMut<'_>,

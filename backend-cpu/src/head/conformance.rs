@@ -15,7 +15,7 @@ use crate::backend::{CpuBackend, CpuOptions};
 use crate::generic::screen::{Bounds, Query, Rows as ScreenRows, RowsMut, blocks};
 use crate::isa::Isa;
 use crate::isa::table::Kernels;
-use crate::microkernel::operands::Matrix;
+use crate::microkernel::operands::MatrixRef;
 use crate::microkernel::screen::Block;
 
 /// A backend whose hidden state for token `t` is row `t` of `x`.
@@ -149,7 +149,7 @@ fn judge(what: &str, x: &[Vec<f32>], format: Format, head: &[Vec<f32>]) {
 }
 
 /// Rows of a head: enough to have a screen for the best 40.
-const ROWS: usize = 1000;
+const HEAD_ROWS: usize = 1000;
 
 #[test]
 fn heads_without_a_pattern() {
@@ -161,7 +161,7 @@ fn heads_without_a_pattern() {
     ] {
         for tokens in [1, 3, 4, 9] {
             let x: Vec<Vec<f32>> = (0..tokens).map(|t| Noise::new(t).normals(width)).collect();
-            let head: Vec<Vec<f32>> = (0..ROWS as u64)
+            let head: Vec<Vec<f32>> = (0..HEAD_ROWS as u64)
                 .map(|r| Noise::new(99 + r).normals(width))
                 .collect();
             judge(&format!("{format} of {width} columns"), &x, format, &head);
@@ -174,9 +174,9 @@ fn rows_that_are_equal_or_nearly() {
     let width = 256;
     let x = vec![Noise::new(1).normals(width), Noise::new(2).normals(width)];
     let row = Noise::new(3).normals(width);
-    let equal = vec![row.clone(); ROWS];
+    let equal = vec![row.clone(); HEAD_ROWS];
     judge("equal rows", &x, Format::F16, &equal);
-    let nearly: Vec<Vec<f32>> = (0..ROWS)
+    let nearly: Vec<Vec<f32>> = (0..HEAD_ROWS)
         .map(|r| {
             let mut row = row.clone();
             row[r % width] += (r as f32 - 500.0) * 1e-5;
@@ -189,7 +189,7 @@ fn rows_that_are_equal_or_nearly() {
 #[test]
 fn numbers_at_the_ends_of_their_range() {
     let width = 96;
-    let head: Vec<Vec<f32>> = (0..ROWS)
+    let head: Vec<Vec<f32>> = (0..HEAD_ROWS)
         .map(|r| {
             let mut row = Noise::new(r as u64).normals(width);
             match r % 10 {
@@ -263,7 +263,7 @@ struct Made {
     norm: Vec<f32>,
 }
 
-fn make(kernels: &Kernels, matrix: &Matrix<'_>, rows: usize, cols: usize) -> Made {
+fn make(kernels: &Kernels, matrix: &MatrixRef<'_>, rows: usize, cols: usize) -> Made {
     let mut made = Made {
         blocks: vec![Block::ZERO; rows * blocks(cols)],
         scale: vec![f32::NAN; rows],
@@ -302,7 +302,7 @@ fn kernels_agree_to_the_bit_and_no_logit_is_above_its_bound() {
             .iter()
             .flat_map(|x| half::f16::from_f32(*x).to_le_bytes())
             .collect();
-        let matrix = Matrix {
+        let matrix = MatrixRef {
             format: Format::F16,
             bytes: &bytes,
             stride: cols * 2,

@@ -10,7 +10,7 @@
 mod best;
 #[cfg(test)]
 mod conformance;
-pub(crate) mod found;
+pub(crate) mod scratch;
 mod screen;
 pub(crate) mod search;
 
@@ -88,10 +88,12 @@ impl Head {
             self.screened = self.screen.is_some();
         }
         for scratch in threads {
-            let Scratch { found, tile, .. } = Scratch::exclusive(scratch);
-            found.reserve(k, tokens, self.cols, self.screened);
-            if tile.len() < tokens * PIECE {
-                tile.resize(tokens * PIECE, 0.0);
+            let Scratch {
+                search, results, ..
+            } = Scratch::exclusive(scratch);
+            search.reserve(k, tokens, self.cols, self.screened);
+            if results.len() < tokens * PIECE {
+                results.resize(tokens * PIECE, 0.0);
             }
         }
         let screen = self.screen.as_ref().filter(|_| worthwhile);
@@ -117,7 +119,7 @@ impl Head {
         for token in 0..self.thresholds.len() {
             self.merged.start(self.k);
             for scratch in &mut *threads {
-                let found = &Scratch::exclusive(scratch).found;
+                let found = &Scratch::exclusive(scratch).search;
                 for candidate in found.best[token].list() {
                     self.merged.push(candidate.id, candidate.logit);
                 }
@@ -129,7 +131,7 @@ impl Head {
         };
         let mut exact = 0;
         for scratch in threads {
-            let found = &mut Scratch::exclusive(scratch).found;
+            let found = &mut Scratch::exclusive(scratch).search;
             exact += std::mem::take(&mut found.exact);
             self.report.thread_time += std::mem::take(&mut found.making);
         }

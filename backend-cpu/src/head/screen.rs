@@ -23,7 +23,7 @@ pub(crate) struct Screen {
 }
 
 impl Screen {
-    /// Room for the screen of `rows` rows of `cols` weights.
+    /// Memory for the screen of `rows` rows of `cols` weights.
     pub(crate) fn new(rows: usize, cols: usize) -> io::Result<Screen> {
         let per_row = blocks(cols);
         Ok(Screen {

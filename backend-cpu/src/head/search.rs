@@ -11,7 +11,7 @@ use std::time::Instant;
 use bitnet_kernels::program::{BufferId, Product};
 
 use super::screen::Screen;
-use crate::exec::pass::{Pass, Turn};
+use crate::exec::pass::{Pass, Phase};
 use crate::exec::scratch::Scratch;
 use crate::generic::gemm::Panel;
 
@@ -66,10 +66,10 @@ impl Threshold {
 }
 
 impl Pass<'_> {
-    /// Finds the best logits of `product`. `bounds` has room for a value per row and token.
+    /// Finds the best logits of `product`. `bounds` holds a value per row and token.
     pub(crate) fn find_best(
         &self,
-        turn: Turn<'_>,
+        phase: Phase<'_>,
         product: &Product,
         bounds: BufferId,
         search: &Search<'_>,
@@ -81,10 +81,10 @@ impl Pass<'_> {
         let bounds = &self.buffer(bounds).values;
         let ready = search.screen.map_or(0, |screen| screen.ready);
         let Scratch {
-            found,
-            tile,
+            search: found,
+            results,
             panel,
-            row: room,
+            row: row_bytes,
             ..
         } = scratch;
         if ready > 0 {
@@ -92,14 +92,14 @@ impl Pass<'_> {
                 query.set(x.values(token));
             }
         }
-        for piece in self.tickets(turn, rows.div_ceil(PIECE)) {
+        for piece in self.tickets(phase, rows.div_ceil(PIECE)) {
             let rows_here = piece * PIECE..((piece + 1) * PIECE).min(rows);
-            let tile = &mut tile[..tokens * rows_here.len()];
+            let results = &mut results[..tokens * rows_here.len()];
             if let Some(screen) = search.screen.filter(|_| rows_here.end <= ready) {
                 // SAFETY: made in an earlier pass.
                 let made = unsafe { screen.read(rows_here.clone()) };
-                (self.kernels.screen_uppers)(made, &found.queries[..tokens], tile);
-                for (token, uppers) in tile.chunks_exact(rows_here.len()).enumerate() {
+                (self.kernels.screen_uppers)(made, &found.queries[..tokens], results);
+                for (token, uppers) in results.chunks_exact(rows_here.len()).enumerate() {
                     found.seeds[token].extend(rows_here.start, uppers);
                     let at = token * rows + rows_here.start..token * rows + rows_here.end;
                     // SAFETY: these rows' ticket is ours alone.
@@ -107,15 +107,15 @@ impl Pass<'_> {
                 }
                 continue;
             }
-            self.tile(product, rows_here.clone(), panel, tile);
-            for (token, logits) in tile.chunks_exact(rows_here.len()).enumerate() {
+            self.product_rows(product, rows_here.clone(), panel, results);
+            for (token, logits) in results.chunks_exact(rows_here.len()).enumerate() {
                 found.best[token].extend(rows_here.start, logits);
             }
             if let Some(screen) = search.screen.filter(|_| rows_here.end <= search.until) {
                 let start = Instant::now();
                 // SAFETY: these rows' ticket is ours alone.
-                let room = unsafe { screen.write(rows_here.clone()) };
-                (self.kernels.screen_encode)(&matrix, rows_here, x.width, room);
+                let made = unsafe { screen.write(rows_here.clone()) };
+                (self.kernels.screen_encode)(&matrix, rows_here, x.width, made);
                 found.making += start.elapsed();
             }
         }
@@ -124,7 +124,7 @@ impl Pass<'_> {
         }
         let kernel = self.kernel(product);
         let mut exact = |row: usize, token: usize, panel: &mut Panel| {
-            let single = self.weights.single_row(product.weight, row, room);
+            let single = self.weights.single_row(product.weight, row, row_bytes);
             let mut logit = [0.0];
             (kernel.run)(&single, 0..1, &x, token..token + 1, panel, &mut logit);
             logit[0]
@@ -142,10 +142,10 @@ impl Pass<'_> {
             }
             threshold.raise(found.best[token].least());
         }
-        turn.team.barrier();
-        let second = Turn {
-            phase: 1 + self.program.ops.len(),
-            ..turn
+        phase.team.barrier();
+        let second = Phase {
+            index: 1 + self.program.ops.len(),
+            ..phase
         };
         let pieces = self.tickets(second, ready.div_ceil(SECOND_PIECE));
         for piece in pieces {

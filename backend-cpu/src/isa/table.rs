@@ -10,7 +10,7 @@ use crate::generic::attention::Visible;
 use crate::generic::gemm::Panel;
 use crate::generic::screen::{Query, Rows, RowsMut};
 use crate::microkernel::dot::BlockDot;
-use crate::microkernel::operands::{Encoded, Matrix};
+use crate::microkernel::operands::{Encoded, MatrixRef};
 use crate::microkernel::peak::Peak;
 
 /// Everything the executor calls, for one instruction set. An instruction set's module holds one
@@ -36,7 +36,7 @@ pub(crate) struct Kernels {
     /// What the recorder notes for the two that follow.
     pub(crate) screen_name: &'static str,
     /// `(matrix, rows, cols, out)`; see `generic::screen::encode`.
-    pub(crate) screen_encode: fn(&Matrix<'_>, Range<usize>, usize, RowsMut<'_>),
+    pub(crate) screen_encode: fn(&MatrixRef<'_>, Range<usize>, usize, RowsMut<'_>),
     /// `(rows, queries, out)`; see `generic::screen::uppers`.
     pub(crate) screen_uppers: fn(Rows<'_>, &[Query], &mut [f32]),
     /// Reads bytes through; see `generic::probe::read`.
@@ -70,7 +70,7 @@ pub(crate) struct Specialised {
 /// Computes `weights[rows] . x[t]` for all tokens `t` of `tokens` into `out`, `[tokens, rows]`. The
 /// panel is scratch memory; its contents do not matter.
 pub(crate) type ProductFn =
-    fn(&Matrix<'_>, Range<usize>, &Encoded<'_>, Range<usize>, &mut Panel, &mut [f32]);
+    fn(&MatrixRef<'_>, Range<usize>, &Encoded<'_>, Range<usize>, &mut Panel, &mut [f32]);
 
 /// A kernel with the name that the recorder notes.
 #[derive(Clone, Copy)]
@@ -121,7 +121,7 @@ macro_rules! kernels {
                 visible: $crate::generic::attention::Visible<'_, f32>, weights: &mut [f32], out: &mut [f32])),
             screen_name: concat!($name, "_screen_6bit_i16"),
             screen_encode: $crate::isa::table::wrap!($token, $(#[$features])? screen::encode(
-                m: &$crate::microkernel::operands::Matrix<'_>, rows: std::ops::Range<usize>, cols: usize,
+                m: &$crate::microkernel::operands::MatrixRef<'_>, rows: std::ops::Range<usize>, cols: usize,
                 out: $crate::generic::screen::RowsMut<'_>)),
             screen_uppers: $crate::isa::table::wrap!($token, $(#[$features])? screen::uppers(
                 rows: $crate::generic::screen::Rows<'_>, queries: &[$crate::generic::screen::Query], out: &mut [f32])),
@@ -172,7 +172,7 @@ macro_rules! product_kernel {
     ($isa:literal, $name:literal, $token:expr, $(#[$features:meta])? $module:ident::$function:ident $(::<$($generic:ty),+>)?) => {{
         $(#[$features])?
         unsafe fn with_features(
-            m: &$crate::microkernel::operands::Matrix<'_>, rows: std::ops::Range<usize>,
+            m: &$crate::microkernel::operands::MatrixRef<'_>, rows: std::ops::Range<usize>,
             x: &$crate::microkernel::operands::Encoded<'_>, tokens: std::ops::Range<usize>, out: &mut [f32],
         ) {
             $crate::generic::$module::$function $(::<$($generic),+>)? ($token, m, rows, x, tokens, out)
@@ -207,7 +207,7 @@ macro_rules! gemm {
             kernel: $crate::isa::table::ProductKernel {
                 name: concat!($isa, "_", $name),
                 run: $crate::isa::table::wrap!($token, $(#[$features])? gemm::gemm::<_, $crate::generic::$module::$layout>(
-                    m: &$crate::microkernel::operands::Matrix<'_>, rows: std::ops::Range<usize>,
+                    m: &$crate::microkernel::operands::MatrixRef<'_>, rows: std::ops::Range<usize>,
                     x: &$crate::microkernel::operands::Encoded<'_>, tokens: std::ops::Range<usize>,
                     panel: &mut $crate::generic::gemm::Panel, out: &mut [f32])),
             },

@@ -9,18 +9,18 @@ const ALIGNMENT: usize = 64;
 
 /// A slice whose parts different threads may write at the same time.
 #[derive(Default)]
-pub(crate) struct Cells<T> {
+pub(crate) struct SharedSlice<T> {
     /// The slice, and before and behind it what aligns it.
-    room: Box<[UnsafeCell<T>]>,
+    allocation: Box<[UnsafeCell<T>]>,
     first: usize,
     len: usize,
 }
 
 // SAFETY: every access goes through `read` and `write`, whose callers promise to keep writers
 // apart.
-unsafe impl<T: Send + Sync> Sync for Cells<T> {}
+unsafe impl<T: Send + Sync> Sync for SharedSlice<T> {}
 
-impl<T: Copy + Default> Cells<T> {
+impl<T: Copy + Default> SharedSlice<T> {
     /// Makes room for at least `len` values. What was in it is lost when it grows: all are zero
     /// then.
     pub(crate) fn reserve(&mut self, len: usize) {
@@ -30,29 +30,33 @@ impl<T: Copy + Default> Cells<T> {
             let zeros = vec![T::default(); len + ALIGNMENT / size_of::<T>()].into_boxed_slice();
             let first = zeros.as_ptr().align_offset(ALIGNMENT);
             // SAFETY: `UnsafeCell<T>` has the layout of `T`, and the box is owned.
-            let room = unsafe { Box::from_raw(Box::into_raw(zeros) as *mut [UnsafeCell<T>]) };
-            *self = Cells { room, first, len };
+            let allocation = unsafe { Box::from_raw(Box::into_raw(zeros) as *mut [UnsafeCell<T>]) };
+            *self = SharedSlice {
+                allocation,
+                first,
+                len,
+            };
         }
     }
 
     /// All values, by exclusive access.
     pub(crate) fn as_mut(&mut self) -> &mut [T] {
-        let cells = &mut self.room[self.first..self.first + self.len];
+        let elements = &mut self.allocation[self.first..self.first + self.len];
         // SAFETY: `UnsafeCell<T>` has the layout of `T`, and `&mut self` excludes all others.
-        unsafe { std::slice::from_raw_parts_mut(cells.as_mut_ptr().cast(), cells.len()) }
+        unsafe { std::slice::from_raw_parts_mut(elements.as_mut_ptr().cast(), elements.len()) }
     }
 
-    fn cells(&self, range: Range<usize>) -> &[UnsafeCell<T>] {
-        &self.room[self.first..self.first + self.len][range]
+    fn elements(&self, range: Range<usize>) -> &[UnsafeCell<T>] {
+        &self.allocation[self.first..self.first + self.len][range]
     }
 
     /// # Safety
     /// - Nobody writes any of these values while the result lives: their writer was before the last
     ///   barrier.
     pub(crate) unsafe fn read(&self, range: Range<usize>) -> &[T] {
-        let cells = self.cells(range);
+        let elements = self.elements(range);
         // SAFETY: layout as above; the caller keeps writers away.
-        unsafe { std::slice::from_raw_parts(cells.as_ptr().cast(), cells.len()) }
+        unsafe { std::slice::from_raw_parts(elements.as_ptr().cast(), elements.len()) }
     }
 
     /// # Safety
@@ -62,10 +66,10 @@ impl<T: Copy + Default> Cells<T> {
         reason = "the point of the type; the caller keeps others away"
     )]
     pub(crate) unsafe fn write(&self, range: Range<usize>) -> &mut [T] {
-        let cells = self.cells(range);
-        // SAFETY: layout as above; the cells are `UnsafeCell`s, and the caller keeps others away.
+        let elements = self.elements(range);
+        // SAFETY: layout as above; the elements are `UnsafeCell`s, and the caller keeps others away.
         unsafe {
-            std::slice::from_raw_parts_mut(cells.as_ptr().cast::<T>().cast_mut(), cells.len())
+            std::slice::from_raw_parts_mut(elements.as_ptr().cast::<T>().cast_mut(), elements.len())
         }
     }
 }

@@ -4,7 +4,7 @@ use bitnet_kernels::Format;
 
 /// A weight matrix where it lies.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Matrix<'a> {
+pub(crate) struct MatrixRef<'a> {
     pub(crate) format: Format,
     /// Rows, one after another.
     pub(crate) bytes: &'a [u8],
@@ -14,7 +14,7 @@ pub(crate) struct Matrix<'a> {
     pub(crate) scale: f32,
 }
 
-impl<'a> Matrix<'a> {
+impl<'a> MatrixRef<'a> {
     pub(crate) fn row(&self, row: usize) -> &'a [u8] {
         &self.bytes[row * self.stride..(row + 1) * self.stride]
     }

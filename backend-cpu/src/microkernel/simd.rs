@@ -7,60 +7,72 @@
 
 use bitnet_kernels::order::LANES;
 
-/// Bytes between what is read and what is asked for ahead of its turn, where memory is read from
-/// end to end.
+/// Bytes between what is read and what is prefetched, where memory is read from end to end.
 pub(crate) const PREFETCH_DISTANCE: usize = 8192;
 
 /// Vector operations of an instruction set. A value of the implementing type is the proof that the
 /// CPU has it.
 pub(crate) trait Simd: Copy {
-    /// Sixteen f32.
+    /// Sixteen f32, one per SIMD lane. How many registers they take is the implementation's matter.
     type F: Copy;
-    /// Values of that type that sums under way at once may take up, so that none waits for its last
-    /// addition and all stay in registers.
+    /// Sixteen f64 accumulators, one per SIMD lane.
+    type D: Copy;
+    /// Accumulators of type [`Simd::F`] that a kernel may have in use at once: enough that none
+    /// waits for its last addition, and few enough that all stay in registers.
     const CHAINS: usize = 4;
 
-    /// Asks the memory for byte `at` of `from` or, if it ends before, of what follows, ahead of its
-    /// use.
+    /// Prefetches the cache line of byte `at`, counted from the start of `from`; it may lie behind
+    /// the slice's end. A hint without a result: does nothing where there is no such instruction.
     #[inline(always)]
     fn prefetch<T>(self, _from: &[T], _at: usize) {}
 
+    /// `x` in every lane.
     fn splat(self, x: f32) -> Self::F;
+    /// Loads element `j` into lane `j`. No alignment is needed.
     fn load(self, x: &[f32; LANES]) -> Self::F;
+    /// Stores lane `j` as element `j`. No alignment is needed.
     fn store(self, x: Self::F, out: &mut [f32; LANES]);
-    /// Widens sixteen binary16 values.
+    /// Loads and widens sixteen binary16 values, given as their bits. Exact.
     fn load_f16(self, x: &[u16; LANES]) -> Self::F;
-    /// Narrows to binary16, ties to even.
+    /// Rounds to binary16, to nearest with ties to even, and stores the bits. Magnitudes from 65520
+    /// on become infinite.
     fn store_f16(self, x: Self::F, out: &mut [u16; LANES]);
-    /// Widens sixteen bfloat16 values.
+    /// Loads and widens sixteen bfloat16 values, given as their bits. Exact.
     fn load_bf16(self, x: &[u16; LANES]) -> Self::F;
-    /// Rounds to the nearest integer (ties to even), saturates to i8 and stores. NaN becomes -128
-    /// or 0.
+    /// Rounds to the nearest integer, ties to even, saturates to i8 and stores. Lanes must be
+    /// within the range of i32.
     fn store_i8(self, x: Self::F, out: &mut [i8; LANES]);
 
+    /// `a + b` in each lane, rounded to nearest with ties to even, as are all operations below that
+    /// round.
     fn add(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a - b` in each lane, rounded.
     fn sub(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a * b` in each lane, rounded.
     fn mul(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a / b` in each lane, rounded as IEEE 754 asks: no approximate reciprocal.
     fn div(self, a: Self::F, b: Self::F) -> Self::F;
-    /// `a * b + c`, rounded once.
+    /// `a * b + c` in each lane, rounded once.
     fn fma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
-    /// `if a < b { a } else { b }`.
+    /// `if a < b { a } else { b }` in each lane: `b` where either is NaN, and where both are zeros.
     fn min(self, a: Self::F, b: Self::F) -> Self::F;
-    /// `if a > b { a } else { b }`.
+    /// `if a > b { a } else { b }` in each lane: `b` where either is NaN, and where both are zeros.
     fn max(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `|x|` in each lane: the sign bit cleared, of a NaN too.
     fn abs(self, x: Self::F) -> Self::F;
-    /// Rounds to the nearest integer, ties to even.
+    /// Each lane rounded to the nearest integer, ties to even, as a float.
     fn round(self, x: Self::F) -> Self::F;
-    /// `2^n` for an integral `n` in `-126 ..= 127`.
+    /// `2^n` in each lane, exactly, for an integral `n` in `-126 ..= 127`.
     fn exp2_integral(self, n: Self::F) -> Self::F;
 
-    /// Sixteen f64 accumulators.
-    type D: Copy;
+    /// 0 in every lane.
     fn zero_f64(self) -> Self::D;
-    /// `acc + x`, the sum in f64.
+    /// `acc + x` in each lane, the sum rounded to f64.
     fn add_f64(self, acc: Self::D, x: Self::F) -> Self::D;
+    /// Lane `j` as element `j`.
     fn store_f64(self, acc: Self::D) -> [f64; LANES];
 
+    /// Lane `j` as element `j`.
     #[inline(always)]
     fn to_array(self, x: Self::F) -> [f32; LANES] {
         let mut out = [0.0; LANES];
@@ -68,7 +80,7 @@ pub(crate) trait Simd: Copy {
         out
     }
 
-    /// Loads a short tail, `fill` in the lanes behind it.
+    /// Loads at most sixteen elements into the first lanes, `fill` into the lanes behind them.
     #[inline(always)]
     fn load_tail(self, x: &[f32], fill: f32) -> Self::F {
         let mut padded = [fill; LANES];

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle, Thread};
 
-/// Turns of a waiting loop before it yields to other threads.
+/// Iterations of a waiting loop before it yields to other threads.
 const SPINS: usize = 4000;
 /// Yields of an idle worker before it parks.
 const YIELDS: usize = 200;
@@ -84,7 +84,7 @@ impl Pool {
         self.shared.threads
     }
 
-    /// Runs `task` on every thread and returns when all are done.
+    /// Runs `task` on every thread and reiterations when all are done.
     pub(crate) fn run(&mut self, task: impl Fn(Team<'_>) + Sync) {
         let shared = &*self.shared;
         if self.workers.is_empty() {
@@ -93,7 +93,7 @@ impl Pool {
         }
         let task: Task<'_> = &task;
         // SAFETY: only the lifetime changes. Workers use the task until `pending` drops to 0, which
-        // this function waits for before it returns, whether the task panics or not.
+        // this function waits for before it reiterations, whether the task panics or not.
         let forever = unsafe { std::mem::transmute::<Task<'_>, Task<'static>>(task) };
         // SAFETY: no task is running (`&mut self`, and the last `run` waited for all workers).
         unsafe { *shared.task.get() = Some(forever) };
@@ -156,10 +156,10 @@ impl Team<'_> {
 }
 
 fn wait_until(mut done: impl FnMut() -> bool) {
-    let mut turns = 0;
+    let mut iterations = 0;
     while !done() {
-        turns += 1;
-        if turns < SPINS {
+        iterations += 1;
+        if iterations < SPINS {
             std::hint::spin_loop();
         } else {
             thread::yield_now();
@@ -170,12 +170,12 @@ fn wait_until(mut done: impl FnMut() -> bool) {
 fn work(shared: &Shared, thread: usize) {
     let mut seen = 0;
     loop {
-        let mut turns = 0;
+        let mut iterations = 0;
         while shared.epoch.load(Ordering::Acquire) == seen {
-            turns += 1;
-            if turns < SPINS {
+            iterations += 1;
+            if iterations < SPINS {
                 std::hint::spin_loop();
-            } else if turns < SPINS + YIELDS {
+            } else if iterations < SPINS + YIELDS {
                 thread::yield_now();
             } else {
                 // A swap, since a load may overtake a plain sequentially consistent store in qemu's

@@ -11,7 +11,7 @@ pub(super) fn prefetch<T>(from: &[T], at: usize) {
     unsafe { _mm_prefetch::<_MM_HINT_T0>(from.as_ptr().cast::<i8>().wrapping_add(at)) };
 }
 
-/// Asks for a block's worth of memory ahead of block `i` of a row.
+/// Prefetches a block's worth of memory for block `i` of a row.
 #[inline(always)]
 pub(super) fn prefetch_block(row: &[Block], i: usize) {
     for line in 0..size_of::<Block>() / 64 {

@@ -1,13 +1,13 @@
-//! What one thread finds of the best logits.
+//! What one thread needs for the search, and what it finds.
 
 use std::time::Duration;
 
 use super::best::Best;
 use crate::generic::screen::Query;
 
-/// What a thread finds, and its room to work in.
+/// What a thread needs for the search, from pass to pass, and what it finds.
 #[derive(Default)]
-pub(crate) struct Found {
+pub(crate) struct SearchScratch {
     /// Per token, the best logits that it computed.
     pub(crate) best: Vec<Best>,
     /// Per token, its rows of the highest bounds.
@@ -19,7 +19,7 @@ pub(crate) struct Found {
     pub(crate) making: Duration,
 }
 
-impl Found {
+impl SearchScratch {
     /// Makes room for the `k` best of each of `tokens` tokens of `cols` activations.
     pub(crate) fn reserve(&mut self, k: usize, tokens: usize, cols: usize, screened: bool) {
         for best in [&mut self.best, &mut self.seeds] {

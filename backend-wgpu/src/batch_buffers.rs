@@ -1,4 +1,4 @@
-//! [`Room`]: the buffers whose size follows the batch.
+//! [`BatchBuffers`]: the buffers whose size follows the batch.
 
 use bitnet_kernels::BackendError;
 use bitnet_kernels::program::{Program, Rows};
@@ -7,8 +7,8 @@ use wgpu::{Buffer, BufferUsages};
 use crate::activations::Activations;
 use crate::device::Gpu;
 
-/// Room for passes of up to so many rows; made anew when a batch has more.
-pub(crate) struct Room {
+/// Buffers for passes of up to so many rows; made anew when a batch has more.
+pub(crate) struct BatchBuffers {
     pub(crate) rows: usize,
     pub(crate) selected_rows: usize,
     /// By `BufferId`.
@@ -19,14 +19,14 @@ pub(crate) struct Room {
     pub(crate) answer: Buffer,
 }
 
-impl Room {
+impl BatchBuffers {
     /// `candidates` is how many the device finds at most for a selected row.
     pub(crate) fn new(
         gpu: &Gpu,
         program: &Program,
         (rows, selected_rows): (usize, usize),
         candidates: usize,
-    ) -> Result<Room, BackendError> {
+    ) -> Result<BatchBuffers, BackendError> {
         let activations = program.buffers.iter().map(|desc| {
             let rows = match desc.rows {
                 Rows::Batch => rows,
@@ -36,7 +36,7 @@ impl Room {
         });
         let answer = selected_rows * program.vocabulary.max(2 * candidates) * 4;
         let usage = BufferUsages::MAP_READ | BufferUsages::COPY_DST;
-        Ok(Room {
+        Ok(BatchBuffers {
             rows,
             selected_rows,
             activations: activations.collect::<Result<_, _>>()?,
