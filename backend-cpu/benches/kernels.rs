@@ -5,17 +5,15 @@
 //! kernels make of it, which the crate's tests judge by the oracle.
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use bitnet_backend_cpu::{CpuBackend, CpuOptions, Isa};
-use bitnet_fixtures::{Memory, Noise, weights};
+use bitnet_fixtures::program::product;
+use bitnet_fixtures::{Noise, ProgramBuilder};
 use bitnet_kernels::format::Encoding;
-use bitnet_kernels::program::{
-    Activation, AttentionShape, BufferDesc, BufferId, CacheType, LayerCache, Op, Product, Rows,
-    WeightDesc, WeightId,
-};
+use bitnet_kernels::program::{Activation, AttentionShape, BufferId, LayerCache, Op, Rows};
 use bitnet_kernels::{
-    Batch, CacheId, Format, Forward, Inspect, LayerContents, Output, Program, Segment, Want,
+    Batch, CacheId, Format, Forward, Inspect, LayerContents, Output, Program, Segment,
+    SharedWeights, Want,
 };
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
@@ -24,76 +22,55 @@ const HEADS: usize = 20;
 const KV_HEADS: usize = 5;
 const HEAD_DIM: usize = 128;
 
-/// A program under construction.
-struct Builder {
-    program: Program,
-    weights: Memory,
+/// A program whose cache has the model's keys and values.
+fn builder() -> ProgramBuilder {
+    let mut builder = ProgramBuilder::new(1);
+    builder.vocabulary(1 << 17);
+    builder.cache(LayerCache::KeysAndValues {
+        kv_heads: KV_HEADS,
+        head_dim: HEAD_DIM,
+    });
+    builder
 }
 
-impl Builder {
-    fn new() -> Builder {
-        let program = Program {
-            buffers: Vec::new(),
-            weights: Vec::new(),
-            rotations: Vec::new(),
-            caches: vec![LayerCache::KeysAndValues {
-                kv_heads: KV_HEADS,
-                head_dim: HEAD_DIM,
-            }],
-            cache_type: CacheType::F16,
-            ops: Vec::new(),
-            vocabulary: 1 << 17,
-        };
-        Builder {
-            program,
-            weights: Memory::default(),
-        }
-    }
-
-    fn buffer(&mut self, name: &'static str, width: usize, encoding: Encoding) -> BufferId {
-        self.program.buffers.push(BufferDesc {
-            name,
-            width,
-            encoding,
-            rows: Rows::Batch,
-        });
-        BufferId(self.program.buffers.len() as u32 - 1)
-    }
-
-    fn weight(&mut self, name: &str, format: Format, rows: usize, cols: usize) -> WeightId {
-        let bytes = weights::matrix(format, rows, cols, 1, name);
-        self.weights.add(name, &bytes);
-        self.program.weights.push(WeightDesc {
-            name: name.to_owned(),
-            format,
-            rows,
-            cols,
-        });
-        WeightId(self.program.weights.len() as u32 - 1)
-    }
-
-    /// The case of the last operation, which makes `result` of what follows from `input`.
-    fn case(self, tokens: usize, depth: usize, input: BufferId, result: BufferId) -> Case {
-        Case {
-            program: self.program,
-            weights: Arc::new(self.weights),
-            tokens,
-            depth,
-            input,
-            result,
-        }
-    }
+/// A buffer with a row for each token.
+fn buffer(
+    builder: &mut ProgramBuilder,
+    name: &'static str,
+    width: usize,
+    encoding: Encoding,
+) -> BufferId {
+    builder.buffer(name, width, encoding, Rows::Batch)
 }
 
 /// What is measured: the last operation of a program, on `tokens` tokens at `depth`. The others
 /// prepare its input.
 struct Case {
     program: Program,
-    weights: Arc<Memory>,
+    weights: SharedWeights,
     tokens: usize,
     depth: usize,
     input: BufferId,
     result: BufferId,
+}
+
+impl Case {
+    /// The last operation makes `result` of what follows from `input`.
+    fn new(
+        builder: ProgramBuilder,
+        (tokens, depth): (usize, usize),
+        (input, result): (BufferId, BufferId),
+    ) -> Case {
+        let (program, weights) = builder.finish();
+        Case {
+            program,
+            weights,
+            tokens,
+            depth,
+            input,
+            result,
+        }
+    }
 }
 
 /// A case on one instruction set.
@@ -110,7 +87,7 @@ impl Running {
             threads: Some(1),
             isa: Some(isa),
         };
-        let weights = Arc::clone(&case.weights);
+        let weights = SharedWeights::clone(&case.weights);
         let mut backend =
             CpuBackend::load(case.program.clone(), weights, options).expect("the case loads");
         let positions = case.depth + case.tokens;
@@ -186,28 +163,23 @@ fn measure(c: &mut Criterion, group: &str, name: &str, throughput: &Throughput, 
 }
 
 /// `rows x cols` in a format against `tokens`.
-fn product(format: Format, rows: usize, cols: usize, tokens: usize) -> Case {
-    let mut builder = Builder::new();
-    let input = builder.buffer("x", cols, Encoding::F32);
+fn product_case(format: Format, rows: usize, cols: usize, tokens: usize) -> Case {
+    let mut builder = builder();
+    let input = buffer(&mut builder, "x", cols, Encoding::F32);
     let x = match format.encoding() {
         Encoding::F32 => input,
-        encoding => builder.buffer("q", cols, encoding),
+        encoding => buffer(&mut builder, "q", cols, encoding),
     };
-    let result = builder.buffer("y", rows, Encoding::F32);
-    let weight = builder.weight("w", format, rows, cols);
+    let result = buffer(&mut builder, "y", rows, Encoding::F32);
+    let weight = builder.matrix("w", format, rows, cols);
     if x != input {
-        builder.program.ops.push(Op::Encode { x: input, out: x });
+        builder.op(Op::Encode { x: input, out: x });
     }
-    let product = Product {
-        x,
-        weight,
-        scale: 1.0,
-    };
-    builder.program.ops.push(Op::Linear {
-        products: vec![(product, result)],
+    builder.op(Op::Linear {
+        products: vec![(product(x, weight), result)],
         accumulate: false,
     });
-    builder.case(tokens, 0, input, result)
+    Case::new(builder, (tokens, 0), (input, result))
 }
 
 fn products(c: &mut Criterion) {
@@ -222,7 +194,7 @@ fn products(c: &mut Criterion) {
                     family,
                     &name,
                     &work,
-                    &product(format, rows, cols, tokens),
+                    &product_case(format, rows, cols, tokens),
                 );
             }
         }
@@ -237,7 +209,7 @@ fn products(c: &mut Criterion) {
                 "head",
                 &name,
                 &work,
-                &product(format, rows, cols, tokens),
+                &product_case(format, rows, cols, tokens),
             );
         }
     }
@@ -245,14 +217,14 @@ fn products(c: &mut Criterion) {
 
 fn activations(c: &mut Criterion) {
     for encoding in [Encoding::I8, Encoding::Q8K, Encoding::Q8_0] {
-        let mut builder = Builder::new();
-        let input = builder.buffer("x", WIDTH, Encoding::F32);
-        let result = builder.buffer("q", WIDTH, encoding);
-        builder.program.ops.push(Op::Encode {
+        let mut builder = builder();
+        let input = buffer(&mut builder, "x", WIDTH, Encoding::F32);
+        let result = buffer(&mut builder, "q", WIDTH, encoding);
+        builder.op(Op::Encode {
             x: input,
             out: result,
         });
-        let case = builder.case(16, 0, input, result);
+        let case = Case::new(builder, (16, 0), (input, result));
         let work = Throughput::Elements((16 * WIDTH) as u64);
         measure(
             c,
@@ -262,50 +234,47 @@ fn activations(c: &mut Criterion) {
             &case,
         );
     }
-    let mut builder = Builder::new();
-    let input = builder.buffer("x", WIDTH, Encoding::F32);
-    let result = builder.buffer("y", WIDTH, Encoding::F32);
-    let gain = builder.weight("gain", Format::F32, 1, WIDTH);
-    builder.program.ops.push(Op::Norm {
+    let mut builder = builder();
+    let input = buffer(&mut builder, "x", WIDTH, Encoding::F32);
+    let result = buffer(&mut builder, "y", WIDTH, Encoding::F32);
+    let gain = builder.gain("gain", WIDTH);
+    builder.op(Op::Norm {
         x: input,
         gain,
         eps: 1e-5,
         out: result,
     });
-    let case = builder.case(16, 0, input, result);
+    let case = Case::new(builder, (16, 0), (input, result));
     let work = Throughput::Elements((16 * WIDTH) as u64);
     measure(c, "norm", &format!("{WIDTH}/16"), &work, &case);
 }
 
 fn gated(c: &mut Criterion) {
     let (rows, cols) = (1024, WIDTH);
-    let mut builder = Builder::new();
-    let input = builder.buffer("x", cols, Encoding::F32);
-    let x = builder.buffer("q", cols, Encoding::I8);
-    let result = builder.buffer("y", rows, Encoding::F32);
-    let [gate, up] = ["gate", "up"].map(|name| Product {
-        x,
-        weight: builder.weight(name, Format::I2S, rows, cols),
-        scale: 1.0,
-    });
-    builder.program.ops.push(Op::Encode { x: input, out: x });
-    builder.program.ops.push(Op::GatedLinear {
+    let mut builder = builder();
+    let input = buffer(&mut builder, "x", cols, Encoding::F32);
+    let x = buffer(&mut builder, "q", cols, Encoding::I8);
+    let result = buffer(&mut builder, "y", rows, Encoding::F32);
+    let [gate, up] =
+        ["gate", "up"].map(|name| product(x, builder.matrix(name, Format::I2S, rows, cols)));
+    builder.op(Op::Encode { x: input, out: x });
+    builder.op(Op::GatedLinear {
         gate,
         up,
         activation: Activation::Relu2,
         out: result,
     });
-    let case = builder.case(1, 0, input, result);
+    let case = Case::new(builder, (1, 0), (input, result));
     let work = Throughput::Elements((2 * rows * cols) as u64);
     measure(c, "gated", &format!("I2_S/{rows}x{cols}/1"), &work, &case);
 }
 
 fn attention(c: &mut Criterion) {
     for (tokens, depth) in [(1, 0), (1, 511), (1, 2047), (8, 504)] {
-        let mut builder = Builder::new();
-        let input = builder.buffer("q", HEADS * HEAD_DIM, Encoding::F32);
-        let result = builder.buffer("y", HEADS * HEAD_DIM, Encoding::F32);
-        builder.program.ops.push(Op::Attention {
+        let mut builder = builder();
+        let input = buffer(&mut builder, "q", HEADS * HEAD_DIM, Encoding::F32);
+        let result = buffer(&mut builder, "y", HEADS * HEAD_DIM, Encoding::F32);
+        builder.op(Op::Attention {
             q: input,
             shape: AttentionShape {
                 heads: HEADS,
@@ -318,7 +287,7 @@ fn attention(c: &mut Criterion) {
             layer: 0,
             out: result,
         });
-        let case = builder.case(tokens, depth, input, result);
+        let case = Case::new(builder, (tokens, depth), (input, result));
         let seen = tokens * depth + tokens * (tokens + 1) / 2;
         let work = Throughput::Elements((seen * 2 * HEADS * HEAD_DIM) as u64);
         measure(
@@ -334,21 +303,16 @@ fn attention(c: &mut Criterion) {
 /// The best logit of a head, through its screen and, with all logits wanted, without.
 fn search(c: &mut Criterion) {
     let (rows, cols) = (16384, WIDTH);
-    let mut builder = Builder::new();
-    builder.program.vocabulary = rows;
-    let x = builder.buffer("x", cols, Encoding::F32);
-    let logits = builder.buffer("logits", rows, Encoding::F32);
-    let weight = builder.weight("head", Format::F16, rows, cols);
-    let product = Product {
-        x,
-        weight,
-        scale: 1.0,
-    };
-    for buffer in &mut builder.program.buffers {
-        buffer.rows = Rows::Selected;
-    }
-    builder.program.ops.push(Op::Head { product, logits });
-    let weights = Arc::new(builder.weights);
+    let mut builder = builder();
+    builder.vocabulary(rows);
+    let x = builder.buffer("x", cols, Encoding::F32, Rows::Selected);
+    let logits = builder.buffer("logits", rows, Encoding::F32, Rows::Selected);
+    let weight = builder.matrix("head", Format::F16, rows, cols);
+    builder.op(Op::Head {
+        product: product(x, weight),
+        logits,
+    });
+    let (program, weights) = builder.finish();
     let mut group = c.benchmark_group("search");
     group.throughput(Throughput::Elements((rows * cols) as u64));
     group.sample_size(20);
@@ -357,9 +321,9 @@ fn search(c: &mut Criterion) {
             threads: Some(1),
             isa: Some(isa),
         };
-        let source = Arc::clone(&weights);
+        let source = SharedWeights::clone(&weights);
         let mut backend =
-            CpuBackend::load(builder.program.clone(), source, options).expect("the head loads");
+            CpuBackend::load(program.clone(), source, options).expect("the head loads");
         let cache = backend.create_cache(1).expect("there is memory");
         backend
             .write(x, &Noise::new(2).evens(cols))

@@ -4,20 +4,15 @@
 //! Prints decode and prefill rates, then where the time of a pass goes, with the share of weights
 //! read.
 
-#[path = "../tests/common/mod.rs"]
-mod common;
-
 use std::time::Instant;
 
 use bitnet_backend_wgpu::{WgpuBackend, WgpuOptions, adapters};
-use bitnet_fixtures::Noise;
-use bitnet_kernels::format::Format;
-use bitnet_kernels::program::{Activation, CacheType, Op, Pairing, Program};
+use bitnet_fixtures::{Noise, Transformer};
+use bitnet_kernels::program::{Op, Program};
 use bitnet_kernels::report::kind;
-use bitnet_kernels::{Batch, CacheId, Forward, Output, Segment, SharedWeights, Telemetry, Want};
-use common::{Shape, model};
+use bitnet_kernels::{Batch, CacheId, Forward, Output, Segment, Telemetry, Want};
 
-const SHAPE: Shape = Shape {
+const SHAPE: Transformer = Transformer {
     layers: 30,
     hidden: 2560,
     ffn: 6912,
@@ -25,13 +20,7 @@ const SHAPE: Shape = Shape {
     kv_heads: 5,
     head_dim: 128,
     vocabulary: 128_256,
-    linear: Format::I2S,
-    embedding: Format::F16,
-    activation: Activation::Relu2,
-    pairing: Pairing::Halves,
-    cache_type: CacheType::F16,
-    round_weights: false,
-    window: None,
+    ..Transformer::TINY
 };
 
 fn main() {
@@ -49,10 +38,11 @@ fn main() {
     let layers = std::env::var("BENCH_LAYERS")
         .ok()
         .and_then(|text| text.parse().ok());
-    let (program, weights): (Program, SharedWeights) = model(Shape {
+    let shape = Transformer {
         layers: layers.unwrap_or(SHAPE.layers),
         ..SHAPE
-    });
+    };
+    let (program, weights) = shape.program();
     let started = Instant::now();
     let mut backend = match WgpuBackend::load(program.clone(), weights, WgpuOptions::default()) {
         Ok(backend) => backend,

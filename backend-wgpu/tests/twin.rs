@@ -1,17 +1,14 @@
 //! Every operation on a GPU against its CPU twin, and the GPU against itself.
 
-mod common;
-
 use std::collections::BTreeMap;
 
 use bitnet_backend_cpu::{CpuBackend, CpuOptions};
 use bitnet_backend_wgpu::{WgpuBackend, WgpuOptions, adapters};
-use bitnet_fixtures::Noise;
+use bitnet_fixtures::program::product;
+use bitnet_fixtures::{Noise, ProgramBuilder, Transformer};
 use bitnet_kernels::compare::{OpDifference, compare_ops};
 use bitnet_kernels::format::{Encoding, Format, plain};
-use bitnet_kernels::program::{
-    Activation, CacheType, LayerCache, Op, Pairing, Product, Program, Rows,
-};
+use bitnet_kernels::program::{Activation, CacheType, LayerCache, Op, Pairing, Program, Rows};
 use bitnet_kernels::report::{Spent, Timing, kind};
 use bitnet_kernels::split::Split;
 use bitnet_kernels::wgsl::FORMATS;
@@ -19,28 +16,12 @@ use bitnet_kernels::{
     Backend, Batch, Candidate, Forward, LayerContents, Output, Segment, SharedWeights, Telemetry,
     Want,
 };
-use common::{Builder, Shape, model};
 use libtest_mimic::{Arguments, Trial};
 
-const BASE: Shape = Shape {
-    layers: 2,
-    hidden: 256,
-    ffn: 768,
-    heads: 4,
-    kv_heads: 2,
-    head_dim: 64,
-    vocabulary: 1500,
-    linear: Format::I2S,
-    embedding: Format::F16,
-    activation: Activation::Relu2,
-    pairing: Pairing::Halves,
-    cache_type: CacheType::F16,
-    round_weights: false,
-    window: None,
-};
+const BASE: Transformer = Transformer::TINY;
 
-fn gpu(shape: Shape) -> WgpuBackend {
-    let (program, weights) = model(shape);
+fn gpu(shape: Transformer) -> WgpuBackend {
+    let (program, weights) = shape.program();
     WgpuBackend::load(program, weights, WgpuOptions::default()).expect("the program loads")
 }
 
@@ -53,17 +34,17 @@ fn tokens(count: usize) -> Vec<u32> {
     (0..count).map(|_| noise.below(1500)).collect()
 }
 
-fn check(shape: Shape, count: usize) -> Vec<OpDifference> {
+fn check(shape: Transformer, count: usize) -> Vec<OpDifference> {
     let selected = [0, count as u32 - 1];
     let selected = &selected[..count.min(2)];
     let differences = compare_ops(
-        &mut cpu(model(shape)),
+        &mut cpu(shape.program()),
         &mut gpu(shape),
         &tokens(count),
         selected,
     )
     .expect("both run");
-    let (program, _) = model(shape);
+    let (program, _) = shape.program();
     for d in &differences {
         assert!(d.is_within(&program), "{count} tokens: {d:?}");
     }
@@ -73,14 +54,14 @@ fn check(shape: Shape, count: usize) -> Vec<OpDifference> {
 fn every_linear_format_meets_its_twin() {
     for linear in FORMATS {
         for count in [1, 20] {
-            check(Shape { linear, ..BASE }, count);
+            check(Transformer { linear, ..BASE }, count);
         }
     }
 }
 
 fn every_embedding_format_meets_its_twin() {
     for embedding in FORMATS.into_iter().filter(|f| !f.is_ternary()) {
-        check(Shape { embedding, ..BASE }, 3);
+        check(Transformer { embedding, ..BASE }, 3);
     }
 }
 
@@ -90,7 +71,7 @@ fn activations_pairings_and_caches_meet_their_twins() {
         (Activation::Silu, Pairing::Halves, CacheType::F32, true),
         (Activation::Relu2, Pairing::Adjacent, CacheType::F16, true),
     ] {
-        let shape = Shape {
+        let shape = Transformer {
             activation,
             pairing,
             cache_type,
@@ -109,7 +90,7 @@ fn layers_with_a_window_and_without_a_rotation_meet_their_twins() {
         (256, CacheType::F16, false),
         (257, CacheType::F16, true),
     ] {
-        let shape = Shape {
+        let shape = Transformer {
             window: Some(window),
             cache_type,
             round_weights,
@@ -158,7 +139,7 @@ fn last(backend: &mut WgpuBackend, prompt: &[u32], cuts: &[usize]) -> (Vec<u32>,
 fn results_are_the_same_bits_for_every_split_of_a_prompt() {
     for linear in [Format::I2S, Format::TQ2_0, Format::F16] {
         for round_weights in [false, true] {
-            let mut backend = gpu(Shape {
+            let mut backend = gpu(Transformer {
                 linear,
                 round_weights,
                 ..BASE
@@ -184,34 +165,24 @@ fn the_best_few_are_those_of_the_logits() {
 }
 
 /// A program whose logits for token `id` are `rows[id]`, whatever its head computes.
-fn chosen_logits(rows: &[Vec<f32>], shape: Shape) -> (Program, SharedWeights) {
-    let mut b = Builder::new();
+fn chosen_logits(rows: &[Vec<f32>]) -> (Program, SharedWeights) {
+    let mut b = ProgramBuilder::new(7);
     let width = rows[0].len();
     let h = b.buffer("h", width, Encoding::F32, Rows::Batch);
     let x = b.buffer("x", 4, Encoding::F32, Rows::Selected);
     let logits = b.buffer("logits", width, Encoding::F32, Rows::Selected);
     let mut packed = Vec::new();
     plain::pack_f32(&rows.concat(), &mut packed);
-    let table = b.packed("rows".into(), Format::F32, (rows.len(), width), &packed);
-    let head = b.weight("head".into(), Format::F32, width, 4);
-    let product = Product {
-        x,
-        weight: head,
-        scale: 1.0,
-    };
-    let ops = vec![
-        Op::Embed { table, out: h },
-        Op::Head { product, logits },
-        Op::Select { x: h, out: logits },
-    ];
-    b.program(
-        ops,
-        Shape {
-            layers: 0,
-            vocabulary: width,
-            ..shape
-        },
-    )
+    let table = b.packed("rows", Format::F32, (rows.len(), width), &packed);
+    let head = b.matrix("head", Format::F32, width, 4);
+    b.vocabulary(width)
+        .op(Op::Embed { table, out: h })
+        .op(Op::Head {
+            product: product(x, head),
+            logits,
+        })
+        .op(Op::Select { x: h, out: logits });
+    b.finish()
 }
 
 /// Rows of noise with logits in it that are not like others, in the first chunk and across chunks.
@@ -244,7 +215,7 @@ fn odd_logits() -> Vec<Vec<f32>> {
 
 fn candidates_have_the_order_that_they_have_elsewhere() {
     let rows = odd_logits();
-    let (program, weights) = chosen_logits(&rows, BASE);
+    let (program, weights) = chosen_logits(&rows);
     let mut backend = WgpuBackend::load(program, weights, WgpuOptions::default()).expect("loads");
     let cache = backend.create_cache(rows.len()).expect("a cache");
     let ids: Vec<u32> = (0..rows.len() as u32).collect();
@@ -310,13 +281,13 @@ fn matrices_split_over_several_buffers_give_the_same_bits() {
         (Format::TQ1_0, Format::Q6K),
         (Format::Q8_0, Format::Q8_0),
     ] {
-        let shape = Shape {
+        let shape = Transformer {
             linear,
             embedding,
             ..BASE
         };
         let whole = last(&mut gpu(shape), &tokens(30), &[]);
-        let (program, weights) = model(shape);
+        let (program, weights) = shape.program();
         let options = WgpuOptions {
             // Some forty rows of the embedding, some hundred of a ternary matrix.
             max_binding: Some(20_000),
@@ -332,7 +303,7 @@ fn matrices_split_over_several_buffers_give_the_same_bits() {
 
 /// Where the time of a decode step goes, on a device that has timestamps and by the host's clock.
 fn a_profile_has_every_operation_and_changes_no_bit() {
-    let (program, weights) = model(BASE);
+    let (program, weights) = BASE.program();
     let prompt = tokens(30);
     let plain = last(&mut gpu(BASE), &prompt, &[29]);
     for host_clock in [false, true] {
@@ -378,7 +349,7 @@ fn a_profile_has_every_operation_and_changes_no_bit() {
 
 /// A program with a layer more, which keeps a state.
 fn with_state() -> (Program, SharedWeights) {
-    let (mut program, weights) = model(BASE);
+    let (mut program, weights) = BASE.program();
     program.caches.push(LayerCache::State { len: 7 });
     (program, weights)
 }
@@ -481,7 +452,7 @@ fn operations_that_do_not_fit_what_they_name_are_refused() {
         (|program| program.rotations[0].dims = 66, "does not rotate"),
         (|program| program.rotations.clear(), "does not rotate"),
     ] {
-        let (mut program, weights) = model(BASE);
+        let (mut program, weights) = BASE.program();
         change(&mut program);
         let problem = CpuBackend::load(program, weights, CpuOptions::default());
         let problem = problem
@@ -494,7 +465,7 @@ fn operations_that_do_not_fit_what_they_name_are_refused() {
 }
 
 fn progress_ends_at_the_whole() {
-    let (program, weights) = model(BASE);
+    let (program, weights) = BASE.program();
     let seen = std::rc::Rc::new(std::cell::Cell::new((0, 0)));
     let note = std::rc::Rc::clone(&seen);
     let options = WgpuOptions {

@@ -1,69 +1,47 @@
 //! What a pass costs, counted by hand.
 
+use bitnet_fixtures::ProgramBuilder;
+use bitnet_fixtures::program::product;
 use bitnet_kernels::format::{Encoding, Format};
-use bitnet_kernels::program::{
-    AttentionShape, BufferDesc, BufferId, CacheType, LayerCache, Op, Product, Program, Rows,
-    Stretch, WeightDesc, WeightId, Work,
-};
+use bitnet_kernels::program::{AttentionShape, LayerCache, Op, Program, Rows, Stretch, Work};
 
 /// A layer of attention and a matrix of 4 x 256 trits, and a head of 10 x 256 halves.
 fn program(window: Option<usize>) -> Program {
-    let buffer = BufferDesc {
-        name: "x",
-        width: 256,
-        encoding: Encoding::F32,
-        rows: Rows::Batch,
-    };
-    let weight = |format, rows| WeightDesc {
-        name: String::new(),
-        format,
-        rows,
-        cols: 256,
-    };
-    let x = BufferId(0);
-    let product = |weight| Product {
-        x,
-        weight: WeightId(weight),
-        scale: 1.0,
-    };
-    Program {
-        buffers: vec![buffer],
-        weights: vec![weight(Format::TQ2_0, 4), weight(Format::F16, 10)],
-        rotations: Vec::new(),
-        caches: vec![LayerCache::KeysAndValues {
-            kv_heads: 2,
-            head_dim: 64,
-        }],
-        cache_type: CacheType::F16,
-        ops: vec![
-            Op::Embed {
-                table: WeightId(1),
-                out: x,
+    let mut b = ProgramBuilder::new(0);
+    let x = b.buffer("x", 256, Encoding::F32, Rows::Batch);
+    let matrix = b.matrix("matrix", Format::TQ2_0, 4, 256);
+    let head = b.matrix("head", Format::F16, 10, 256);
+    let layer = b.cache(LayerCache::KeysAndValues {
+        kv_heads: 2,
+        head_dim: 64,
+    });
+    b.vocabulary(10)
+        .op(Op::Embed {
+            table: head,
+            out: x,
+        })
+        .op(Op::Linear {
+            products: vec![(product(x, matrix), x)],
+            accumulate: false,
+        })
+        .op(Op::Attention {
+            q: x,
+            shape: AttentionShape {
+                heads: 4,
+                kv_heads: 2,
+                head_dim: 64,
+                scale: 0.125,
+                window,
+                round_weights: false,
             },
-            Op::Linear {
-                products: vec![(product(0), x)],
-                accumulate: false,
-            },
-            Op::Attention {
-                q: x,
-                shape: AttentionShape {
-                    heads: 4,
-                    kv_heads: 2,
-                    head_dim: 64,
-                    scale: 0.125,
-                    window,
-                    round_weights: false,
-                },
-                layer: 0,
-                out: x,
-            },
-            Op::Head {
-                product: product(1),
-                logits: x,
-            },
-        ],
-        vocabulary: 10,
-    }
+            layer,
+            out: x,
+        })
+        .op(Op::Head {
+            product: product(x, head),
+            logits: x,
+        });
+    b.finish().0
 }
 
 /// A pass of three tokens, and one of one token, whose logits are wanted.

@@ -191,29 +191,14 @@ impl Pass<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::ops::Range;
-    use std::sync::Arc;
-
-    use bitnet_kernels::program::{BufferDesc, CacheType, Program, Rows, WeightDesc, WeightId};
-    use bitnet_kernels::{Batch, Forward, Inspect, Segment, WeightSource, oracle};
+    use bitnet_fixtures::ProgramBuilder;
+    use bitnet_kernels::format::plain;
+    use bitnet_kernels::program::Rows;
+    use bitnet_kernels::{Batch, Format, Forward, Inspect, Segment, oracle};
 
     use super::*;
     use crate::backend::{CpuBackend, CpuOptions};
     use crate::isa::Isa;
-    use bitnet_kernels::Format;
-
-    /// The gain of a norm.
-    struct Gain(Vec<u8>);
-
-    impl WeightSource for Gain {
-        fn bytes(&self) -> &[u8] {
-            &self.0
-        }
-
-        fn find(&self, _: &str) -> Option<Range<usize>> {
-            Some(0..self.0.len())
-        }
-    }
 
     #[test]
     fn heads_are_normed_as_the_oracle_does() {
@@ -224,43 +209,30 @@ mod tests {
             let x: Vec<f32> = (0..tokens * width)
                 .map(|i| (i as f32 * 0.37).sin() * 9.0)
                 .collect();
-            let program = Program {
-                buffers: vec![BufferDesc {
-                    name: "q",
-                    width,
-                    encoding: Encoding::F32,
-                    rows: Rows::Batch,
-                }],
-                weights: vec![WeightDesc {
-                    name: "gain".to_owned(),
-                    format: Format::F32,
-                    rows: 1,
-                    cols: dim,
-                }],
-                rotations: Vec::new(),
-                caches: Vec::new(),
-                cache_type: CacheType::F16,
-                ops: vec![Op::HeadNorm {
-                    x: BufferId(0),
-                    gain: WeightId(0),
-                    eps,
-                }],
-                vocabulary: 1,
-            };
+            let mut b = ProgramBuilder::new(0);
+            let q = b.buffer("q", width, Encoding::F32, Rows::Batch);
+            let mut packed = Vec::new();
+            plain::pack_f32(&gain, &mut packed);
+            let weight = b.packed("gain", Format::F32, (1, dim), &packed);
+            b.op(Op::HeadNorm {
+                x: q,
+                gain: weight,
+                eps,
+            });
+            let (program, weights) = b.finish();
             let wanted: Vec<f32> = x
                 .chunks(dim)
                 .flat_map(|head| oracle::norm(head, &gain, eps))
                 .collect();
             for isa in Isa::available() {
-                let bytes = gain.iter().flat_map(|x| x.to_le_bytes()).collect();
                 let options = CpuOptions {
                     threads: Some(2),
                     isa: Some(isa),
                 };
-                let mut backend = CpuBackend::load(program.clone(), Arc::new(Gain(bytes)), options)
+                let mut backend = CpuBackend::load(program.clone(), weights.clone(), options)
                     .expect("the program loads");
                 let cache = backend.create_cache(tokens).expect("a cache");
-                backend.write(BufferId(0), &x).expect("a buffer of floats");
+                backend.write(q, &x).expect("a buffer of floats");
                 let batch = Batch {
                     tokens: &vec![0; tokens],
                     segments: &[Segment {
@@ -271,7 +243,7 @@ mod tests {
                     selected: &[],
                 };
                 backend.run(&batch, 0..1).expect("the operation runs");
-                let found = backend.read(BufferId(0), tokens).expect("a result");
+                let found = backend.read(q, tokens).expect("a result");
                 let bits = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
                 assert_eq!(bits(&found), bits(&wanted), "{isa}, heads of {dim}");
             }

@@ -1,14 +1,11 @@
 //! Searches through a screen, judged by all logits: heads that are hard to tell apart, on every
 //! instruction set.
 
-use std::sync::Arc;
-
-use bitnet_fixtures::{Memory, Noise};
+use bitnet_fixtures::program::product;
+use bitnet_fixtures::{Noise, ProgramBuilder};
 use bitnet_kernels::format::{Encoding, plain};
-use bitnet_kernels::program::{
-    BufferDesc, BufferId, CacheType, Op, Product, Rows, WeightDesc, WeightId,
-};
-use bitnet_kernels::{Batch, Format, Forward, Output, Program, Segment, Telemetry, Want, oracle};
+use bitnet_kernels::program::{Op, Rows};
+use bitnet_kernels::{Batch, Format, Forward, Output, Segment, Telemetry, Want, oracle};
 
 use super::PASSES;
 use crate::backend::{CpuBackend, CpuOptions};
@@ -34,61 +31,34 @@ fn backend(
         }
         bytes
     };
-    let mut weights = Memory::default();
-    weights.add("activations", &pack(Format::F32, x));
-    weights.add("head", &pack(format, head));
+    let mut b = ProgramBuilder::new(0);
     let (width, vocabulary) = (x[0].len(), head.len());
-    let buffer = |name, width, rows| BufferDesc {
-        name,
-        width,
-        encoding: Encoding::F32,
-        rows,
-    };
-    let weight = |name: &str, format, rows| WeightDesc {
-        name: name.to_owned(),
-        format,
-        rows,
-        cols: width,
-    };
-    let [hidden, selected, logits] = [0, 1, 2].map(BufferId);
-    let program = Program {
-        buffers: vec![
-            buffer("hidden", width, Rows::Batch),
-            buffer("selected", width, Rows::Selected),
-            buffer("logits", vocabulary, Rows::Selected),
-        ],
-        weights: vec![
-            weight("activations", Format::F32, x.len()),
-            weight("head", format, vocabulary),
-        ],
-        ops: vec![
-            Op::Embed {
-                table: WeightId(0),
-                out: hidden,
-            },
-            Op::Select {
-                x: hidden,
-                out: selected,
-            },
-            Op::Head {
-                product: Product {
-                    x: selected,
-                    weight: WeightId(1),
-                    scale: 1.0,
-                },
-                logits,
-            },
-        ],
-        rotations: Vec::new(),
-        caches: Vec::new(),
-        vocabulary,
-        cache_type: CacheType::F16,
-    };
+    let hidden = b.buffer("hidden", width, Encoding::F32, Rows::Batch);
+    let selected = b.buffer("selected", width, Encoding::F32, Rows::Selected);
+    let logits = b.buffer("logits", vocabulary, Encoding::F32, Rows::Selected);
+    let table = b.packed(
+        "activations",
+        Format::F32,
+        (x.len(), width),
+        &pack(Format::F32, x),
+    );
+    let head = b.packed("head", format, (vocabulary, width), &pack(format, head));
+    b.vocabulary(vocabulary)
+        .op(Op::Embed { table, out: hidden })
+        .op(Op::Select {
+            x: hidden,
+            out: selected,
+        })
+        .op(Op::Head {
+            product: product(selected, head),
+            logits,
+        });
+    let (program, weights) = b.finish();
     let options = CpuOptions {
         threads: Some(threads),
         isa: Some(isa),
     };
-    CpuBackend::load(program, Arc::new(weights), options).expect("the weights fit the program")
+    CpuBackend::load(program, weights, options).expect("the weights fit the program")
 }
 
 /// Searches again and again while the screen is made and when it is complete, and compares with all
