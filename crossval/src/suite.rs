@@ -11,8 +11,8 @@ use bitnet_lane_protocol::message::ErrorKind;
 
 use crate::compare::vocabulary;
 use crate::compare::{
-    Comparison, ComparisonError, Ours, Prompt, PromptError, Question, Thresholds, Transcode,
-    compare,
+    Comparison, ComparisonError, Ours, Prompt, PromptError, Question, Spread, Thresholds,
+    Transcode, compare,
 };
 use crate::digest;
 use crate::lane::{Client, Home, Lane, LaneFailure, Limits};
@@ -89,22 +89,34 @@ impl Suite<'_> {
             metrics: None,
             reasons: Vec::new(),
         };
+        let mut compared = Vec::new();
+        let mut stopped = None;
         for prompt in prompts(model)? {
             match self.ask(lane, client, model, &prompt) {
-                Ok(found) => run.add(&prompt, found),
+                Ok(found) => compared.push((prompt, found)),
                 Err(error) => {
-                    if let ComparisonError::Tokens(_) = error {
-                        run.set_tokens_differ();
-                    }
-                    run.status = if unreadable(&error) {
-                        Status::Unreadable
-                    } else {
-                        Status::Fail
-                    };
-                    run.reasons.push(error.to_string());
+                    stopped = Some(error);
                     break;
                 }
             }
+        }
+        // Whether a sum falls on the edge between two integers is a matter of luck in each text, so
+        // the reference's distance to itself is that over all of them.
+        let own = compared.iter().map(|(_, found)| found.own_spread());
+        let own = own.fold(Spread::ZERO, Spread::wider);
+        for (prompt, found) in compared {
+            run.add(&prompt, found.judged(own, self.thresholds));
+        }
+        if let Some(error) = stopped {
+            if let ComparisonError::Tokens(_) = error {
+                run.set_tokens_differ();
+            }
+            run.status = if unreadable(&error) {
+                Status::Unreadable
+            } else {
+                Status::Fail
+            };
+            run.reasons.push(error.to_string());
         }
         Ok(run)
     }

@@ -228,6 +228,17 @@ impl Comparison {
             .collect()
     }
 
+    /// The widest of [`Comparison::own_distance`].
+    pub(crate) fn own_spread(&self) -> Spread {
+        widest(&self.own)
+    }
+
+    /// The same comparison, judged by another distance of the reference to itself.
+    pub(crate) fn judged(mut self, own: Spread, thresholds: Thresholds) -> Self {
+        self.verdict = Verdict::of(&self.rows, own, thresholds, self.finding.as_ref());
+        self
+    }
+
     /// The first layer that computes something else.
     pub fn first_layer(&self) -> Option<usize> {
         match self.finding.as_ref()?.part {
@@ -303,7 +314,7 @@ pub fn compare(
     let layers = layers::compare(&followed.layers, &theirs, &itself.layers, &itself.local);
     let head = LayerSpread::of(&itself.head);
     let finding = layers::first_to_part(&layers, Some(&head));
-    let own = itself.spread();
+    let own = widest(&itself.logits);
     let verdict = Verdict::of(&rows, own, question.thresholds, finding.as_ref());
     let rust = ours.greedy(&question.prompt.tokens, question.greedy as usize)?;
     let timings = [
@@ -535,12 +546,12 @@ impl Itself {
         };
         Ok(())
     }
+}
 
-    /// The widest of what was varied.
-    fn spread(&self) -> Spread {
-        let all = self.logits.values().map(|rows| Spread::of(rows));
-        all.fold(Spread::ZERO, Spread::wider)
-    }
+/// The widest of what was varied.
+fn widest(own: &BTreeMap<&'static str, Vec<LogitsDistance>>) -> Spread {
+    let all = own.values().map(|rows| Spread::of(rows));
+    all.fold(Spread::ZERO, Spread::wider)
 }
 
 fn merge_all(
