@@ -13,7 +13,7 @@ use bitnet_engine::kernels::{Batch, Forward, Output, Segment, SharedWeights, Wan
 use bitnet_engine::plan::plan;
 use sha2::{Digest, Sha256};
 
-/// The prompt of the golden files, which is read in one batch.
+/// The prompt of the golden files, which is read in one batch. Ids beyond a vocabulary begin anew.
 const PROMPT: [u32; 24] = [
     1, 5, 17, 200, 33, 7, 450, 99, 12, 401, 3, 88, 256, 300, 42, 42, 42, 9, 310, 77, 128, 64, 500,
     2,
@@ -21,19 +21,23 @@ const PROMPT: [u32; 24] = [
 /// Tokens that follow it one at a time, the likeliest each time.
 const GREEDY: usize = 16;
 
-const MODELS: [&str; 8] = [
-    "fixtures/golden/b158-i2_s.gguf",
-    "fixtures/golden/bitnet-i2_s.gguf",
-    "fixtures/golden/bitnet-tq1_0.gguf",
-    "fixtures/golden/bitnet-tq2_0.gguf",
-    "fixtures/golden/llama-i2_s.gguf",
-    "fixtures/golden/llama-tq1_0.gguf",
-    "fixtures/golden/llama-tq2_0.gguf",
-    "demo/demo.gguf",
-];
-
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// The golden models, then the demo model.
+fn models() -> Vec<String> {
+    let folder = root().join("fixtures/golden");
+    let files = std::fs::read_dir(folder).expect("the folder is there");
+    let names = files.map(|file| file.expect("a file").file_name());
+    let mut models: Vec<String> = names
+        .filter_map(|name| name.into_string().ok())
+        .filter(|name| name.ends_with(".gguf"))
+        .map(|name| format!("fixtures/golden/{name}"))
+        .collect();
+    models.sort();
+    models.push("demo/demo.gguf".to_owned());
+    models
 }
 
 /// The digest of the logits after each token, as little-endian f32.
@@ -73,7 +77,7 @@ fn digest(model: &str, cache_type: CacheType, isa: Isa, threads: usize) -> Strin
         }
         oracle::argmax(&out.logits[out.logits.len() - vocabulary..])
     };
-    let mut next = read(0, &PROMPT);
+    let mut next = read(0, &PROMPT.map(|id| id % vocabulary as u32));
     for step in 0..GREEDY {
         next = read(PROMPT.len() + step, &[next]);
     }
@@ -86,9 +90,9 @@ fn digest(model: &str, cache_type: CacheType, isa: Isa, threads: usize) -> Strin
 /// A line for each model and type of cache.
 fn digests(isa: Isa, threads: usize) -> String {
     let mut lines = String::new();
-    for model in MODELS {
+    for model in models() {
         for (name, cache_type) in [("f16", CacheType::F16), ("f32", CacheType::F32)] {
-            let digest = digest(model, cache_type, isa, threads);
+            let digest = digest(&model, cache_type, isa, threads);
             writeln!(lines, "{digest}  {model} {name}").expect("a string takes all");
         }
     }

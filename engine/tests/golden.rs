@@ -1,5 +1,6 @@
 //! The engine against logits that independent implementations gave.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -210,66 +211,51 @@ fn the_demo_model_is_the_transformers_implementation() {
     }
 }
 
-/// A prompt, and how near its logits must come.
+/// A prompt of `fixtures/golden/cases.json`, and how near its logits must come.
+#[derive(serde::Deserialize)]
 struct Case {
-    name: &'static str,
-    tokens: [u32; 32],
+    tokens: Vec<u32>,
     vocabulary: usize,
-    /// The reference's largest distance to itself: with and without flash attention.
-    noise: f64,
+    /// Of the reference's logits.
+    variance: f64,
+    /// The reference's distances to itself, as mean squared errors: in one batch, with flash
+    /// attention, on another instruction set.
+    noise_batch: f64,
+    noise_flash: f64,
+    noise_isa: f64,
 }
 
-/// An untied head and more query values than hidden ones; a tied head and fewer.
-const QWEN3: [Case; 2] = [
-    Case {
-        name: "qwen3-tq2_0",
-        tokens: [
-            229, 31, 18, 201, 87, 109, 216, 155, 172, 51, 156, 45, 187, 5, 64, 250, 232, 164, 130,
-            142, 58, 31, 186, 0, 11, 105, 67, 22, 15, 244, 122, 139,
-        ],
-        vocabulary: 256,
-        noise: 2.6e-3,
-    },
-    Case {
-        name: "qwen3-tied-tq2_0",
-        tokens: [
-            53, 144, 116, 111, 82, 122, 55, 66, 149, 95, 106, 125, 69, 190, 19, 140, 13, 121, 71,
-            79, 75, 99, 140, 27, 137, 148, 1, 163, 97, 105, 171, 34,
-        ],
-        vocabulary: 192,
-        noise: 1.9e-3,
-    },
-];
-
 #[test]
-fn qwen3_is_within_the_noise_of_llama_cpp() {
-    for case in QWEN3 {
-        let folder = root().join("fixtures/golden");
-        let theirs = read_f32(&folder.join(format!("{}.llama-cpp.logits.f32", case.name)));
-        let path = folder.join(format!("{}.gguf", case.name));
+fn every_case_is_within_the_noise_of_llama_cpp() {
+    let folder = root().join("fixtures/golden");
+    let cases = std::fs::read(folder.join("cases.json")).expect("the cases are there");
+    let cases: BTreeMap<String, Case> = serde_json::from_slice(&cases).expect("cases in JSON");
+    for (name, case) in cases {
+        let theirs = read_f32(&folder.join(format!("{name}.llama-cpp.logits.f32")));
+        let path = folder.join(format!("{name}.gguf"));
         let gguf = Arc::new(Gguf::open(path).expect("a golden model opens"));
         let options = LoadOptions::default().device(Device::Cpu);
-        let model = Model::load(gguf, &options).expect("a golden model loads");
+        let model = Model::load(gguf, &options).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(model.config().vocabulary, case.vocabulary);
         let mut session = model.session(case.tokens.len()).expect("a session starts");
         let mut ours = Vec::new();
         session
             .feed_all(&case.tokens, |_, row| ours.extend_from_slice(row))
             .expect("the prompt is read");
-        let distance = distance(&ours, &theirs, case.vocabulary);
-        println!("{}: mean MSE {:.2e}", case.name, distance.mean_mse);
-        assert!(
-            distance.mean_mse <= 2.0 * case.noise,
-            "mean MSE {:e} of {}",
-            distance.mean_mse,
-            case.name
-        );
-        let near = 4.0 * case.noise.sqrt();
-        let rows = ours.chunks(case.vocabulary);
-        for (row, (ours, theirs)) in rows.zip(theirs.chunks(case.vocabulary)).enumerate() {
-            let (a, b) = (argmax(ours) as usize, argmax(theirs) as usize);
-            let lead = f64::from(theirs[b] - theirs[a]);
-            assert!(lead <= near, "{}, row {row}: {a}, not {b}", case.name);
-        }
+        let distance = distance(&ours, &theirs, case.vocabulary).mean_mse;
+        let noise = case.noise_batch.max(case.noise_flash).max(case.noise_isa);
+        let most = (2.0 * noise).max(1e-4 * case.variance);
+        let rows = ours
+            .chunks(case.vocabulary)
+            .zip(theirs.chunks(case.vocabulary));
+        let (count, same) = rows.fold((0, 0), |(count, same), (ours, theirs)| {
+            (
+                count + 1,
+                same + usize::from(argmax(ours) == argmax(theirs)),
+            )
+        });
+        println!("{name}: mean MSE {distance:.2e} of {most:.1e}, {same} of {count} ids");
+        assert!(distance <= most, "mean MSE {distance:e} of {name}");
+        assert!(20 * same >= 19 * count, "{same} of {count} ids of {name}");
     }
 }

@@ -3,10 +3,12 @@
 
 use std::ops::Range;
 
-use bitnet_kernels::format::{MAX_BLOCK_LEN, Q8_0_BLOCK, Q8K_BLOCK, Reduction, q6_k, q8_0};
+use bitnet_kernels::format::{
+    MAX_BLOCK_LEN, Q8_0_BLOCK, Q8K_BLOCK, Reduction, q4_k, q5_k, q6_k, q8_0,
+};
 use bitnet_kernels::order::{LANES, fold};
 
-use crate::microkernel::dot::BlockDot;
+use crate::microkernel::dot::{BlockDot, DOT_ROWS, GroupSums, WithMinima};
 use crate::microkernel::operands::{Encoded, MatrixRef};
 use crate::microkernel::simd::Simd;
 
@@ -22,7 +24,8 @@ pub(crate) fn any<S: Simd>(
     out: &mut [f32],
 ) {
     let product = m.format.descriptor().product.as_ref();
-    let Some(Reduction::Blocks { unpack }) = product.map(|product| &product.reduction) else {
+    let Some(Reduction::Blocks { unpack, minima }) = product.map(|product| &product.reduction)
+    else {
         unreachable!(
             "{} is no format of integer blocks and needs a kernel",
             m.format
@@ -32,21 +35,27 @@ pub(crate) fn any<S: Simd>(
     // Activations that share a scale, and weights and activations that share both.
     let scaled = x.width / x.scales_per_token.max(1);
     let piece = block_len.min(scaled);
-    let mut unpacked = [0_i16; MAX_BLOCK_LEN];
-    let integers = &mut unpacked[..block_len];
+    let mut unpacked = [[0_i16; MAX_BLOCK_LEN]; 2];
+    let [integers, taken_off] = unpacked.each_mut().map(|block| &mut block[..block_len]);
     let width = rows.len();
     out[..width * tokens.len()].fill(0.0);
     for (r, row) in rows.enumerate() {
         let blocks = m.row(row).chunks_exact(m.format.block_bytes());
         for (block, bytes) in blocks.enumerate() {
             let scale = unpack(bytes, integers);
+            let minimum_scale = minima.map(|unpack| unpack(bytes, taken_off));
             for (t, token) in tokens.clone().enumerate() {
                 let out = &mut out[t * width + r];
                 let (q, scales) = (x.q(token), x.scales(token));
                 for first in (0..block_len).step_by(piece) {
                     let at = block * block_len + first;
                     let integer = dot(&integers[first..first + piece], &q[at..at + piece]);
-                    *out = (scale * scales[at / scaled]).mul_add(integer as f32, *out);
+                    let d = scales[at / scaled];
+                    *out = (scale * d).mul_add(integer as f32, *out);
+                    if let Some(scale) = minimum_scale {
+                        let integer = dot(&taken_off[first..first + piece], &q[at..at + piece]);
+                        *out = (-(scale * d)).mul_add(integer as f32, *out);
+                    }
                 }
             }
         }
@@ -81,6 +90,101 @@ fn each(
 #[inline(always)]
 fn f16(bytes: &[u8]) -> f32 {
     half::f16::from_le_bytes([bytes[0], bytes[1]]).to_f32()
+}
+
+/// A format of blocks of 256 whose groups have minima: `BYTES` of which the first two are the scale
+/// and the two from `DMIN_AT` on that of the minima. Sixteen rows, in the lanes, at a time.
+#[inline(always)]
+fn with_minima<B: BlockDot, const BYTES: usize, const DMIN_AT: usize>(
+    b: B,
+    m: &MatrixRef<'_>,
+    rows: Range<usize>,
+    x: &Encoded<'_>,
+    tokens: Range<usize>,
+    out: &mut [f32],
+    integers: impl Fn([&[u8; BYTES]; DOT_ROWS], &[i8; Q8K_BLOCK], &GroupSums) -> WithMinima,
+) {
+    let width = rows.len();
+    for (t, token) in tokens.enumerate() {
+        let out = &mut out[t * width..(t + 1) * width];
+        for (strip, out) in out.chunks_mut(LANES).enumerate() {
+            // Rows that fill up the last strip repeat the last one; their results are dropped.
+            let first = rows.start + strip * LANES;
+            let strip: [&[[u8; BYTES]]; LANES] =
+                std::array::from_fn(|r| m.row((first + r).min(rows.end - 1)).as_chunks().0);
+            let mut floats = b.splat(0.0);
+            let blocks = x.q(token).as_chunks::<Q8K_BLOCK>().0.iter();
+            for (i, (q, d)) in blocks.zip(x.scales(token)).enumerate() {
+                let group_sums = b.group_sums(q);
+                let (mut values, mut minima) = ([0.0; LANES], [0.0; LANES]);
+                let (mut scales, mut minimum_scales) = ([0; LANES], [0; LANES]);
+                for row in strip {
+                    b.prefetch(&row[i], LANES * m.stride);
+                }
+                for four in 0..LANES / DOT_ROWS {
+                    let [e, f, g, h] = strip.as_chunks::<DOT_ROWS>().0[four];
+                    let sums = integers([&e[i], &f[i], &g[i], &h[i]], q, &group_sums);
+                    for r in 0..DOT_ROWS {
+                        values[four * DOT_ROWS + r] = sums.values[r] as f32;
+                        minima[four * DOT_ROWS + r] = sums.minima[r] as f32;
+                    }
+                }
+                let halves =
+                    |row: &[[u8; BYTES]], at| u16::from_le_bytes([row[i][at], row[i][at + 1]]);
+                for (r, row) in strip.iter().enumerate() {
+                    scales[r] = halves(row, 0);
+                    minimum_scales[r] = halves(row, DMIN_AT);
+                }
+                let scale = b.mul(b.load_f16(&scales), b.splat(*d));
+                floats = b.fma(scale, b.load(&values), floats);
+                let scale = b.mul(b.load_f16(&minimum_scales), b.splat(-*d));
+                floats = b.fma(scale, b.load(&minima), floats);
+            }
+            out.copy_from_slice(&b.to_array(floats)[..out.len()]);
+        }
+    }
+}
+
+/// `Q4_K`.
+#[inline(always)]
+pub(crate) fn q4_k<B: BlockDot>(
+    b: B,
+    m: &MatrixRef<'_>,
+    rows: Range<usize>,
+    x: &Encoded<'_>,
+    tokens: Range<usize>,
+    out: &mut [f32],
+) {
+    with_minima::<B, { q4_k::BLOCK_BYTES }, { q4_k::DMIN_AT }>(
+        b,
+        m,
+        rows,
+        x,
+        tokens,
+        out,
+        |blocks, q, sums| b.q4_k_rows(blocks, q, sums),
+    );
+}
+
+/// `Q5_K`.
+#[inline(always)]
+pub(crate) fn q5_k<B: BlockDot>(
+    b: B,
+    m: &MatrixRef<'_>,
+    rows: Range<usize>,
+    x: &Encoded<'_>,
+    tokens: Range<usize>,
+    out: &mut [f32],
+) {
+    with_minima::<B, { q5_k::BLOCK_BYTES }, { q5_k::DMIN_AT }>(
+        b,
+        m,
+        rows,
+        x,
+        tokens,
+        out,
+        |blocks, q, sums| b.q5_k_rows(blocks, q, sums),
+    );
 }
 
 /// `Q6_K`.

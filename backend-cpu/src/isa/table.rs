@@ -139,6 +139,8 @@ macro_rules! kernels {
                 $crate::isa::table::gemm!($name, "gemm_tq2_0_q8k", Format::TQ2_0, $token, $(#[$features])? ternary::TQ2_0),
                 $crate::isa::table::product!($name, "gemv_tq1_0_q8k", Format::TQ1_0, 1, $token, $(#[$features])? gemv::tq1_0),
                 $crate::isa::table::gemm!($name, "gemm_tq1_0_q8k", Format::TQ1_0, $token, $(#[$features])? ternary::TQ1_0),
+                $crate::isa::table::product!($name, "q4_k_q8k", Format::Q4K, usize::MAX, $token, $(#[$features])? blocks::q4_k),
+                $crate::isa::table::product!($name, "q5_k_q8k", Format::Q5K, usize::MAX, $token, $(#[$features])? blocks::q5_k),
                 $crate::isa::table::product!($name, "q6_k_q8k", Format::Q6K, usize::MAX, $token, $(#[$features])? blocks::q6_k),
                 $crate::isa::table::product!($name, "q8_0_q8_0", Format::Q8_0, usize::MAX, $token, $(#[$features])? blocks::q8_0),
                 $crate::isa::table::product!($name, "f16_f32", Format::F16, usize::MAX, $token,

@@ -5,13 +5,26 @@
 //! plain Rust; an instruction set overrides those it can do better. A format without a method here
 //! is multiplied by `generic::blocks::any`.
 
-use bitnet_kernels::format::{Q8_0_BLOCK, Q8K_BLOCK, i2_s, q6_k, q8_0, tq1_0};
+use bitnet_kernels::format::k_groups::{GROUP, GROUPS, Groups};
+use bitnet_kernels::format::{Q8_0_BLOCK, Q8K_BLOCK, i2_s, q4_k, q5_k, q6_k, q8_0, tq1_0};
 
 use crate::microkernel::simd::Simd;
 use crate::microkernel::trits::{self, BlockCodes};
 
 /// Adjacent rows that are multiplied at a time.
 pub(crate) const DOT_ROWS: usize = 4;
+
+/// The sums of the activations of each group of 32 of a block.
+pub(crate) type GroupSums = [i16; GROUPS];
+
+/// Integer dot products of a block of adjacent rows whose groups have scales and minima, both of
+/// which are applied.
+pub(crate) struct WithMinima {
+    /// Codes times their group's scale, with the activations.
+    pub(crate) values: [i32; DOT_ROWS],
+    /// Minima with the sums of the activations.
+    pub(crate) minima: [i32; DOT_ROWS],
+}
 
 /// Integer dot products of an instruction set.
 ///
@@ -75,6 +88,45 @@ pub(crate) trait BlockDot: Simd {
         sums
     }
 
+    /// The sums of the activations of each group of a block.
+    #[inline(always)]
+    fn group_sums(self, q: &[i8; Q8K_BLOCK]) -> GroupSums {
+        let mut sums = [0; GROUPS];
+        for (sum, q) in sums.iter_mut().zip(q.as_chunks::<GROUP>().0) {
+            *sum = q.iter().map(|q| i16::from(*q)).sum();
+        }
+        sums
+    }
+
+    /// A block of `Q4_K` of adjacent rows.
+    #[inline(always)]
+    fn q4_k_rows(
+        self,
+        blocks: [&[u8; q4_k::BLOCK_BYTES]; DOT_ROWS],
+        q: &[i8; Q8K_BLOCK],
+        sums: &GroupSums,
+    ) -> WithMinima {
+        with_minima(blocks.map(|block| &block[q4_k::GROUPS]), sums, |row, i| {
+            let byte = blocks[row][q4_k::CODES.start + i / (2 * GROUP) * GROUP + i % GROUP];
+            i32::from(byte >> (i / GROUP % 2 * 4) & 15) * i32::from(q[i])
+        })
+    }
+
+    /// A block of `Q5_K` of adjacent rows.
+    #[inline(always)]
+    fn q5_k_rows(
+        self,
+        blocks: [&[u8; q5_k::BLOCK_BYTES]; DOT_ROWS],
+        q: &[i8; Q8K_BLOCK],
+        sums: &GroupSums,
+    ) -> WithMinima {
+        with_minima(blocks.map(|block| &block[q5_k::GROUPS]), sums, |row, i| {
+            let byte = blocks[row][q5_k::QL.start + i / (2 * GROUP) * GROUP + i % GROUP];
+            let high = blocks[row][q5_k::QH.start + i % GROUP] >> (i / GROUP) & 1;
+            i32::from(byte >> (i / GROUP % 2 * 4) & 15 | high << 4) * i32::from(q[i])
+        })
+    }
+
     /// A block of `Q6_K`, its 8-bit sub-scales applied, without its scale.
     #[inline(always)]
     fn q6_k(self, block: &[u8; q6_k::BLOCK_BYTES], q: &[i8; Q8K_BLOCK]) -> i32 {
@@ -100,6 +152,49 @@ pub(crate) trait BlockDot: Simd {
             }
         }
         sum
+    }
+}
+
+/// Scales and minima of a block of `Q4_K` or `Q5_K`.
+#[inline(always)]
+pub(crate) fn groups(bytes: &[u8]) -> Groups {
+    Groups::unpack(
+        bytes
+            .first_chunk()
+            .expect("twelve bytes of scales and minima"),
+    )
+}
+
+/// The minima of a block with the sums of the activations.
+#[inline(always)]
+pub(crate) fn minima_dot(groups: &Groups, sums: &GroupSums) -> i32 {
+    let mut total = 0;
+    for (minimum, sum) in groups.minima.iter().zip(sums) {
+        total += i32::from(*minimum) * i32::from(*sum);
+    }
+    total
+}
+
+/// Adds up `product(row, i)` over the weights of a block of each row, times the scales that are in
+/// `bytes` of it.
+#[inline(always)]
+fn with_minima(
+    bytes: [&[u8]; DOT_ROWS],
+    sums: &GroupSums,
+    product: impl Fn(usize, usize) -> i32,
+) -> WithMinima {
+    let groups = bytes.map(groups);
+    let value = |row: usize| {
+        let scales = groups[row].scales.iter().enumerate();
+        let parts = scales.map(|(group, scale)| {
+            let weights = group * GROUP..(group + 1) * GROUP;
+            i32::from(*scale) * weights.map(|i| product(row, i)).sum::<i32>()
+        });
+        parts.sum()
+    };
+    WithMinima {
+        values: std::array::from_fn(value),
+        minima: groups.each_ref().map(|groups| minima_dot(groups, sums)),
     }
 }
 

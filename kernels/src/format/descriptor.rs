@@ -35,6 +35,9 @@ pub type FindWeight = fn(&[u8]) -> Option<usize>;
 /// Splits a tensor into its blocks and the scale of all its weights.
 pub type Split = fn(&[u8]) -> Option<(&[u8], f32)>;
 
+/// Reads a block as an integer for each weight, and the scale that all of them have.
+pub type Unpack = fn(&[u8], &mut [i16]) -> f32;
+
 /// What follows the last block of a tensor: a scale for all of its weights.
 #[derive(Debug)]
 pub struct Trailer {
@@ -87,12 +90,15 @@ pub enum Reduction {
     /// `sum = fma(weight_scale * activation_scale, integer, sum)`.
     Blocks {
         /// Reads a block as integers, and the scale that each of them has.
-        unpack: fn(&[u8], &mut [i16]) -> f32,
+        unpack: Unpack,
+        /// What is taken off the weights, where a format's groups have minima. After each piece,
+        /// `sum = fma(-(minimum_scale * activation_scale), integer, sum)`.
+        minima: Option<Unpack>,
     },
     /// As [`Reduction::Blocks`] for blocks of 32 on both sides, but with sums of four adjacent
     /// products apart in the virtual SIMD lanes, those of even blocks in the lower eight.
     BlockLanes {
         /// Reads a block as integers, and the scale that each of them has.
-        unpack: fn(&[u8], &mut [i16]) -> f32,
+        unpack: Unpack,
     },
 }

@@ -9,7 +9,10 @@ mod encoding;
 mod matrix;
 
 pub mod i2_s;
+pub mod k_groups;
 pub mod plain;
+pub mod q4_k;
+pub mod q5_k;
 pub mod q6_k;
 pub mod q8_0;
 pub mod tq1_0;
@@ -17,7 +20,7 @@ pub mod tq2_0;
 
 use std::fmt;
 
-pub use descriptor::{Descriptor, FindWeight, Product, Reduction, Split, Trailer, Values};
+pub use descriptor::{Descriptor, FindWeight, Product, Reduction, Split, Trailer, Unpack, Values};
 pub use encoding::{EncodedRow, Encoding, Q8_0_BLOCK, Q8K_BLOCK};
 pub use matrix::{InvalidCode, Matrix, MatrixError};
 
@@ -52,6 +55,10 @@ formats! {
     F16 = 1: plain::F16;
     /// 32 signed bytes and one f16 scale.
     Q8_0 = 8: q8_0::DESCRIPTOR;
+    /// 256 weights of 4 bits, scales and minima of 6 bits for each 32, and two f16 scales for those.
+    Q4K = 12: q4_k::DESCRIPTOR;
+    /// 256 weights of 5 bits, scales and minima as in [`Format::Q4K`].
+    Q5K = 13: q5_k::DESCRIPTOR;
     /// 256 weights of 6 bits, sixteen 8-bit sub-scales and one f16 scale.
     Q6K = 14: q6_k::DESCRIPTOR;
     /// bfloat16.
@@ -272,13 +279,13 @@ mod tests {
     #[test]
     fn integers_times_their_scale_are_the_decoded_weights() {
         for format in Format::ALL {
-            let (Reduction::Blocks { unpack } | Reduction::BlockLanes { unpack }) =
-                (match &format.descriptor().product {
-                    Some(product) => &product.reduction,
-                    None => continue,
-                })
-            else {
+            let Some(product) = &format.descriptor().product else {
                 continue;
+            };
+            let (unpack, minima) = match product.reduction {
+                Reduction::Blocks { unpack, minima } => (unpack, minima),
+                Reduction::BlockLanes { unpack } => (unpack, None),
+                Reduction::Floats | Reduction::Tensor => continue,
             };
             let len = format.block_len();
             let trits: Vec<i8> = (0..len).map(|i| ((i * i + i / 7) % 3) as i8 - 1).collect();
@@ -286,9 +293,12 @@ mod tests {
             format.pack_trits(&trits, 0.75, &mut bytes);
             let (mut integers, mut floats) = (vec![0; len], vec![f32::NAN; len]);
             let scale = unpack(&bytes, &mut integers);
+            let mut taken_off = vec![0; len];
+            let minimum_scale = minima.map_or(0.0, |unpack| unpack(&bytes, &mut taken_off));
             format.dequantize_row(&bytes, &mut floats);
-            for (integer, float) in integers.iter().zip(&floats) {
-                assert_eq!(scale * f32::from(*integer), *float, "{format}");
+            for ((integer, minimum), float) in integers.iter().zip(taken_off).zip(&floats) {
+                let weight = scale * f32::from(*integer) - minimum_scale * f32::from(minimum);
+                assert_eq!(weight, *float, "{format}");
             }
         }
     }

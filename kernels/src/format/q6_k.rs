@@ -30,7 +30,10 @@ pub const DESCRIPTOR: Descriptor = Descriptor {
     find_invalid_code: None,
     product: Some(Product {
         encoding: Encoding::Q8K,
-        reduction: Reduction::Blocks { unpack },
+        reduction: Reduction::Blocks {
+            unpack,
+            minima: None,
+        },
         rounds_softmax_weights: false,
     }),
 };

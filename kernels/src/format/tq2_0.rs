@@ -32,7 +32,10 @@ pub const DESCRIPTOR: Descriptor = Descriptor {
     find_invalid_code: Some(find_invalid_code),
     product: Some(Product {
         encoding: Encoding::Q8K,
-        reduction: Reduction::Blocks { unpack },
+        reduction: Reduction::Blocks {
+            unpack,
+            minima: None,
+        },
         rounds_softmax_weights: true,
     }),
 };

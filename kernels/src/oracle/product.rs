@@ -1,6 +1,6 @@
 //! Matrix products, one element at a time.
 
-use crate::format::{EncodedRow, Encoding, Format, Reduction};
+use crate::format::{EncodedRow, Encoding, Format, Reduction, Unpack};
 use crate::order::{LANES, fold};
 
 /// One row of weights in `format` against a row of activations: what every kernel of the format
@@ -25,9 +25,10 @@ pub fn product(format: Format, row: &[u8], scale: f32, x: &[f32]) -> f32 {
             let sum = integer_dot(trits.into_iter().map(i32::from), &encoded.q);
             sum as f32 / encoded.scales[0] * scale
         }
-        Reduction::Blocks { unpack } => {
+        Reduction::Blocks { unpack, minima } => {
             let weights = Weights::unpack(format, row, unpack);
-            block_product(&weights, product.encoding, &encoded)
+            let minima = minima.map(|unpack| Weights::unpack(format, row, unpack));
+            block_product(&weights, minima.as_ref(), product.encoding, &encoded)
         }
         Reduction::BlockLanes { unpack } => {
             let weights = Weights::unpack(format, row, unpack);
@@ -44,7 +45,7 @@ struct Weights {
 }
 
 impl Weights {
-    fn unpack(format: Format, row: &[u8], unpack: fn(&[u8], &mut [i16]) -> f32) -> Weights {
+    fn unpack(format: Format, row: &[u8], unpack: Unpack) -> Weights {
         let block_len = format.block_len();
         let mut weights = Weights {
             q: Vec::new(),
@@ -64,16 +65,29 @@ fn integer_dot(a: impl IntoIterator<Item = i32>, b: &[i8]) -> i32 {
     a.into_iter().zip(b).map(|(a, b)| a * i32::from(*b)).sum()
 }
 
-/// Piece after piece, each with one scale on either side.
-fn block_product(weights: &Weights, encoding: Encoding, x: &EncodedRow) -> f32 {
+/// Piece after piece, each with one scale on either side; and off each what `minima` come to.
+fn block_product(
+    weights: &Weights,
+    minima: Option<&Weights>,
+    encoding: Encoding,
+    x: &EncodedRow,
+) -> f32 {
     let activation_block = encoding.block_len(x.q.len()).unwrap_or(1);
     let piece = weights.block_len.min(activation_block);
     let mut sum = 0.0_f32;
     for at in (0..x.q.len()).step_by(piece) {
-        let integers = weights.q[at..at + piece].iter().map(|w| i32::from(*w));
-        let integer = integer_dot(integers, &x.q[at..at + piece]);
-        let scale = weights.scales[at / weights.block_len] * x.scales[at / activation_block];
-        sum = scale.mul_add(integer as f32, sum);
+        let term = |weights: &Weights| {
+            let integers = weights.q[at..at + piece].iter().map(|w| i32::from(*w));
+            let integer = integer_dot(integers, &x.q[at..at + piece]);
+            let scale = weights.scales[at / weights.block_len] * x.scales[at / activation_block];
+            (scale, integer as f32)
+        };
+        let (scale, integer) = term(weights);
+        sum = scale.mul_add(integer, sum);
+        if let Some(minima) = minima {
+            let (scale, integer) = term(minima);
+            sum = (-scale).mul_add(integer, sum);
+        }
     }
     sum
 }

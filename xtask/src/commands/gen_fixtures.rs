@@ -30,9 +30,13 @@ pub struct Args {
     #[arg(long = "type", default_value = "i2_s", value_parser = one_of(&TERNARY))]
     pub linears: Format,
 
-    /// The format of the embedding, which serves as output head too
+    /// The format of the output head
     #[arg(long, default_value = "f16", value_parser = one_of(&HEADS))]
     pub head: Format,
+
+    /// The format of an embedding of its own; without it, the head's rows are looked up
+    #[arg(long, value_parser = one_of(&HEADS))]
+    pub embedding: Option<Format>,
 
     /// The vocabulary: `bytes` reads and writes any text, `none` leaves ids only
     #[arg(long, default_value = "bytes", value_parser = one_of(&TOKENIZERS))]
@@ -57,10 +61,12 @@ const TERNARY: [(&str, Format); 3] = [
     ("tq1_0", Format::TQ1_0),
     ("tq2_0", Format::TQ2_0),
 ];
-const HEADS: [(&str, Format); 3] = [
+const HEADS: [(&str, Format); 5] = [
     ("f16", Format::F16),
     ("q8_0", Format::Q8_0),
     ("q6_k", Format::Q6K),
+    ("q5_k", Format::Q5K),
+    ("q4_k", Format::Q4K),
 ];
 const TOKENIZERS: [(&str, Tokenizer); 2] = [("bytes", Tokenizer::Bytes), ("none", Tokenizer::None)];
 
@@ -90,6 +96,7 @@ struct Description<'a> {
     #[serde(rename = "type")]
     linears: &'a str,
     head: &'a str,
+    embedding: &'a str,
     tokenizer: &'a str,
     seed: u64,
     layers: usize,
@@ -116,6 +123,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         shape: args.size,
         linears: args.linears,
         head: args.head,
+        embedding: args.embedding,
         tokenizer: args.tokenizer,
         seed: args.seed,
     };
@@ -147,6 +155,9 @@ fn model_path(args: &Args) -> PathBuf {
     );
     if args.head != Format::F16 {
         name += &format!("-head-{}", name_of(&HEADS, &args.head));
+    }
+    if let Some(embedding) = args.embedding {
+        name += &format!("-embedding-{}", name_of(&HEADS, &embedding));
     }
     if args.tokenizer == Tokenizer::None {
         name += "-no-vocab";
@@ -192,6 +203,7 @@ fn describe<'a>(args: &'a Args, path: &'a Path, written: &Written) -> Descriptio
         architecture: args.arch.name(),
         linears: args.linears.name(),
         head: args.head.name(),
+        embedding: args.embedding.unwrap_or(args.head).name(),
         tokenizer: name_of(&TOKENIZERS, &args.tokenizer),
         seed: args.seed,
         layers: shape.layers,
@@ -259,6 +271,10 @@ mod tests {
                 "--arch", "llama", "--type", "tq1_0", "--head", "q6_k", "--seed", "7"
             ]),
             "target/fixtures/tiny-llama-tq1_0-head-q6_k-seed-7.gguf"
+        );
+        assert_eq!(
+            path(&["--type", "tq2_0", "--head", "q6_k", "--embedding", "q4_k"]),
+            "target/fixtures/tiny-bitnet-b1.58-tq2_0-head-q6_k-embedding-q4_k.gguf"
         );
         assert_eq!(path(&["--output", "a/b.gguf"]), "a/b.gguf");
     }

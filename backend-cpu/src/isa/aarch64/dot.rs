@@ -2,10 +2,11 @@
 
 use std::arch::aarch64::*;
 
-use bitnet_kernels::format::{Q8_0_BLOCK, Q8K_BLOCK, q6_k, q8_0, tq1_0};
+use bitnet_kernels::format::k_groups::GROUP as K_GROUP;
+use bitnet_kernels::format::{Q8_0_BLOCK, Q8K_BLOCK, q4_k, q5_k, q6_k, q8_0, tq1_0};
 
 use super::byte_dot::{Aarch64, ByteDot};
-use crate::microkernel::dot::BlockDot;
+use crate::microkernel::dot::{BlockDot, DOT_ROWS, GroupSums, WithMinima, groups, minima_dot};
 use crate::microkernel::gemm::{GROUP, GROUP_BYTES};
 use crate::microkernel::trits::BlockCodes;
 
@@ -107,7 +108,120 @@ fn weights_q6_k(low: &[uint8x16_t; 8], high: &[uint8x16_t; 4], i: usize) -> int8
     vsubq_s8(vreinterpretq_s8_u8(weights), vdupq_n_s8(32))
 }
 
+/// The low and high halves of 32 bytes.
+#[inline]
+#[target_feature(enable = "neon")]
+fn halves(bytes: &[u8]) -> [[uint8x16_t; 2]; 2] {
+    let bytes = load::<2>(bytes);
+    let mask = vdupq_n_u8(15);
+    [
+        bytes.map(|bytes| vandq_u8(bytes, mask)),
+        bytes.map(|bytes| vshrq_n_u8::<4>(bytes)),
+    ]
+}
+
+/// Bit `group` of each byte, as bit 4.
+#[inline]
+#[target_feature(enable = "neon")]
+fn fifth_bit(bytes: uint8x16_t, group: usize) -> uint8x16_t {
+    let up = vshlq_u8(bytes, vdupq_n_s8(4 - group as i8));
+    vandq_u8(up, vdupq_n_u8(16))
+}
+
+impl<D: ByteDot> Aarch64<D> {
+    /// Rows of a format with minima: `bytes` are their scales and minima, and `codes(row, pair)`
+    /// the codes of two groups of a row.
+    ///
+    /// # Safety
+    /// - The CPU has NEON.
+    #[inline(always)]
+    unsafe fn with_minima(
+        self,
+        bytes: [&[u8]; DOT_ROWS],
+        q: &[i8; Q8K_BLOCK],
+        sums: &GroupSums,
+        codes: impl Fn(usize, usize) -> [[uint8x16_t; 2]; 2],
+    ) -> WithMinima {
+        let mut out = WithMinima {
+            values: [0; DOT_ROWS],
+            minima: [0; DOT_ROWS],
+        };
+        // SAFETY: the caller's promise.
+        unsafe {
+            let q: [int8x16_t; 16] = load_signed(q);
+            for row in 0..DOT_ROWS {
+                let groups = groups(bytes[row]);
+                out.minima[row] = minima_dot(&groups, sums);
+                let mut values = vdupq_n_s32(0);
+                for pair in 0..4 {
+                    for (half, codes) in codes(row, pair).into_iter().enumerate() {
+                        let group = 2 * pair + half;
+                        let [low, high] = codes.map(|codes| vreinterpretq_s8_u8(codes));
+                        let part = self.0.dot(vdupq_n_s32(0), low, q[2 * group]);
+                        let part = self.0.dot(part, high, q[2 * group + 1]);
+                        values = vmlaq_n_s32(values, part, i32::from(groups.scales[group]));
+                    }
+                }
+                out.values[row] = vaddvq_s32(values);
+            }
+        }
+        out
+    }
+}
+
 impl<D: ByteDot> BlockDot for Aarch64<D> {
+    #[inline(always)]
+    fn group_sums(self, q: &[i8; Q8K_BLOCK]) -> GroupSums {
+        let mut sums = GroupSums::default();
+        for (sum, q) in sums.iter_mut().zip(q.as_chunks::<K_GROUP>().0) {
+            // SAFETY: `self` proves NEON.
+            unsafe {
+                let [low, high] = load_signed(q);
+                *sum = vaddlvq_s8(low) + vaddlvq_s8(high);
+            }
+        }
+        sums
+    }
+
+    #[inline(always)]
+    fn q4_k_rows(
+        self,
+        blocks: [&[u8; q4_k::BLOCK_BYTES]; DOT_ROWS],
+        q: &[i8; Q8K_BLOCK],
+        sums: &GroupSums,
+    ) -> WithMinima {
+        let bytes = blocks.map(|block| &block[q4_k::GROUPS]);
+        // SAFETY: `self` proves NEON.
+        unsafe {
+            self.with_minima(bytes, q, sums, |row, pair| {
+                halves(&blocks[row][q4_k::CODES][pair * K_GROUP..])
+            })
+        }
+    }
+
+    #[inline(always)]
+    fn q5_k_rows(
+        self,
+        blocks: [&[u8; q5_k::BLOCK_BYTES]; DOT_ROWS],
+        q: &[i8; Q8K_BLOCK],
+        sums: &GroupSums,
+    ) -> WithMinima {
+        let bytes = blocks.map(|block| &block[q5_k::GROUPS]);
+        // SAFETY: `self` proves NEON.
+        unsafe {
+            self.with_minima(bytes, q, sums, |row, pair| {
+                let high = load::<2>(&blocks[row][q5_k::QH]);
+                let mut codes = halves(&blocks[row][q5_k::QL][pair * K_GROUP..]);
+                for (half, codes) in codes.iter_mut().enumerate() {
+                    for (codes, high) in codes.iter_mut().zip(high) {
+                        *codes = vorrq_u8(*codes, fifth_bit(high, 2 * pair + half));
+                    }
+                }
+                codes
+            })
+        }
+    }
+
     #[inline(always)]
     fn i2s_rows<const R: usize>(self, rows: [&[u8]; R], q: &[i8]) -> [i32; R] {
         let mut totals = [0; R];

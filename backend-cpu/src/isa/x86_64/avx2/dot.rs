@@ -2,11 +2,11 @@
 
 use std::arch::x86_64::*;
 
-use bitnet_kernels::format::{Q8_0_BLOCK, Q8K_BLOCK, q6_k, q8_0, tq1_0};
+use bitnet_kernels::format::{Q8_0_BLOCK, Q8K_BLOCK, q4_k, q5_k, q6_k, q8_0, tq1_0};
 
 use super::super::quantized;
 use super::token::Avx2;
-use crate::microkernel::dot::{BlockDot, DOT_ROWS};
+use crate::microkernel::dot::{BlockDot, DOT_ROWS, GroupSums, WithMinima};
 use crate::microkernel::gemm::{GROUP, GROUP_BYTES};
 use crate::microkernel::simd::{PREFETCH_DISTANCE, Simd};
 use crate::microkernel::trits::BlockCodes;
@@ -179,6 +179,34 @@ impl<const VNNI: bool> BlockDot for Avx2<VNNI> {
     fn q8_0(self, weights: &[u8; q8_0::BLOCK], q: &[i8; Q8_0_BLOCK]) -> [i32; 8] {
         // SAFETY: `self` proves AVX2.
         unsafe { quantized::q8_0(weights, q) }
+    }
+
+    #[inline(always)]
+    fn group_sums(self, q: &[i8; Q8K_BLOCK]) -> GroupSums {
+        // SAFETY: `self` proves AVX2.
+        unsafe { quantized::group_sums(q) }
+    }
+
+    #[inline(always)]
+    fn q4_k_rows(
+        self,
+        blocks: [&[u8; q4_k::BLOCK_BYTES]; DOT_ROWS],
+        q: &[i8; Q8K_BLOCK],
+        sums: &GroupSums,
+    ) -> WithMinima {
+        // SAFETY: `self` proves AVX2.
+        unsafe { quantized::q4_k(blocks, q, sums) }
+    }
+
+    #[inline(always)]
+    fn q5_k_rows(
+        self,
+        blocks: [&[u8; q5_k::BLOCK_BYTES]; DOT_ROWS],
+        q: &[i8; Q8K_BLOCK],
+        sums: &GroupSums,
+    ) -> WithMinima {
+        // SAFETY: `self` proves AVX2.
+        unsafe { quantized::q5_k(blocks, q, sums) }
     }
 
     #[inline(always)]
