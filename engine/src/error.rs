@@ -20,6 +20,9 @@ pub enum Error {
         /// What is wrong with it.
         source: bitnet_gguf::Error,
     },
+    /// The model's file changed while it was in use.
+    #[error(transparent)]
+    Changed(bitnet_gguf::Error),
     /// The model has no tokenizer inside, and there is none beside it.
     #[error(transparent)]
     TokenizerNotFound(#[from] TokenizerNotFound),

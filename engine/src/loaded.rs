@@ -1,8 +1,9 @@
 //! A program on its device, shared by everything that reads tokens with it.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
+use bitnet_gguf::Gguf;
 use bitnet_kernels::{Backend, Batch, CacheId, Output, Segment, Want};
 
 use crate::error::Error;
@@ -21,17 +22,25 @@ pub(crate) struct Loaded {
 /// The device, and the batch of its next pass, kept so that a step allocates nothing.
 pub(crate) struct Running {
     backend: Box<dyn Backend>,
+    /// The file that the weights lie in, where it is known.
+    file: Option<Arc<Gguf>>,
     segments: Vec<Segment>,
     selected: Vec<u32>,
 }
 
 impl Loaded {
-    pub(crate) fn new(plan: Plan, backend: Box<dyn Backend>, batch: usize) -> Loaded {
+    pub(crate) fn new(
+        plan: Plan,
+        backend: Box<dyn Backend>,
+        batch: usize,
+        file: Option<Arc<Gguf>>,
+    ) -> Loaded {
         Loaded {
             plan,
             batch: batch.max(1),
             running: Mutex::new(Running {
                 backend,
+                file,
                 segments: Vec::new(),
                 selected: Vec::new(),
             }),
@@ -79,6 +88,9 @@ impl Running {
         want: Want,
         out: &mut Output,
     ) -> Result<(), Error> {
+        if let Some(file) = &self.file {
+            file.check_whole().map_err(Error::Changed)?;
+        }
         self.segments.clear();
         self.segments.extend(segments);
         self.selected.clear();

@@ -35,16 +35,18 @@ impl Model {
     pub fn load(gguf: Arc<Gguf>, options: &LoadOptions) -> Result<Model, Error> {
         let plan = plan::plan(&gguf, options.cache_type)
             .map_err(|problems| Error::Incompatible { problems })?;
-        let weights: SharedWeights = gguf;
+        let weights: SharedWeights = Arc::<Gguf>::clone(&gguf);
         let backend = placement::place(options, &plan.program, &weights)?;
-        Ok(Model::on(plan, backend, options.batch))
+        Ok(Model {
+            loaded: Arc::new(Loaded::new(plan, backend, options.batch, Some(gguf))),
+        })
     }
 
     /// A plan whose program is on a device already; at most `batch` tokens of a prompt in one
     /// forward pass.
     pub fn on(plan: Plan, backend: Box<dyn Backend>, batch: usize) -> Model {
         Model {
-            loaded: Arc::new(Loaded::new(plan, backend, batch)),
+            loaded: Arc::new(Loaded::new(plan, backend, batch, None)),
         }
     }
 

@@ -1,39 +1,58 @@
 //! Writing a file beside its place and renaming it: who reads the place sees the old file or the
 //! new one, whole.
 
-use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A file on its way to its place. Dropped before [`Self::commit`], it is removed, and what stood
 /// in its place stays.
+///
+/// A link is not replaced: what it leads to is. A device or a pipe is written to as it is.
 #[derive(Debug)]
 pub struct AtomicFile {
     place: PathBuf,
-    partial: PathBuf,
-    /// None once the file has its name.
-    file: Option<File>,
+    /// Where it is written; none for a device or a pipe, and once the file has its name.
+    partial: Option<PathBuf>,
+    file: BufWriter<File>,
 }
 
 impl AtomicFile {
-    /// Begins a file that will stand at `place`, as `<place>.partial` beside it. Its folder is made
-    /// if need be.
+    /// Begins a file that will stand at `place`, in a file of another name beside it. Its folder is
+    /// made if need be.
     ///
     /// # Errors
-    /// The folder or the file cannot be made.
+    /// The folder or the file cannot be made, or a folder is there.
     pub fn create(place: &Path) -> io::Result<AtomicFile> {
+        // A link stays, and what it names is replaced.
+        let place = fs::canonicalize(place).unwrap_or_else(|_| place.to_owned());
+        let there = fs::metadata(&place).ok();
+        if there.as_ref().is_some_and(fs::Metadata::is_dir) {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
+        if there.as_ref().is_some_and(|there| !there.is_file()) {
+            let device = File::options().write(true).open(&place)?;
+            return Ok(AtomicFile {
+                place,
+                partial: None,
+                file: BufWriter::new(device),
+            });
+        }
         if let Some(folder) = place.parent().filter(|path| !path.as_os_str().is_empty()) {
             fs::create_dir_all(folder)?;
         }
-        let mut name = OsString::from(place.as_os_str());
-        name.push(".partial");
-        let partial = PathBuf::from(name);
-        Ok(AtomicFile {
-            file: Some(File::create(&partial)?),
-            place: place.to_owned(),
-            partial,
-        })
+        let partial = beside(&place)?;
+        let file = File::create(&partial)?;
+        let begun = AtomicFile {
+            place,
+            partial: Some(partial),
+            file: BufWriter::new(file),
+        };
+        if let Some(there) = there {
+            begun.file.get_ref().set_permissions(there.permissions())?;
+        }
+        Ok(begun)
     }
 
     /// Makes the bytes durable and gives the file its name.
@@ -41,34 +60,41 @@ impl AtomicFile {
     /// # Errors
     /// The disk does not take the bytes, or the file cannot be renamed; it is removed then.
     pub fn commit(mut self) -> io::Result<()> {
-        if let Some(file) = &self.file {
-            file.sync_all()?;
-        }
-        // Windows does not rename an open file.
-        self.file = None;
-        fs::rename(&self.partial, &self.place).inspect_err(|_| {
-            let _ = fs::remove_file(&self.partial);
-        })
+        self.file.flush()?;
+        let Some(partial) = &self.partial else {
+            return Ok(());
+        };
+        self.file.get_ref().sync_all()?;
+        fs::rename(partial, &self.place)?;
+        self.partial = None;
+        Ok(())
     }
+}
+
+/// A name of its own in the folder of `place`, whoever else writes there.
+fn beside(place: &Path) -> io::Result<PathBuf> {
+    static FILES: AtomicU32 = AtomicU32::new(0);
+    let name = place.file_name();
+    let mut name = name.ok_or(io::ErrorKind::IsADirectory)?.to_owned();
+    let (process, file) = (std::process::id(), FILES.fetch_add(1, Ordering::Relaxed));
+    name.push(format!(".{process}-{file}.partial"));
+    Ok(place.with_file_name(name))
 }
 
 impl Write for AtomicFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match &mut self.file {
-            Some(file) => file.write(bytes),
-            None => Err(io::Error::other("the file has its name already")),
-        }
+        self.file.write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.file.as_mut().map_or(Ok(()), File::flush)
+        self.file.flush()
     }
 }
 
 impl Drop for AtomicFile {
     fn drop(&mut self) {
-        if self.file.take().is_some() {
-            let _ = fs::remove_file(&self.partial);
+        if let Some(partial) = &self.partial {
+            let _ = fs::remove_file(partial);
         }
     }
 }
@@ -81,6 +107,16 @@ pub fn replace(place: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = AtomicFile::create(place)?;
     file.write_all(bytes)?;
     file.commit()
+}
+
+/// The one of `inputs` that a file written to `place` would take the place of.
+pub fn same_place<'p>(
+    place: &Path,
+    inputs: impl IntoIterator<Item = &'p Path>,
+) -> Option<&'p Path> {
+    let place = fs::canonicalize(place).ok()?;
+    let mut inputs = inputs.into_iter();
+    inputs.find(|input| fs::canonicalize(input).is_ok_and(|input| input == place))
 }
 
 #[cfg(test)]
@@ -124,5 +160,31 @@ mod tests {
         fs::create_dir_all(place.join("full")).expect("created");
         replace(&place, b"new").expect_err("a folder with content is there");
         assert_eq!(names(folder.path()), ["x"]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_stays_and_what_it_names_is_replaced() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        let folder = tempfile::tempdir().expect("a folder");
+        let (file, link) = (folder.path().join("x"), folder.path().join("link"));
+        fs::write(&file, b"old").expect("written");
+        let private = fs::Permissions::from_mode(0o600);
+        fs::set_permissions(&file, private.clone()).expect("set");
+        symlink(&file, &link).expect("linked");
+        replace(&link, b"new").expect("written");
+        assert_eq!(fs::read(&file).expect("there"), b"new");
+        let kept = fs::metadata(&file).expect("there").permissions();
+        assert_eq!(kept.mode() & 0o777, private.mode());
+        assert!(fs::symlink_metadata(&link).expect("there").is_symlink());
+        assert_eq!(names(folder.path()), ["link", "x"]);
+        assert_eq!(same_place(&link, [&*file]), Some(&*file));
+        assert_eq!(same_place(&folder.path().join("y"), [&*file]), None);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_device_is_written_to() {
+        replace(Path::new("/dev/null"), b"gone").expect("written");
     }
 }

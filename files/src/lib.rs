@@ -4,5 +4,5 @@
 mod atomic;
 mod sha256;
 
-pub use atomic::{AtomicFile, replace};
+pub use atomic::{AtomicFile, replace, same_place};
 pub use sha256::{Hasher, Sha256Hex, Sha256HexError, hash_file};

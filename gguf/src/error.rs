@@ -26,6 +26,12 @@ pub enum Error {
         /// What is there instead.
         found: &'static str,
     },
+    /// A file that is in use became shorter.
+    #[error("the file lost {missing} bytes while it was in use; put the whole file there again")]
+    Shortened {
+        /// Bytes that are gone.
+        missing: usize,
+    },
     /// There are no bytes at all.
     #[error("the file is empty; the download or copy probably never finished")]
     Empty,

@@ -179,6 +179,18 @@ impl Gguf {
         })
     }
 
+    /// Checks that a mapped file is as long as it was when it was opened: to read what it has lost
+    /// since would end the process. It is one question to the operating system for each file.
+    ///
+    /// # Errors
+    /// [`Error::Shortened`].
+    pub fn check_whole(&self) -> Result<(), Error> {
+        match self.storage.missing() {
+            0 => Ok(()),
+            missing => Err(Error::Shortened { missing }),
+        }
+    }
+
     /// Says that the bytes of `range` (of the whole file) are not needed for now, so that the pages
     /// they touch need not count as this process's memory. Reading them again brings them back.
     /// Does nothing for a file that is not mapped.

@@ -17,8 +17,8 @@ impl Map {
     /// Maps all of `file`, which must not be empty.
     ///
     /// The file must stay as it is while the map lives. A file that shrinks makes reads beyond its
-    /// new end raise `SIGBUS`, which ends the process; a file that is written to may change
-    /// under the reader, past checks that were already made. Replacing a model by renaming a
+    /// new end raise `SIGBUS`, which ends the process ([`Map::missing`] tells before); a file that
+    /// is written to may change under the reader, past checks that were already made. Replacing a model by renaming a
     /// new file over it is safe: the map keeps the old one.
     pub(crate) fn new(file: File) -> io::Result<Self> {
         // SAFETY: the map is private and read-only, and nothing in this process writes to the file.
@@ -35,6 +35,18 @@ impl Map {
 
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// By how much the file is shorter than it was.
+    #[cfg(unix)]
+    pub(crate) fn missing(&self) -> usize {
+        missing(&self.file, self.bytes.len())
+    }
+
+    /// Other systems do not let a mapped file be shortened.
+    #[cfg(not(unix))]
+    pub(crate) fn missing(&self) -> usize {
+        0
     }
 
     /// Copies the bytes from `start` on, which must lie in the map, without bringing their pages
@@ -67,6 +79,13 @@ impl Map {
     }
 }
 
+/// By how much a file is shorter than `len`. One that cannot be asked is as it was.
+#[cfg(unix)]
+fn missing(file: &File, len: usize) -> usize {
+    let now = file.metadata().map_or(u64::MAX, |there| there.len());
+    len.saturating_sub(usize::try_from(now).unwrap_or(usize::MAX))
+}
+
 /// Several files, mapped read-only one behind another, each at a page of its own: one region of
 /// memory, as if they were one file. Nothing is copied.
 #[cfg(unix)]
@@ -74,8 +93,17 @@ pub(crate) struct JoinedMap {
     start: *mut core::ffi::c_void,
     len: usize,
     page: usize,
-    /// Where each file begins in the region, with the file.
-    files: Vec<(usize, File)>,
+    /// The files in the order of the region.
+    files: Vec<Joined>,
+}
+
+/// One file of a region.
+#[cfg(unix)]
+struct Joined {
+    /// Where it begins in the region.
+    start: usize,
+    len: usize,
+    file: File,
 }
 
 // SAFETY: the region is read-only and belongs to this value alone; reading it from any thread is
@@ -117,7 +145,11 @@ impl JoinedMap {
             // SAFETY: `at .. at + size` lies in the region above, which nobody reads yet, so
             // replacing its pages harms no one; the map is private and read-only.
             unsafe { mmap(start.byte_add(at), size, ProtFlags::READ, fixed, &file, 0) }?;
-            joined.files.push((at, file));
+            joined.files.push(Joined {
+                start: at,
+                len: size,
+                file,
+            });
         }
         Ok(joined)
     }
@@ -130,15 +162,22 @@ impl JoinedMap {
 
     /// Where each file begins.
     pub(crate) fn starts(&self) -> impl Iterator<Item = usize> + '_ {
-        self.files.iter().map(|(start, _)| *start)
+        self.files.iter().map(|file| file.start)
+    }
+
+    /// As [`Map::missing`], of all files.
+    pub(crate) fn missing(&self) -> usize {
+        let files = self.files.iter();
+        files.map(|joined| missing(&joined.file, joined.len)).sum()
     }
 
     /// As [`Map::copy`]; the bytes must lie in one file.
     pub(crate) fn copy(&self, start: usize, into: &mut [u8]) -> io::Result<()> {
         use std::os::unix::fs::FileExt;
-        let behind = self.files.partition_point(|(at, _)| *at <= start);
-        let (at, file) = &self.files[behind - 1];
-        file.read_exact_at(into, (start - at) as u64)
+        let behind = self.files.partition_point(|file| file.start <= start);
+        let joined = &self.files[behind - 1];
+        let within = start - joined.start;
+        joined.file.read_exact_at(into, within as u64)
     }
 
     /// As [`Map::advise_dont_need`].
@@ -197,6 +236,11 @@ impl JoinedMap {
     /// Where each file begins.
     pub(crate) fn starts(&self) -> impl Iterator<Item = usize> + '_ {
         self.starts.iter().copied()
+    }
+
+    /// What was read stays.
+    pub(crate) fn missing(&self) -> usize {
+        0
     }
 
     pub(crate) fn advise_dont_need(&self, _range: Range<usize>) -> io::Result<()> {

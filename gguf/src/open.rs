@@ -12,7 +12,8 @@ impl Gguf {
     /// is named: the result has the metadata of the first and the tensors of all.
     ///
     /// The file must not be truncated or written to while the result lives: the bytes are not
-    /// copied, and reading beyond a file's new end stops the process. Replacing it by renaming
+    /// copied, and reading beyond a file's new end stops the process; [`Gguf::check_whole`] tells
+    /// before. Replacing it by renaming
     /// another over it is safe.
     ///
     /// # Errors

@@ -22,6 +22,15 @@ impl Storage {
             Storage::Owned(bytes) => bytes,
         }
     }
+
+    /// Bytes that a mapped file has lost since it was mapped.
+    pub(crate) fn missing(&self) -> usize {
+        match self {
+            Storage::Map(map) => map.missing(),
+            Storage::Joined(map) => map.missing(),
+            Storage::Static(_) | Storage::Owned(_) => 0,
+        }
+    }
 }
 
 /// A part of a file that keeps the file alive.
