@@ -3,6 +3,8 @@
 use std::io;
 use std::process::ExitCode;
 
+use bitnet_process::note;
+
 use crate::advice;
 
 /// Something went wrong, or `compat-check` found a reason not to run.
@@ -42,16 +44,22 @@ pub(crate) fn code(result: anyhow::Result<u8>) -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) if is_broken_pipe(&error) => ExitCode::from(BROKEN_PIPE),
         Err(error) => {
-            match advice::on(&error) {
-                Some(advice) => eprintln!("error: {error:#}; {advice}"),
-                None => eprintln!("error: {error:#}"),
-            }
+            tell(&error);
             ExitCode::from(FAILURE)
         }
     }
 }
 
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
+/// Prints an error, with what to do about it.
+pub(crate) fn tell(error: &anyhow::Error) {
+    match advice::on(error) {
+        Some(advice) => note!("error: {error:#}; {advice}"),
+        None => note!("error: {error:#}"),
+    }
+}
+
+/// Whether it is that nobody reads the output any more.
+pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         cause
             .downcast_ref::<io::Error>()

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use bitnet_engine::{Engine, GenerateOptions, Piece, Template};
+use bitnet_process::{Watch, note};
 
-use crate::interrupt;
 use crate::sampling::SamplingArgs;
 use crate::source::ModelArgs;
 use crate::warnings::warn;
@@ -48,7 +48,7 @@ impl GenerationArgs {
 /// what is doubtful about it.
 pub(crate) fn tell(engine: &Engine, template: &Template, quiet: bool) -> Result<()> {
     if let Some(evidence) = template.evidence().filter(|_| !quiet) {
-        eprintln!("template: {template} ({evidence})");
+        note!("template: {template} ({evidence})");
     }
     let source = template.source().unwrap_or_default();
     for doubt in engine.tokenizer().template_warnings(source) {
@@ -57,12 +57,12 @@ pub(crate) fn tell(engine: &Engine, template: &Template, quiet: bool) -> Result<
     Ok(())
 }
 
-/// Writes each piece of text as it comes, until Ctrl-C at the latest. Whether all were written.
+/// Writes each piece of text as it comes, until a signal at the latest: the code to exit with then.
 pub(crate) fn write(
     pieces: impl Iterator<Item = Result<Piece, bitnet_engine::Error>>,
     to: &mut impl Write,
-) -> Result<bool> {
-    let _watch = interrupt::Watch::begin();
+) -> Result<Option<u8>> {
+    let watch = Watch::begin();
     for piece in pieces {
         let text = piece?.text;
         if !text.is_empty() {
@@ -70,9 +70,9 @@ pub(crate) fn write(
                 .and_then(|()| to.flush())
                 .context("standard output")?;
         }
-        if interrupt::asked() {
-            return Ok(false);
+        if watch.code().is_some() {
+            break;
         }
     }
-    Ok(true)
+    Ok(watch.code())
 }

@@ -9,7 +9,7 @@ mod commands;
 mod environment;
 mod exit;
 mod generation;
-mod interrupt;
+mod messages;
 mod output;
 mod sampling;
 mod source;
@@ -21,6 +21,7 @@ use clap::{CommandFactory as _, Parser};
 
 pub use environment::VARIABLES;
 pub use exit::EXIT_CODES;
+pub use warnings::warn;
 
 /// Ternary (1.58-bit) language models on any CPU, right to the bit.
 #[derive(Parser)]
@@ -37,7 +38,7 @@ pub fn command() -> clap::Command {
 
 /// The program: reads the arguments, does what they ask for, and tells with what code to exit.
 pub fn run() -> ExitCode {
-    interrupt::install();
+    bitnet_process::take_over();
     // Nothing unless asked for: `RUST_LOG=debug` tells where models and tokenizers were looked for.
     env_logger::Builder::new()
         .filter_level(log::LevelFilter::Off)

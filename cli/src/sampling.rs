@@ -32,6 +32,11 @@ pub(crate) struct SamplingArgs {
 }
 
 impl SamplingArgs {
+    /// Whether chance has a part in it.
+    pub(crate) fn draws(&self) -> bool {
+        self.temperature > 0.0
+    }
+
     /// The settings, checked.
     pub(crate) fn sampling(&self) -> Result<Sampling> {
         let sampling = Sampling::default()

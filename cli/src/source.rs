@@ -1,6 +1,6 @@
 //! Which model and tokenizer a command works on.
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ use bitnet_engine::tokenizers::discovery::{
     TokenizerDiscovery, TokenizerNotFound, TokenizerSource,
 };
 use bitnet_engine::{CacheType, Device, Engine, Error, LoadOptions, Model};
+use bitnet_process::note;
 use bitnet_provisioning::ModelSource;
 
 use crate::environment;
@@ -24,7 +25,7 @@ static DEMO: &Aligned<[u8]> = &Aligned(*include_bytes!("../../demo/demo.gguf"));
 /// Which model to run, and how.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct ModelArgs {
-    /// GGUF file; without it: models/, then the cache, then the demo model that ships inside
+    /// GGUF file; without it: BITNET_GGUF, models/, the cache, the demo model that ships inside
     ///
     /// The cache is ~/.cache/bitnet/models. Which model was taken is said on standard error.
     #[arg(long, value_name = "FILE")]
@@ -109,18 +110,21 @@ impl ModelArgs {
 
 /// Shows weights on their way to a GPU, in one line of a terminal.
 fn show_upload(done: u64, total: u64) {
-    if !io::stderr().is_terminal() {
+    let mut stderr = io::stderr();
+    if !stderr.is_terminal() {
         return;
     }
-    if done < total {
+    // That nobody looks any more is no reason to end.
+    let _ = if done < total {
         let percent = done * 100 / total.max(1);
-        eprint!(
-            "\rweights to the GPU: {percent:3} % of {} MB",
-            total / 1_000_000
-        );
+        let megabytes = total / 1_000_000;
+        write!(
+            stderr,
+            "\rweights to the GPU: {percent:3} % of {megabytes} MB"
+        )
     } else {
-        eprint!("\r\x1b[K");
-    }
+        write!(stderr, "\r\x1b[K")
+    };
 }
 
 /// An open model file.
@@ -131,12 +135,16 @@ pub(crate) struct Opened {
 
 /// The model of `--model`, or the one that discovery finds, which is said on standard error.
 fn find(model: Option<&Path>) -> Result<ModelSource> {
-    match model {
+    let named = environment::model().filter(|_| model.is_none());
+    if let Some(path) = &named {
+        note!("model: {} (named by BITNET_GGUF)", path.display());
+    }
+    match model.or(named.as_deref()) {
         // What is there but no file gets the reader's own words.
         Some(path) if path.exists() => Ok(ModelSource::Explicit(path.to_owned())),
         model => {
             let source = environment::model_discovery().discover(model)?;
-            eprintln!("model: {source}");
+            note!("model: {source}");
             Ok(source)
         }
     }

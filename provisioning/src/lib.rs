@@ -10,7 +10,6 @@ mod cache;
 mod discovery;
 #[cfg(feature = "download")]
 pub mod download;
-mod interrupt;
 mod known_model;
 mod lock;
 #[cfg(feature = "download")]
@@ -18,6 +17,5 @@ pub mod lockfile;
 
 pub use cache::{CACHE_DIR_VARIABLE, ModelCache};
 pub use discovery::{ModelDiscovery, ModelNotFound, ModelSource};
-pub use interrupt::{Interrupt, SignalError};
 pub use known_model::{DEFAULT_MODEL, KnownModel};
 pub use lock::{Lock, LockError};

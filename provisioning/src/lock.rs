@@ -6,7 +6,7 @@ use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::interrupt::Interrupt;
+use bitnet_process::Interrupt;
 
 /// How often a waiting process looks again.
 const POLL: Duration = Duration::from_millis(50);

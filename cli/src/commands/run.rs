@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use bitnet_engine::{Generated, Prompt, StopReason, TemplateChoice};
+use bitnet_process::note;
 use serde_json::json;
 
 use crate::generation::{GenerationArgs, tell, write};
-use crate::{interrupt, warnings};
+use crate::warnings;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -87,12 +88,12 @@ pub(crate) fn run(args: Args) -> Result<u8> {
     warnings::of_marks(rendered.is_some_and(|text| text.altered_by_marks))?;
     let mut generation = engine.generate(&prompt, &options)?;
     let mut stdout = io::stdout().lock();
-    let whole = match args.json {
+    let ended_by = match args.json {
         true => write(&mut generation, &mut io::sink())?,
         false => write(&mut generation, &mut stdout)?,
     };
     let generated = generation.generated();
-    let stop = generated.stop.filter(|_| whole);
+    let stop = generated.stop.filter(|_| ended_by.is_none());
     if args.json {
         let value = json!({
             "model": name,
@@ -115,9 +116,9 @@ pub(crate) fn run(args: Args) -> Result<u8> {
     }
     if !args.quiet {
         let device = engine.model().device();
-        eprintln!("{}", summary(prompt.tokens.len(), generated, stop, &device));
+        note!("{}", summary(prompt.tokens.len(), generated, stop, &device));
     }
-    Ok(if whole { 0 } else { interrupt::code() })
+    Ok(ended_by.unwrap_or(0))
 }
 
 /// How often each kernel ran, by name.

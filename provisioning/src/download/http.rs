@@ -26,7 +26,7 @@ use super::proxies::Proxies;
 use super::retry::retry_after;
 use super::token::Token;
 use super::validators::Validators;
-use crate::interrupt::Interrupt;
+use bitnet_process::Interrupt;
 
 /// Redirects that are followed. A Hugging Face file is a redirect or two away.
 const REDIRECTS: usize = 10;

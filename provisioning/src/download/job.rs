@@ -10,7 +10,7 @@ use super::proxies::Proxies;
 use super::retry::RetryPolicy;
 use super::source::Source;
 use super::token::Token;
-use crate::interrupt::Interrupt;
+use bitnet_process::Interrupt;
 
 /// A check of the finished file, run before it gets its final name; an `Err` says why it will not
 /// do.

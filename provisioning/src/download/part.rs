@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use bitnet_files::{Hasher, Sha256Hex};
 
-use crate::interrupt::Interrupt;
+use bitnet_process::Interrupt;
 
 /// What has arrived so far. The file exists once [`begin`](Self::begin) was called, or if an
 /// earlier run left it.

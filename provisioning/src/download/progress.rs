@@ -3,6 +3,7 @@
 use std::io::IsTerminal as _;
 use std::time::Instant;
 
+use bitnet_process::note;
 use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressStyle};
 
 /// How much to tell, always on standard error.
@@ -17,13 +18,13 @@ pub struct Progress {
 impl Progress {
     /// A line for every reader.
     pub(super) fn note(self, text: &str) {
-        eprintln!("{text}");
+        note!("{text}");
     }
 
     /// A line for `--verbose`.
     pub(super) fn detail(self, text: impl FnOnce() -> String) {
         if self.verbose {
-            eprintln!("debug: {}", text());
+            note!("debug: {}", text());
         }
     }
 
@@ -77,7 +78,7 @@ impl Meter {
                     let left = std::time::Duration::from_secs_f64(
                         total.saturating_sub(self.held) as f64 / rate.max(1.0),
                     );
-                    eprintln!(
+                    note!(
                         "{}: {:3} %, {} of {}, {}/s, {} left",
                         self.name,
                         tenths * 10,
@@ -97,7 +98,7 @@ impl Drop for Meter {
         if let Display::Bar(bar) = &self.display {
             // Left on the screen as it stands: an interrupted transfer shows where it stopped.
             bar.abandon();
-            eprintln!();
+            note!("");
         }
     }
 }

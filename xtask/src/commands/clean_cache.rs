@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use bitnet_process::say;
 use indicatif::HumanBytes;
 
 use crate::{Exit, workspace};
@@ -48,24 +49,24 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     for (base, name) in candidates {
         let folder = base.join(name);
         match state(&base, name) {
-            State::Absent => println!("{}: not there", folder.display()),
-            State::Elsewhere => println!(
+            State::Absent => say!("{}: not there", folder.display()),
+            State::Elsewhere => say!(
                 "{}: skipped, a symbolic link leads out of it",
                 folder.display()
             ),
             State::Folder => {
                 let size = size_of(&folder);
-                println!("{}: {}", folder.display(), HumanBytes(size));
+                say!("{}: {}", folder.display(), HumanBytes(size));
                 if !args.dry_run && (args.yes || agreed(&folder)?) {
                     fs::remove_dir_all(&folder)
                         .with_context(|| format!("cannot remove {}", folder.display()))?;
-                    println!("  removed");
+                    say!("  removed");
                     freed += size;
                 }
             }
         }
     }
-    println!("Freed {}", HumanBytes(freed));
+    say!("Freed {}", HumanBytes(freed));
     Ok(Exit::Success.into())
 }
 
@@ -108,7 +109,7 @@ fn size_of(folder: &Path) -> u64 {
 
 /// Ask; only a clear yes counts.
 fn agreed(folder: &Path) -> anyhow::Result<bool> {
-    print!("  Remove {}? [y/N] ", folder.display());
+    write!(std::io::stdout(), "  Remove {}? [y/N] ", folder.display())?;
     std::io::stdout().flush()?;
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer)?;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, ensure};
+use bitnet_process::{note, say};
 use serde_json::Value;
 
 use super::verify_baselines::percent;
@@ -55,7 +56,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let here = build(&root)?;
     let mut ratios: BTreeMap<String, Vec<f64>> = BTreeMap::new();
     for round in 1..=args.rounds {
-        println!("round {round} of {}", args.rounds);
+        say!("round {round} of {}", args.rounds);
         let measure = |program: &Path| measure(program, &folder.join("times"), args);
         // Who goes first changes, in case the machine gets slower or faster within a round.
         let (before, now) = if round % 2 == 1 {
@@ -84,7 +85,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let change = Change::of(ratios);
         let lost = change.is_loss(args.tolerance);
         slower += usize::from(lost);
-        println!(
+        say!(
             "{name:<56} {:+6.1} % +- {:.1} %{}",
             (change.median - 1.0) * 100.0,
             change.spread * 100.0,
@@ -92,9 +93,10 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         );
     }
     if slower > 0 {
-        println!(
+        say!(
             "{slower} slower than {} by more than {} %",
-            args.base, args.tolerance
+            args.base,
+            args.tolerance
         );
         return Ok(Exit::Slower.into());
     }
@@ -164,7 +166,7 @@ impl Checkout {
 impl Drop for Checkout {
     fn drop(&mut self) {
         if let Err(error) = self.remove() {
-            eprintln!("warning: {error:#}");
+            note!("warning: {error:#}");
         }
     }
 }
@@ -190,7 +192,7 @@ fn git<const N: usize, const M: usize>(
 
 /// Builds the benchmarks of a commit. Returns the program.
 fn build(tree: &Path) -> anyhow::Result<PathBuf> {
-    println!("building {}", tree.display());
+    say!("building {}", tree.display());
     let output = Command::new("cargo")
         .current_dir(tree)
         .args(["bench", "--locked", "--no-run", "--message-format", "json"])

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use bitnet_files::Sha256Hex;
+use bitnet_process::{Watch, say};
 use bitnet_provisioning::DEFAULT_MODEL;
 use bitnet_provisioning::download::{HubFile, Job, Outcome, Place, RepoId};
 use indicatif::HumanBytes;
@@ -52,7 +53,8 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let file = HubFile::new(args.id.clone(), &args.rev, &args.file)?;
     let place = Place::new(args.out.join(args.id.folder_name()).join(file.leaf()));
-    let outcome = args.transfer.downloader()?.fetch(&Job {
+    let watch = Watch::begin();
+    let outcome = args.transfer.downloader(&watch).fetch(&Job {
         source: args.transfer.base_url.locate(&file)?,
         place: place.clone(),
         sha256: args.sha256,
@@ -65,13 +67,13 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let path = place.file().display();
     match outcome {
         Outcome::Downloaded { bytes, sha256 } => {
-            println!("Downloaded {path} ({}, SHA256 {sha256})", HumanBytes(bytes))
+            say!("Downloaded {path} ({}, SHA256 {sha256})", HumanBytes(bytes))
         }
         Outcome::UpToDate {
             sha256: Some(sha256),
-        } => println!("Up to date: {path} (SHA256 {sha256})"),
+        } => say!("Up to date: {path} (SHA256 {sha256})"),
         Outcome::UpToDate { sha256: None } => {
-            println!("Up to date: {path} (the server has nothing newer)")
+            say!("Up to date: {path} (the server has nothing newer)")
         }
     }
     Ok(Exit::Success.into())

@@ -7,7 +7,7 @@ use bitnet_crossval::lane::Home;
 use crate::Exit;
 use crate::lanes::fetched::{Wanted, fetch};
 use crate::lanes::{SetupError, Talk};
-use bitnet_provisioning::Interrupt;
+use bitnet_process::{Watch, say};
 
 /// Flags of `xtask fetch-cpp`.
 #[derive(Debug, clap::Args)]
@@ -50,19 +50,19 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         clean: args.clean,
     };
     let talk = if args.verbose { Talk::All } else { Talk::Steps };
-    let interrupt = Interrupt::from_signals(Exit::Interrupted as u8)?;
-    let fetched = fetch(&wanted, &home, &interrupt, talk)?;
+    let watch = Watch::begin();
+    let fetched = fetch(&wanted, &home, watch.interrupt(), talk)?;
     let found = if fetched.was_there {
         "Up to date"
     } else {
         "Built"
     };
-    println!(
+    say!(
         "{found}: {} ({})",
         fetched.program.display(),
         fetched.version
     );
-    println!("Clone and build: {}", fetched.folder.display());
-    println!("To use it as a lane, set BITNET_CPP_DIR (or LLAMA_CPP_DIR) to that folder");
+    say!("Clone and build: {}", fetched.folder.display());
+    say!("To use it as a lane, set BITNET_CPP_DIR (or LLAMA_CPP_DIR) to that folder");
     Ok(Exit::Success.into())
 }

@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, anyhow};
 use bitnet_files::{Sha256Hex, hash_file};
+use bitnet_process::{Watch, note, say};
 use bitnet_provisioning::download::{DownloadError, Downloader, Job, Outcome, Place};
 use bitnet_provisioning::lockfile::{LOCKFILE, LockedModel, ModelLock, Tier};
 use bitnet_provisioning::{CACHE_DIR_VARIABLE, Lock, LockError, ModelCache};
@@ -53,7 +54,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let cache = environment::cache().ok_or_else(|| {
         anyhow!("there is no home folder for the model cache. Solution: set {CACHE_DIR_VARIABLE}")
     })?;
-    let downloader = args.transfer.downloader()?;
+    let watch = Watch::begin();
+    let downloader = args.transfer.downloader(&watch);
     let models = lock
         .models
         .iter()
@@ -78,7 +80,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let mut failed = failed.into_iter();
     let first = failed.next();
     for error in failed {
-        eprintln!("Error: {}\n", describe(&error));
+        note!("Error: {}\n", describe(&error));
     }
     first.map_or(Ok(Exit::Success.into()), Err)
 }
@@ -98,7 +100,7 @@ fn lock_cache(cache: &ModelCache, downloader: &Downloader) -> anyhow::Result<Loc
         std::fs::create_dir_all(folder)
             .with_context(|| format!("cannot create {}", folder.display()))?;
     }
-    let waiting = |owner: &str| eprintln!("Waiting for another fetch-models to end ({owner})");
+    let waiting = |owner: &str| note!("Waiting for another fetch-models to end ({owner})");
     Lock::acquire(cache.lock(), &downloader.interrupt, waiting).map_err(|error| match error {
         LockError::Interrupted => DownloadError::Interrupted { part: None }.into(),
         error @ LockError::Io { .. } => error.into(),
@@ -133,7 +135,7 @@ fn fetch(
     let path = place.file().display();
     match outcome {
         Outcome::Downloaded { bytes, .. } => {
-            println!(
+            say!(
                 "{}: downloaded to {path} ({})",
                 model.name,
                 HumanBytes(bytes)
@@ -141,7 +143,7 @@ fn fetch(
             record(model, &cache.metadata(&sha256), Some(from))?;
         }
         Outcome::UpToDate { .. } => {
-            println!("{}: verified in the cache at {path}", model.name);
+            say!("{}: verified in the cache at {path}", model.name);
             // A run killed between the file and its record leaves the file without one.
             if !cache.metadata(&sha256).is_file() {
                 record(model, &cache.metadata(&sha256), None)?;
@@ -193,10 +195,10 @@ fn verify<'a>(
         let path = cache.model(&model.sha256.to_string());
         match hash_file(&path, || downloader.interrupt.is_raised()) {
             Ok(found) if found == model.sha256 => {
-                println!("{}: ok ({})", model.name, path.display())
+                say!("{}: ok ({})", model.name, path.display())
             }
             Ok(found) => {
-                println!(
+                say!(
                     "{}: WRONG: {} has SHA256 {found}, expected {}",
                     model.name,
                     path.display(),
@@ -208,7 +210,7 @@ fn verify<'a>(
                 return Err(DownloadError::Interrupted { part: None }.into());
             }
             Err(error) => {
-                println!("{}: MISSING: {}: {error}", model.name, path.display());
+                say!("{}: MISSING: {}: {error}", model.name, path.display());
                 missing = Some(model);
             }
         }
@@ -216,7 +218,7 @@ fn verify<'a>(
     match (wrong, missing) {
         (None, None) => Ok(Exit::Success.into()),
         (wrong, _) => {
-            eprintln!("Error: the cache is not complete\n\nSolution: cargo xtask fetch-models");
+            note!("Error: the cache is not complete\n\nSolution: cargo xtask fetch-models");
             Ok(if wrong.is_some() {
                 Exit::HashMismatch
             } else {

@@ -2,9 +2,7 @@
 
 use bitnet_crossval::lane::Lane;
 
-use crate::Exit;
 use crate::lanes::{Provision, RepairMode, Talk, lane_by_name};
-use bitnet_provisioning::Interrupt;
 
 /// Which lanes, and how much to tell.
 #[derive(Debug, clap::Args)]
@@ -37,7 +35,7 @@ impl LaneArgs {
     /// See [`Provision::new`].
     pub fn provision(&self) -> anyhow::Result<Provision> {
         let talk = if self.verbose { Talk::All } else { Talk::Steps };
-        Provision::new(Interrupt::from_signals(Exit::Interrupted as u8)?, talk)
+        Provision::new(talk)
     }
 }
 

@@ -4,6 +4,7 @@
 use std::process::ExitCode;
 
 use bitnet_crossval::lane::Lane;
+use bitnet_process::{note, say};
 
 use super::lane_args::{LaneArgs, RepairArgs};
 use crate::Exit;
@@ -30,26 +31,26 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let provision = args.lanes.provision()?;
     let mode = args.repair.mode();
     if args.lanes.verbose {
-        println!("cache: {}", provision.home().path().display());
-        println!(
+        say!("cache: {}", provision.home().path().display());
+        say!(
             "repair: {mode:?}{}",
             if in_ci() { " (CI is set)" } else { "" }
         );
         for tool in tools::TOOLS {
             let found = tools::find(tool.name);
             let shown = found.map_or("not found".to_owned(), |path| path.display().to_string());
-            println!("{}: {shown}", tool.name);
+            say!("{}: {shown}", tool.name);
         }
     }
     let mut failed = None;
     for lane in args.lanes.lanes() {
-        println!("Preflight: checking {} backend", lane.reference());
+        say!("Preflight: checking {} backend", lane.reference());
         match provision.ensure(lane, mode) {
             Ok(ready) => tell(&provision, lane, &ready, args.lanes.verbose)?,
             // The other lane is looked at all the same.
             Err(error) => {
                 if let Some(earlier) = failed.replace(error) {
-                    eprintln!("Error: {earlier}\n");
+                    note!("Error: {earlier}\n");
                 }
             }
         }
@@ -61,7 +62,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 fn tell(provision: &Provision, lane: Lane, ready: &Ready, verbose: bool) -> anyhow::Result<()> {
-    println!(
+    say!(
         "  {} backend available: {}",
         lane.reference(),
         ready.manifest.reference
@@ -69,21 +70,21 @@ fn tell(provision: &Provision, lane: Lane, ready: &Ready, verbose: bool) -> anyh
     if verbose {
         if let Some(variable) = lane.directory_variable() {
             let named = provision.home().installation(lane);
-            println!(
+            say!(
                 "  {variable}: {}",
                 named.map_or("not set, the pinned source is used".to_owned(), |p| p
                     .display()
                     .to_string())
             );
         }
-        println!(
+        say!(
             "  reference: {}",
             provision.reference_folder(lane)?.display()
         );
-        println!("  program: {}", ready.program.display());
-        println!("  fingerprint: {}", ready.manifest.fingerprint);
-        println!("  compiled for: {}", ready.hello.system);
-        println!(
+        say!("  program: {}", ready.program.display());
+        say!("  fingerprint: {}", ready.manifest.fingerprint);
+        say!("  compiled for: {}", ready.hello.system);
+        say!(
             "  built in {:.0} s; evaluates a small model of the repository",
             ready.manifest.seconds
         );

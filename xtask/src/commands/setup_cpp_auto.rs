@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use bitnet_crossval::lane::{CACHE_VARIABLE, Lane};
+use bitnet_process::{note, say};
 
 use super::lane_args::LaneArgs;
 use crate::Exit;
@@ -49,17 +50,18 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     for lane in args.lanes.lanes() {
         match provision.build(lane, args.force) {
             Ok(ready) if args.emit.is_none() => {
-                println!("{}: {}", lane.reference(), ready.program.display());
-                println!(
+                say!("{}: {}", lane.reference(), ready.program.display());
+                say!(
                     "  {}, built in {:.0} s",
-                    ready.manifest.reference, ready.manifest.seconds
+                    ready.manifest.reference,
+                    ready.manifest.seconds
                 );
             }
             Ok(_) => {}
             // The other lane is built all the same.
             Err(error) => {
                 if let Some(earlier) = failed.replace(error) {
-                    eprintln!("Error: {earlier}\n");
+                    note!("Error: {earlier}\n");
                 }
             }
         }
@@ -68,14 +70,14 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         return Err(error.into());
     }
     if let Some(shell) = args.emit {
-        println!(
+        say!(
             "{}",
             shell.assignment(CACHE_VARIABLE, provision.home().path())
         );
         for lane in Lane::CPP {
             let folder = provision.reference_folder(lane)?;
             if let Some(variable) = lane.directory_variable() {
-                println!("{}", shell.assignment(variable, &folder));
+                say!("{}", shell.assignment(variable, &folder));
             }
         }
     }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use bitnet_process::{Watch, say};
 use bitnet_provisioning::download::{
     DEFAULT_BASE_URL, DownloadError, HubFile, Job, Origin, Outcome, Place,
 };
@@ -119,7 +120,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             reason,
             command: format!("rm {}\n{}", path.display(), command(args, "")),
         })?;
-        println!(
+        say!(
             "Already there: {} ({tokens} tokens). Download again with --force",
             path.display()
         );
@@ -132,7 +133,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     let file = HubFile::new(args.source.repository().parse()?, "main", FILE)?;
     let checked = |path: &Path| tokenizer_check::check(path).map(drop);
-    let outcome = args.transfer.downloader()?.fetch(&Job {
+    let watch = Watch::begin();
+    let outcome = args.transfer.downloader(&watch).fetch(&Job {
         source: args.transfer.base_url.locate(&file)?,
         place: place.clone(),
         sha256: None,
@@ -145,13 +147,13 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     });
     match outcome.map_err(|error| explain(args, error))? {
         Outcome::Downloaded { bytes, sha256 } => {
-            println!(
+            say!(
                 "Downloaded {} ({}, SHA256 {sha256})",
                 path.display(),
                 HumanBytes(bytes)
             );
         }
-        Outcome::UpToDate { .. } => println!("Up to date: {}", path.display()),
+        Outcome::UpToDate { .. } => say!("Up to date: {}", path.display()),
     }
     Ok(Exit::Success.into())
 }

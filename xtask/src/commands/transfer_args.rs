@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use bitnet_provisioning::Interrupt;
+use bitnet_process::Watch;
 use bitnet_provisioning::download::{
     DEFAULT_BASE_URL, Downloader, HubFileError, Origin, Progress, RetryPolicy,
 };
 
-use crate::{Exit, environment};
+use crate::environment;
 
 /// How to behave towards the network and the terminal.
 #[derive(Debug, clap::Args)]
@@ -42,12 +42,9 @@ pub struct TransferArgs {
 }
 
 impl TransferArgs {
-    /// A downloader with this behaviour, stopped by Ctrl-C.
-    ///
-    /// # Errors
-    /// Ctrl-C cannot be handled.
-    pub fn downloader(&self) -> anyhow::Result<Downloader> {
-        Ok(Downloader {
+    /// A downloader with this behaviour, stopped by the signals that `watch` waits for.
+    pub fn downloader(&self, watch: &Watch) -> Downloader {
+        Downloader {
             retry: RetryPolicy {
                 retries: self.retries,
                 backoff: self.backoff,
@@ -55,12 +52,12 @@ impl TransferArgs {
                 max_wait: self.max_wait,
             },
             proxies: environment::proxies(),
-            interrupt: Interrupt::from_signals(Exit::Interrupted as u8)?,
+            interrupt: watch.interrupt().clone(),
             progress: Progress {
                 shown: !self.no_progress,
                 verbose: self.verbose,
             },
-        })
+        }
     }
 }
 

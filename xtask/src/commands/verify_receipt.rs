@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use bitnet_crossval::digest;
 use bitnet_crossval::receipt::Receipt;
+use bitnet_process::say;
 
 use crate::{Exit, UsageError};
 
@@ -45,11 +46,11 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         {
             problems.push(format!("it is not about a model with the SHA256 {wanted}"));
         }
-        println!("{}: {}", path.display(), receipt.words());
+        say!("{}: {}", path.display(), receipt.words());
         for problem in &problems {
-            println!("  {problem}");
+            say!("  {problem}");
         }
-        println!(
+        say!(
             "  {}",
             if problems.is_empty() {
                 "holds"

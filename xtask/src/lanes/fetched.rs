@@ -17,7 +17,7 @@ use super::folder::Partial;
 use super::process::{Runner, Talk, network_or_build, remove};
 use super::provision::take_lock;
 use super::{SetupError, reference, repair, tools};
-use bitnet_provisioning::Interrupt;
+use bitnet_process::Interrupt;
 
 /// The program in the cache.
 pub const PROGRAM: &str = "bitnet-llama-cli";

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::SetupError;
-use bitnet_provisioning::Interrupt;
+use bitnet_process::{Interrupt, note};
 
 /// How often Ctrl-C and the child are looked at.
 const TICK: Duration = Duration::from_millis(100);
@@ -78,7 +78,7 @@ impl<'a> Runner<'a> {
 
     /// A line for the reader, with the time that has passed.
     pub(super) fn note(&self, text: &str) {
-        eprintln!("[{:6.1} s] {}: {text}", self.seconds(), self.subject);
+        note!("[{:6.1} s] {}: {text}", self.seconds(), self.subject);
     }
 
     /// Runs `command` to its end and returns what it printed, both streams in the order in which
@@ -240,7 +240,7 @@ impl Meter {
 
     fn saw(&mut self, line: &str) {
         if self.talk == Talk::All {
-            eprintln!("  {line}");
+            note!("  {line}");
         }
         self.percent = percent(line).or(self.percent);
     }
@@ -255,7 +255,7 @@ impl Meter {
             bar.tick();
         } else if self.told.elapsed() >= SIGN_OF_LIFE {
             self.told = Instant::now();
-            eprintln!(
+            note!(
                 "           {}: {text}, {} s",
                 self.head,
                 self.start.elapsed().as_secs()

@@ -4,7 +4,8 @@ use std::fs;
 use std::path::PathBuf;
 
 use bitnet_crossval::lane::{Home, Lane};
-use bitnet_provisioning::{Interrupt, Lock, LockError};
+use bitnet_process::{Interrupt, Watch, note};
+use bitnet_provisioning::{Lock, LockError};
 
 use super::check::{self, Ready, Unready};
 use super::installation::Installation;
@@ -22,7 +23,6 @@ use crate::workspace;
 pub struct Provision {
     root: PathBuf,
     home: Home,
-    interrupt: Interrupt,
     talk: Talk,
 }
 
@@ -43,11 +43,10 @@ impl Provision {
     ///
     /// # Errors
     /// The current folder is not inside the repository, or there is no place for a cache.
-    pub fn new(interrupt: Interrupt, talk: Talk) -> anyhow::Result<Self> {
+    pub fn new(talk: Talk) -> anyhow::Result<Self> {
         Ok(Self {
             root: workspace::root()?,
             home: Home::named_by(std::env::var_os).ok_or(SetupError::NoCache)?,
-            interrupt,
             talk,
         })
     }
@@ -84,7 +83,7 @@ impl Provision {
                 reason: why.to_string(),
             }),
             (Err(why), RepairMode::Auto) => {
-                eprintln!("{} backend not found: {why}", lane.reference());
+                note!("{} backend not found: {why}", lane.reference());
                 self.build(lane, false)
             }
             (_, RepairMode::Always) => self.build(lane, true),
@@ -98,7 +97,8 @@ impl Provision {
     /// Whatever stopped the build, or the built lane does not work.
     pub fn build(&self, lane: Lane, anew: bool) -> Result<Ready, SetupError> {
         repair::guard()?;
-        let _lock = self.lock()?;
+        let watch = Watch::begin();
+        let _lock = take_lock(&self.home, watch.interrupt())?;
         let wanted = self.wanted(lane)?;
         let anew = anew
             || match self.check(lane)? {
@@ -110,7 +110,7 @@ impl Provision {
             .path()
             .join("logs")
             .join(format!("{}.log", lane.name()));
-        let mut runner = Runner::new(lane.reference(), log, self.talk, &self.interrupt)?;
+        let mut runner = Runner::new(lane.reference(), log, self.talk, watch.interrupt())?;
         let reference = self.reference(&mut runner, lane, wanted, anew)?;
         let folder = self.home.folder(lane);
         if lane == Lane::Transformers {
@@ -209,16 +209,12 @@ impl Provision {
             Source::Python(environment) => environment.folder(&self.home),
         })
     }
-
-    fn lock(&self) -> Result<Lock, SetupError> {
-        take_lock(&self.home, &self.interrupt)
-    }
 }
 
 /// One build at a time in one cache, whoever it is for.
 pub(super) fn take_lock(home: &Home, interrupt: &Interrupt) -> Result<Lock, SetupError> {
     fs::create_dir_all(home.path()).map_err(|e| SetupError::io("create", home.path(), e))?;
-    let tell = |owner: &str| eprintln!("another build is running ({owner}); waiting for it");
+    let tell = |owner: &str| note!("another build is running ({owner}); waiting for it");
     Lock::acquire(&home.path().join("setup.lock"), interrupt, tell).map_err(|error| match error {
         LockError::Io { path, source } => SetupError::io("lock", path, source),
         LockError::Interrupted => SetupError::Interrupted,

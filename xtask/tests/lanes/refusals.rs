@@ -1,7 +1,8 @@
 //! Where nothing can or may be built: the exit code says why, the message what to do, and the cache
 //! stays empty.
 
-use bitnet_provisioning::{Interrupt, Lock};
+use bitnet_process::Interrupt;
+use bitnet_provisioning::Lock;
 
 use super::workbench::{Workbench, finish};
 

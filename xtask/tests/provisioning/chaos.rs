@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use bitnet_provisioning::Interrupt;
+use bitnet_process::Interrupt;
 use bitnet_provisioning::download::{
     Downloader, Job, Place, Progress, Proxies, RetryPolicy, Source,
 };

@@ -156,6 +156,28 @@ fn only_programs_read_the_environment() {
 }
 
 #[test]
+fn programs_say_things_without_a_panic_where_nobody_listens() {
+    let programs = ["cli/src/", "xtask/src/", "provisioning/src/"];
+    let mut panicking = Vec::new();
+    for (name, text) in texts(&[".rs"]) {
+        if !programs.iter().any(|at| name.starts_with(at)) {
+            continue;
+        }
+        let shipped = text.split("#[cfg(test)]").next().unwrap_or_default();
+        for (number, line) in (1..).zip(shipped.lines()) {
+            let code = !line.trim_start().starts_with("//");
+            if code && (line.contains("print!(") || line.contains("println!(")) {
+                panicking.push(format!("{name}:{number}"));
+            }
+        }
+    }
+    assert_none(
+        "say it with `say!` and `note!` of bitnet-process",
+        &panicking,
+    );
+}
+
+#[test]
 fn the_engine_neither_counts_nor_downloads() {
     let text = fs::read_to_string(root().join("engine/Cargo.toml")).expect("engine/Cargo.toml");
     for crate_name in ["bitnet-accounting", "bitnet-provisioning"] {

@@ -11,12 +11,13 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, anyhow, bail};
 use bitnet_accounting::{Cost, Meter, Price, TextCounter, Usage};
 use bitnet_engine::tokenizers::Special;
+use bitnet_process::{Watch, note};
 use serde_json::{Value, json};
 
 use self::blocks::Work;
 use self::line::Fields;
 use crate::accounting::{CountArgs, PriceArgs, labels};
-use crate::{exit, interrupt};
+use crate::exit;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -281,7 +282,7 @@ impl Job {
             value.insert("cost_usd".to_owned(), json!(cost));
             value.insert("cost_usd_micros".to_owned(), json!(micros));
         }
-        eprintln!("{}", Value::Object(value));
+        note!("{}", Value::Object(value));
     }
 }
 
@@ -318,14 +319,15 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     };
     let (mut totals, mut lines, mut end) = (Totals::default(), 0, None);
     let mut out = io::stdout().lock();
-    let _watch = interrupt::Watch::begin();
-    let result = blocks::run(input, workers, worker, interrupt::asked, |done| {
+    let watch = Watch::begin();
+    let stop = || watch.code().is_some();
+    let result = blocks::run(input, workers, worker, stop, |done| {
         for (at, problem) in &done.problems {
             let what = match job.on_error {
                 OnError::Skip => "skipped",
                 OnError::Fail => "ended here; --on-error skip goes on",
             };
-            eprintln!("line {}: {problem}; {what}", lines + at + 1);
+            note!("line {}: {problem}; {what}", lines + at + 1);
         }
         out.write_all(&done.out)?;
         out.flush()?;
@@ -344,12 +346,11 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
             let tokens = totals.tokens_input.saturating_add(totals.tokens_output);
             let cost = job.price.as_ref().map(|_| format!(" and ${}", totals.cost));
             let cost = cost.unwrap_or_default();
-            eprintln!(
+            note!(
                 "line {lines}: it would exceed the quota, so it ended before it, with {tokens} tokens{cost}"
             );
             Ok(exit::QUOTA)
         }
-        (Ok(()), None) if interrupt::asked() => Ok(interrupt::code()),
-        (Ok(()), None) => Ok(0),
+        (Ok(()), None) => Ok(watch.code().unwrap_or(0)),
     }
 }
