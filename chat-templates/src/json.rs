@@ -5,6 +5,7 @@ use std::fmt;
 
 use indexmap::IndexMap;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::ser::{Serialize, Serializer};
 
 /// A JSON value. Templates see the order of keys, and write `1` and `1.0` differently.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,6 +43,17 @@ impl Json {
     /// A message: who says it, and what.
     pub fn message(role: &str, content: &str) -> Json {
         Json::map([("role", role.into()), ("content", content.into())])
+    }
+
+    /// The text under a key, where this is a mapping and has one there.
+    pub fn text_at(&self, key: &str) -> Option<&str> {
+        match self {
+            Json::Map(entries) => match entries.get(key)? {
+                Json::Text(text) => Some(text),
+                _ => None,
+            },
+            _ => None,
+        }
     }
 
     /// What kind of value it is, for messages to people.
@@ -84,6 +96,20 @@ impl From<String> for Json {
 impl From<bool> for Json {
     fn from(value: bool) -> Json {
         Json::Bool(value)
+    }
+}
+
+impl Serialize for Json {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Json::Null => serializer.serialize_unit(),
+            Json::Bool(value) => serializer.serialize_bool(*value),
+            Json::Int(value) => serializer.serialize_i128(*value),
+            Json::Float(value) => serializer.serialize_f64(*value),
+            Json::Text(text) => serializer.serialize_str(text),
+            Json::List(items) => serializer.collect_seq(items),
+            Json::Map(entries) => serializer.collect_map(entries),
+        }
     }
 }
 

@@ -52,24 +52,36 @@ impl Decoding {
         }
     }
 
+    /// Whether no more comes.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.failed || self.generated.stop.is_some()
+    }
+
     /// The next piece of what `sequence` goes on with; none when it has ended or failed.
     pub(crate) fn next(&mut self, sequence: &mut Sequence) -> Option<Result<Piece, Error>> {
-        if self.failed || self.generated.stop.is_some() {
+        if self.has_ended() {
             return None;
         }
         let start = Instant::now();
-        if let Err(error) = sequence.read() {
-            self.failed = true;
-            return Some(Err(error));
-        }
+        let all = match sequence.read() {
+            Ok(all) => all,
+            Err(error) => {
+                self.failed = true;
+                return Some(Err(error));
+            }
+        };
         let read = start.elapsed();
+        if !all {
+            self.generated.prefill += read;
+            return Some(Ok(Piece::default()));
+        }
         let piece = self.choose(sequence);
         self.failed = piece.is_err();
         let spent = start.elapsed();
         match std::mem::replace(&mut self.started, true) {
             true => self.generated.decode += spent,
             false => {
-                self.generated.prefill = read;
+                self.generated.prefill += read;
                 self.generated.decode = spent - read;
             }
         }
@@ -114,7 +126,11 @@ impl Decoding {
         }
         self.generated.text.push_str(&rest);
         let text = SmolStr::from(rest);
-        (!text.is_empty()).then_some(Piece { text, token: None })
+        (!text.is_empty()).then_some(Piece {
+            text,
+            thought: false,
+            token: None,
+        })
     }
 }
 
@@ -125,6 +141,7 @@ fn with_rest(text: SmolStr, token: Candidate, rest: Option<Piece>) -> Piece {
             Some(rest) => SmolStr::from(format!("{text}{}", rest.text)),
             None => text,
         },
+        thought: false,
         token: Some(token),
     }
 }

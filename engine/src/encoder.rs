@@ -162,16 +162,10 @@ impl Encoder {
 fn contents(conversation: &Conversation) -> Result<String, Error> {
     let mut text = String::new();
     for (message, number) in conversation.messages.iter().zip(1..) {
-        let get = |key: &str| match message {
-            Json::Map(entries) => match entries.get(key) {
-                Some(Json::Text(text)) => Some(text.as_str()),
-                _ => None,
-            },
-            _ => None,
-        };
-        let content = get("content").ok_or(Error::NoText { message: number })?;
+        let content = message.text_at("content");
+        let content = content.ok_or(Error::NoText { message: number })?;
         text.push_str(content);
-        if get("role") == Some("system") {
+        if message.text_at("role") == Some("system") {
             text.push_str("\n\n");
         }
     }

@@ -5,15 +5,22 @@ use std::time::Duration;
 use bitnet_kernels::Candidate;
 use smol_str::SmolStr;
 
-/// One step of a generation.
-#[derive(Clone, Debug, PartialEq)]
+/// One step of a generation: a token, or a batch of the prompt that was read.
+#[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Piece {
     /// The text that is sure now. Empty where the token ends in half a character, or in what may
     /// become a stop text.
     pub text: SmolStr,
-    /// The token that was chosen, with the logit that the model gave it. None where the piece is
-    /// what was held back until the end.
+    /// Whether the text is of a thought that leads to the answer. A [`Chat`] tells; what
+    /// [`Engine::generate`] gives is as the model wrote it.
+    ///
+    /// [`Chat`]: crate::Chat
+    /// [`Engine::generate`]: crate::Engine::generate
+    pub thought: bool,
+    /// The token that was chosen, with the logit that the model gave it. None where a batch of a
+    /// long prompt was read and more of it follows, so that it can be stopped there, and where the
+    /// piece is what was held back.
     pub token: Option<Candidate>,
 }
 

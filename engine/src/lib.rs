@@ -43,7 +43,8 @@
 //! - [`Prompt`]: how a text is put to the model. A plain text is continued as it is; a
 //!   [`Conversation`] is written by the model's own template, and nothing in it can become a
 //!   control token.
-//! - [`ChatOptions`]: the template, what is said before the first turn, the context.
+//! - [`ChatOptions`]: the template, what is said before the first turn, the context, and what is
+//!   done when it is full.
 //!
 //! # Below text
 //!
@@ -92,6 +93,7 @@ mod sequence;
 mod session;
 mod stop;
 mod template;
+mod thoughts;
 
 pub use bitnet_backend_cpu as cpu;
 #[cfg(feature = "gpu")]
@@ -107,7 +109,7 @@ pub use bitnet_chat_templates::Conversation;
 pub use bitnet_kernels::program::CacheType;
 pub use bitnet_kernels::{Candidate, KernelRecorder, Output, Want};
 pub use bitnet_tokenizers::Tokenizer;
-pub use chat::{Answer, Chat, ChatOptions};
+pub use chat::{Answer, Chat, ChatOptions, OnFull};
 pub use compare::{Comparison, compare};
 pub use config::Config;
 pub use conversation::{EncodedConversation, ModelTemplate};

@@ -1,6 +1,6 @@
 //! A sequence that is being generated: what the model has read of it, and what it is to read next.
 
-use bitnet_kernels::Output;
+use bitnet_kernels::{Output, Want};
 
 use crate::error::Error;
 use crate::sampler::Sampler;
@@ -38,7 +38,9 @@ impl Sequence {
         // The last token is read in any case: its logits are what comes next.
         self.session.truncate(shared.min(need.saturating_sub(1)));
         self.tokens.truncate(shared);
-        for token in &tokens[shared..] {
+        // What was chosen may be no part of them: the token that ended an answer, turns taken back.
+        self.sampler.forget();
+        for token in tokens {
             self.sampler.accept(*token);
         }
         self.tokens.reserve(need - shared + more.min(have - need));
@@ -51,16 +53,23 @@ impl Sequence {
         self.tokens.push(token);
     }
 
-    /// Has the model read what it has not read yet; `out` has what the sampler wants then. Where
-    /// that fails, everything is as before.
-    pub(crate) fn read(&mut self) -> Result<(), Error> {
+    /// Has the model read what it has not read yet, one batch of it at most. Whether that was all:
+    /// `out` has what the sampler wants then. Where it fails, everything is as before.
+    pub(crate) fn read(&mut self) -> Result<bool, Error> {
         let before = self.session.len();
-        let (unread, want) = (&self.tokens[before..], self.sampler.want());
-        let read = self.session.feed(unread, want, &mut self.out);
+        let unread = &self.tokens[before..];
+        let batch = &unread[..unread.len().min(self.session.batch())];
+        let all = batch.len() == unread.len();
+        let want = if all {
+            self.sampler.want()
+        } else {
+            Want::Nothing
+        };
+        let read = self.session.feed(batch, want, &mut self.out);
         if read.is_err() {
             self.session.truncate(before);
         }
-        read
+        read.map(|()| all)
     }
 
     /// Tokens, read or not.

@@ -55,6 +55,11 @@ impl Session {
         self.capacity
     }
 
+    /// Most tokens of one forward pass.
+    pub(crate) fn batch(&self) -> usize {
+        self.loaded.batch
+    }
+
     /// Forgets all tokens from position `len` on.
     pub fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);

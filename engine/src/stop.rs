@@ -38,12 +38,8 @@ impl StopStrings {
             self.held.clear();
             return (&self.shown, true);
         }
-        let keep = self
-            .stops
-            .iter()
-            .map(|stop| self.overlap(stop))
-            .max()
-            .unwrap_or(0);
+        let stops = self.stops.iter();
+        let keep = stops.map(|stop| begun(&self.held, stop)).max().unwrap_or(0);
         let sure = self.held.len() - keep;
         self.shown.clear();
         self.shown.push_str(&self.held[..sure]);
@@ -55,14 +51,12 @@ impl StopStrings {
     pub(crate) fn finish(&mut self) -> String {
         std::mem::take(&mut self.held)
     }
+}
 
-    /// Bytes at the end of the text that begin `stop`.
-    fn overlap(&self, stop: &str) -> usize {
-        let ends = stop.char_indices().map(|(at, _)| at).rev();
-        ends.into_iter()
-            .find(|at| self.held.ends_with(&stop[..*at]))
-            .unwrap_or(0)
-    }
+/// Bytes at the end of `text` that `mark` begins with, short of all of it.
+pub(crate) fn begun(text: &str, mark: &str) -> usize {
+    let mut ends = mark.char_indices().map(|(at, _)| at).rev();
+    ends.find(|at| text.ends_with(&mark[..*at])).unwrap_or(0)
 }
 
 #[cfg(test)]

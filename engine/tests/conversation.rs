@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use bitnet_engine::chat_templates::{Conversation, Family, Json};
 use bitnet_engine::{ModelTemplate, Tokenizer};
+use libtest_mimic::{Arguments, Trial};
 
 fn cases(family: &str) -> Vec<Json> {
     let path = format!("../chat-templates/tests/data/families/{family}.json");
@@ -23,13 +24,8 @@ fn field<'j>(json: &'j Json, name: &str) -> Option<&'j Json> {
     }
 }
 
-#[test]
-fn families_of_the_llama3_vocabulary_give_the_ids_of_the_reference() {
-    let Some(folder) = std::env::var_os("BITNET_TEST_LLAMA3").map(PathBuf::from) else {
-        println!("NOT RUN: set BITNET_TEST_LLAMA3 to the folder with tokenizer.model");
-        return;
-    };
-    let tokenizer = Tokenizer::from_file(&folder.join("tokenizer.model")).expect("LLaMA-3");
+fn families_of_the_llama3_vocabulary_give_the_ids_of_the_reference(llama3: &Path) {
+    let tokenizer = Tokenizer::from_file(&llama3.join("tokenizer.model")).expect("LLaMA-3");
     let mut compared = 0;
     for name in ["bitnet-2b-4t", "llama3-instruct"] {
         let family = Family::named(name).expect("a family");
@@ -58,4 +54,23 @@ fn families_of_the_llama3_vocabulary_give_the_ids_of_the_reference() {
         }
     }
     assert!(compared >= 15, "{compared} cases");
+}
+
+/// Without the vocabulary the test is counted as ignored, which the harness of the compiler cannot
+/// do.
+fn main() {
+    let llama3 = std::env::var_os("BITNET_TEST_LLAMA3").map(PathBuf::from);
+    if llama3.is_none() {
+        eprintln!("NOT RUN: set BITNET_TEST_LLAMA3 to the folder with tokenizer.model");
+    }
+    let missing = llama3.is_none();
+    let test = move || {
+        families_of_the_llama3_vocabulary_give_the_ids_of_the_reference(
+            &llama3.unwrap_or_default(),
+        );
+        Ok(())
+    };
+    let name = "families_of_the_llama3_vocabulary_give_the_ids_of_the_reference";
+    let trial = Trial::test(name, test).with_ignored_flag(missing);
+    libtest_mimic::run(&Arguments::from_args(), vec![trial]).exit();
 }

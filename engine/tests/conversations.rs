@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use bitnet_engine::chat_templates::Json;
 use bitnet_engine::gguf::{Array, Gguf, Value, Writer};
+use bitnet_engine::sampler::{Candidates, RepeatPenalty, SampleStage};
 use bitnet_engine::{
-    ChatOptions, Conversation, Device, Engine, Error, GenerateOptions, LoadOptions, Prompt,
-    TemplateChoice,
+    Chat, ChatOptions, Conversation, Device, Engine, Error, GenerateOptions, LoadOptions, OnFull,
+    Prompt, Sampler, Sampling, StopReason, TemplateChoice,
 };
 
 /// Tokens of the golden model.
@@ -18,6 +19,7 @@ const BLANK: u32 = 94;
 const BOS: u32 = 500;
 const EOT: u32 = 501;
 const THINK: u32 = 502;
+const END_OF_THOUGHT: u32 = 503;
 
 /// What Microsoft's converter writes into files, whatever the model was trained on.
 const KNOWN_WRONG: &str = "{{ 'Human: ' + messages[0].content + '\\n\\nBITNETAssistant: ' }}";
@@ -34,6 +36,7 @@ fn file(template: Option<&str>) -> Vec<u8> {
         (BOS, "<|begin_of_text|>", 3),
         (EOT, "<|eot_id|>", 3),
         (THINK, "<think>", 4),
+        (END_OF_THOUGHT, "</think>", 4),
     ] {
         texts[id as usize] = text.to_owned();
         types[id as usize] = kind;
@@ -199,4 +202,209 @@ fn a_chat_is_what_its_whole_conversation_is() {
         assert_eq!(answer.tokens, alone.generated().tokens, "{question}");
         said.push(Json::message("assistant", &answer.text));
     }
+}
+
+/// Each turn as its role's first letter, its text and a line break.
+const LINES: &str =
+    "{% for m in messages %}{{ m.role[0] ~ m.content ~ '\\n' }}{% endfor %}{{ 'a' }}";
+
+/// Says something and waits for all of the answer.
+fn say(chat: &mut Chat, text: &str) -> Vec<u32> {
+    chat.say(text)
+        .unwrap()
+        .for_each(|piece| drop(piece.unwrap()));
+    chat.answer().unwrap().tokens.clone()
+}
+
+/// What a conversation is answered with on its own.
+fn alone(engine: &Engine, messages: Vec<Json>, answers: &GenerateOptions) -> Vec<u32> {
+    let mut generation = engine
+        .generate(Conversation::new(messages), answers)
+        .unwrap();
+    generation.by_ref().for_each(|piece| drop(piece.unwrap()));
+    generation.generated().tokens.clone()
+}
+
+#[test]
+fn a_full_context_drops_the_oldest_questions_with_their_answers() {
+    let engine = engine(Some(LINES));
+    let answers = GenerateOptions::default().max_tokens(6);
+    let options = ChatOptions::default().system("Be brief.").context(60);
+    let mut chat = engine.chat(options.answers(answers.clone())).unwrap();
+    for (question, dropped) in [("One?", 0), ("Two?", 0), ("Three?", 2), ("Four?", 4)] {
+        let answer = say(&mut chat, question);
+        assert_eq!(chat.dropped(), dropped, "{question}");
+        assert!(chat.len() <= chat.capacity());
+        // What is sent is what such a conversation would be from its beginning.
+        let mut sent = chat.messages();
+        sent.pop();
+        sent.drain(1..1 + dropped);
+        assert_eq!(answer, alone(&engine, sent, &answers), "{question}");
+    }
+    // Nothing is forgotten.
+    assert_eq!(chat.messages().len(), 9);
+    let refused = chat.say(&"x".repeat(80)).map(drop);
+    assert!(
+        matches!(refused, Err(Error::ContextFull { .. })),
+        "{refused:?}"
+    );
+    assert_eq!(chat.messages().len(), 9);
+}
+
+#[test]
+fn an_answer_that_fills_the_context_goes_on_behind_what_is_still_sent() {
+    let engine = engine(Some(LINES));
+    let chat = |on_full| {
+        let answers = GenerateOptions::default().max_tokens(24);
+        let options = ChatOptions::default().context(52).on_full(on_full);
+        let mut chat = engine.chat(options.answers(answers)).unwrap();
+        say(&mut chat, "One?");
+        let answer = say(&mut chat, "Two?").len();
+        (chat.answer().unwrap().stop, answer, chat.dropped())
+    };
+    assert_eq!(chat(OnFull::Drop), (Some(StopReason::MaxTokens), 24, 2));
+    let (stop, tokens, dropped) = chat(OnFull::Stop);
+    assert_eq!((stop, dropped), (Some(StopReason::ContextFull), 0));
+    assert!(tokens < 24);
+}
+
+#[test]
+fn without_room_and_with_nothing_dropped_a_question_is_refused() {
+    let engine = engine(Some(LINES));
+    let answers = GenerateOptions::default().max_tokens(6);
+    let options = ChatOptions::default().context(20).on_full(OnFull::Stop);
+    let mut chat = engine.chat(options.answers(answers)).unwrap();
+    say(&mut chat, "One?");
+    let before = chat.messages();
+    let refused = chat.say("And two?").map(drop);
+    assert!(
+        matches!(refused, Err(Error::ContextFull { .. })),
+        "{refused:?}"
+    );
+    assert_eq!(chat.messages(), before);
+}
+
+#[test]
+fn turns_are_taken_back_and_answered_again() {
+    let engine = engine(Some(LINES));
+    let answers = GenerateOptions::default()
+        .max_tokens(6)
+        .sampling(Sampling::default().repeat_penalty(1.7));
+    let mut chat = engine
+        .chat(ChatOptions::default().answers(answers.clone()))
+        .unwrap();
+    assert!(chat.undo().is_none());
+    assert!(chat.regenerate().unwrap().is_none());
+    say(&mut chat, "One?");
+    let kept = chat.messages();
+    let first = say(&mut chat, "Two?");
+    // The penalty looks back on what is sent, not on what was taken back.
+    let again = chat.regenerate().unwrap().unwrap();
+    again.for_each(|piece| drop(piece.unwrap()));
+    assert_eq!(chat.answer().unwrap().tokens, first);
+    assert_eq!(chat.undo().as_deref(), Some("Two?"));
+    assert_eq!(chat.messages(), kept);
+    assert_eq!(say(&mut chat, "Two?"), first);
+    chat.reset();
+    assert!(chat.messages().is_empty());
+    chat.set_messages(kept);
+    assert_eq!(say(&mut chat, "Two?"), first);
+    chat.set_system(Some("Be kind."));
+    let again = chat.regenerate().unwrap().unwrap();
+    again.for_each(|piece| drop(piece.unwrap()));
+    let mut sent = chat.messages();
+    sent.pop();
+    assert_eq!(sent[0], Json::message("system", "Be kind."));
+    let answer = chat.answer().unwrap().tokens.clone();
+    assert_eq!(answer, alone(&engine, sent, &answers));
+}
+
+#[test]
+fn random_numbers_go_on_from_answer_to_answer() {
+    let engine = engine(Some(LINES));
+    let sampling = Sampling::default().temperature(5.0).top_k(0).min_p(0.0);
+    let answers = GenerateOptions::default()
+        .max_tokens(12)
+        .sampling(sampling.top_p(1.0));
+    let mut chat = engine
+        .chat(ChatOptions::default().answers(answers))
+        .unwrap();
+    let first = say(&mut chat, "One?");
+    chat.reset();
+    assert_ne!(say(&mut chat, "One?"), first);
+}
+
+/// Chooses these tokens, whatever the model says.
+#[derive(Clone)]
+struct Script(Vec<u32>);
+
+impl SampleStage for Script {
+    fn apply(&mut self, candidates: &mut Candidates) {
+        let next = self.0.remove(0);
+        candidates.retain(|candidate| candidate.id == next);
+    }
+}
+
+#[test]
+fn a_thought_is_set_apart_from_its_answer() {
+    let engine = engine(Some(LINES));
+    let written = [&[THINK], &ids("so")[..], &[END_OF_THOUGHT], &ids("\nYes")].concat();
+    let script = [&written[..], &[EOT]].concat();
+    let sampler = Sampler::best()
+        .then(RepeatPenalty::new(1.0))
+        .then(Script(script));
+    let answers = GenerateOptions::default().sampler(sampler);
+    let mut chat = engine
+        .chat(ChatOptions::default().answers(answers))
+        .unwrap();
+    let (mut thought, mut said) = (String::new(), String::new());
+    let mut tokens = Vec::new();
+    for piece in chat.say("Well?").unwrap() {
+        let piece = piece.unwrap();
+        match piece.thought {
+            true => thought.push_str(&piece.text),
+            false => said.push_str(&piece.text),
+        }
+        tokens.extend(piece.token.map(|token| token.id));
+    }
+    assert_eq!((thought.as_str(), said.as_str()), ("so", "Yes"));
+    assert_eq!(tokens, written);
+    let message = chat.messages().pop().unwrap();
+    assert_eq!(message.text_at("content"), Some("Yes"));
+    assert_eq!(message.text_at("reasoning_content"), Some("so"));
+    // What the model wrote stays as it is.
+    assert_eq!(chat.answer().unwrap().text, "<think>so</think>\nYes");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_that_was_shortened_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.gguf");
+    std::fs::write(&path, file(Some(LINES))).unwrap();
+    let engine = Engine::open(&path, &options()).unwrap();
+    let mut chat = engine.chat(ChatOptions::default()).unwrap();
+    let length = std::fs::metadata(&path).unwrap().len();
+    let shortened = std::fs::File::options().write(true).open(&path).unwrap();
+    shortened.set_len(length - 10).unwrap();
+    let mut answer = chat.say("Well?").unwrap();
+    let error = answer.next().unwrap().unwrap_err();
+    assert!(matches!(error, Error::Changed(_)), "{error:?}");
+    assert!(error.to_string().contains("lost 10 bytes"), "{error}");
+    assert!(answer.next().is_none());
+}
+
+#[test]
+fn a_long_prompt_can_be_stopped_between_its_batches() {
+    let file = Gguf::from_bytes(file(Some(LINES))).unwrap();
+    let engine = Engine::from_gguf(Arc::new(file), &options().batch(8)).unwrap();
+    let options = GenerateOptions::default().max_tokens(2);
+    let mut generation = engine.generate("x".repeat(20), &options).unwrap();
+    let read: Vec<bool> = generation
+        .by_ref()
+        .map(|piece| piece.unwrap().token.is_none())
+        .collect();
+    // With the token that begins a text, 21 tokens are three batches.
+    assert_eq!(read, [true, true, false, false]);
+    assert_eq!(generation.generated().tokens.len(), 2);
 }

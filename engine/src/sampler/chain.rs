@@ -110,6 +110,13 @@ impl Sampler {
         }
     }
 
+    /// Notes that the sequence begins anew: all of its tokens follow.
+    pub fn forget(&mut self) {
+        for stage in &mut self.stages {
+            stage.forget();
+        }
+    }
+
     /// Chooses the next token from what [`Sampler::want`] asked for, for one sequence, and notes
     /// it. Its logit is the one that the model gave.
     ///

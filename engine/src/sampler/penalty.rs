@@ -46,6 +46,10 @@ impl SampleStage for RepeatPenalty {
         self.recent.push(token);
     }
 
+    fn forget(&mut self) {
+        self.recent.clear();
+    }
+
     /// A penalty of at least 1 only lowers logits, of at most as many tokens as the window holds.
     fn wants(&self, following: Want) -> Want {
         match following {

@@ -23,8 +23,13 @@ pub trait SampleStage: CloneStage + Send {
     /// Removes candidates or changes their logits.
     fn apply(&mut self, candidates: &mut Candidates);
 
-    /// Told of every token of the sequence, those of the prompt first.
+    /// Told of every token of the sequence, those of the prompt first. A stage that remembers them
+    /// forgets them in [`SampleStage::forget`].
     fn accept(&mut self, _token: u32) {}
+
+    /// The sequence begins anew, as it does with each turn of a conversation: all of its tokens
+    /// follow. Random numbers go on.
+    fn forget(&mut self) {}
 
     /// What the stage must be given so that what follows has what it wants: all logits, or the
     /// best few where the others cannot matter.

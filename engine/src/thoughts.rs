@@ -1,0 +1,207 @@
+//! Thoughts that a model writes before its answer, told apart from it as they come.
+
+use bitnet_tokenizers::Tokenizer;
+
+use crate::stop::begun;
+
+/// What stands before and behind a thought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Marks {
+    open: &'static str,
+    close: &'static str,
+}
+
+const fn marks(open: &'static str, close: &'static str) -> Marks {
+    Marks { open, close }
+}
+
+/// Marks that models are known to write: Qwen3, DeepSeek-R1 and most others; Magistral; Command A
+/// Reasoning; Seed-OSS.
+const KNOWN: [Marks; 4] = [
+    marks("<think>", "</think>"),
+    marks("[THINK]", "[/THINK]"),
+    marks("<|START_THINKING|>", "<|END_THINKING|>"),
+    marks("<seed:think>", "</seed:think>"),
+];
+
+impl Marks {
+    /// The marks of a model: those that its template writes, else those that are tokens of its
+    /// vocabulary; none where it does not think.
+    pub(crate) fn of(template: Option<&str>, tokenizer: &Tokenizer) -> Option<Marks> {
+        let in_template = |mark: &str| template.is_some_and(|source| source.contains(mark));
+        let is_token = |mark: &str| tokenizer.special_tokens().any(|(_, text, _)| text == mark);
+        let mut known = KNOWN.into_iter();
+        known
+            .clone()
+            .find(|marks| in_template(marks.close))
+            .or_else(|| known.find(|marks| is_token(marks.open) && is_token(marks.close)))
+    }
+
+    /// The mark that a token stands for.
+    pub(crate) fn spelled(&self, id: u32, tokenizer: &Tokenizer) -> Option<&'static str> {
+        let text = tokenizer.token_text(id)?;
+        [self.open, self.close]
+            .into_iter()
+            .find(|mark| *mark == text)
+    }
+}
+
+/// A stretch of what a model writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Stretch {
+    pub(crate) text: String,
+    /// Whether it is of a thought, without its marks and the line breaks beside them.
+    pub(crate) thought: bool,
+}
+
+/// Divides the text of one answer, however it is cut into pieces. A thought is what stands between
+/// marks at its beginning; marks anywhere else are text.
+#[derive(Clone, Debug)]
+pub(crate) struct Thoughts {
+    marks: Marks,
+    place: Place,
+    held: String,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    /// Nothing but blanks and line breaks so far.
+    Beginning,
+    /// Behind the opening mark.
+    Opened,
+    Thought,
+    /// Behind the closing mark.
+    Closed,
+    Answer,
+}
+
+impl Thoughts {
+    /// Begins an answer behind `prompt`, which may have opened the thought already.
+    pub(crate) fn begin(marks: Marks, prompt: &str) -> Thoughts {
+        let opened = prompt.trim_end().ends_with(marks.open);
+        Thoughts {
+            marks,
+            place: if opened {
+                Place::Opened
+            } else {
+                Place::Beginning
+            },
+            held: String::new(),
+        }
+    }
+
+    /// The marks that are looked for.
+    pub(crate) fn marks(&self) -> Marks {
+        self.marks
+    }
+
+    /// Takes more text, and calls `each` with what is sure now.
+    pub(crate) fn push(&mut self, text: &str, mut each: impl FnMut(Stretch)) {
+        let Marks { open, close } = self.marks;
+        self.held.push_str(text);
+        loop {
+            match self.place {
+                Place::Beginning => {
+                    let begun = self.held.trim_start();
+                    if let Some(rest) = begun.strip_prefix(open) {
+                        self.held = rest.to_owned();
+                        self.place = Place::Opened;
+                    } else if open.starts_with(begun) {
+                        return;
+                    } else {
+                        self.place = Place::Answer;
+                    }
+                }
+                Place::Opened | Place::Closed => {
+                    self.held = self.held.trim_start_matches('\n').to_owned();
+                    if self.held.is_empty() {
+                        return;
+                    }
+                    self.place = match self.place {
+                        Place::Opened => Place::Thought,
+                        _ => Place::Answer,
+                    };
+                }
+                Place::Thought => {
+                    let closed = self.held.find(close);
+                    let end = closed.unwrap_or(self.held.len() - begun(&self.held, close));
+                    let sure = self.held[..end].trim_end_matches('\n').len();
+                    give(&self.held[..sure], true, &mut each);
+                    let Some(at) = closed else {
+                        self.held.drain(..sure);
+                        return;
+                    };
+                    self.held.drain(..at + close.len());
+                    self.place = Place::Closed;
+                }
+                Place::Answer => {
+                    give(&std::mem::take(&mut self.held), false, &mut each);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Calls `each` with what was held back, once no more text comes.
+    pub(crate) fn finish(&mut self, mut each: impl FnMut(Stretch)) {
+        let held = std::mem::take(&mut self.held);
+        match self.place {
+            Place::Opened | Place::Closed => {}
+            Place::Thought => give(held.trim_end_matches('\n'), true, &mut each),
+            Place::Beginning | Place::Answer => give(&held, false, &mut each),
+        }
+    }
+}
+
+fn give(text: &str, thought: bool, each: &mut impl FnMut(Stretch)) {
+    if !text.is_empty() {
+        let text = text.to_owned();
+        each(Stretch { text, thought });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The thought and the answer in `text`, which comes in pieces of `size` characters.
+    fn divided(prompt: &str, text: &str, size: usize) -> (String, String) {
+        let mut thoughts = Thoughts::begin(KNOWN[0], prompt);
+        let (mut thought, mut answer) = (String::new(), String::new());
+        let mut each = |stretch: Stretch| match stretch.thought {
+            true => thought.push_str(&stretch.text),
+            false => answer.push_str(&stretch.text),
+        };
+        let characters: Vec<char> = text.chars().collect();
+        for piece in characters.chunks(size) {
+            thoughts.push(&piece.iter().collect::<String>(), &mut each);
+        }
+        thoughts.finish(&mut each);
+        (thought, answer)
+    }
+
+    #[test]
+    fn a_thought_is_divided_from_its_answer_however_it_is_cut() {
+        for (prompt, text, thought, answer) in [
+            (
+                "",
+                "<think>\na < b\n\nc\n</think>\n\nYes.\n",
+                "a < b\n\nc",
+                "Yes.\n",
+            ),
+            ("", "\n<think></think>Yes", "", "Yes"),
+            ("", " <thin ice", "", " <thin ice"),
+            ("", "See <think>x</think>", "", "See <think>x</think>"),
+            ("", "<think>x</think>y</think>", "x", "y</think>"),
+            ("", "<think>\nnever done</thi", "never done</thi", ""),
+            ("Assistant: <think>\n", "so\n</think>\nYes", "so", "Yes"),
+            ("<think>\n\n</think>\n\n", "Yes", "", "Yes"),
+            ("", "  ", "", "  "),
+        ] {
+            for size in 1..=text.chars().count() {
+                let expected = (thought.to_owned(), answer.to_owned());
+                assert_eq!(divided(prompt, text, size), expected, "{text:?} by {size}");
+            }
+        }
+    }
+}
