@@ -9,6 +9,7 @@ use bitnet_accounting::{
     Accuracy, Date, EncodingSpec, Meter, ModelSpec, Price, PriceList, Provider, Registry,
 };
 use bitnet_engine::tokenizers::Special;
+use bitnet_process::note;
 
 use serde_json::{Map, Value, json};
 
@@ -49,14 +50,14 @@ impl CountArgs {
         let meter = Meter::load(asked.clone()).with_context(|| format!("model {}", self.model))?;
         let spec = meter.spec();
         if let Some(file) = file.filter(|_| spec.accuracy != asked.accuracy) {
-            eprintln!(
+            note!(
                 "note: {} does not hold LLaMA-3's tokenizer, so it is not used",
                 file.display()
             );
         }
         match spec.accuracy {
             Accuracy::Exact => {}
-            Accuracy::Family => eprintln!(
+            Accuracy::Family => note!(
                 "note: {} is counted by {}, the encoding of a relative{}",
                 spec.canonical,
                 spec.encoding_name(),
@@ -65,7 +66,7 @@ impl CountArgs {
                     _ => "; for exact counts: cargo xtask tokenizer --into models/",
                 }
             ),
-            Accuracy::Heuristic => eprintln!(
+            Accuracy::Heuristic => note!(
                 "note: the encoding of {} is not known; its tokens are estimated from the number of characters",
                 spec.canonical
             ),
@@ -119,9 +120,11 @@ impl PriceArgs {
             );
         };
         if let Some(days) = price.stale(Date::today()) {
-            eprintln!(
+            note!(
                 "warning: the price of {} is of {}, {days} days ago ({}); give newer ones with --prices FILE",
-                spec.canonical, price.as_of, price.source
+                spec.canonical,
+                price.as_of,
+                price.source
             );
         }
         Ok(price.clone())
@@ -169,7 +172,7 @@ fn input(path: &Path) -> Result<Input> {
     }
     let len = bytes.len();
     let text = String::from_utf8(bytes).unwrap_or_else(|error| {
-        eprintln!(
+        note!(
             "note: {name} is not UTF-8 at byte {}; what is not is counted as U+FFFD",
             error.utf8_error().valid_up_to()
         );

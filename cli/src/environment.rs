@@ -17,6 +17,42 @@ pub(crate) fn model_discovery() -> ModelDiscovery {
     ModelDiscovery::new("models", ModelCache::of_user(folder, std::env::home_dir()))
 }
 
+/// Where programs keep what is neither a setting nor a cache, after the XDG base directories.
+const STATE_FOLDER: &str = "XDG_STATE_HOME";
+/// Has programs leave colours out, whatever its value.
+const NO_COLOR: &str = "NO_COLOR";
+
+/// Where this program keeps what outlives it and can be done without, as the platform wants it.
+pub(crate) fn state_folder() -> Option<PathBuf> {
+    let home = std::env::home_dir;
+    let given = |name: &str| {
+        let folder = std::env::var_os(name).map(PathBuf::from);
+        folder.filter(|folder| folder.is_absolute())
+    };
+    let folder = if cfg!(windows) {
+        given("LOCALAPPDATA")
+    } else if cfg!(target_os = "macos") {
+        home().map(|home| home.join("Library/Application Support"))
+    } else {
+        given(STATE_FOLDER).or_else(|| Some(home()?.join(".local/state")))
+    };
+    Some(folder?.join("bitnet"))
+}
+
+/// Whether a terminal can show letters in other styles, and may.
+pub(crate) fn styles() -> bool {
+    variable(NO_COLOR).is_none() && variable("TERM").is_none_or(|terminal| terminal != "dumb")
+}
+
+/// Names the model of whoever names none on the command line.
+const MODEL: &str = "BITNET_GGUF";
+
+/// The model that the environment names.
+pub(crate) fn model() -> Option<PathBuf> {
+    let named = std::env::var_os(MODEL).filter(|named| !named.is_empty());
+    named.map(PathBuf::from)
+}
+
 /// Makes every warning an error, where it is `1`.
 const STRICT: &str = "BITNET_STRICT_MODE";
 
@@ -29,7 +65,7 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ),
     (
         STRICT,
-        "With `1`, every warning about a tokenizer or a template is an error",
+        "With `1`, every warning about a model, a tokenizer or a template is an error, in `cargo xtask` too",
     ),
     (
         GPU_UNTIL,
@@ -37,8 +73,21 @@ pub const VARIABLES: &[(&str, &str)] = &[
          operation is wrong",
     ),
     (
+        MODEL,
+        "The model where --model names none, in `cargo xtask` too",
+    ),
+    (
         CACHE_DIR_VARIABLE,
         "The model cache, instead of `~/.cache/bitnet/models`",
+    ),
+    (
+        STATE_FOLDER,
+        "Where `chat` keeps its history on Linux, in `bitnet/chat_history`, instead of `~/.local/state`. On macOS it is below \
+         `~/Library/Application Support`, on Windows below `%LOCALAPPDATA%`",
+    ),
+    (
+        NO_COLOR,
+        "If it is set, `chat` marks a model's thoughts on a terminal as it does in a pipe, instead of showing them in faint letters",
     ),
     (
         "RUST_LOG",

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 
 use anyhow::{Result, bail};
+use bitnet_process::note;
 
 use crate::environment;
 
@@ -10,11 +11,11 @@ use crate::environment;
 ///
 /// # Errors
 /// The warning itself, in strict mode.
-pub(crate) fn warn(warning: impl Display) -> Result<()> {
+pub fn warn(warning: impl Display) -> Result<()> {
     if environment::strict() {
         bail!("{warning} (BITNET_STRICT_MODE makes this warning an error)");
     }
-    eprintln!("warning: {warning}");
+    note!("warning: {warning}");
     Ok(())
 }
 

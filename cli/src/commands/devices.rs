@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use anyhow::{Context, Result};
 use bitnet_engine::cpu::Isa;
+use bitnet_process::note;
 use serde_json::{Value, json};
 
 #[derive(clap::Args)]
@@ -55,9 +56,9 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         .context("standard output")?;
     }
     if !cfg!(feature = "gpu") {
-        eprintln!("GPUs are not looked for: this program was built without --features gpu");
+        note!("GPUs are not looked for: this program was built without --features gpu");
     } else if gpus.is_empty() {
-        eprintln!("no GPU was found; on Linux a Vulkan driver and libvulkan1 are needed");
+        note!("no GPU was found; on Linux a Vulkan driver and libvulkan1 are needed");
     }
     Ok(0)
 }

@@ -4,8 +4,9 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
+use bitnet_process::note;
 
-use crate::output::OutputFile;
+use crate::output;
 use crate::source::ModelArgs;
 
 #[derive(clap::Args)]
@@ -30,7 +31,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     let context = model.config().context;
     let mut session = model.session(context.min(args.tokens.len()))?;
     let place = || format!("output file {}", args.out.display());
-    let mut file = OutputFile::create(&args.out, &[opened.path()])?;
+    let mut file = output::create(&args.out, &[opened.path()])?;
     let mut failed = None;
     session.feed_all(&args.tokens, |_, logits| {
         for logit in logits {
@@ -39,10 +40,10 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
             }
         }
     })?;
-    if let Some(error) = failed.or_else(|| file.finish().err()) {
+    if let Some(error) = failed.or_else(|| file.commit().err()) {
         return Err(error).with_context(place);
     }
-    eprintln!(
+    note!(
         "{} rows of {vocabulary} written to {}; {}",
         args.tokens.len(),
         args.out.display(),

@@ -4,13 +4,14 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use bitnet_engine::ModelTemplate;
 use bitnet_engine::chat_templates::{
     ChatTemplate, ControlTokens, Conversation, Family, Json, Rendered, Tokens,
 };
+use bitnet_process::note;
 
-use crate::{source, warnings};
+use crate::{messages, source, warnings};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -47,9 +48,9 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<u8> {
-    let mut conversation = Conversation::new(list(&args.messages, "messages")?);
+    let mut conversation = Conversation::new(messages::list(&args.messages, "messages")?);
     if let Some(tools) = &args.tools {
-        conversation.tools = Some(list(tools, "tools")?);
+        conversation.tools = Some(messages::list(tools, "tools")?);
     }
     conversation.variables = args.variables.iter().cloned().collect();
     for (name, token) in [
@@ -88,7 +89,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
                 None => ModelTemplate::find(file, path, &tokenizer, conversation.tools.is_some()),
             };
             let template = template.with_context(|| format!("model {}", opened.name()))?;
-            eprintln!("template: {}", template.evidence());
+            note!("template: {}", template.evidence());
             for doubt in tokenizer.template_warnings(template.source()) {
                 warnings::warn(doubt)?;
             }
@@ -139,24 +140,6 @@ fn without_model(given: &Path, conversation: &Conversation) -> Result<Rendered> 
     };
     let template = ChatTemplate::compile(&source, tokens)?;
     Ok(template.render(conversation, &ControlTokens::default())?)
-}
-
-/// Reads a JSON list.
-fn list(path: &Path, what: &str) -> Result<Vec<Json>> {
-    let text = match path.to_str() {
-        Some("-") => io::read_to_string(io::stdin()),
-        _ => fs::read_to_string(path),
-    };
-    let text = text.with_context(|| format!("{what} {}", path.display()))?;
-    let parsed = Json::parse(&text).with_context(|| format!("{what} {}", path.display()))?;
-    match parsed {
-        Json::List(items) => Ok(items),
-        other => Err(anyhow!(
-            "{what} {}: {} instead of a list",
-            path.display(),
-            other.kind()
-        )),
-    }
 }
 
 fn variable(text: &str) -> Result<(String, Json), String> {

@@ -3,6 +3,7 @@
 mod accounting;
 mod bad_input;
 mod bits;
+mod chat;
 mod endings;
 mod run;
 mod template;
@@ -28,6 +29,7 @@ fn bitnet(folder: &Path) -> Command {
     command
         .current_dir(folder)
         .env_remove("BITNET_ISA")
+        .env_remove("BITNET_GGUF")
         .env("BITNET_MODEL_CACHE_DIR", folder.join("cache"));
     command
 }
