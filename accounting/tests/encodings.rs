@@ -1,55 +1,10 @@
 //! The built-in encodings against tiktoken, and counting against encoding.
 
-use std::path::{Path, PathBuf};
+mod rows;
 
 use bitnet_accounting::Encoding;
-use bitnet_tokenizers::{Encode, Special, Tokenizer};
-
-const PLAIN: Encode = Encode {
-    bos: false,
-    special: Special::AsText,
-};
-
-/// A text, and its ids by encoding.
-struct Row(serde_json::Value);
-
-impl Row {
-    fn text(&self) -> &str {
-        self.0["text"].as_str().expect("a text")
-    }
-
-    fn ids(&self, encoding: &str) -> Vec<u32> {
-        serde_json::from_value(self.0[encoding].clone()).expect("ids")
-    }
-}
-
-fn rows(path: &Path) -> Vec<Row> {
-    let lines = std::fs::read_to_string(path);
-    let lines = lines.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    lines
-        .lines()
-        .map(|line| Row(serde_json::from_str(line).expect("JSON")))
-        .collect()
-}
-
-fn corpus() -> Vec<Row> {
-    rows(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/tiktoken.jsonl"))
-}
-
-fn check(tokenizer: &Tokenizer, name: &str, rows: &[Row]) {
-    let mut counter = tokenizer.counter();
-    for row in rows {
-        let (text, wanted) = (row.text(), row.ids(name));
-        let ids = tokenizer.encode(text, PLAIN).expect("every text has ids");
-        assert_eq!(ids, wanted, "{name}: {text:?}");
-        assert_eq!(tokenizer.decode(&ids), text, "{name}");
-        // The second time from the cache.
-        for _ in 0..2 {
-            let count = counter.count(text, PLAIN).expect("every text has a count");
-            assert_eq!(count, wanted.len(), "{name}: {text:?}");
-        }
-    }
-}
+use bitnet_tokenizers::{Encode, Special};
+use rows::{PLAIN, check, corpus};
 
 #[test]
 fn ids_are_those_of_tiktoken() {
@@ -81,27 +36,6 @@ fn ids_of_the_first_encodings_are_those_of_tiktoken_rs() {
             assert_eq!(tokenizer.decode(&ids), text, "{encoding}");
             let count = counter.count(&text, PLAIN).expect("every text has a count");
             assert_eq!(count, wanted.len(), "{encoding}: {text:?}");
-        }
-    }
-}
-
-#[test]
-fn ids_of_the_collection_are_those_of_tiktoken() {
-    let Some(folder) = std::env::var_os("BITNET_TEST_TOKENS").map(PathBuf::from) else {
-        println!("NOT RUN: set BITNET_TEST_TOKENS to the folder with tiktoken.jsonl");
-        return;
-    };
-    let rows = rows(&folder.join("tiktoken.jsonl"));
-    assert!(rows.len() >= 448);
-    for encoding in [Encoding::Cl100kBase, Encoding::O200kBase] {
-        check(encoding.tokenizer(), encoding.name(), &rows);
-    }
-    match std::env::var_os("BITNET_TEST_LLAMA3").map(PathBuf::from) {
-        None => println!("NOT RUN: set BITNET_TEST_LLAMA3 to the folder with tokenizer.model"),
-        Some(folder) => {
-            let llama3 = Tokenizer::from_file(&folder.join("tokenizer.model")).expect("LLaMA-3");
-            check(&llama3, "llama3", &rows);
-            check(&llama3, "llama3", &corpus());
         }
     }
 }

@@ -293,3 +293,19 @@ fn a_file_with_changed_bytes_is_an_error_and_nothing_worse() {
         }
     }
 }
+
+#[test]
+fn a_file_that_is_no_tokenizer_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notes.txt");
+    std::fs::write(&path, "just text").unwrap();
+    let error = Tokenizer::from_file(&path).unwrap_err();
+    assert!(
+        matches!(error, Error::Format { .. }) && error.to_string().contains("notes.txt"),
+        "{error}"
+    );
+    assert!(matches!(
+        Tokenizer::from_file(&folder.path().join("none")),
+        Err(Error::Read { .. })
+    ));
+}

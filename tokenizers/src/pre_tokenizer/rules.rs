@@ -385,7 +385,6 @@ impl PreTokenizer {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
 
     use super::*;
 
@@ -567,18 +566,5 @@ mod tests {
                 ),
             }
         }
-    }
-
-    /// Against the source itself; a name that llama.cpp gains is missing here.
-    #[test]
-    fn the_list_of_names_is_that_of_the_lane() {
-        let Some(file) = std::env::var_os("BITNET_TEST_LLAMA_CPP_VOCAB") else {
-            println!("NOT RUN: set BITNET_TEST_LLAMA_CPP_VOCAB to llama.cpp's llama-vocab.cpp");
-            return;
-        };
-        let source = std::fs::read_to_string(file).unwrap();
-        let compared = source.split("tokenizer_pre == \"").skip(1);
-        let names: BTreeSet<&str> = compared.filter_map(|rest| rest.split('"').next()).collect();
-        assert_eq!(names, LLAMA_CPP.lines().collect::<BTreeSet<_>>());
     }
 }
