@@ -164,6 +164,15 @@ fn unreadable(error: &ComparisonError) -> bool {
     }
 }
 
+/// What is doubtful about a model's tokenizer, in words.
+///
+/// # Errors
+/// The model's file cannot be read.
+pub fn doubts(model: &Path) -> Result<Vec<String>, PromptError> {
+    let first = prompts(model)?.into_iter().next();
+    Ok(first.map_or_else(Vec::new, |prompt| prompt.doubts))
+}
+
 /// Texts as they are where the model carries a tokenizer, else ids.
 fn prompts(model: &Path) -> Result<Vec<Prompt>, PromptError> {
     let gguf = Gguf::open(model)?;

@@ -9,6 +9,7 @@ mod environment;
 mod exit;
 mod isa;
 pub mod lanes;
+mod output;
 pub mod tokenizer_check;
 pub mod workspace;
 

@@ -208,3 +208,63 @@ fn what_is_no_baseline_is_refused_with_the_reason() {
         );
     }
 }
+
+#[test]
+fn baselines_are_made_of_the_receipts_of_benchmarks() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = folder.path();
+    let xtask = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_xtask"))
+            .args(arguments)
+            .current_dir(at)
+            .output()
+            .expect("xtask runs");
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), text)
+    };
+    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../demo/demo.gguf");
+    let demo = demo.to_str().expect("a path that is text");
+    let workload = [
+        "--threads",
+        "1",
+        "--prompt-tokens",
+        "4",
+        "--gen-tokens",
+        "2",
+        "--repetitions",
+        "1",
+        "--model",
+        demo,
+    ];
+    let ran = xtask(&[&["bench"], &workload[..]].concat());
+    assert_eq!(ran.0, Some(0), "{}", ran.1);
+    let path = at.join("ci/bench_demo.json");
+    let text = std::fs::read_to_string(&path).expect("a receipt");
+    let mut receipt: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(receipt["compute_path"], "real");
+    assert_eq!(receipt["backend"], "cpu");
+    assert!(!receipt["kernels"].as_array().expect("a list").is_empty());
+    // Three runs; the second fastest counts.
+    for (name, speed) in [("demo", 30.0), ("b", 10.0), ("c", 20.0)] {
+        receipt["tokens_per_second"] = json!(speed);
+        let text = receipt.to_string();
+        std::fs::write(at.join(format!("ci/bench_{name}.json")), text).expect("written");
+    }
+    let ran = xtask(&["gen-baselines", "--baselines", "baselines"]);
+    assert_eq!(ran.0, Some(0), "{}", ran.1);
+    let file = std::fs::read_dir(at.join("baselines")).expect("a folder");
+    let file = file.map(|entry| entry.expect("an entry").path()).next();
+    let text = std::fs::read_to_string(file.expect("a file")).expect("readable");
+    let file: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(file["baselines"].as_array().expect("a list").len(), 1);
+    assert_eq!(file["baselines"][0]["cpu_tps"], 20.0);
+    // What was never measured is no receipt.
+    receipt["compute_path"] = json!("mock");
+    std::fs::write(&path, receipt.to_string()).expect("written");
+    let (code, said) = xtask(&["gen-baselines", "--baselines", "baselines"]);
+    assert_eq!(code, Some(1));
+    assert!(
+        said.contains("bench_demo.json") && said.contains("mock"),
+        "{said}"
+    );
+}

@@ -21,6 +21,8 @@ pub struct Prompt {
     pub text: Option<PromptText>,
     /// Which tokenizer made them.
     pub authority: TokenizerAuthority,
+    /// What is doubtful about the tokenizer and the template, in words.
+    pub doubts: Vec<String>,
 }
 
 /// A text and how it was encoded.
@@ -85,6 +87,7 @@ impl Prompt {
             tokens,
             text: None,
             authority,
+            doubts: Vec::new(),
         })
     }
 
@@ -122,6 +125,10 @@ impl Prompt {
         let bos = tokenizer.bos().filter(|_| tokenizer.add_bos());
         let bos_text = bos.and_then(|bos| tokenizer.token_text(bos));
         let bos = bos.is_some() && !bos_text.is_some_and(begins);
+        let template = encoded.template.source().unwrap_or_default();
+        let foreign = tokenizer.template_warnings(template);
+        let doubts = tokenizer.warnings().iter().chain(&foreign);
+        let doubts = doubts.map(ToString::to_string).collect();
         let authority = TokenizerAuthority::of(&tokenizer, &source, model, encoded.tokens.len())?;
         Ok(Self {
             text: encoded.rendered.map(|rendered| PromptText {
@@ -132,6 +139,7 @@ impl Prompt {
             }),
             tokens: encoded.tokens,
             authority,
+            doubts,
         })
     }
 

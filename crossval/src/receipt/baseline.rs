@@ -82,6 +82,14 @@ pub enum BaselineError {
         /// What is wrong.
         problem: String,
     },
+    /// It is no receipt of a measurement.
+    #[error("{path} is no receipt of a benchmark: {problem}. Make one with: cargo xtask bench")]
+    Receipt {
+        /// The file.
+        path: String,
+        /// What is wrong.
+        problem: String,
+    },
 }
 
 /// A speed now beside what it was.
@@ -103,6 +111,32 @@ impl Change {
 }
 
 impl Baseline {
+    /// In words.
+    pub fn words(&self) -> String {
+        let Key {
+            cpu,
+            device,
+            prompt_tokens,
+            gen_tokens,
+            ..
+        } = &self.key;
+        format!(
+            "{cpu}, {device}\n{}: prefill {prompt_tokens} at {:.1} tokens/s, decode {gen_tokens} at {:.1} tokens/s\nkernels: {}",
+            self.model,
+            self.prefill_tps,
+            self.cpu_tps,
+            self.cpu_kernels.join(", ")
+        )
+    }
+
+    /// The one of several with the same key whose speed of decoding is the median; the faster one
+    /// of two.
+    pub fn median(mut several: Vec<Baseline>) -> Option<Baseline> {
+        several.sort_by(|a, b| a.cpu_tps.total_cmp(&b.cpu_tps));
+        let middle = several.len() / 2;
+        several.into_iter().nth(middle)
+    }
+
     /// What makes it no baseline; empty for one that can be used.
     pub fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();

@@ -2,12 +2,14 @@
 //! one that is read holds.
 
 mod baseline;
+mod bench;
 mod file;
 mod parity;
 mod suite;
 mod verify;
 
 pub use baseline::{Baseline, BaselineError, Baselines, Change, Key};
+pub use bench::BenchReceipt;
 pub use file::{timestamp, write_json};
 pub use parity::{Choice, ParityReceipt, PositionMetrics, Summary};
 pub use suite::{Status, SuiteMetrics, SuiteReceipt, SuiteRun};

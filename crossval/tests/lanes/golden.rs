@@ -148,3 +148,16 @@ fn a_refused_file_leaves_the_lane_alive() {
         assert_eq!((info.vocabulary, info.layers, info.hidden), (512, 3, 256));
     }
 }
+
+/// bitnet.cpp keeps values in f16 alone, unless attention is flash attention.
+#[test]
+fn a_cache_that_the_reference_has_not_is_refused_in_its_own_words() {
+    let mut client = start(Lane::BitnetCpp);
+    let request = LoadRequest {
+        kv: KvType::F32,
+        ..open("llama-i2_s")
+    };
+    let refusal = client.load(request).unwrap_err().to_string();
+    assert!(refusal.contains("requires flash_attn"), "{refusal}");
+    assert!(!refusal.contains("llm_load"), "{refusal}");
+}

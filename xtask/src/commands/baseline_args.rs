@@ -1,4 +1,4 @@
-//! What `gen-baselines` and `verify-baselines` measure, and where baselines lie.
+//! What `bench`, `gen-baselines` and `verify-baselines` measure, and where baselines lie.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,17 +14,17 @@ use bitnet_kernels::Format;
 
 use crate::{UsageError, isa};
 
-/// Flags that both have.
+/// What is measured.
 #[derive(Debug, clap::Args)]
-pub struct BaselineArgs {
+pub struct WorkloadArgs {
     /// The model; without it a synthetic one of about 100 MB, the same everywhere, is written to
     /// target/fixtures
     #[arg(long, value_name = "FILE")]
     pub model: Option<PathBuf>,
 
     /// CPU threads; all cores when absent
-    #[arg(long, value_name = "N")]
-    pub threads: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
 
     /// Tokens of the prompt
     #[arg(long, default_value_t = 256, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
@@ -37,6 +37,14 @@ pub struct BaselineArgs {
     /// Measurements of each, of which the median counts
     #[arg(long, default_value_t = 9, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub repetitions: u16,
+}
+
+/// Flags of the commands about baselines.
+#[derive(Debug, clap::Args)]
+pub struct BaselineArgs {
+    /// What is measured.
+    #[command(flatten)]
+    pub workload: WorkloadArgs,
 
     /// Where baselines lie: files named `<YYYYMMDD>-cpu.json`
     #[arg(long, value_name = "FOLDER", default_value = "docs/baselines")]
@@ -53,7 +61,7 @@ pub struct Subject {
     workload: Workload,
 }
 
-impl BaselineArgs {
+impl WorkloadArgs {
     /// Loads the model. Nothing is measured yet.
     ///
     /// # Errors
@@ -72,7 +80,7 @@ impl BaselineArgs {
         let gguf = Gguf::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
         let mut options = LoadOptions::default().device(Device::Cpu);
         if let Some(threads) = self.threads {
-            options = options.threads(threads);
+            options = options.threads(threads.into());
         }
         if let Some(isa) = isa::from_environment()? {
             options = options.isa(isa);
@@ -108,7 +116,9 @@ impl BaselineArgs {
             workload,
         })
     }
+}
 
+impl BaselineArgs {
     /// Files of baselines, the newest first.
     ///
     /// # Errors
@@ -203,9 +213,8 @@ fn is_baselines(path: &Path) -> bool {
 fn fixture() -> anyhow::Result<PathBuf> {
     let path = Path::new("target/fixtures/baseline.gguf");
     let failed = || format!("cannot write {}", path.display());
-    std::fs::create_dir_all("target/fixtures").with_context(failed)?;
     let recipe = Recipe::new(Arch::BitnetB158, Shape::MEDIUM, Format::I2S);
     let bytes = recipe.to_bytes().with_context(failed)?;
-    std::fs::write(path, bytes).with_context(failed)?;
+    bitnet_files::replace(path, &bytes).with_context(failed)?;
     Ok(path.to_owned())
 }

@@ -7,14 +7,15 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use bitnet_crossval::lane::{Home, Lane};
 use bitnet_crossval::receipt::{Status, SuiteReceipt, SuiteRun, write_json};
-use bitnet_crossval::suite::{Suite, models_in};
+use bitnet_crossval::suite::{self, Suite, models_in};
+use bitnet_process::{note, say};
 use bitnet_provisioning::ModelNotFound;
 use clap::Parser as _;
 
 use super::parity_args::ParityArgs;
 use super::{LaneArgs, RepairArgs, fetch_models};
 use crate::lanes::RepairMode;
-use crate::{Exit, UsageError, isa, workspace};
+use crate::{Exit, UsageError, isa, output, workspace};
 
 /// Flags of `xtask crossval` and `xtask full-crossval`.
 #[derive(Debug, clap::Args)]
@@ -90,7 +91,7 @@ pub fn run_full(args: &FullArgs) -> anyhow::Result<ExitCode> {
     let mut models = of_repository()?;
     let mut found = discovered()?;
     if found.is_none() && args.model.is_empty() && !no_download {
-        eprintln!("No model in models/ or the cache: fetching one (--no-download leaves it out)");
+        note!("No model in models/ or the cache: fetching one (--no-download leaves it out)");
         let fetch = Fetch::try_parse_from(["fetch-models", "--tier", "integration"])?;
         fetch_models::run(&fetch.args)
             .context("a model is missing; --no-download compares those of the repository alone")?;
@@ -125,6 +126,14 @@ fn suite(args: &Args, models: &[PathBuf], mode: RepairMode) -> anyhow::Result<Ex
     if let Some(missing) = models.iter().find(|model| !model.is_file()) {
         let path = missing.clone();
         return Err(UsageError(ModelNotFound { path }.to_string()).into());
+    }
+    output::apart_from(&args.receipt, models.iter().map(PathBuf::as_path))?;
+    for model in models {
+        let doubts = suite::doubts(model);
+        let doubts = doubts.with_context(|| format!("model {}", model.display()))?;
+        for doubt in doubts {
+            bitnet_cli::warn(format_args!("{}: {doubt}", model.display()))?;
+        }
     }
     let provision = args.lanes.provision()?;
     let lanes = lanes(args, provision.home());
@@ -162,7 +171,7 @@ fn suite(args: &Args, models: &[PathBuf], mode: RepairMode) -> anyhow::Result<Ex
             .filter(|run| run.status == status)
             .count()
     };
-    println!(
+    say!(
         "{} passed, {} failed, {} that the reference cannot read; receipt: {}",
         count(Status::Pass),
         count(Status::Fail),
@@ -192,25 +201,22 @@ fn tell(reference: &str, run: &SuiteRun) {
         Status::Fail => "FAIL",
         Status::Unreadable => "unreadable",
     };
-    print!("{reference:<11} {:<10} {}", status, run.model);
+    let mut line = format!("{reference:<11} {status:<10} {}", run.model);
     if let Some(transcoded) = &run.transcoded_to {
-        print!(" as {transcoded}");
+        line += &format!(" as {transcoded}");
     }
     if let Some(m) = run.metrics {
-        print!(
-            ": MSE {:.1e} (to itself {:.1e}), cosine {:.6}, greedy {}",
-            m.logits_mse,
-            m.own_mse,
-            m.logits_cosine_similarity,
-            if m.greedy_exact_match {
-                "the same"
-            } else {
-                "parts at a near tie"
-            },
+        let greedy = match m.greedy_exact_match {
+            true => "the same",
+            false => "parts at a near tie",
+        };
+        line += &format!(
+            ": MSE {:.1e} (to itself {:.1e}), cosine {:.6}, greedy {greedy}",
+            m.logits_mse, m.own_mse, m.logits_cosine_similarity
         );
     }
-    println!();
+    say!("{line}");
     for reason in &run.reasons {
-        println!("    {}", reason.replace('\n', "\n    "));
+        say!("    {}", reason.replace('\n', "\n    "));
     }
 }

@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use bitnet_files::{AtomicFile, Hasher, Sha256Hex};
 use bitnet_fixtures::{Arch, Recipe, Shape, Tokenizer};
 use bitnet_kernels::Format;
+use bitnet_process::say;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use serde::Serialize;
 
@@ -131,7 +132,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let written = write_model(&recipe, &path)?;
     let description = describe(args, &path, &written);
     write_description(&description, &path)?;
-    println!(
+    say!(
         "{}: {:.1} MB in {:.1} s, sha256 {}",
         path.display(),
         written.bytes as f64 / 1e6,

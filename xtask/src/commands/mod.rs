@@ -3,6 +3,7 @@
 //! mapped by [`Exit::of`](crate::Exit::of).
 
 mod baseline_args;
+pub mod bench;
 pub mod clean_cache;
 pub mod compare_benches;
 pub mod crossval;
@@ -25,7 +26,7 @@ pub mod verify_receipt;
 
 use std::process::ExitCode;
 
-pub use baseline_args::BaselineArgs;
+pub use baseline_args::{BaselineArgs, WorkloadArgs};
 pub use lane_args::{LaneArgs, RepairArgs};
 pub use parity_args::ParityArgs;
 pub use transfer_args::TransferArgs;
@@ -56,7 +57,9 @@ pub enum Command {
     VerifyReceipt(verify_receipt::Args),
     /// Write a synthetic model with random ternary weights
     GenFixtures(gen_fixtures::Args),
-    /// Measure how fast the CPU kernels are here, and write it down
+    /// Measure how fast the CPU kernels are here, into a receipt
+    Bench(bench::Args),
+    /// Write down how fast the CPU kernels are here, from receipts or measured now
     GenBaselines(gen_baselines::Args),
     /// Check that the CPU kernels are as fast here as they were
     VerifyBaselines(verify_baselines::Args),
@@ -90,6 +93,7 @@ impl Command {
             Self::FullCrossval(args) => crossval::run_full(&args),
             Self::VerifyReceipt(args) => verify_receipt::run(&args),
             Self::GenFixtures(args) => gen_fixtures::run(&args),
+            Self::Bench(args) => bench::run(&args),
             Self::GenBaselines(args) => gen_baselines::run(&args),
             Self::VerifyBaselines(args) => verify_baselines::run(&args),
             Self::CompareBenches(args) => compare_benches::run(&args),

@@ -34,7 +34,7 @@ pub struct ParityArgs {
     pub threads: u32,
 
     /// Seconds that a lane may take for one answer
-    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=31_536_000))]
     pub timeout: u64,
 }
 

@@ -15,12 +15,13 @@ use bitnet_crossval::lane::{Home, Lane, Limits};
 use bitnet_crossval::receipt::ParityReceipt;
 use bitnet_crossval::report::{self, LaneResult, Metric, Summary};
 use bitnet_engine::{Isa, TemplateChoice};
+use bitnet_process::{note, say};
 use bitnet_provisioning::ModelNotFound;
 
 use super::parity_args::ParityArgs;
 use super::{LaneArgs, RepairArgs};
 use crate::lanes::lane_by_name;
-use crate::{Exit, UsageError, isa, workspace};
+use crate::{Exit, UsageError, isa, output, workspace};
 
 /// Flags of `xtask parity-both`.
 #[derive(Debug, clap::Args)]
@@ -163,8 +164,17 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let path = args.model_gguf.clone();
         return Err(UsageError(ModelNotFound { path }.to_string()).into());
     }
+    let inputs = || [&args.model_gguf].into_iter().chain(&args.tokenizer);
+    let receipts = args.backend.iter();
+    let receipts = receipts.map(|lane| receipt_path(&args.out_dir, *lane));
+    for place in receipts.chain(args.report.clone()) {
+        output::apart_from(&place, inputs().map(PathBuf::as_path))?;
+    }
     let seed = seed()?;
     let prompt = prompt(args)?;
+    for doubt in &prompt.doubts {
+        bitnet_cli::warn(doubt)?;
+    }
     let (home, lanes) = lanes(args)?;
     tell(args, || {
         let text = prompt.text.as_ref();
@@ -173,7 +183,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         format!("template: {template}{}", how.unwrap_or_default())
     });
     if args.dump_ids {
-        eprintln!("Rust tokens: {}", ids(&prompt.tokens));
+        note!("Rust tokens: {}", ids(&prompt.tokens));
     }
     std::fs::create_dir_all(&args.out_dir)
         .with_context(|| format!("cannot create {}", args.out_dir.display()))?;
@@ -210,7 +220,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let mut written = Vec::new();
     for (lane, found) in lanes.into_iter().zip(found) {
         if args.dump_cpp_ids {
-            eprintln!("{} tokens: {}", lane.reference(), cpp_ids(&found));
+            note!("{} tokens: {}", lane.reference(), cpp_ids(&found));
         }
         exit = worse(exit, verdict(&found));
         let mut receipt = ParityReceipt::new(
@@ -230,7 +240,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         match found {
             Ok(found) => receipt.set_comparison(found),
             Err(error) => {
-                eprintln!("Error: {error}");
+                note!("Error: {error}");
                 receipt.set_failure(&error);
             }
         }
@@ -242,7 +252,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     if let Some(path) = &args.report {
         let receipts: Vec<_> = written.iter().map(|(_, receipt, _)| receipt).collect();
-        std::fs::write(path, report::html(&receipts))
+        bitnet_files::replace(path, report::html(&receipts).as_bytes())
             .with_context(|| format!("cannot write {}", path.display()))?;
     }
     let lanes = written.iter().map(|(lane, receipt, path)| LaneResult {
@@ -256,8 +266,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         exit_code: exit as u8,
     };
     match args.format {
-        Format::Text => print!("{summary}"),
-        Format::Json => println!("{:#}", summary.json()),
+        Format::Text => say!("{}", summary.to_string().trim_end()),
+        Format::Json => say!("{:#}", summary.json()),
     }
     Ok(exit.into())
 }
@@ -325,7 +335,7 @@ fn lanes(args: &Args) -> anyhow::Result<(Home, Vec<Lane>)> {
     let provision = wanted.provision()?;
     let lanes = wanted.lanes();
     for lane in &lanes {
-        eprintln!("Preflight: checking {} backend", lane.reference());
+        note!("Preflight: checking {} backend", lane.reference());
         let ready = provision.ensure(*lane, args.repair.mode())?;
         tell(args, || format!("  {}", ready.manifest.reference));
     }
@@ -371,7 +381,7 @@ fn cpp_ids(found: &Result<Comparison, ComparisonError>) -> String {
 
 fn tell(args: &Args, words: impl FnOnce() -> String) {
     if args.verbose {
-        eprintln!("{}", words());
+        note!("{}", words());
     }
 }
 

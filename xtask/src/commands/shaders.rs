@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, ensure};
 use bitnet_kernels::wgsl::{Language, Target, generate, permutations, translate};
+use bitnet_process::note;
 
 use crate::Exit;
 
@@ -63,7 +64,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     } else {
         write(folder, &kernels, args.emit.is_none())?;
     }
-    eprintln!(
+    note!(
         "{} kernels {} {}",
         kernels.len(),
         if args.check {
@@ -128,7 +129,8 @@ fn write(folder: &Path, kernels: &BTreeMap<String, Vec<u8>>, only: bool) -> anyh
     std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     for (name, text) in kernels {
         let path = folder.join(name);
-        std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        bitnet_files::replace(&path, text)
+            .with_context(|| format!("cannot write {}", path.display()))?;
     }
     for stale in
         files(folder)?.filter(|name| only && name.ends_with(".wgsl") && !kernels.contains_key(name))

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use bitnet_crossval::receipt::{Baseline, Baselines};
+use bitnet_process::say;
 
 use super::BaselineArgs;
 use crate::Exit;
@@ -32,13 +33,13 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let file = Baselines::read(&path)?;
         known.push((path, file));
     }
-    let mut subject = args.baseline.subject()?;
+    let mut subject = args.baseline.workload.subject()?;
     let key = &subject.key;
     let found = known
         .iter()
         .find_map(|(path, file)| Some((path, file.find(key)?)));
     let Some((path, before)) = found else {
-        println!(
+        say!(
             "There is no baseline for {}, {}, with {} ({} and {} tokens) in {}.",
             key.cpu,
             key.device,
@@ -47,10 +48,10 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             key.gen_tokens,
             args.baseline.baselines.display()
         );
-        println!("Make one on a quiet machine with: cargo xtask gen-baselines");
+        say!("Make one on a quiet machine with: cargo xtask gen-baselines");
         return Ok(Exit::NoBaseline.into());
     };
-    println!(
+    say!(
         "{}, {}, beside {} of {}",
         key.cpu,
         key.device,
@@ -62,7 +63,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         tell(before, &now);
         return Ok(Exit::Success.into());
     }
-    println!("a loss; measured once more:");
+    say!("a loss; measured once more:");
     let again = subject.measure()?;
     now.prefill_tps = now.prefill_tps.max(again.prefill_tps);
     now.cpu_tps = now.cpu_tps.max(again.cpu_tps);
@@ -74,10 +75,10 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         .map(String::as_str)
         .collect();
     if !gone.is_empty() {
-        println!("  kernels that no longer ran: {}", gone.join(", "));
+        say!("  kernels that no longer ran: {}", gone.join(", "));
     }
     if lost(before, &now, args.tolerance) {
-        println!("  LOST more than {} %", args.tolerance);
+        say!("  LOST more than {} %", args.tolerance);
         return Ok(Exit::Slower.into());
     }
     Ok(Exit::Success.into())
@@ -100,7 +101,7 @@ fn lost(before: &Baseline, now: &Baseline, tolerance: f64) -> bool {
 
 fn tell(before: &Baseline, now: &Baseline) {
     for change in before.changes(now) {
-        println!(
+        say!(
             "  {:8} {:8.1} tokens/s, was {:8.1}: {:+.1} %",
             change.phase,
             change.now,

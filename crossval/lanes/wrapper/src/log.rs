@@ -5,13 +5,14 @@ use std::sync::Mutex;
 
 use crate::bindings;
 
-/// Lines that say what went wrong hold one of these.
+/// Lines that say what went wrong hold one of these, where none is marked as an error.
 const COMPLAINTS: [&str; 5] = ["error", "unknown", "invalid", "fail", "missing"];
 
 /// How many lines are kept.
 const KEPT: usize = 200;
 
-static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
+/// What was logged, with whether it was marked as an error.
+static LINES: Mutex<Vec<(bool, String)>> = Mutex::new(Vec::new());
 
 /// Sends the library's log here from now on.
 pub(crate) fn capture() {
@@ -27,19 +28,24 @@ pub(crate) fn clear() {
         .clear();
 }
 
-/// What the library complained about since the last [`clear`], most specific words kept.
+/// What the library complained about since the last [`clear`]: its errors, else what reads like
+/// one.
 pub(crate) fn complaints() -> String {
     let lines = LINES.lock().unwrap_or_else(|poison| poison.into_inner());
-    let text = lines.concat();
-    let complaints: Vec<_> = text
-        .lines()
-        .map(str::trim)
-        .filter(|line| {
-            COMPLAINTS
-                .iter()
-                .any(|word| line.to_lowercase().contains(word))
-        })
-        .collect();
+    let text = |only_errors: bool| -> String {
+        let lines = lines.iter().filter(|(error, _)| *error || !only_errors);
+        lines.map(|(_, text)| text.as_str()).collect()
+    };
+    let (errors, all) = (text(true), text(false));
+    let reads_like_one = |line: &&str| {
+        let line = line.to_lowercase();
+        COMPLAINTS.iter().any(|word| line.contains(word))
+    };
+    let complaints: Vec<_> = if errors.trim().is_empty() {
+        all.lines().map(str::trim).filter(reads_like_one).collect()
+    } else {
+        errors.lines().map(str::trim).collect()
+    };
     if complaints.is_empty() {
         "it gave no reason".to_owned()
     } else {
@@ -47,7 +53,7 @@ pub(crate) fn complaints() -> String {
     }
 }
 
-unsafe extern "C" fn line(_: bindings::ggml_log_level, text: *const c_char, _: *mut c_void) {
+unsafe extern "C" fn line(level: bindings::ggml_log_level, text: *const c_char, _: *mut c_void) {
     if text.is_null() {
         return;
     }
@@ -58,5 +64,9 @@ unsafe extern "C" fn line(_: bindings::ggml_log_level, text: *const c_char, _: *
     if lines.len() == KEPT {
         lines.remove(0);
     }
-    lines.push(text.into_owned());
+    // What goes on in pieces is marked once.
+    let goes_on = level == bindings::GGML_LOG_LEVEL_CONT;
+    let marked = level == bindings::GGML_LOG_LEVEL_ERROR;
+    let error = marked || goes_on && lines.last().is_some_and(|(error, _)| *error);
+    lines.push((error, text.into_owned()));
 }

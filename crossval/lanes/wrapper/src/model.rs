@@ -206,6 +206,7 @@ impl Context {
             KvType::F32 => GGML_TYPE_F32,
         };
         let flash = request.attention == Attention::Flash;
+        log::clear();
         // SAFETY: plain values, a live model, and a trace that the caller keeps longer.
         let context = unsafe {
             let mut parameters = bindings::llama_context_default_params();

@@ -41,7 +41,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
                 path.display()
             );
         } else {
-            std::fs::write(&path, wanted)
+            bitnet_files::replace(&path, wanted.as_bytes())
                 .with_context(|| format!("cannot write {}", path.display()))?;
         }
     }
