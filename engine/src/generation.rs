@@ -68,7 +68,8 @@ impl GenerateOptions {
 }
 
 /// A prompt being continued: an iterator over pieces of text. The prompt is read with the first of
-/// them, a batch with each. Dropping it, or asking for no more, stops it; its cache is given back when it is dropped.
+/// them, a batch with each. Dropping it, or asking for no more, stops it; its cache is given back
+/// when it is dropped.
 ///
 /// ```
 /// use bitnet_engine::{Engine, GenerateOptions, LoadOptions, StopReason};

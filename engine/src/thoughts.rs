@@ -33,7 +33,7 @@ impl Marks {
         let mut known = KNOWN.into_iter();
         known
             .clone()
-            .find(|marks| in_template(marks.close))
+            .find(|marks| in_template(marks.open) || in_template(marks.close))
             .or_else(|| known.find(|marks| is_token(marks.open) && is_token(marks.close)))
     }
 

@@ -188,19 +188,11 @@ fn a_chat_is_what_its_whole_conversation_is() {
     let answers = GenerateOptions::default().max_tokens(5);
     let options = ChatOptions::default().system("Be brief.");
     let mut chat = engine.chat(options.answers(answers.clone())).unwrap();
-    let mut said = vec![Json::message("system", "Be brief.")];
     for question in ["Who is there?", "And who else?", "Nobody?"] {
-        said.push(Json::message("user", question));
-        for piece in chat.say(question).unwrap() {
-            piece.unwrap();
-        }
-        let answer = chat.answer().unwrap();
-        let mut alone = engine
-            .generate(Conversation::new(said.clone()), &answers)
-            .unwrap();
-        alone.by_ref().for_each(|piece| drop(piece.unwrap()));
-        assert_eq!(answer.tokens, alone.generated().tokens, "{question}");
-        said.push(Json::message("assistant", &answer.text));
+        let answer = say(&mut chat, question);
+        let mut said = chat.messages();
+        said.pop();
+        assert_eq!(answer, alone(&engine, said, &answers), "{question}");
     }
 }
 
@@ -228,44 +220,54 @@ fn alone(engine: &Engine, messages: Vec<Json>, answers: &GenerateOptions) -> Vec
 #[test]
 fn a_full_context_drops_the_oldest_questions_with_their_answers() {
     let engine = engine(Some(LINES));
-    let answers = GenerateOptions::default().max_tokens(6);
-    let options = ChatOptions::default().system("Be brief.").context(60);
+    let answers = GenerateOptions::default().max_tokens(2);
+    let options = ChatOptions::default().system("Be brief.").context(90);
     let mut chat = engine.chat(options.answers(answers.clone())).unwrap();
-    for (question, dropped) in [("One?", 0), ("Two?", 0), ("Three?", 2), ("Four?", 4)] {
-        let answer = say(&mut chat, question);
-        assert_eq!(chat.dropped(), dropped, "{question}");
+    let mut before = 0;
+    for number in 1..=9 {
+        let question = format!("Number {number}?");
+        let answer = say(&mut chat, &question);
+        let dropped = chat.dropped();
+        assert!(dropped >= before && dropped % 2 == 0, "{question}");
         assert!(chat.len() <= chat.capacity());
         // What is sent is what such a conversation would be from its beginning.
         let mut sent = chat.messages();
         sent.pop();
         sent.drain(1..1 + dropped);
         assert_eq!(answer, alone(&engine, sent, &answers), "{question}");
+        before = dropped;
     }
+    assert!((2..16).contains(&before), "{before}");
     // Nothing is forgotten.
-    assert_eq!(chat.messages().len(), 9);
-    let refused = chat.say(&"x".repeat(80)).map(drop);
+    assert_eq!(chat.messages().len(), 19);
+    let refused = chat.say(&"x".repeat(120)).map(drop);
     assert!(
         matches!(refused, Err(Error::ContextFull { .. })),
         "{refused:?}"
     );
-    assert_eq!(chat.messages().len(), 9);
+    assert_eq!(chat.messages().len(), 19);
 }
 
 #[test]
 fn an_answer_that_fills_the_context_goes_on_behind_what_is_still_sent() {
     let engine = engine(Some(LINES));
+    let long = ids("abcdefghijklmnopqrstuvwx");
     let chat = |on_full| {
-        let answers = GenerateOptions::default().max_tokens(24);
-        let options = ChatOptions::default().context(52).on_full(on_full);
+        let script = [&ids("ok")[..], &[EOT], &long].concat();
+        let answers = GenerateOptions::default()
+            .max_tokens(24)
+            .sampler(Sampler::best().then(Script(script)));
+        let options = ChatOptions::default().context(36).on_full(on_full);
         let mut chat = engine.chat(options.answers(answers)).unwrap();
         say(&mut chat, "One?");
-        let answer = say(&mut chat, "Two?").len();
+        let answer = say(&mut chat, "Two?");
         (chat.answer().unwrap().stop, answer, chat.dropped())
     };
-    assert_eq!(chat(OnFull::Drop), (Some(StopReason::MaxTokens), 24, 2));
-    let (stop, tokens, dropped) = chat(OnFull::Stop);
-    assert_eq!((stop, dropped), (Some(StopReason::ContextFull), 0));
-    assert!(tokens < 24);
+    let whole = (Some(StopReason::MaxTokens), long.clone(), 2);
+    assert_eq!(chat(OnFull::Drop), whole);
+    // 18 tokens are sent, and the last one of an answer is not read.
+    let cut = (Some(StopReason::ContextFull), long[..19].to_vec(), 0);
+    assert_eq!(chat(OnFull::Stop), cut);
 }
 
 #[test]

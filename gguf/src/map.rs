@@ -18,8 +18,8 @@ impl Map {
     ///
     /// The file must stay as it is while the map lives. A file that shrinks makes reads beyond its
     /// new end raise `SIGBUS`, which ends the process ([`Map::missing`] tells before); a file that
-    /// is written to may change under the reader, past checks that were already made. Replacing a model by renaming a
-    /// new file over it is safe: the map keeps the old one.
+    /// is written to may change under the reader, past checks that were already made. Replacing a
+    /// model by renaming a new file over it is safe: the map keeps the old one.
     pub(crate) fn new(file: File) -> io::Result<Self> {
         // SAFETY: the map is private and read-only, and nothing in this process writes to the file.
         // That no other process truncates or overwrites it while it is mapped is the

@@ -60,7 +60,7 @@ pub fn take_over() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let (ready, is_ready) = mpsc::sync_channel(1);
-        // Handlers are set on the thread that waits for them: without it they would swallow signals.
+        // Handlers are set on the thread that waits: without it they would swallow signals.
         let waiting = thread::Builder::new().name("signals".to_owned());
         let started = waiting.spawn(move || {
             let _ = wait(|| ready.send(()).unwrap_or_default(), received);

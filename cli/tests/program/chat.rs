@@ -204,7 +204,9 @@ mod terminal {
         session.flush().unwrap();
         session.exp_string("/save a.json").unwrap();
         typed(&mut session, "", "0 messages saved");
-        typed(&mut session, "/exit\x1b[D", "");
+        session.send("/exit\r").unwrap();
+        session.flush().unwrap();
+        assert_eq!(ended(session), Some(0));
     }
 
     #[test]

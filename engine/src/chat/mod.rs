@@ -255,17 +255,18 @@ impl Chat {
         let Some(latest) = &self.latest else {
             return Ok(());
         };
+        let answered = &latest.decoding.generated.tokens;
+        let more = self.options.answers.max_tokens - answered.len();
         let full = self.sequence.len() >= self.sequence.capacity();
-        let ended = latest.decoding.has_ended();
-        if ended || !full || self.options.on_full == OnFull::Stop {
+        // The last token of an answer is not read.
+        let needed = full && more > 1 && !latest.decoding.has_ended();
+        if !needed || self.options.on_full == OnFull::Stop {
             return Ok(());
         }
         let mut turns = self.turns.clone();
         if !turns.drop_oldest() {
             return Ok(());
         }
-        let answered = &latest.decoding.generated.tokens;
-        let more = self.options.answers.max_tokens - answered.len();
         let sent = self.fit(turns, answered, more)?;
         self.sequence.rewrite(&sent.encoded.tokens, more)?;
         self.turns = sent.turns;

@@ -1,5 +1,5 @@
-//! `xtask gen-baselines`: writes down how fast the CPU kernels are here, as receipts say it or as it
-//! is measured now.
+//! `xtask gen-baselines`: writes down how fast the CPU kernels are here, as receipts say it or as
+//! it is measured now.
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -15,7 +15,8 @@ use crate::generation::{GenerationArgs, tell};
 use crate::{environment, exit, messages, warnings};
 use page::Style;
 use said::{COMMANDS, Command, Said};
-use source::{Input, Source};
+use source::Source;
+use terminal::Input;
 
 /// The code of a program that Ctrl-C ended.
 const BY_CTRL_C: u8 = 130;

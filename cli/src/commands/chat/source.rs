@@ -7,15 +7,7 @@ use std::io::{self, BufRead, IsTerminal, StdinLock};
 
 use anyhow::{Context, Result};
 
-use super::terminal::Terminal;
-
-/// What came.
-pub(super) enum Input {
-    Text(String),
-    /// Ctrl-C, where a line was being written.
-    CtrlC,
-    End,
-}
+use super::terminal::{Input, Terminal};
 
 /// A terminal or a pipe.
 pub(super) enum Source {

@@ -13,11 +13,18 @@ use rustyline::validate::Validator;
 use rustyline::{Behavior, CompletionType, Config, Editor, Helper};
 
 use super::said::COMMANDS;
-use super::source::Input;
 use crate::environment;
 
 /// Entries that the history keeps.
 const HISTORY: usize = 1000;
+
+/// What came.
+pub(super) enum Input {
+    Text(String),
+    /// Ctrl-C, where a line was being written.
+    CtrlC,
+    End,
+}
 
 /// A terminal on standard input.
 pub(super) struct Terminal {
