@@ -114,29 +114,21 @@ impl CpuBackend {
         let mut longest = 0;
         for segment in batch.segments {
             let capacity = self.cache(segment.cache)?.positions;
-            if segment.start + segment.len > capacity {
-                return Err(BackendError::Batch(format!(
-                    "positions {} to {} do not fit a cache of {capacity}",
-                    segment.start,
-                    segment.start + segment.len
-                )));
-            }
+            let positions = segment.positions(capacity)?;
             longest = longest.max(capacity);
-            let positions = segment.start..segment.start + segment.len;
             self.places.extend(positions.map(|position| Place {
                 cache: segment.cache,
                 position,
             }));
         }
-        let (tokens, selected) = (batch.tokens.len(), batch.selected.len());
         for (buffer, desc) in self.buffers.iter_mut().zip(&self.program.buffers) {
             buffer.reserve(batch.rows(desc.rows));
         }
         for rotation in &mut self.rotations {
-            rotation.reserve(tokens);
+            rotation.reserve(batch.tokens.len());
         }
         for scratch in &mut self.scratch {
-            Scratch::exclusive(scratch).reserve(tokens.max(selected), longest, &self.program);
+            Scratch::exclusive(scratch).reserve(batch, longest, &self.program);
         }
         Ok(())
     }

@@ -165,13 +165,7 @@ impl WgpuBackend {
         batch.validate(&self.program)?;
         for segment in batch.segments {
             let capacity = self.cache(segment.cache)?.positions;
-            if segment.start + segment.len > capacity {
-                return Err(BackendError::Batch(format!(
-                    "positions {} to {} do not fit a cache of {capacity}",
-                    segment.start,
-                    segment.start + segment.len
-                )));
-            }
+            segment.positions(capacity)?;
         }
         self.reserve(batch.tokens.len(), batch.selected.len())?;
         for (buffer, ids) in [

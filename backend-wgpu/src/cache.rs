@@ -1,5 +1,6 @@
 //! What a sequence keeps from token to token, layer by layer.
 
+use bitnet_kernels::batch::cache_positions;
 use bitnet_kernels::program::{CacheType, LayerCache};
 use bitnet_kernels::{BackendError, LayerContents, Program};
 use half::f16;
@@ -75,12 +76,7 @@ impl Cache {
         layer: usize,
         positions: usize,
     ) -> Result<LayerContents, BackendError> {
-        if positions > self.positions {
-            return Err(BackendError::Batch(format!(
-                "{positions} positions do not fit a cache of {}",
-                self.positions
-            )));
-        }
+        cache_positions(0, positions, self.positions)?;
         match self.layers.get(layer) {
             Some(Layer::KeysAndValues(layer)) => Ok(LayerContents::KeysAndValues {
                 keys: layer.read(gpu, &layer.keys, positions)?,

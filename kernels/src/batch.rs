@@ -1,5 +1,7 @@
 //! What a forward pass is asked for, and what it gives back.
 
+use std::ops::Range;
+
 use crate::candidate::Candidate;
 use crate::error::BackendError;
 use crate::program::{Program, Rows};
@@ -22,6 +24,14 @@ pub struct Segment {
 }
 
 impl Segment {
+    /// Checks that the segment's positions are in a cache of `capacity` positions, and returns them.
+    ///
+    /// # Errors
+    /// [`BackendError::Batch`] where they are not.
+    pub fn positions(&self, capacity: usize) -> Result<Range<usize>, BackendError> {
+        cache_positions(self.start, self.len, capacity)
+    }
+
     /// Checks that the segment continues a sequence of `len` tokens at its end, as it must where a
     /// layer keeps a [state](crate::program::LayerCache::State).
     ///
@@ -39,6 +49,23 @@ impl Segment {
     }
 }
 
+/// The positions `start .. start + len` of a cache that has `capacity` of them.
+///
+/// # Errors
+/// [`BackendError::Batch`] where they do not fit.
+pub fn cache_positions(
+    start: usize,
+    len: usize,
+    capacity: usize,
+) -> Result<Range<usize>, BackendError> {
+    match start.checked_add(len) {
+        Some(end) if end <= capacity => Ok(start..end),
+        _ => Err(BackendError::Batch(format!(
+            "{len} positions from {start} on do not fit a cache of {capacity}"
+        ))),
+    }
+}
+
 /// Tokens to run in one forward pass.
 #[derive(Clone, Copy, Debug)]
 pub struct Batch<'a> {
@@ -47,7 +74,7 @@ pub struct Batch<'a> {
     /// Which sequence and positions they belong to; lengths add up to `tokens.len()`. A cache
     /// appears once.
     pub segments: &'a [Segment],
-    /// Indices into `tokens` whose logits are wanted, ascending.
+    /// Indices into `tokens` whose logits are wanted, ascending, each at most once.
     pub selected: &'a [u32],
 }
 
@@ -101,7 +128,8 @@ impl Batch<'_> {
     /// [`BackendError::Batch`] with what does not fit.
     pub fn validate(&self, program: &Program) -> Result<(), BackendError> {
         let wrong = |text: String| Err(BackendError::Batch(text));
-        let total: usize = self.segments.iter().map(|segment| segment.len).sum();
+        let lengths = self.segments.iter().map(|segment| segment.len);
+        let total = lengths.fold(0, usize::saturating_add);
         if total != self.tokens.len() {
             return wrong(format!(
                 "segments cover {total} tokens, there are {}",
@@ -128,6 +156,9 @@ impl Batch<'_> {
         }
         if let Some(row) = self.selected.iter().find(|row| **row as usize >= total) {
             return wrong(format!("selected row {row} of {total} tokens"));
+        }
+        if !self.selected.is_sorted_by(|a, b| a < b) {
+            return wrong("selected rows are not in ascending order, each once".to_owned());
         }
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! What a sequence keeps from token to token, layer by layer.
 
+use bitnet_kernels::batch::cache_positions;
 use bitnet_kernels::order::LANES;
 use bitnet_kernels::program::{CacheType, LayerCache, Program};
 use bitnet_kernels::{BackendError, LayerContents};
@@ -10,7 +11,7 @@ use crate::memory::shared::SharedSlice;
 pub(crate) struct Cache {
     /// Tokens that forward passes have read.
     pub(crate) len: usize,
-    /// Positions that fit, a multiple of 16.
+    /// Positions that fit.
     pub(crate) positions: usize,
     layers: Vec<Layer>,
 }
@@ -67,7 +68,6 @@ impl CacheShape {
 
 impl Cache {
     pub(crate) fn new(program: &Program, positions: usize) -> Cache {
-        let positions = positions.next_multiple_of(LANES);
         let layer = |layer: &LayerCache| match *layer {
             LayerCache::KeysAndValues { kv_heads, head_dim } => Layer::KeysAndValues(
                 KeysAndValues::new(program.cache_type, kv_heads, head_dim, positions),
@@ -99,12 +99,7 @@ impl Cache {
         layer: usize,
         positions: usize,
     ) -> Result<LayerContents, BackendError> {
-        if positions > self.positions {
-            return Err(BackendError::Batch(format!(
-                "{positions} positions do not fit a cache of {}",
-                self.positions
-            )));
-        }
+        cache_positions(0, positions, self.positions)?;
         match self.layers.get_mut(layer) {
             Some(Layer::KeysAndValues(layer)) => Ok(layer.read(positions)),
             Some(Layer::State { values, .. }) => Ok(LayerContents::State(values.as_mut().to_vec())),
@@ -145,6 +140,8 @@ impl KeysAndValues {
         head_dim: usize,
         positions: usize,
     ) -> KeysAndValues {
+        // Whole strips of keys.
+        let positions = positions.next_multiple_of(LANES);
         let shape = CacheShape {
             kv_heads,
             head_dim,

@@ -5,6 +5,7 @@ pub(crate) mod buffers;
 pub(crate) mod cache;
 pub(crate) mod clock;
 pub(crate) mod pass;
+mod pieces;
 mod product;
 pub(crate) mod rotation;
 mod run;

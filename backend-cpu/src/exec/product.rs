@@ -3,24 +3,10 @@
 use bitnet_kernels::program::{Activation, BufferId, Product};
 
 use crate::exec::pass::{Pass, Phase};
-use crate::exec::scratch::{FEW_TOKENS, MAX_PIECE_ROWS, PIECE_ROWS, Scratch};
-
-/// Pieces that each thread should find in an operation, so that none waits long for the last one.
-const PIECES_PER_THREAD: usize = 4;
+use crate::exec::pieces::piece_rows;
+use crate::exec::scratch::Scratch;
 
 impl Pass<'_> {
-    /// Rows in a piece of an operation that makes `total` of them for `tokens`.
-    fn piece_rows(&self, total: usize, tokens: usize) -> usize {
-        let mut rows = PIECE_ROWS;
-        while tokens <= FEW_TOKENS
-            && rows < MAX_PIECE_ROWS
-            && total >= 2 * rows * PIECES_PER_THREAD * self.threads
-        {
-            rows *= 2;
-        }
-        rows
-    }
-
     pub(super) fn linear(
         &self,
         phase: Phase<'_>,
@@ -30,10 +16,8 @@ impl Pass<'_> {
     ) {
         let outputs = |product: &Product| self.program.weight(product.weight).rows;
         let all = products.iter().map(|(product, _)| outputs(product)).sum();
-        let tokens = products
-            .first()
-            .map_or(0, |(product, _)| self.rows(product.x));
-        let piece_rows = self.piece_rows(all, tokens);
+        let tokens = products.iter().map(|(product, _)| self.rows(product.x));
+        let piece_rows = piece_rows(all, tokens.max().unwrap_or(0), self.threads);
         let pieces = |product: &Product| outputs(product).div_ceil(piece_rows);
         let total = products.iter().map(|(product, _)| pieces(product)).sum();
         for ticket in self.tickets(phase, total) {
@@ -79,10 +63,11 @@ impl Pass<'_> {
     ) {
         let out = self.buffer(out);
         let width = out.width;
-        let piece_rows = self.piece_rows(width, self.tokens.len());
+        let tokens = self.rows(gate.x);
+        let piece_rows = piece_rows(width, tokens, self.threads);
         for piece in self.tickets(phase, width.div_ceil(piece_rows)) {
             let rows = piece * piece_rows..((piece + 1) * piece_rows).min(width);
-            let len = self.tokens.len() * rows.len();
+            let len = tokens * rows.len();
             let panel = &mut scratch.panel;
             self.product_rows(gate, rows.clone(), panel, &mut scratch.results[..len]);
             self.product_rows(up, rows.clone(), panel, &mut scratch.ups[..len]);

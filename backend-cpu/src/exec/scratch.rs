@@ -2,19 +2,13 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use bitnet_kernels::Program;
 use bitnet_kernels::order::LANES;
+use bitnet_kernels::program::Rows;
+use bitnet_kernels::{Batch, Program};
 
-use crate::generic::gemm::Panel;
+use crate::exec::pieces::most_results;
+use crate::generic::gemm::{PANEL_ROWS, Panel};
 use crate::head::scratch::SearchScratch;
-
-/// Rows of a matrix in one piece of work for many tokens; a power of two times that for few, if
-/// there are pieces enough.
-pub(super) const PIECE_ROWS: usize = crate::generic::gemm::PANEL_ROWS;
-/// The most rows in a piece for few tokens. Within a piece, rows are prefetched.
-pub(super) const MAX_PIECE_ROWS: usize = 256;
-/// The most tokens that count as few.
-pub(super) const FEW_TOKENS: usize = 64;
 
 /// What a thread keeps for itself from pass to pass.
 #[derive(Default)]
@@ -47,8 +41,8 @@ impl Scratch {
         scratch.get_mut().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes room for a pass over `tokens` of sequences of up to `positions`.
-    pub(crate) fn reserve(&mut self, tokens: usize, positions: usize, program: &Program) {
+    /// Makes room for a pass over `batch`, whose caches have up to `positions`.
+    pub(crate) fn reserve(&mut self, batch: &Batch<'_>, positions: usize, program: &Program) {
         let widest = program
             .buffers
             .iter()
@@ -60,26 +54,22 @@ impl Scratch {
                 vec.resize(len, 0.0);
             }
         };
-        let rows = if tokens > FEW_TOKENS {
-            PIECE_ROWS
-        } else {
-            MAX_PIECE_ROWS
-        };
-        grow(&mut self.results, tokens * rows);
-        grow(&mut self.ups, tokens * rows);
+        let counts = [Rows::Batch, Rows::Selected].map(|rows| batch.rows(rows));
+        let piece = most_results(counts);
+        grow(&mut self.results, piece);
+        grow(&mut self.ups, piece);
         // For the most heads that attention handles at once.
         grow(&mut self.weights, 4 * positions.next_multiple_of(LANES));
-        let mut longest_head = 0;
-        let mut results = widest;
+        let mut values = widest;
         for shape in program.attention_shapes() {
             let group = shape.heads / shape.kv_heads;
-            results = results.max(group * shape.head_dim.next_multiple_of(LANES));
-            longest_head = longest_head.max(shape.head_dim);
+            values = values.max(group * shape.head_dim.next_multiple_of(LANES));
         }
-        grow(&mut self.values, results);
-        self.halves.resize(longest_head, 0);
-        if tokens > 1 {
-            self.panel.reserve(PIECE_ROWS, widest);
+        grow(&mut self.values, values);
+        // Keys on their way to the cache.
+        self.halves.resize(widest, 0);
+        if counts.into_iter().any(|count| count > 1) {
+            self.panel.reserve(PANEL_ROWS, widest);
         }
     }
 }

@@ -1,0 +1,57 @@
+//! How many rows of a matrix make one piece of work.
+//!
+//! Both the executor, which cuts operations into pieces, and the scratch memory, which holds a
+//! piece's results, take their sizes from here.
+
+use crate::generic::gemm::PANEL_ROWS;
+
+/// The most rows in a piece for few tokens. Within a piece, rows are prefetched.
+const MAX_ROWS: usize = 256;
+/// The most tokens that count as few.
+const FEW_TOKENS: usize = 64;
+/// Pieces that each thread should find in an operation, so that none waits long for the last one.
+const PIECES_PER_THREAD: usize = 4;
+
+/// The most rows of a matrix in a piece, where `tokens` rows of activations meet it.
+const fn max_rows(tokens: usize) -> usize {
+    if tokens > FEW_TOKENS {
+        PANEL_ROWS
+    } else {
+        MAX_ROWS
+    }
+}
+
+/// Rows in a piece of an operation that makes `total` of them for each of `tokens` rows of
+/// activations: a power of two times those of a panel, as long as there are pieces enough.
+pub(super) fn piece_rows(total: usize, tokens: usize, threads: usize) -> usize {
+    let mut rows = PANEL_ROWS;
+    while rows < max_rows(tokens) && total >= 2 * rows * PIECES_PER_THREAD * threads {
+        rows *= 2;
+    }
+    rows
+}
+
+/// The most results of a piece, where each matrix meets one of these numbers of rows of
+/// activations.
+pub(super) fn most_results(tokens: impl IntoIterator<Item = usize>) -> usize {
+    let results = tokens.into_iter().map(|tokens| tokens * max_rows(tokens));
+    results.max().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_piece_has_no_more_results_than_there_is_memory_for() {
+        for tokens in 0..300 {
+            for threads in [1, 2, 7, 64] {
+                for total in [1, 63, 64, 500, 2560, 128_256, 1 << 24] {
+                    let rows = piece_rows(total, tokens, threads);
+                    assert!(rows.is_multiple_of(PANEL_ROWS));
+                    assert!(rows * tokens <= most_results([tokens]), "{tokens}");
+                }
+            }
+        }
+    }
+}
