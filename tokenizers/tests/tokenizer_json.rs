@@ -1,5 +1,6 @@
 //! `tokenizer.json` files as people have them: with what training left in them, and damaged.
 
+use bitnet_fixtures::Noise;
 use bitnet_tokenizers::{Encode, Error, Special, Tokenizer, Warning};
 use serde_json::{Value, json};
 
@@ -157,15 +158,12 @@ fn kinds() -> Vec<Value> {
     ]
 }
 
-/// Numbers from a seed (splitmix64).
-struct Random(u64);
+/// Changes at mutation.
+struct Mutation(Noise);
 
-impl Random {
+impl Mutation {
     fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) as usize % bound
+        self.0.below(bound as u32) as usize
     }
 
     /// Changes a value somewhere inside `node`.
@@ -255,16 +253,16 @@ fn a_damaged_file_is_an_error_and_nothing_worse() {
             try_out(&serde_json::to_vec(&kind).expect("bytes")),
             "{kind}"
         );
-        let mut random = Random(seed);
+        let mut mutation = Mutation(Noise::new(seed));
         let mut read = 0;
         for _ in 0..400 {
             let mut file = kind.clone();
-            for _ in 0..=random.below(2) {
+            for _ in 0..=mutation.below(2) {
                 // Most nodes are tokens; what matters as much are the other parts.
-                let part = PARTS[random.below(PARTS.len())];
+                let part = PARTS[mutation.below(PARTS.len())];
                 match file.get_mut(part) {
-                    Some(part) if random.below(3) > 0 => random.mutate(part),
-                    _ => random.mutate(&mut file),
+                    Some(part) if mutation.below(3) > 0 => mutation.mutate(part),
+                    _ => mutation.mutate(&mut file),
                 }
             }
             read += usize::from(try_out(&serde_json::to_vec(&file).expect("bytes")));
@@ -275,18 +273,18 @@ fn a_damaged_file_is_an_error_and_nothing_worse() {
 
 #[test]
 fn a_file_with_changed_bytes_is_an_error_and_nothing_worse() {
-    let mut random = Random(99);
+    let mut mutation = Mutation(Noise::new(99));
     for kind in kinds() {
         let content = serde_json::to_vec(&kind).expect("bytes");
         for _ in 0..60 {
             let mut content = content.clone();
-            for _ in 0..=random.below(3) {
-                let at = random.below(content.len());
-                match random.below(4) {
+            for _ in 0..=mutation.below(3) {
+                let at = mutation.below(content.len());
+                match mutation.below(4) {
                     0 => content.truncate(at + 1),
                     1 => drop(content.remove(at)),
-                    2 => content[at] ^= 1 << random.below(8),
-                    _ => content[at] = b"0123456789\"{}[],:-"[random.below(18)],
+                    2 => content[at] ^= 1 << mutation.below(8),
+                    _ => content[at] = b"0123456789\"{}[],:-"[mutation.below(18)],
                 }
             }
             try_out(&content);

@@ -283,6 +283,8 @@ impl Pieces<'_> {
 
 #[cfg(test)]
 mod tests {
+    use bitnet_fixtures::Noise;
+
     use super::*;
 
     fn bpe(tokens: &[&str], merges: &[(&str, &str)], whole_words: bool) -> Bpe {
@@ -333,13 +335,8 @@ mod tests {
     /// Words from the letters `a` to `d`, under merges that overlap in every way.
     #[test]
     fn long_words_merge_as_short_ones() {
-        let mut state = 7_u64;
-        let mut random = move |below: usize| {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
-            (state >> 33) as usize % below
-        };
+        let mut noise = Noise::new(7);
+        let mut random = move |below: usize| noise.below(below as u32) as usize;
         for round in 0..300 {
             let mut tokens: Vec<String> = ["a", "b", "c", "d"].map(str::to_owned).into();
             let mut merges = Vec::new();

@@ -386,6 +386,8 @@ impl PreTokenizer {
 #[cfg(test)]
 mod tests {
 
+    use bitnet_fixtures::Noise;
+
     use super::*;
 
     fn words<'a>(name: &str, text: &'a str) -> Vec<&'a str> {
@@ -446,13 +448,8 @@ mod tests {
             "'", "!", "/", "_", "é", "É", "ǅ", "ʰ", "日", "\u{301}", "\u{17f}", "½", "\u{a0}",
             "\u{2028}", "😀", "\u{200d}", "'re",
         ];
-        let mut state = 1_u64;
-        let mut random = move |below: usize| {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
-            (state >> 33) as usize % below
-        };
+        let mut noise = Noise::new(1);
+        let mut random = move |below: usize| noise.below(below as u32) as usize;
         (0..count).map(move |_| {
             let len = 1 + random(longest);
             (0..len)

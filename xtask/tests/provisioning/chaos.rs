@@ -2,9 +2,11 @@
 //! the order of faults, the file is one that the server had, or absent.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bitnet_fixtures::Noise;
 use bitnet_process::Interrupt;
 use bitnet_provisioning::download::{
     Downloader, Job, Place, Progress, Proxies, RetryPolicy, Source,
@@ -15,22 +17,12 @@ use super::workbench::{names_in, sha256};
 
 const SEEDS: u64 = 150;
 
-/// A small generator (Knuth's MMIX constants); shared by the server's threads.
-struct Dice(AtomicU64);
+/// Random numbers, shared by the server's threads.
+struct Dice(Mutex<Noise>);
 
 impl Dice {
     fn roll(&self, sides: usize) -> usize {
-        let next = |state: u64| {
-            state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407)
-        };
-        let before = self
-            .0
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |state| {
-                Some(next(state))
-            });
-        (next(before.unwrap_or_default()) >> 33) as usize % sides
+        self.0.lock().expect("no panic").below(sides as u32) as usize
     }
 }
 
@@ -107,7 +99,7 @@ fn whatever_the_order_of_faults_the_file_is_right_or_absent() {
         .into();
     let mut arrived = 0;
     for seed in 0..SEEDS {
-        let dice = Dice(AtomicU64::new(seed));
+        let dice = Dice(Mutex::new(Noise::new(seed)));
         let first = Remote::new(noise(1 + dice.roll(100_000), seed));
         // The next version differs in its first byte and its length, so that only its tag tells it
         // from the first.

@@ -6,6 +6,8 @@ use std::collections::BTreeSet;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use bitnet_fixtures::Noise;
+
 use super::server::{Remote, Reply, Server};
 use super::workbench::{FILE, FOLDER, Workbench, sha256};
 
@@ -118,7 +120,7 @@ fn killed_at_twenty_moments_and_resumed_the_file_is_right_or_absent() {
     ]
     .map(|suffix| format!("{FILE}{suffix}"))
     .into();
-    let mut state = 42u64;
+    let mut noise = Noise::new(42);
     let mut resumed = 0;
     for round in 0..20 {
         let bench = Workbench::new();
@@ -128,10 +130,7 @@ fn killed_at_twenty_moments_and_resumed_the_file_is_right_or_absent() {
         });
         // Three times each, so that leftovers of leftovers are met as well.
         for _ in 0..3 {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
-            let moment = server.sent() + (state >> 33) % 1_050_000;
+            let moment = server.sent() + u64::from(noise.below(1_050_000));
             let mut child = bench.start_download(&server, &[]);
             wait_for(&mut child, || server.sent() >= moment);
             let _ = child.kill();

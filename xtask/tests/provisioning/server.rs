@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bitnet_fixtures::Noise;
+
 /// The head of a request.
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
@@ -372,14 +374,9 @@ impl Remote {
     }
 }
 
-/// What a model's file begins with, then bytes from a small generator (Knuth's MMIX constants).
+/// What a model's file begins with, then random bytes.
 pub(crate) fn noise(len: usize, seed: u64) -> Vec<u8> {
-    let mut state = seed;
-    let random = std::iter::repeat_with(|| {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (state >> 56) as u8
-    });
+    let mut noise = Noise::new(seed);
+    let random = std::iter::repeat_with(|| noise.below(256) as u8);
     b"GGUF".iter().copied().chain(random).take(len).collect()
 }

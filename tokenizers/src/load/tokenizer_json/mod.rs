@@ -29,6 +29,8 @@ pub(super) fn read(content: &[u8]) -> Result<Tokenizer, String> {
 mod tests {
     use serde_json::{Value, json};
 
+    use bitnet_fixtures::Noise;
+
     use super::*;
     use crate::{Encode, Special};
 
@@ -107,13 +109,8 @@ mod tests {
             "<",
             "x|>",
         ];
-        let mut state = 3_u64;
-        let mut random = move |below: usize| {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
-            (state >> 33) as usize % below
-        };
+        let mut noise = Noise::new(3);
+        let mut random = move |below: usize| noise.below(below as u32) as usize;
         (0..3000).map(move |_| {
             let parts = 1 + random(14);
             (0..parts).map(|_| PARTS[random(PARTS.len())]).collect()
