@@ -44,15 +44,13 @@ impl Activations {
         };
         let scales = floats(&gpu.download(scales, rows * scale_bytes)?);
         let (width, encoding) = (self.width, self.encoding);
+        let per_row = encoding.scales_per_row(width);
+        let block = width / per_row;
         let value = |i: usize| {
             let (row, col) = (i / width, i % width);
-            let q = f32::from(bytes[row * width + place(encoding, col)] as i8);
-            match encoding {
-                Encoding::F32 => unreachable!("f32 has no scales"),
-                Encoding::I8 => q / scales[row * 2],
-                Encoding::Q8K => q * scales[(row * (width / 256) + col / 256) * 2],
-                Encoding::Q8_0 => q * scales[row * (width / 32) + col / 32],
-            }
+            let q = bytes[row * width + place(encoding, col)] as i8;
+            let scale = (row * per_row + col / block) * words_per_scale(encoding);
+            encoding.decode(q, scales[scale])
         };
         Ok((0..rows * width).map(value).collect())
     }
@@ -70,11 +68,19 @@ pub(crate) fn floats(bytes: &[u8]) -> Vec<f32> {
 
 /// Bytes of a row's values and of its scales.
 fn row_bytes(encoding: Encoding, width: usize) -> (usize, usize) {
+    let scales = encoding.scales_per_row(width) * words_per_scale(encoding) * 4;
     match encoding {
-        Encoding::F32 => (4 * width, 0),
-        Encoding::I8 => (width, 8),
-        Encoding::Q8K => (width, width / 256 * 8),
-        Encoding::Q8_0 => (width, width / 32 * 4),
+        Encoding::F32 => (4 * width, scales),
+        Encoding::I8 | Encoding::Q8K | Encoding::Q8_0 => (width, scales),
+    }
+}
+
+/// Words that a scale takes: one more where the sum of the values follows it.
+fn words_per_scale(encoding: Encoding) -> usize {
+    match encoding {
+        Encoding::F32 => 0,
+        Encoding::I8 | Encoding::Q8K => 2,
+        Encoding::Q8_0 => 1,
     }
 }
 

@@ -8,12 +8,22 @@ use std::ops::Range;
 
 use bitnet_kernels::format::{Format, Matrix, i2_s, q6_k, q8_0, tq1_0, tq2_0};
 
+/// Bytes of a scale on the device, where it is an f32.
+const SCALE_BYTES: usize = size_of::<f32>();
+
 /// Bytes of a row of `cols` weights, and of its scales, on the device.
 pub(crate) fn row_bytes(format: Format, cols: usize) -> (usize, usize) {
     match format {
-        Format::TQ1_0 | Format::TQ2_0 => (cols / 4, cols / 256 * 4),
-        Format::Q8_0 => (cols, cols / 32 * 4),
-        Format::Q6K => (cols, cols / 256 * 20),
+        Format::TQ1_0 | Format::TQ2_0 => {
+            let codes = Format::I2S.row_bytes(cols).unwrap_or(0);
+            (codes, cols / format.block_len() * SCALE_BYTES)
+        }
+        Format::Q8_0 => (cols, cols / q8_0::BLOCK * SCALE_BYTES),
+        // A scale and its sub-scales of a byte each.
+        Format::Q6K => (
+            cols,
+            cols / q6_k::BLOCK * (SCALE_BYTES + q6_k::SCALES.len()),
+        ),
         as_it_lies => (as_it_lies.row_bytes(cols).unwrap_or(0), 0),
     }
 }
