@@ -1,14 +1,16 @@
 //! Circles between the files of a crate, by what each imports from the others.
 //!
-//! A path is followed through re-exports to the file that defines what it names. Tests are left
-//! out, and so is what macros make.
+//! A file imports from the file that defines what it names: a path is followed through re-exports.
+//! A re-export (`pub use`, `pub(crate) use`) is itself no import, as it only gives a name to others: a
+//! folder's `mod.rs` may re-export what its files define, and they may use what `mod.rs` defines, as
+//! long as no code of `mod.rs` uses it. Tests are left out, and so is what macros make.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use syn::visit::Visit;
-use syn::{Attribute, Item, UseTree};
+use syn::{Attribute, Item, UseTree, Visibility};
 
 /// A module by its path from the root of the crate.
 type ModulePath = Vec<String>;
@@ -87,7 +89,10 @@ impl Crate {
                     module.children.insert(name);
                 }
                 Item::Use(used) if is_test(&used.attrs) => {}
-                Item::Use(used) => module.bring(&used.tree, Vec::new()),
+                Item::Use(used) => {
+                    let imports = matches!(used.vis, Visibility::Inherited);
+                    module.bring(&used.tree, Vec::new(), imports);
+                }
                 _ => module.visit_item(item),
             }
         }
@@ -192,34 +197,30 @@ impl Crate {
 }
 
 impl Module {
-    /// Takes in a tree of `use` behind `before`.
-    fn bring(&mut self, tree: &UseTree, before: Vec<String>) {
+    /// Takes in a tree of `use` behind `before`: names, and paths where it `imports`.
+    fn bring(&mut self, tree: &UseTree, before: Vec<String>, imports: bool) {
         let with = |name: &syn::Ident| [before.clone(), vec![name.to_string()]].concat();
-        match tree {
-            UseTree::Path(path) => self.bring(&path.tree, with(&path.ident)),
+        let (name, path) = match tree {
+            UseTree::Path(path) => return self.bring(&path.tree, with(&path.ident), imports),
             UseTree::Group(group) => {
                 for tree in &group.items {
-                    self.bring(tree, before.clone());
+                    self.bring(tree, before.clone(), imports);
                 }
+                return;
             }
             UseTree::Glob(_) => {
-                self.paths.push(before.clone());
-                self.globs.push(before);
+                self.globs.push(before.clone());
+                (None, before)
             }
-            UseTree::Name(name) if name.ident == "self" => {
-                let last = before.last().cloned().unwrap_or_default();
-                self.paths.push(before.clone());
-                self.names.insert(last, before);
-            }
-            UseTree::Name(name) => {
-                self.paths.push(with(&name.ident));
-                self.names.insert(name.ident.to_string(), with(&name.ident));
-            }
-            UseTree::Rename(name) => {
-                self.paths.push(with(&name.ident));
-                self.names
-                    .insert(name.rename.to_string(), with(&name.ident));
-            }
+            UseTree::Name(name) if name.ident == "self" => (before.last().cloned(), before),
+            UseTree::Name(name) => (Some(name.ident.to_string()), with(&name.ident)),
+            UseTree::Rename(name) => (Some(name.rename.to_string()), with(&name.ident)),
+        };
+        if let Some(name) = name {
+            self.names.insert(name, path.clone());
+        }
+        if imports {
+            self.paths.push(path);
         }
     }
 }
