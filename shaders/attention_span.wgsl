@@ -87,7 +87,8 @@ fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) gro
                 sum = add_vector(sum, d, i + 3u);
             }
         }
-        score = sum * SCALE;
+        // The weight of a NaN is NaN, and so is the sum of weights.
+        score = finite_or_nan(sum * SCALE);
     }
     let spans_at = (token * HEADS + head) * extent.spans * (HEAD_DIM + 2u);
     let at = spans_at + span * (HEAD_DIM + 2u);

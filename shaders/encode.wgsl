@@ -30,7 +30,7 @@ var<workgroup> sums: array<atomic<i32>, ${THREADS}>;
 fn block_extreme(value: vec4<f32>, thread: u32) -> f32 {
     var best = value.x;
     for (var i = 1u; i < 4u; i += 1u) {
-        if (abs(value[i]) > abs(best)) {
+        if (magnitude(value[i]) > magnitude(best)) {
             best = value[i];
         }
     }
@@ -38,7 +38,7 @@ fn block_extreme(value: vec4<f32>, thread: u32) -> f32 {
     largest[thread] = best;
     for (var step = 1u; step < ${BLOCK_THREADS}u; step *= 2u) {
         workgroupBarrier();
-        if (thread % (2u * step) == 0u && abs(largest[thread + step]) > abs(largest[thread])) {
+        if (thread % (2u * step) == 0u && magnitude(largest[thread + step]) > magnitude(largest[thread])) {
             largest[thread] = largest[thread + step];
         }
     }
@@ -75,7 +75,7 @@ fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) gro
 #endif
     }
 #if NORM
-    let mean = divide(workgroup_sum(squares, thread), f32(COLS));
+    let mean = finite_or_nan(divide(workgroup_sum(squares, thread), f32(COLS)));
     let scale = divide(1.0, sqrt(mean + EPS));
     for (var k = 0u; k < ${VECTORS}u; k += 1u) {
         let i = thread + k * ${THREADS}u;
@@ -95,8 +95,8 @@ fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) gro
 #if I8
     var most = 0.0;
     for (var k = 0u; k < ${VECTORS}u; k += 1u) {
-        let a = abs(values[k]);
-        most = max(most, max(max(a.x, a.y), max(a.z, a.w)));
+        let v = values[k];
+        most = max(most, max(max(magnitude(v.x), magnitude(v.y)), max(magnitude(v.z), magnitude(v.w))));
     }
     most = workgroup_max(most, thread);
     // 127 / 1e-5 where all values are smaller.
@@ -113,7 +113,9 @@ fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) gro
     // Sums of up to 2^24 are exact in f32: 131072 values of 127.
     let total = i32(workgroup_sum(f32(sum), thread));
     if (thread == 0u) {
-        scales[row] = vec2<u32>(bitcast<u32>(factor), bitcast<u32>(total));
+        // The scale of a row with a value that is not finite is NaN, whatever its integers are.
+        let bits = select(bitcast<u32>(factor), NAN_BITS, most == LARGEST);
+        scales[row] = vec2<u32>(bits, bitcast<u32>(total));
     }
 #endif
 #if BLOCKS
@@ -123,16 +125,18 @@ fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) gro
         let extreme = block_extreme(values[k], thread);
         let leader = thread % ${BLOCK_THREADS}u == 0u;
 #if Q8_0
-        let d = divide(abs(extreme), 127.0);
-        var inverse = 0.0;
-        if (d != 0.0) {
-            inverse = divide(1.0, d);
+        var d = divide(abs(extreme), 127.0);
+        var inverse = divide(1.0, d);
+        if (d == 0.0 || !is_finite(inverse)) {
+            d = 0.0;
+            inverse = 0.0;
         }
         let q = vec4<i32>(clamp(round(values[k] * inverse), vec4<f32>(-128.0), vec4<f32>(127.0)));
         if (i < words) {
             results[row * words + i] = pack4xI8(q);
             if (leader) {
-                scales[row * blocks + i / ${BLOCK_THREADS}u] = round_f16(d);
+                scales[row * blocks + i / ${BLOCK_THREADS}u] =
+                    bitcast<f32>(select(bitcast<u32>(round_f16(d)), nan_bits, !is_finite(extreme)));
             }
         }
 #else
@@ -142,6 +146,11 @@ fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) gro
             inverse = divide(-127.0, extreme);
             d = divide(1.0, inverse);
         }
+        if (!is_finite(inverse)) {
+            d = 0.0;
+            inverse = 0.0;
+        }
+        let bits = select(bitcast<u32>(d), NAN_BITS, !is_finite(extreme));
         let q = vec4<i32>(min(round(values[k] * inverse), vec4<f32>(127.0)));
         let head = thread - thread % ${BLOCK_THREADS}u;
         if (leader) {
@@ -154,7 +163,7 @@ fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) gro
             results[row * words + place(i)] = pack4xI8(q);
             if (leader) {
                 scales[row * blocks + i / ${BLOCK_THREADS}u] =
-                    vec2<u32>(bitcast<u32>(d), bitcast<u32>(atomicLoad(&sums[head])));
+                    vec2<u32>(bits, bitcast<u32>(atomicLoad(&sums[head])));
             }
         }
 #endif

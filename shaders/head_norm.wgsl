@@ -14,7 +14,7 @@ fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) gro
     for (var i = thread; i < HEAD_DIM; i += ${THREADS}u) {
         squares = fma(x[head + i], x[head + i], squares);
     }
-    let mean = divide(workgroup_sum(squares, thread), f32(HEAD_DIM));
+    let mean = finite_or_nan(divide(workgroup_sum(squares, thread), f32(HEAD_DIM)));
     let scale = divide(1.0, sqrt(mean + EPS));
     for (var i = thread; i < HEAD_DIM; i += ${THREADS}u) {
         x[head + i] = x[head + i] * scale * gain[i];

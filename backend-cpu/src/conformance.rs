@@ -3,7 +3,10 @@
 //! A new entry of the table is tested by being in the table: the tests walk `Isa::available` and
 //! `Format::ALL`. Outputs are filled with NaN before each call, so that what is not written shows.
 
+use std::iter::once;
+
 use bitnet_fixtures::Noise;
+use bitnet_fixtures::weights::matrix;
 use bitnet_kernels::Format;
 use bitnet_kernels::format::{Encoding, Matrix as Decoded, Reduction};
 use bitnet_kernels::oracle;
@@ -21,8 +24,25 @@ fn kernels() -> impl Iterator<Item = &'static Kernels> {
     Isa::available().into_iter().filter_map(Isa::kernels)
 }
 
-/// Rows that provoke rounding, saturation and zero scales.
+/// Rows that provoke rounding, saturation and zero scales, and rows with damage in them: first,
+/// within, last, and between values that are equal.
 fn rows(width: usize) -> Vec<Vec<f32>> {
+    let mut rows = whole_rows(width);
+    for (i, damage) in DAMAGE.into_iter().enumerate() {
+        for at in [0, width / 2, width - 1] {
+            let mut row = Noise::new(i as u64).evens(width);
+            row[at] = damage;
+            rows.push(row);
+        }
+        let mut row = vec![1e-40; width];
+        row[width / 3] = damage;
+        rows.push(row);
+    }
+    rows
+}
+
+/// Rows that provoke rounding, saturation and zero scales.
+fn whole_rows(width: usize) -> Vec<Vec<f32>> {
     let mut spike = vec![1e-3; width];
     spike[width / 2] = -3e4;
     let halves = (0..width).map(|i| (i % 255) as f32 - 127.0 + 0.5).collect();
@@ -30,6 +50,8 @@ fn rows(width: usize) -> Vec<Vec<f32>> {
         Noise::new(1).evens(width),
         vec![0.0; width],
         vec![-1e-30; width],
+        vec![1e-38; width],
+        vec![-1e-45; width],
         spike,
         halves,
     ]
@@ -39,41 +61,56 @@ fn same(ours: &[f32], wanted: &[f32], what: &str) {
     assert_eq!(ours.len(), wanted.len(), "{what}");
     for (i, (ours, wanted)) in ours.iter().zip(wanted).enumerate() {
         assert!(
-            ours.to_bits() == wanted.to_bits(),
+            same_bits(*ours, *wanted),
             "{what}, element {i}: {ours} is not {wanted}"
         );
     }
 }
 
+/// Whether both are the same number, to the bit, or both NaN: sign and payload of a NaN mean
+/// nothing.
+fn same_bits(a: f32, b: f32) -> bool {
+    a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan()
+}
+
+/// What damage leaves behind.
+const DAMAGE: [f32; 5] = [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e30];
+
 #[test]
 fn norms_and_gates_are_the_oracles() {
     for kernels in kernels() {
         for width in WIDTHS {
+            let others: Vec<Vec<f32>> = once(Noise::new(2).evens(width))
+                .chain(DAMAGE.map(|damage| {
+                    let mut other = Noise::new(3).evens(width);
+                    other[width / 2] = damage;
+                    other
+                }))
+                .collect();
             for x in rows(width) {
-                let other = Noise::new(2).evens(width);
-                let mut out = vec![f32::NAN; width];
-                (kernels.norm)(&x, &other, 1e-5, &mut out);
-                same(
-                    &out,
-                    &oracle::norm(&x, &other, 1e-5),
-                    &format!("{} norm of {width}", kernels.name),
-                );
-                for activation in [Activation::Silu, Activation::Relu2] {
-                    out.fill(f32::NAN);
-                    (kernels.gate)(activation, &x, &other, &mut out);
-                    let wanted: Vec<f32> = x
-                        .iter()
-                        .zip(&other)
-                        .map(|(x, up)| oracle::gated(activation, *x, *up))
-                        .collect();
-                    same(
-                        &out,
-                        &wanted,
-                        &format!("{} {activation:?} of {width}", kernels.name),
-                    );
+                for other in &others {
+                    judge_norm_and_gates(kernels, &x, other);
                 }
             }
         }
+    }
+}
+
+fn judge_norm_and_gates(kernels: &Kernels, x: &[f32], other: &[f32]) {
+    let width = x.len();
+    let mut out = vec![f32::NAN; width];
+    (kernels.norm)(x, other, 1e-5, &mut out);
+    let what = format!("{} norm of {width}", kernels.name);
+    same(&out, &oracle::norm(x, other, 1e-5), &what);
+    for activation in [Activation::Silu, Activation::Relu2] {
+        out.fill(-7.0);
+        (kernels.gate)(activation, x, other, &mut out);
+        let pairs = x.iter().zip(other);
+        let wanted: Vec<f32> = pairs
+            .map(|(x, up)| oracle::gated(activation, *x, *up))
+            .collect();
+        let what = format!("{} {activation:?} of {width}", kernels.name);
+        same(&out, &wanted, &what);
     }
 }
 
@@ -90,7 +127,8 @@ fn encodings_are_the_oracles() {
                     (kernels.encode)(encoding, &x, &mut q, &mut scales);
                     let wanted = encoding.encode(&x);
                     let what = format!("{} {encoding:?} of {width}", kernels.name);
-                    assert_eq!((q, scales), (wanted.q, wanted.scales), "{what}");
+                    assert_eq!(q, wanted.q, "{what}");
+                    same(&scales, &wanted.scales, &what);
                 }
             }
         }
@@ -153,14 +191,18 @@ struct Tokens {
 
 impl Tokens {
     fn new(encoding: Encoding, count: usize, width: usize) -> Tokens {
-        let adversarial = rows(width);
+        let adversarial = whole_rows(width);
         let row = |i: usize| {
             adversarial
                 .get(i)
                 .cloned()
                 .unwrap_or_else(|| Noise::new(i as u64).evens(width))
         };
-        let rows: Vec<Vec<f32>> = (0..count).map(row).collect();
+        Tokens::of(encoding, (0..count).map(row).collect())
+    }
+
+    fn of(encoding: Encoding, rows: Vec<Vec<f32>>) -> Tokens {
+        let (count, width) = (rows.len(), rows[0].len());
         let (mut q, mut scales) = (Vec::new(), Vec::new());
         for row in &rows {
             let row = encoding.encode(row);
@@ -198,69 +240,134 @@ const SHAPES: [(usize, usize); 10] = [
     (150, 1),
 ];
 
+/// Width of a row of blocks; of formats without blocks, one with a tail behind the lanes.
+fn width_of(format: Format, blocks: usize) -> usize {
+    match format.block_len() {
+        1 => 16 * blocks + 5,
+        block => block * blocks,
+    }
+}
+
+/// Holds every kernel for products of a matrix, given as its tensor's bytes, against the oracle.
+fn judge_products(format: Format, (row_count, width): (usize, usize), bytes: &[u8], x: &Tokens) {
+    let Some(product) = &format.descriptor().product else {
+        return;
+    };
+    let decoded = Decoded::new(format, row_count.max(1), width, bytes).expect("a matrix");
+    let matrix = MatrixRef {
+        format,
+        bytes,
+        stride: format.row_bytes(width).expect("whole blocks"),
+        scale: decoded.scale(),
+    };
+    let count = x.rows.len();
+    let values: Vec<f32> = x.rows.concat();
+    let encoded = Encoded {
+        width: x.width,
+        values: &values,
+        q: &x.q,
+        scales: &x.scales,
+        sums: &x.sums,
+        scales_per_token: x.per_token,
+    };
+    let wanted: Vec<f32> = (0..count * row_count)
+        .map(|i| {
+            let row = decoded.row(i % row_count);
+            oracle::product(format, row, decoded.scale(), &x.rows[i / row_count])
+        })
+        .collect();
+    let generic = matches!(product.reduction, Reduction::Blocks { .. });
+    let kernels = kernels().flat_map(|kernels| {
+        let blocks = generic.then_some(kernels.blocks);
+        [Some(kernels.product(format, count)), blocks]
+    });
+    for kernel in kernels.flatten() {
+        let mut panel = Panel::default();
+        let mut out = vec![f32::NAN; count * row_count];
+        (kernel.run)(
+            &matrix,
+            0..row_count,
+            &encoded,
+            0..count,
+            &mut panel,
+            &mut out,
+        );
+        for (i, (y, wanted)) in out.iter().zip(&wanted).enumerate() {
+            let (token, row) = (i / row_count, i % row_count);
+            assert!(
+                same_bits(*y, *wanted),
+                "{} of {row_count}x{width}, row {row}, token {token}: {y} is not {wanted}",
+                kernel.name
+            );
+        }
+    }
+}
+
 #[test]
 fn matrix_products_are_the_oracles() {
     for format in Format::ALL {
-        let Some(product) = &format.descriptor().product else {
-            continue;
-        };
         for (row_count, blocks) in SHAPES {
-            // A tail behind the lanes where the format has no blocks.
-            let width = match format.block_len() {
-                1 => 16 * blocks + 5,
-                block => block * blocks,
-            };
-            let bytes =
-                bitnet_fixtures::weights::matrix(format, row_count.max(1), width, 5, "judged");
-            let decoded = Decoded::new(format, row_count.max(1), width, &bytes)
-                .expect("the fixture is a matrix");
-            let stride = format.row_bytes(width).expect("whole blocks");
-            let matrix = MatrixRef {
-                format,
-                bytes: &bytes,
-                stride,
-                scale: decoded.scale(),
-            };
+            let width = width_of(format, blocks);
+            let bytes = matrix(format, row_count.max(1), width, 5, "judged");
             let few = 1..=17;
             let many = [24, 32, 33, 64, 65, 300]
                 .into_iter()
                 .filter(|_| blocks == 3);
             for count in few.chain(many) {
-                let tokens = Tokens::new(format.encoding(), count, width);
-                let values: Vec<f32> = tokens.rows.concat();
-                let x = Encoded {
-                    width: tokens.width,
-                    values: &values,
-                    q: &tokens.q,
-                    scales: &tokens.scales,
-                    sums: &tokens.sums,
-                    scales_per_token: tokens.per_token,
-                };
-                let wanted: Vec<f32> = (0..count * row_count)
-                    .map(|i| {
-                        let row = decoded.row(i % row_count);
-                        oracle::product(format, row, decoded.scale(), &tokens.rows[i / row_count])
-                    })
-                    .collect();
-                let generic = matches!(product.reduction, Reduction::Blocks { .. });
-                let kernels = kernels().flat_map(|kernels| {
-                    let blocks = generic.then_some(kernels.blocks);
-                    [Some(kernels.product(format, count)), blocks]
-                });
-                for kernel in kernels.flatten() {
-                    let mut panel = Panel::default();
-                    let mut out = vec![f32::NAN; count * row_count];
-                    (kernel.run)(&matrix, 0..row_count, &x, 0..count, &mut panel, &mut out);
-                    for (i, (y, wanted)) in out.iter().zip(&wanted).enumerate() {
-                        let (token, row) = (i / row_count, i % row_count);
-                        assert!(
-                            y.to_bits() == wanted.to_bits(),
-                            "{} of {row_count}x{width}, row {row}, token {token}: {y} is not {wanted}",
-                            kernel.name
-                        );
-                    }
-                }
+                let x = Tokens::new(format.encoding(), count, width);
+                judge_products(format, (row_count, width), &bytes, &x);
             }
+        }
+    }
+}
+
+/// A matrix with damage in its last block but for one: every scale that the format has, wherever it
+/// lies, is infinite or NaN once. Scales of a whole tensor are damaged, too.
+fn damaged(format: Format, rows: usize, width: usize) -> Vec<Vec<u8>> {
+    let whole = matrix(format, rows, width, 5, "damaged");
+    let packed = format.row_bytes(width).expect("whole blocks") * rows;
+    let mut all = Vec::new();
+    if let Some(trailer) = &format.descriptor().trailer {
+        for scale in DAMAGE {
+            let mut bytes = whole[..packed].to_vec();
+            (trailer.pack)(scale, &mut bytes);
+            all.push(bytes);
+        }
+    }
+    let block = format.block_bytes();
+    let first = packed - 2 * block;
+    let mut weights = vec![0.0; format.block_len()];
+    // As the upper half of an f32 and as an f16: infinities and NaN.
+    for bits in [0x7f80_u16, 0x7c00, 0xfc00, 0x7e00] {
+        for at in first..=first + block - size_of::<u16>() {
+            let mut bytes = whole.clone();
+            bytes[at..at + size_of::<u16>()].copy_from_slice(&bits.to_le_bytes());
+            format.dequantize_row(&bytes[first..first + block], &mut weights);
+            if !weights.iter().all(|weight| weight.is_finite()) {
+                all.push(bytes);
+            }
+        }
+    }
+    all
+}
+
+#[test]
+fn damage_of_weights_and_activations_gets_through_products_as_through_the_oracles() {
+    for format in Format::ALL {
+        let (row_count, width) = (33, width_of(format, 3));
+        let damaged = damaged(format, row_count, width);
+        assert!(!damaged.is_empty(), "{format} has nothing to damage");
+        for count in [1, 2, 7, 33] {
+            let x = Tokens::new(format.encoding(), count, width);
+            for bytes in &damaged {
+                judge_products(format, (row_count, width), bytes, &x);
+            }
+        }
+        let whole = matrix(format, row_count, width, 5, "whole");
+        let rows: Vec<Vec<f32>> = rows(width);
+        for rows in rows.chunks(6).chain(rows.chunks(1)) {
+            let x = Tokens::of(format.encoding(), rows.to_vec());
+            judge_products(format, (row_count, width), &whole, &x);
         }
     }
 }
@@ -304,9 +411,6 @@ fn the_largest_codes_and_activations_do_not_overflow() {
 
 #[test]
 fn attention_is_the_oracles() {
-    use crate::generic::attention::Visible;
-    use bitnet_kernels::order::LANES;
-
     // Around strips of 16 keys, groups of such strips, blocks of 16 elements of a head, and heads
     // side by side.
     let shapes = [
@@ -329,7 +433,6 @@ fn attention_is_the_oracles() {
     ];
     for (i, (len, dim)) in shapes.into_iter().enumerate() {
         let heads = 1 + i % 8;
-        let stride = dim_stride(dim);
         // Values that binary16 holds, so that both types of cache must give the same.
         let halves = |len, seed| -> Vec<f32> {
             Noise::new(seed)
@@ -340,61 +443,91 @@ fn attention_is_the_oracles() {
         };
         let q = halves(heads * dim, 1);
         let (keys, values) = (halves(len * dim, 2), halves(len * dim, 3));
-        // As the cache lays them out: keys in strips of 16 positions, values in padded rows.
-        let mut strips = vec![f32::NAN; len.next_multiple_of(LANES) * dim];
-        let mut padded = vec![0.0; len * stride];
-        for i in 0..len {
-            for d in 0..dim {
-                strips[i / LANES * dim * LANES + d * LANES + i % LANES] = keys[i * dim + d];
-                padded[i * stride + d] = values[i * dim + d];
+        judge_attention(heads, dim, [&q, &keys, &values]);
+    }
+}
+
+#[test]
+fn damage_of_queries_keys_and_values_gets_through_attention_as_through_the_oracles() {
+    let (len, dim, heads) = (37, 48, 5);
+    let fine = |count: usize, seed| {
+        let noise = Noise::new(seed).evens(count).into_iter();
+        noise.map(oracle::round_f16).collect::<Vec<f32>>()
+    };
+    let fine = [fine(heads * dim, 1), fine(len * dim, 2), fine(len * dim, 3)];
+    for damage in DAMAGE.map(oracle::round_f16) {
+        for part in 0..3 {
+            let count = fine[part].len();
+            for at in [0, dim + 3, count / 2, count - 1] {
+                let mut damaged = fine.clone();
+                damaged[part][at] = damage;
+                judge_attention(heads, dim, damaged.each_ref().map(Vec::as_slice));
             }
         }
-        let bits = |x: &[f32]| -> Vec<u16> {
-            x.iter()
-                .map(|x| half::f16::from_f32(*x).to_bits())
-                .collect()
+    }
+}
+
+/// Holds attention of `[heads, dim]` queries over `[len, dim]` keys and values, all of which
+/// binary16 holds, against the oracle: in both types of cache, through windows of all kinds.
+fn judge_attention(heads: usize, dim: usize, [q, keys, values]: [&[f32]; 3]) {
+    use crate::generic::attention::Visible;
+    use bitnet_kernels::order::LANES;
+
+    let (len, stride) = (keys.len() / dim, dim_stride(dim));
+    // As the cache lays them out: keys in strips of 16 positions, values in padded rows.
+    let mut strips = vec![f32::NAN; len.next_multiple_of(LANES) * dim];
+    let mut padded = vec![0.0; len * stride];
+    for i in 0..len {
+        for d in 0..dim {
+            strips[i / LANES * dim * LANES + d * LANES + i % LANES] = keys[i * dim + d];
+            padded[i * stride + d] = values[i * dim + d];
+        }
+    }
+    let bits = |x: &[f32]| -> Vec<u16> {
+        x.iter()
+            .map(|x| half::f16::from_f32(*x).to_bits())
+            .collect()
+    };
+    let (strips_f16, padded_f16) = (bits(&strips), bits(&padded));
+    // Everything, and windows that start at the end, in a strip, and at the edge of one.
+    let windows = [None, Some(1), Some(17), Some(len.div_ceil(2)), Some(32)];
+    for window in windows {
+        let lowest = len - window.map_or(len, |window| window.min(len));
+        let hidden = lowest % LANES;
+        let start = lowest - hidden;
+        let f32 = Visible {
+            keys: &strips[start * dim..],
+            values: &padded[start * stride..],
+            stride,
+            hidden,
+            len: len - start,
         };
-        let (strips_f16, padded_f16) = (bits(&strips), bits(&padded));
-        // Everything, and windows that start at the end, in a strip, and at the edge of one.
-        let windows = [None, Some(1), Some(17), Some(len.div_ceil(2)), Some(32)];
-        for window in windows {
-            let lowest = len - window.map_or(len, |window| window.min(len));
-            let hidden = lowest % LANES;
-            let start = lowest - hidden;
-            let f32 = Visible {
-                keys: &strips[start * dim..],
-                values: &padded[start * stride..],
-                stride,
-                hidden,
-                len: len - start,
-            };
-            let f16 = Visible {
-                keys: &strips_f16[start * dim..],
-                values: &padded_f16[start * stride..],
-                stride,
-                hidden,
-                len: len - start,
-            };
-            for kernels in kernels() {
-                for round in [false, true] {
-                    let what = format!(
-                        "{} attention of {heads} heads over {window:?} of {len} of {dim}",
-                        kernels.name
-                    );
-                    let mut weights = vec![f32::NAN; 4 * len.next_multiple_of(LANES)];
-                    let judge = |out: &[f32]| {
-                        for (q, out) in q.chunks_exact(dim).zip(out.chunks_exact(stride)) {
-                            let wanted = oracle::attention(q, &keys, &values, 0.125, window, round);
-                            same(&out[..dim], &wanted, &what);
-                        }
-                    };
-                    let mut out = vec![f32::NAN; heads * stride];
-                    (kernels.attend_f32)(&q, heads, 0.125, round, f32, &mut weights, &mut out);
-                    judge(&out);
-                    out.fill(f32::NAN);
-                    (kernels.attend_f16)(&q, heads, 0.125, round, f16, &mut weights, &mut out);
-                    judge(&out);
-                }
+        let f16 = Visible {
+            keys: &strips_f16[start * dim..],
+            values: &padded_f16[start * stride..],
+            stride,
+            hidden,
+            len: len - start,
+        };
+        for kernels in kernels() {
+            for round in [false, true] {
+                let what = format!(
+                    "{} attention of {heads} heads over {window:?} of {len} of {dim}",
+                    kernels.name
+                );
+                let mut weights = vec![f32::NAN; 4 * len.next_multiple_of(LANES)];
+                let judge = |out: &[f32]| {
+                    for (q, out) in q.chunks_exact(dim).zip(out.chunks_exact(stride)) {
+                        let wanted = oracle::attention(q, keys, values, 0.125, window, round);
+                        same(&out[..dim], &wanted, &what);
+                    }
+                };
+                let mut out = vec![f32::NAN; heads * stride];
+                (kernels.attend_f32)(q, heads, 0.125, round, f32, &mut weights, &mut out);
+                judge(&out);
+                out.fill(f32::NAN);
+                (kernels.attend_f16)(q, heads, 0.125, round, f16, &mut weights, &mut out);
+                judge(&out);
             }
         }
     }

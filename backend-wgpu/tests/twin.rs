@@ -7,7 +7,7 @@ use bitnet_backend_wgpu::{WgpuBackend, WgpuOptions, adapters};
 use bitnet_fixtures::program::product;
 use bitnet_fixtures::{Noise, ProgramBuilder, Transformer};
 use bitnet_kernels::compare::{OpDifference, compare_ops};
-use bitnet_kernels::format::{Encoding, Format, plain};
+use bitnet_kernels::format::{Encoding, Format, i2_s, plain};
 use bitnet_kernels::program::{Activation, CacheType, LayerCache, Op, Pairing, Program, Rows};
 use bitnet_kernels::report::{Spent, Timing, kind};
 use bitnet_kernels::split::Split;
@@ -109,11 +109,11 @@ fn prompts_around_the_edges_of_tiles_and_spans_meet_their_twin() {
 }
 
 /// Logits of the last token, and the best five, after a prompt cut at `cuts`.
-fn last(backend: &mut WgpuBackend, prompt: &[u32], cuts: &[usize]) -> (Vec<u32>, Vec<Candidate>) {
+fn last(backend: &mut dyn Backend, prompt: &[u32], cuts: &[usize]) -> (Vec<u32>, Vec<Candidate>) {
     let cache = backend.create_cache(prompt.len()).expect("a cache");
     let mut out = Output::default();
     let mut start = 0;
-    let mut forward = |backend: &mut WgpuBackend, start: usize, end: usize, want| {
+    let mut forward = |backend: &mut dyn Backend, start: usize, end: usize, want| {
         let batch = Batch {
             tokens: &prompt[start..end],
             segments: &[Segment {
@@ -162,6 +162,68 @@ fn the_best_few_are_those_of_the_logits() {
     let (logits, top) = last(&mut backend, &tokens(12), &[]);
     let logits: Vec<f32> = logits.into_iter().map(f32::from_bits).collect();
     assert_eq!(top, bitnet_kernels::oracle::top(&logits, 5));
+}
+
+/// NaN and infinities get to the same logits as on the CPU, and come first among the best.
+fn damage_reaches_the_logits_as_on_the_cpu() {
+    let nan = half::f16::NAN.to_le_bytes();
+    let infinity = half::f16::INFINITY.to_le_bytes();
+    for activation in [Activation::Silu, Activation::Relu2] {
+        for (linear, round_weights) in [
+            (Format::I2S, false),
+            (Format::TQ2_0, true),
+            (Format::Q8_0, false),
+        ] {
+            let shape = Transformer {
+                activation,
+                linear,
+                round_weights,
+                ..BASE
+            };
+            let of =
+                |tensor: &str, at: usize, bytes: &[u8]| (tensor.to_owned(), at, bytes.to_vec());
+            let mut damages = vec![
+                of("blk.0.attn_norm", 12, &f32::NAN.to_le_bytes()),
+                of("blk.1.ffn_norm", 12, &f32::INFINITY.to_le_bytes()),
+                of("token_embd", 2 * 600, &nan),
+            ];
+            let (_, mut weights) = shape.builder().parts();
+            let matrices = ["attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate"];
+            for matrix in matrices.into_iter().chain(["ffn_up", "ffn_down"]) {
+                let tensor = format!("blk.1.{matrix}");
+                let blocks = 3 * linear.block_bytes();
+                match linear {
+                    Format::I2S => {
+                        let scale = weights.tensor_mut(&tensor).len() - i2_s::TRAILER_BYTES;
+                        damages.push(of(&tensor, scale, &f32::NAN.to_le_bytes()));
+                        damages.push(of(&tensor, scale, &1e30_f32.to_le_bytes()));
+                    }
+                    // A block of TQ2_0 ends with its scale, one of Q8_0 begins with it.
+                    Format::TQ2_0 => damages.push(of(&tensor, blocks - 2, &infinity)),
+                    _ => damages.push(of(&tensor, blocks, &infinity)),
+                }
+            }
+            for (tensor, at, bytes) in damages {
+                let (program, mut weights) = shape.builder().parts();
+                weights.tensor_mut(&tensor)[at..at + bytes.len()].copy_from_slice(&bytes);
+                let weights: SharedWeights = std::sync::Arc::new(weights);
+                let options = WgpuOptions::default();
+                let mut gpu = WgpuBackend::load(program.clone(), weights.clone(), options)
+                    .expect("the program loads");
+                let prompt = [&[2][..], &tokens(18)].concat();
+                let (wanted, _) = last(&mut cpu((program, weights)), &prompt, &[]);
+                let (found, top) = last(&mut gpu, &prompt, &[]);
+                let finite = |logits: &[u32]| -> Vec<bool> {
+                    let logits = logits.iter().map(|bits| f32::from_bits(*bits));
+                    logits.map(f32::is_finite).collect()
+                };
+                let what = format!("{activation:?}, {linear}, {tensor} at {at}: {bytes:?}");
+                assert!(finite(&found) == finite(&wanted), "{what}");
+                assert!(finite(&wanted).contains(&false), "{what}");
+                assert!(top[0].logit.is_nan(), "{what}: {top:?}");
+            }
+        }
+    }
 }
 
 /// A program whose logits for token `id` are `rows[id]`, whatever its head computes.
@@ -504,6 +566,7 @@ fn main() {
         trial!(results_are_the_same_bits_for_every_split_of_a_prompt),
         trial!(the_best_few_are_those_of_the_logits),
         trial!(candidates_have_the_order_that_they_have_elsewhere),
+        trial!(damage_reaches_the_logits_as_on_the_cpu),
         trial!(sequences_of_one_batch_do_not_touch_each_other),
         trial!(matrices_split_over_several_buffers_give_the_same_bits),
         trial!(a_profile_has_every_operation_and_changes_no_bit),

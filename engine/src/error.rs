@@ -102,11 +102,17 @@ pub enum Error {
     /// There is nothing to predict from.
     #[error("the prompt has no tokens; give at least one")]
     EmptyPrompt,
-    /// A logit is not a number: the weights or the computation are broken.
+    /// A logit of the model is not a finite number: its weights are damaged.
     #[error(
-        "the model gave no usable logits (all are NaN, or the sampler left none); the file is probably damaged"
+        "the model's logit of token {id} is not a finite number: a weight, a scale or a gain of the file is damaged"
     )]
-    NoLogits,
+    DamagedLogits {
+        /// The first such token.
+        id: u32,
+    },
+    /// The stages of the sampler left nothing to choose from.
+    #[error("the sampler left no token to choose from")]
+    NoCandidate,
     /// The device failed.
     #[error(transparent)]
     Backend(#[from] BackendError),

@@ -1,4 +1,5 @@
-//! The one order of every float reduction, so that the same bits come out on every CPU.
+//! The one order of every float reduction, so that the same bits come out on every CPU; and what
+//! becomes of values that are not finite.
 //!
 //! Integer sums are exact and need no order. Float sums are defined over [`LANES`] virtual SIMD
 //! lanes, whatever the width of the machine's registers:
@@ -21,9 +22,32 @@
 //!   rounded, `p` becomes `f16(p * (1 / sum))` before it meets a value, and the result is `a[d]`.
 //!
 //! None of these depends on how many threads share the work or how a prompt is cut into batches.
+//!
+//! # Values that are not finite
+//!
+//! A NaN or an infinity comes from damage: of a scale, a gain, a weight, or a sum beyond the range
+//! of f32. It must reach the logits, where whoever chooses a token refuses it, on every instruction
+//! set alike. IEEE arithmetic hands a NaN on by itself; these rules are for what does not:
+//!
+//! - **Encodings**: values of which one is not finite encode, as far as they share a scale, to zeros
+//!   with the scale NaN.
+//! - **Products**: a result that is not finite is NaN ([`finite_or_nan`]).
+//! - **Norms**: a row whose mean square is not finite becomes NaN, instead of being scaled by 0.
+//! - **Activations**: `exp` of NaN is NaN in spite of its clamp, squared ReLU of NaN and of negative
+//!   infinity are NaN.
+//! - **Attention**: where a score of a visible key is not finite, the result is NaN.
+//! - **Candidates**: a logit that is not finite comes before all others
+//!   ([`Candidate`](crate::Candidate)).
+//!
+//! Sign and payload of a NaN mean nothing, and may differ from one instruction set to another.
 
 /// Virtual SIMD lanes of a float reduction.
 pub const LANES: usize = 16;
+
+/// `x` where it is finite, NaN where it is not: what ends every product.
+pub fn finite_or_nan(x: f32) -> f32 {
+    if x.is_finite() { x } else { f32::NAN }
+}
 
 /// Folds the lanes of a reduction in halves: 8, 4, 2, 1.
 pub fn fold<T: Copy + std::ops::Add<Output = T>>(mut lanes: [T; LANES]) -> T {

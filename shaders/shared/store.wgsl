@@ -7,7 +7,7 @@ fn activate(x: f32) -> f32 {
 #if SILU
     return x / (1.0 + exp_f32(-x));
 #else
-    let positive = max(x, 0.0);
+    let positive = select(max(x, 0.0), x, is_nan(x));
     return positive * positive;
 #endif
 }
@@ -15,15 +15,15 @@ fn activate(x: f32) -> f32 {
 // Rows of gate and factor alternate; one pair gives one output.
 fn store_pair(token: u32, row: u32, gate: f32, up: f32) {
     results[token * WIDTH + (piece.first_row + row) / 2u] =
-        activate(gate * piece.factors.x) * (up * piece.factors.y);
+        activate(finite_or_nan(gate * piece.factors.x)) * finite_or_nan(up * piece.factors.y);
 }
 #else
 fn store(token: u32, row: u32, value: f32) {
     let at = token * WIDTH + piece.first_row + row;
 #if ACCUMULATE
-    results[at] += value * piece.factors.x;
+    results[at] += finite_or_nan(value * piece.factors.x);
 #else
-    results[at] = value * piece.factors.x;
+    results[at] = finite_or_nan(value * piece.factors.x);
 #endif
 }
 #endif

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::atomic::AtomicUsize;
 
+use bitnet_kernels::order::finite_or_nan;
 use bitnet_kernels::program::{BufferId, Product, Rows};
 use bitnet_kernels::{CacheId, Program};
 
@@ -113,7 +114,7 @@ impl Pass<'_> {
         );
         if product.scale != 1.0 {
             for y in out {
-                *y *= product.scale;
+                *y = finite_or_nan(*y * product.scale);
             }
         }
     }

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use bitnet_kernels::order::{LANES, fold};
 
+use super::encode::largest_lane;
 use super::math::exp;
 use crate::microkernel::simd::{PREFETCH_DISTANCE, Simd};
 
@@ -235,17 +236,22 @@ impl<E> HeadGroup<'_, E> {
 }
 
 /// Turns the scores of the `visible` positions into weights, and returns what weighted values are
-/// to be divided by.
+/// to be divided by: NaN where a score is not finite.
 #[inline(always)]
 fn softmax<L: Simd>(l: L, scores: &mut [f32], visible: Range<usize>, round_weights: bool) -> f32 {
-    // What lies around the visible positions must not take part.
-    scores[..visible.start].fill(f32::NEG_INFINITY);
-    scores[visible.end..].fill(f32::NEG_INFINITY);
+    // What lies around the visible positions must not take part: no score that is finite is below
+    // it.
+    scores[..visible.start].fill(f32::MIN);
+    scores[visible.end..].fill(f32::MIN);
     let (strips, _) = scores.as_chunks_mut::<LANES>();
     let mut max = l.splat(f32::NEG_INFINITY);
+    let mut magnitude = l.splat(0.0);
     for strip in strips.iter() {
-        max = l.max(l.load(strip), max);
+        let scores = l.load(strip);
+        max = l.max(scores, max);
+        magnitude = l.max_magnitude(l.abs(scores), magnitude);
     }
+    let finite = largest_lane(l, magnitude).is_finite();
     let max = l
         .to_array(max)
         .into_iter()
@@ -259,7 +265,11 @@ fn softmax<L: Simd>(l: L, scores: &mut [f32], visible: Range<usize>, round_weigh
     for strip in strips.iter() {
         sums = l.add(sums, l.load(strip));
     }
-    let sum = fold(l.to_array(sums));
+    let sum = if finite {
+        fold(l.to_array(sums))
+    } else {
+        f32::NAN
+    };
     if !round_weights {
         return sum;
     }

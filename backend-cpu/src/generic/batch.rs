@@ -103,7 +103,8 @@ impl Strip<'_> {
                 *value = (sum - total) as f32;
             }
             let values = b.div(b.load(&values), b.splat(scale));
-            let values = b.to_array(b.mul(values, b.splat(m.scale)));
+            let values = b.mul(values, b.splat(m.scale));
+            let values = b.to_array(b.finite_or_nan(values));
             out[t * stride..][..rows.len()].copy_from_slice(&values[..rows.len()]);
         }
     }

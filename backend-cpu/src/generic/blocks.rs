@@ -6,7 +6,7 @@ use std::ops::Range;
 use bitnet_kernels::format::{
     MAX_BLOCK_LEN, Q8_0_BLOCK, Q8K_BLOCK, Reduction, q4_k, q5_k, q6_k, q8_0,
 };
-use bitnet_kernels::order::{LANES, fold};
+use bitnet_kernels::order::{LANES, finite_or_nan, fold};
 
 use crate::microkernel::dot::{BlockDot, DOT_ROWS, GroupSums, WithMinima};
 use crate::microkernel::operands::{Encoded, MatrixRef};
@@ -60,6 +60,9 @@ pub(crate) fn any<S: Simd>(
             }
         }
     }
+    for out in &mut out[..width * tokens.len()] {
+        *out = finite_or_nan(*out);
+    }
 }
 
 #[inline(always)]
@@ -71,7 +74,8 @@ fn dot(weights: &[i16], q: &[i8]) -> i32 {
     sum
 }
 
-/// Calls `element(row, token)` for every element of `out`, `[tokens, rows]`.
+/// Writes `element(row, token)`, or NaN where it is not finite, to every element of `out`,
+/// `[tokens, rows]`.
 #[inline(always)]
 fn each(
     rows: Range<usize>,
@@ -82,7 +86,7 @@ fn each(
     let width = rows.len();
     for (r, row) in rows.enumerate() {
         for (t, token) in tokens.clone().enumerate() {
-            out[t * width + r] = element(row, token);
+            out[t * width + r] = finite_or_nan(element(row, token));
         }
     }
 }
@@ -140,7 +144,8 @@ fn with_minima<B: BlockDot, const BYTES: usize, const DMIN_AT: usize>(
                 let scale = b.mul(b.load_f16(&minimum_scales), b.splat(-*d));
                 floats = b.fma(scale, b.load(&minima), floats);
             }
-            out.copy_from_slice(&b.to_array(floats)[..out.len()]);
+            let floats = b.to_array(b.finite_or_nan(floats));
+            out.copy_from_slice(&floats[..out.len()]);
         }
     }
 }

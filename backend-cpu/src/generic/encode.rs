@@ -5,16 +5,22 @@ use bitnet_kernels::order::LANES;
 
 use crate::microkernel::simd::Simd;
 
+/// The largest magnitude; NaN where a value is NaN.
 #[inline(always)]
 fn largest<L: Simd>(l: L, x: &[f32]) -> f32 {
     let (chunks, tail) = x.as_chunks::<LANES>();
     let mut max = l.abs(l.load_tail(tail, 0.0));
     for chunk in chunks {
-        max = l.max(l.abs(l.load(chunk)), max);
+        max = l.max_magnitude(l.abs(l.load(chunk)), max);
     }
-    l.to_array(max)
-        .into_iter()
-        .fold(0.0, |a, b| if b > a { b } else { a })
+    largest_lane(l, max)
+}
+
+/// The largest lane of magnitudes; NaN where a lane is NaN.
+#[inline(always)]
+pub(super) fn largest_lane<L: Simd>(l: L, magnitudes: L::F) -> f32 {
+    let lanes = l.to_array(magnitudes).into_iter();
+    f32::from_bits(lanes.map(f32::to_bits).fold(0, u32::max))
 }
 
 #[inline(always)]
@@ -44,40 +50,49 @@ pub(crate) fn encode<S: Simd>(
     let block = encoding.block_len(x.len()).unwrap_or(1);
     let blocks = x.chunks_exact(block).zip(q.chunks_exact_mut(block));
     for ((x, q), scale) in blocks.zip(scales) {
+        let largest = largest(s, x);
+        if !largest.is_finite() {
+            q.fill(0);
+            *scale = f32::NAN;
+            continue;
+        }
         *scale = match encoding {
             Encoding::F32 => unreachable!("f32 activations are not encoded"),
-            Encoding::I8 => encode_i8(s, x, q),
-            Encoding::Q8K => encode_q8k(s, x, q),
-            Encoding::Q8_0 => encode_q8_0(s, x, q),
+            Encoding::I8 => encode_i8(s, x, largest, q),
+            Encoding::Q8K => encode_q8k(s, x, largest, q),
+            Encoding::Q8_0 => encode_q8_0(s, x, largest, q),
         };
     }
 }
 
 #[inline(always)]
-fn encode_i8<S: Simd>(s: S, x: &[f32], q: &mut [i8]) -> f32 {
-    let scale = (127.0 / f64::from(largest(s, x)).max(1e-5)) as f32;
+fn encode_i8<S: Simd>(s: S, x: &[f32], largest: f32, q: &mut [i8]) -> f32 {
+    let scale = (127.0 / f64::from(largest).max(1e-5)) as f32;
     scale_into(s, x, scale, q);
     scale
 }
 
 #[inline(always)]
-fn encode_q8k<S: Simd>(s: S, x: &[f32], q: &mut [i8]) -> f32 {
-    let size = largest(s, x);
-    if size == 0.0 {
+fn encode_q8k<S: Simd>(s: S, x: &[f32], largest: f32, q: &mut [i8]) -> f32 {
+    // The first element of that size decides the sign.
+    let first = x.iter().find(|x| x.abs() == largest);
+    let inverse = -127.0 / first.copied().unwrap_or(largest);
+    if inverse.is_infinite() {
         q.fill(0);
         return 0.0;
     }
-    // The first element of that size decides the sign.
-    let first = x.iter().find(|x| x.abs() == size).copied().unwrap_or(size);
-    let inverse = -127.0 / first;
     scale_into(s, x, inverse, q);
     1.0 / inverse
 }
 
 #[inline(always)]
-fn encode_q8_0<S: Simd>(s: S, x: &[f32], q: &mut [i8]) -> f32 {
-    let scale = largest(s, x) / 127.0;
-    let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
+fn encode_q8_0<S: Simd>(s: S, x: &[f32], largest: f32, q: &mut [i8]) -> f32 {
+    let scale = largest / 127.0;
+    let inverse = 1.0 / scale;
+    if inverse.is_infinite() {
+        q.fill(0);
+        return 0.0;
+    }
     scale_into(s, x, inverse, q);
     half::f16::from_f32(scale).to_f32()
 }

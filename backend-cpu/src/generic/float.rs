@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use bitnet_kernels::order::{LANES, fold};
+use bitnet_kernels::order::{LANES, finite_or_nan, fold};
 
 use crate::microkernel::operands::{Encoded, MatrixRef};
 use crate::microkernel::simd::Simd;
@@ -74,7 +74,7 @@ impl<L: Simd> Weights<L> for BF16 {
     }
 }
 
-/// `R` adjacent rows of `row_bytes` each against one row of activations.
+/// `R` adjacent rows of `row_bytes` each against one row of activations. What is not finite is NaN.
 #[inline(always)]
 pub(crate) fn float_rows<L: Simd, W: Weights<L>, const R: usize>(
     l: L,
@@ -99,7 +99,7 @@ pub(crate) fn float_rows<L: Simd, W: Weights<L>, const R: usize>(
             let at = r * row_bytes + chunks.len() * bytes + j * W::BYTES;
             lanes[j] = W::one(&rows[at..at + W::BYTES]).mul_add(*x, lanes[j]);
         }
-        *out = fold(lanes);
+        *out = finite_or_nan(fold(lanes));
     }
     out
 }

@@ -240,6 +240,7 @@ fn tile_of<M: Microkernel, F: TernaryLayout, const S: usize, const T: usize>(
     for (floats, out) in floats.into_iter().zip(args.out.chunks_mut(args.stride)) {
         let (strips, tail) = out[..args.rows].as_chunks_mut::<LANES>();
         for (s, float) in floats.into_iter().enumerate() {
+            let float = k.finite_or_nan(float);
             if let Some(strip) = strips.get_mut(s) {
                 k.store(float, strip);
             } else if s == strips.len() {

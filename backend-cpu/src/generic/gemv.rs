@@ -54,7 +54,8 @@ fn scaled<B: BlockDot, const BYTES: usize, const AT: usize>(
                 let d = b.mul(b.load_f16(&scales), b.splat(*d));
                 floats = b.fma(d, b.load(&values), floats);
             }
-            out.copy_from_slice(&b.to_array(floats)[..out.len()]);
+            let floats = b.to_array(b.finite_or_nan(floats));
+            out.copy_from_slice(&floats[..out.len()]);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Norm, activation and the exponential.
 
-use bitnet_kernels::order::{LANES, fold};
+use bitnet_kernels::order::{LANES, finite_or_nan, fold};
 use bitnet_kernels::program::Activation;
 
 use crate::microkernel::simd::Simd;
@@ -8,8 +8,9 @@ use crate::microkernel::simd::Simd;
 /// `e^x` in each lane; the same polynomial as the oracle's.
 #[inline(always)]
 pub(crate) fn exp<L: Simd>(l: L, x: L::F) -> L::F {
-    let x = l.min(x, l.splat(88.0));
-    let x = l.max(x, l.splat(-87.0));
+    // In this order of operands NaN stays.
+    let x = l.min(l.splat(88.0), x);
+    let x = l.max(l.splat(-87.0), x);
     let n = l.round(l.mul(x, l.splat(std::f32::consts::LOG2_E)));
     let r = l.fma(n, l.splat(-0.693_359_4), x);
     let r = l.fma(n, l.splat(2.121_944_4e-4), r);
@@ -27,7 +28,7 @@ pub(crate) fn exp<L: Simd>(l: L, x: L::F) -> L::F {
     l.mul(p, l.exp2_integral(n))
 }
 
-/// RMS norm of a row: `out = x / sqrt(mean(x^2) + eps) * gain`.
+/// RMS norm of a row: `out = x / sqrt(mean(x^2) + eps) * gain`, NaN where the mean is not finite.
 #[inline(always)]
 pub(crate) fn norm<L: Simd>(l: L, x: &[f32], gain: &[f32], eps: f32, out: &mut [f32]) {
     let (chunks, tail) = x.as_chunks::<LANES>();
@@ -40,7 +41,7 @@ pub(crate) fn norm<L: Simd>(l: L, x: &[f32], gain: &[f32], eps: f32, out: &mut [
     for (sum, x) in sums.iter_mut().zip(tail) {
         *sum += f64::from(x * x);
     }
-    let mean = (fold(sums) / x.len() as f64) as f32;
+    let mean = finite_or_nan((fold(sums) / x.len() as f64) as f32);
     let scale = 1.0 / (mean + eps).sqrt();
     for ((x, gain), out) in x.iter().zip(gain).zip(out) {
         *out = x * scale * gain;
@@ -77,7 +78,8 @@ pub(crate) fn gate<L: Simd>(
         }
         Activation::Relu2 => {
             for ((gate, up), out) in gate.iter().zip(up).zip(out) {
-                let gate = if *gate > 0.0 { *gate } else { 0.0 };
+                // What is not finite times 0 is NaN.
+                let gate = if *gate > 0.0 { *gate } else { *gate * 0.0 };
                 *out = gate * gate * up;
             }
         }

@@ -24,10 +24,13 @@ impl Best {
         self.list.reserve(k);
     }
 
-    /// The least that a logit must be to come among the best.
+    /// The least that a logit must be to come among the best; infinity where only a NaN would.
     pub(crate) fn least(&self) -> f32 {
         match self.list.last() {
-            Some(worst) if self.list.len() == self.k => worst.logit,
+            Some(worst) if self.list.len() == self.k => match worst.logit.is_nan() {
+                true => f32::INFINITY,
+                false => worst.logit,
+            },
             _ => f32::NEG_INFINITY,
         }
     }
@@ -45,7 +48,8 @@ impl Best {
         self.list.insert(place, new);
     }
 
-    /// Takes the logits of ids from `first` on.
+    /// Takes the logits of ids from `first` on, which are finite or NaN as results of products are,
+    /// or bounds of logits, of which some may be infinity.
     pub(crate) fn extend(&mut self, first: usize, logits: &[f32]) {
         const AT_ONCE: usize = 16;
         for (i, logits) in logits.chunks(AT_ONCE).enumerate() {
@@ -70,23 +74,28 @@ impl Best {
 mod tests {
     use bitnet_kernels::oracle;
 
-    use super::Best;
+    use super::{Best, Candidate};
 
     #[test]
     fn the_best_are_those_of_the_oracle_in_whatever_order_they_come() {
         let mut logits: Vec<f32> = (0..1000_u32)
             .map(|i| (i.wrapping_mul(2_654_435_761) >> 22) as f32)
             .collect();
-        logits[5] = f32::INFINITY;
         logits[7] = -0.0;
-        logits[600] = f32::NAN;
-        logits[9] = f32::NEG_INFINITY;
-        for k in [0, 1, 2, 40, 1000, 2000] {
-            let mut best = Best::default();
-            best.start(k);
-            best.extend(500, &logits[500..]);
-            best.extend(0, &logits[..500]);
-            assert_eq!(best.list(), oracle::top(&logits, k));
+        let bits = |list: &[Candidate]| -> Vec<(u32, u32)> {
+            list.iter().map(|c| (c.id, c.logit.to_bits())).collect()
+        };
+        for damaged in [&[][..], &[600], &[5, 600, 601]] {
+            for id in damaged {
+                logits[*id] = f32::NAN;
+            }
+            for k in [0, 1, 2, 3, 40, 1000, 2000] {
+                let mut best = Best::default();
+                best.start(k);
+                best.extend(500, &logits[500..]);
+                best.extend(0, &logits[..500]);
+                assert_eq!(bits(best.list()), bits(&oracle::top(&logits, k)), "{k}");
+            }
         }
     }
 }

@@ -5,7 +5,7 @@ use bitnet_fixtures::program::product;
 use bitnet_fixtures::{Noise, ProgramBuilder};
 use bitnet_kernels::format::{Encoding, plain};
 use bitnet_kernels::program::{Op, Rows};
-use bitnet_kernels::{Batch, Format, Forward, Output, Segment, Telemetry, Want, oracle};
+use bitnet_kernels::{Batch, Candidate, Format, Forward, Output, Segment, Telemetry, Want, oracle};
 
 use super::PASSES;
 use crate::backend::{CpuBackend, CpuOptions};
@@ -61,6 +61,12 @@ fn backend(
     CpuBackend::load(program, weights, options).expect("the weights fit the program")
 }
 
+/// What candidates are compared by, NaN and all.
+fn bits(candidates: &[Candidate]) -> Vec<(u32, u32)> {
+    let bits = |candidate: &Candidate| (candidate.id, candidate.logit.to_bits());
+    candidates.iter().map(bits).collect()
+}
+
 /// Searches again and again while the screen is made and when it is complete, and compares with all
 /// logits.
 fn judge(what: &str, x: &[Vec<f32>], format: Format, head: &[Vec<f32>]) {
@@ -89,21 +95,10 @@ fn judge(what: &str, x: &[Vec<f32>], format: Format, head: &[Vec<f32>]) {
                     .forward(&batch, Want::Top(k), &mut out)
                     .expect("the best logits");
                 for (token, logits) in logits.chunks_exact(head.len()).enumerate() {
-                    // The oracle hands NaN on as it is; a search tells nothing of a NaN but that it
-                    // is not better.
-                    let known: Vec<f32> = logits
-                        .iter()
-                        .map(|logit| {
-                            if logit.is_nan() {
-                                f32::NEG_INFINITY
-                            } else {
-                                *logit
-                            }
-                        })
-                        .collect();
+                    let found = &out.top[token * k..(token + 1) * k];
                     assert_eq!(
-                        out.top[token * k..(token + 1) * k],
-                        oracle::top(&known, k),
+                        bits(found),
+                        bits(&oracle::top(logits, k)),
                         "{what}, {isa}, pass {pass}, the best {k} of token {token}"
                     );
                 }

@@ -51,6 +51,7 @@ fn key(x: f32) -> u32 {
 }
 
 impl Threshold {
+    /// `to` is no NaN.
     fn raise(&self, to: f32) {
         self.0.fetch_max(key(to), Ordering::Relaxed);
     }

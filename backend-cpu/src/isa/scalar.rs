@@ -69,6 +69,9 @@ impl Simd for Scalar {
     fn max(self, a: Self::F, b: Self::F) -> Self::F {
         map(|i| if a[i] > b[i] { a[i] } else { b[i] })
     }
+    fn max_magnitude(self, a: Self::F, b: Self::F) -> Self::F {
+        map(|i| f32::from_bits(a[i].to_bits().max(b[i].to_bits())))
+    }
     fn abs(self, x: Self::F) -> Self::F {
         x.map(f32::abs)
     }

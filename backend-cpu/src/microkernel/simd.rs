@@ -58,12 +58,22 @@ pub(crate) trait Simd: Copy {
     fn min(self, a: Self::F, b: Self::F) -> Self::F;
     /// `if a > b { a } else { b }` in each lane: `b` where either is NaN, and where both are zeros.
     fn max(self, a: Self::F, b: Self::F) -> Self::F;
+    /// The larger of two magnitudes in each lane. No lane is negative; NaN is above infinity.
+    fn max_magnitude(self, a: Self::F, b: Self::F) -> Self::F;
     /// `|x|` in each lane: the sign bit cleared, of a NaN too.
     fn abs(self, x: Self::F) -> Self::F;
     /// Each lane rounded to the nearest integer, ties to even, as a float.
     fn round(self, x: Self::F) -> Self::F;
     /// `2^n` in each lane, exactly, for an integral `n` in `-126 ..= 127`.
     fn exp2_integral(self, n: Self::F) -> Self::F;
+
+    /// Each lane where it is finite, NaN where it is not; see
+    /// [`finite_or_nan`](bitnet_kernels::order::finite_or_nan).
+    #[inline(always)]
+    fn finite_or_nan(self, x: Self::F) -> Self::F {
+        // The product with 0 is NaN for what is not finite, and a zero of the sign of `x` else.
+        self.fma(x, self.splat(0.0), x)
+    }
 
     /// 0 in every lane.
     fn zero_f64(self) -> Self::D;

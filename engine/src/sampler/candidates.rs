@@ -2,6 +2,8 @@
 
 use bitnet_kernels::{Candidate, Output};
 
+use crate::error::Error;
+
 /// The tokens that may come next, with their logits. Stages remove some and change logits; what is
 /// left is chosen from, with probabilities that follow `exp(logit / temperature)`.
 ///
@@ -26,7 +28,10 @@ impl Default for Candidates {
 
 impl Candidates {
     /// Takes in what a forward pass gave, at a temperature of 1.
-    pub(crate) fn fill(&mut self, output: &Output) {
+    ///
+    /// # Errors
+    /// [`Error::DamagedLogits`] where a logit is not finite.
+    pub(crate) fn fill(&mut self, output: &Output) -> Result<(), Error> {
         self.list.clear();
         self.temperature = 1.0;
         if output.top.is_empty() {
@@ -36,7 +41,11 @@ impl Candidates {
         } else {
             self.list.extend_from_slice(&output.top);
         }
-        self.changed();
+        self.ordered = 0;
+        match self.iter().find(|candidate| !candidate.logit.is_finite()) {
+            Some(damaged) => Err(Error::DamagedLogits { id: damaged.id }),
+            None => Ok(()),
+        }
     }
 
     /// How many there are.
@@ -84,7 +93,7 @@ impl Candidates {
     /// Gives each candidate the logit that `change` makes of it. NaN and minus infinity remove it.
     pub fn change(&mut self, mut change: impl FnMut(Candidate) -> f32) {
         for candidate in &mut self.list {
-            *candidate = Candidate::new(candidate.id, change(*candidate));
+            candidate.logit = change(*candidate);
         }
         self.changed();
     }

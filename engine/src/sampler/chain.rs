@@ -121,14 +121,15 @@ impl Sampler {
     /// it. Its logit is the one that the model gave.
     ///
     /// # Errors
-    /// [`Error::NoLogits`] where no logit is a number, or the stages left no candidate.
+    /// [`Error::DamagedLogits`] where a logit is not finite, [`Error::NoCandidate`] where the stages
+    /// left none.
     pub fn choose(&mut self, output: &Output) -> Result<Candidate, Error> {
-        self.candidates.fill(output);
+        self.candidates.fill(output)?;
         for stage in &mut self.stages {
             stage.apply(&mut self.candidates);
         }
         let chosen = self.pick.choose(&mut self.candidates);
-        let id = chosen.ok_or(Error::NoLogits)?.id;
+        let id = chosen.ok_or(Error::NoCandidate)?.id;
         self.accept(id);
         let listed = output.top.iter().find(|candidate| candidate.id == id);
         let logit = match listed {
@@ -203,7 +204,7 @@ mod tests {
 
     #[test]
     fn draws_follow_the_probabilities() {
-        let counts = drawn(&ALL, &[0.0, 2_f32.ln(), f32::NEG_INFINITY, 5_f32.ln()]);
+        let counts = drawn(&ALL, &[0.0, 2_f32.ln(), f32::MIN, 5_f32.ln()]);
         assert_eq!(counts[2], 0);
         for (count, share) in [(counts[0], 0.125), (counts[1], 0.25), (counts[3], 0.625)] {
             assert!((count as f64 / 4000.0 - share).abs() < 0.03, "{counts:?}");
@@ -275,15 +276,18 @@ mod tests {
     }
 
     #[test]
-    fn an_infinite_logit_is_taken() {
-        let logits = [1.0, f32::INFINITY, 2.0];
+    fn a_stage_can_force_a_token_and_forbid_one() {
+        let logits = [1.0, -4.0, 2.0];
+        let force = |candidates: &mut Candidates| {
+            candidates.change(|it| [f32::NEG_INFINITY, f32::INFINITY, it.logit][it.id as usize]);
+        };
         for sampling in [
             ALL,
             Sampling { top_p: 0.5, ..ALL },
             Sampling { min_p: 0.1, ..ALL },
         ] {
-            let token = sampler(&sampling).choose(&output(&logits)).unwrap();
-            assert_eq!(token.id, 1, "{sampling:?}");
+            let token = sampler(&sampling).first(force).choose(&output(&logits));
+            assert_eq!(token.unwrap().id, 1, "{sampling:?}");
         }
     }
 
@@ -323,16 +327,27 @@ mod tests {
         let mut behind = Sampler::best().then(TopK(1)).then(without_best);
         assert!(matches!(
             behind.choose(&output(&logits)),
-            Err(Error::NoLogits)
+            Err(Error::NoCandidate)
         ));
     }
 
     #[test]
-    fn logits_without_a_number_are_an_error() {
-        assert!(matches!(
-            sampler(&ALL).choose(&output(&[f32::NAN; 3])),
-            Err(Error::NoLogits)
-        ));
+    fn a_logit_that_is_not_finite_is_an_error() {
+        for damage in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let listed = Output {
+                logits: Vec::new(),
+                top: vec![Candidate::new(1, damage), Candidate::new(0, 3.0)],
+            };
+            for output in [output(&[3.0, damage, 2.0]), listed] {
+                for sampling in [ALL, Sampling::default()] {
+                    let chosen = sampler(&sampling).choose(&output);
+                    assert!(
+                        matches!(chosen, Err(Error::DamagedLogits { id: 1 })),
+                        "{damage}: {chosen:?}"
+                    );
+                }
+            }
+        }
     }
 
     #[test]

@@ -54,7 +54,8 @@ impl Encoding {
     }
 
     /// Encodes a row: the definition that every backend's encoder must meet to the bit. `F32` has
-    /// no integers, and gives none.
+    /// no integers, and gives none. Values that share a scale, of which one is not finite, become
+    /// zeros with the scale NaN.
     pub fn encode(self, x: &[f32]) -> EncodedRow {
         let encode_block = match self {
             Encoding::F32 => return EncodedRow::default(),
@@ -64,7 +65,12 @@ impl Encoding {
         };
         let mut row = EncodedRow::default();
         for block in x.chunks(self.block_len(x.len()).unwrap_or(1).max(1)) {
-            let scale = encode_block(block, &mut row.q);
+            let scale = if block.iter().all(|x| x.is_finite()) {
+                encode_block(block, &mut row.q)
+            } else {
+                encode_zeros(block, &mut row.q);
+                f32::NAN
+            };
             row.scales.push(scale);
         }
         row
@@ -86,6 +92,10 @@ fn largest(x: &[f32]) -> f32 {
         .fold(0.0_f32, |max, x| if x.abs() > max.abs() { *x } else { max })
 }
 
+fn encode_zeros(x: &[f32], q: &mut Vec<i8>) {
+    q.extend(x.iter().map(|_| 0));
+}
+
 /// The scale is `127 / max|x|`.
 fn encode_i8(x: &[f32], q: &mut Vec<i8>) -> f32 {
     let scale = (127.0 / f64::from(largest(x).abs()).max(1e-5)) as f32;
@@ -96,14 +106,14 @@ fn encode_i8(x: &[f32], q: &mut Vec<i8>) -> f32 {
     scale
 }
 
-/// The element of largest magnitude becomes -127.
+/// The element of largest magnitude becomes -127. Values too small for that become zeros: their
+/// scale would be below the range of f32.
 fn encode_q8k(x: &[f32], q: &mut Vec<i8>) -> f32 {
-    let largest = largest(x);
-    if largest == 0.0 {
-        q.extend(x.iter().map(|_| 0));
+    let inverse = -127.0 / largest(x);
+    if inverse.is_infinite() {
+        encode_zeros(x, q);
         return 0.0;
     }
-    let inverse = -127.0 / largest;
     q.extend(
         x.iter()
             .map(|x| (inverse * x).round_ties_even().min(127.0) as i8),
@@ -111,10 +121,15 @@ fn encode_q8k(x: &[f32], q: &mut Vec<i8>) -> f32 {
     1.0 / inverse
 }
 
-/// The scale is `max|x| / 127`, rounded to f16 only after it was used.
+/// The scale is `max|x| / 127`, rounded to f16 only after it was used. Values too small for that
+/// become zeros.
 fn encode_q8_0(x: &[f32], q: &mut Vec<i8>) -> f32 {
     let d = largest(x).abs() / 127.0;
-    let inverse = if d == 0.0 { 0.0 } else { 1.0 / d };
+    let inverse = 1.0 / d;
+    if inverse.is_infinite() {
+        encode_zeros(x, q);
+        return 0.0;
+    }
     q.extend(
         x.iter()
             .map(|x| (x * inverse).round_ties_even().clamp(-128.0, 127.0) as i8),
@@ -162,6 +177,36 @@ mod tests {
                     (decoded - x).abs() <= tolerance,
                     "{encoding:?}: {decoded} for {x}"
                 );
+            }
+        }
+    }
+
+    #[test]
+    fn what_shares_a_scale_with_a_value_that_is_not_finite_is_nan() {
+        for damage in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            for encoding in [Encoding::I8, Encoding::Q8K, Encoding::Q8_0] {
+                let mut x = vec![0.5; 512];
+                x[300] = damage;
+                let row = encoding.encode(&x);
+                let block = encoding.block_len(x.len()).unwrap();
+                for (i, q) in row.q.iter().enumerate() {
+                    let decoded = encoding.decode(*q, row.scales[i / block]);
+                    assert_eq!(decoded.is_nan(), i / block == 300 / block, "{encoding:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn values_too_small_for_a_scale_are_zeros() {
+        for tiny in [1e-45, f32::MIN_POSITIVE, -1e-39] {
+            for encoding in [Encoding::Q8K, Encoding::Q8_0] {
+                let row = encoding.encode(&[tiny; 256]);
+                let block = encoding.block_len(256).unwrap();
+                for (i, q) in row.q.iter().enumerate() {
+                    let decoded = encoding.decode(*q, row.scales[i / block]);
+                    assert!(decoded.abs() < 1e-36, "{encoding:?} of {tiny}: {decoded}");
+                }
             }
         }
     }

@@ -5,7 +5,8 @@ use crate::order::{LANES, fold};
 
 /// Attention of a query over the keys up to its position; `keys` and `values` are `[n, head_dim]`
 /// from position 0 on, `n >= 1`. It sees the last `window` of them, all where there is none. With
-/// `round_weights`, softmax weights are rounded to binary16.
+/// `round_weights`, softmax weights are rounded to binary16. Where a score is not finite, the result
+/// is NaN.
 pub fn attention(
     q: &[f32],
     keys: &[f32],
@@ -33,7 +34,8 @@ pub fn attention(
     for (i, p) in weights.iter().enumerate() {
         lanes[(first + i) % LANES] += p;
     }
-    let mut sum = fold(lanes);
+    let finite = scores.iter().all(|score| score.is_finite());
+    let mut sum = if finite { fold(lanes) } else { f32::NAN };
     if round_weights {
         for p in &mut weights {
             *p = round_f16(*p * (1.0 / sum));
@@ -52,6 +54,30 @@ pub fn attention(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn damage_of_a_visible_key_or_value_gets_through() {
+        let q = [0.5, -0.25];
+        for damage in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            for round_weights in [false, true] {
+                let of = |keys: &[f32], values: &[f32]| {
+                    attention(&q, keys, values, 0.5, Some(2), round_weights)
+                };
+                let fine = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
+                for at in 0..6 {
+                    let mut damaged = fine;
+                    damaged[at] = damage;
+                    let visible = at >= 2;
+                    let out = of(&damaged, &fine);
+                    assert_eq!(out.iter().all(|x| x.is_nan()), visible, "{out:?}");
+                    assert_eq!(out.iter().all(|x| x.is_finite()), !visible, "{out:?}");
+                    let out = of(&fine, &damaged);
+                    assert_eq!(!out[at % 2].is_finite(), visible, "{out:?}");
+                    assert!(out[1 - at % 2].is_finite(), "{out:?}");
+                }
+            }
+        }
+    }
 
     #[test]
     fn what_lies_before_the_window_does_not_matter() {

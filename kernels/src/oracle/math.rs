@@ -1,14 +1,14 @@
 //! Elementwise functions, norms and reductions.
 
 use crate::candidate::Candidate;
-use crate::order::{LANES, fold};
+use crate::order::{LANES, finite_or_nan, fold};
 use crate::program::Activation;
 
 /// `e^x`. Maximum error 2 ULP on `[-87, 88]`; smaller and larger arguments are clamped to that
-/// range. The polynomial is Cephes' `expf`, evaluated with fused multiply-adds.
+/// range, and NaN stays NaN. The polynomial is Cephes' `expf`, evaluated with fused multiply-adds.
 pub fn exp(x: f32) -> f32 {
-    let x = if x < 88.0 { x } else { 88.0 };
-    let x = if x > -87.0 { x } else { -87.0 };
+    let x = if x > 88.0 { 88.0 } else { x };
+    let x = if x < -87.0 { -87.0 } else { x };
     let n = (x * std::f32::consts::LOG2_E).round_ties_even();
     let r = n.mul_add(-0.693_359_4, x);
     let r = n.mul_add(2.121_944_4e-4, r);
@@ -44,9 +44,9 @@ pub fn sum_of_squares(x: &[f32]) -> f64 {
     fold(lanes)
 }
 
-/// RMS norm of a row: `x / sqrt(mean(x^2) + eps) * gain`.
+/// RMS norm of a row: `x / sqrt(mean(x^2) + eps) * gain`. NaN where the mean is not finite.
 pub fn norm(x: &[f32], gain: &[f32], eps: f32) -> Vec<f32> {
-    let mean = (sum_of_squares(x) / x.len() as f64) as f32;
+    let mean = finite_or_nan((sum_of_squares(x) / x.len() as f64) as f32);
     let scale = 1.0 / (mean + eps).sqrt();
     x.iter()
         .zip(gain)
@@ -59,7 +59,8 @@ pub fn activate(activation: Activation, x: f32) -> f32 {
     match activation {
         Activation::Silu => x / (1.0 + exp(-x)),
         Activation::Relu2 => {
-            let x = if x > 0.0 { x } else { 0.0 };
+            // What is no number, or not finite, times 0 is NaN.
+            let x = if x > 0.0 { x } else { x * 0.0 };
             x * x
         }
     }
@@ -106,12 +107,34 @@ mod tests {
         }
         assert_eq!(exp(0.0), 1.0);
         assert!(exp(f32::NEG_INFINITY) < 2e-38 && exp(1e30).is_finite());
+        assert!(exp(f32::NAN).is_nan() && exp(-f32::NAN).is_nan());
     }
 
     #[test]
-    fn top_prefers_lower_ids_and_ignores_nan() {
-        let best = top(&[1.0, f32::NAN, 3.0, 3.0, -0.0, 0.0], 3);
-        assert_eq!(best.iter().map(|c| c.id).collect::<Vec<_>>(), [2, 3, 0]);
+    fn damage_gets_through_norms_and_activations() {
+        for damage in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e20] {
+            let normed = norm(&[1.0, damage, 2.0], &[1.0; 3], 1e-5);
+            assert!(normed.iter().all(|x| x.is_nan()), "{damage}: {normed:?}");
+        }
+        for damage in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            for activation in [Activation::Silu, Activation::Relu2] {
+                let y = activate(activation, damage);
+                assert!(!y.is_finite(), "{activation:?} of {damage} is {y}");
+            }
+        }
+        for (x, wanted) in [(-3.0_f32, 0.0_f32), (-0.0, 0.0), (0.0, 0.0), (3.0, 9.0)] {
+            let y = activate(Activation::Relu2, x);
+            assert_eq!(y.to_bits(), wanted.to_bits(), "{x}");
+        }
+    }
+
+    #[test]
+    fn top_prefers_lower_ids_and_shows_damage_first() {
+        let ids = |logits: &[f32]| -> Vec<u32> { top(logits, 3).iter().map(|c| c.id).collect() };
+        assert_eq!(ids(&[1.0, -5.0, 3.0, 3.0, -0.0, 0.0]), [2, 3, 0]);
+        let damaged = [1.0, f32::NAN, 3.0, f32::INFINITY, f32::NEG_INFINITY];
+        assert_eq!(ids(&damaged), [1, 3, 4]);
+        assert!(top(&damaged, 3).iter().all(|c| c.logit.is_nan()));
         assert_eq!(argmax(&[-0.0, 0.0]), 0);
     }
 }

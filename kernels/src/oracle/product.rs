@@ -1,10 +1,11 @@
 //! Matrix products, one element at a time.
 
 use crate::format::{EncodedRow, Encoding, Format, Reduction, Unpack};
-use crate::order::{LANES, fold};
+use crate::order::{LANES, finite_or_nan, fold};
 
 /// One row of weights in `format` against a row of activations: what every kernel of the format
-/// must give, to the bit. `scale` is the tensor's, 1 where the format keeps none.
+/// must give, to the bit. `scale` is the tensor's, 1 where the format keeps none. A result that is
+/// not finite is NaN.
 ///
 /// # Panics
 /// If the format is only read by row, or the rows differ in length.
@@ -13,7 +14,7 @@ pub fn product(format: Format, row: &[u8], scale: f32, x: &[f32]) -> f32 {
         panic!("{format} is only read by row");
     };
     let encoded = product.encoding.encode(x);
-    match product.reduction {
+    let sum = match product.reduction {
         Reduction::Floats => {
             let mut weights = vec![0.0; x.len()];
             format.dequantize_row(row, &mut weights);
@@ -34,7 +35,8 @@ pub fn product(format: Format, row: &[u8], scale: f32, x: &[f32]) -> f32 {
             let weights = Weights::unpack(format, row, unpack);
             block_lane_product(&weights, &encoded)
         }
-    }
+    };
+    finite_or_nan(sum)
 }
 
 /// A row of weights as integers, and a scale for each block of them.

@@ -55,6 +55,14 @@ fn maximum(a: float32x4_t, b: float32x4_t) -> float32x4_t {
     vbslq_f32(vcgtq_f32(a, b), a, b)
 }
 
+/// The larger by its bits.
+#[inline]
+#[target_feature(enable = "neon")]
+fn maximum_bits(a: float32x4_t, b: float32x4_t) -> float32x4_t {
+    let (a, b) = (vreinterpretq_u32_f32(a), vreinterpretq_u32_f32(b));
+    vreinterpretq_f32_u32(vmaxq_u32(a, b))
+}
+
 #[inline]
 #[target_feature(enable = "neon")]
 fn power_of_two(n: float32x4_t) -> float32x4_t {
@@ -144,6 +152,10 @@ impl<D: ByteDot> Simd for Aarch64<D> {
     #[inline(always)]
     fn max(self, a: Self::F, b: Self::F) -> Self::F {
         each!(maximum, a, b)
+    }
+    #[inline(always)]
+    fn max_magnitude(self, a: Self::F, b: Self::F) -> Self::F {
+        each!(maximum_bits, a, b)
     }
     #[inline(always)]
     fn abs(self, x: Self::F) -> Self::F {

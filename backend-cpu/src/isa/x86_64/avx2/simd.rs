@@ -119,6 +119,15 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
         both!(_mm256_max_ps, a, b)
     }
     #[inline(always)]
+    fn max_magnitude(self, a: Self::F, b: Self::F) -> Self::F {
+        // SAFETY: `self` proves AVX2.
+        unsafe {
+            let [a, b] = [a, b].map(|x| x.map(|x| _mm256_castps_si256(x)));
+            let larger = [_mm256_max_epi32(a[0], b[0]), _mm256_max_epi32(a[1], b[1])];
+            larger.map(|x| _mm256_castsi256_ps(x))
+        }
+    }
+    #[inline(always)]
     fn abs(self, x: Self::F) -> Self::F {
         // SAFETY: `self` proves AVX2.
         let sign = unsafe { [_mm256_set1_ps(-0.0); 2] };

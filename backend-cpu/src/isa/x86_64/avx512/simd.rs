@@ -100,6 +100,14 @@ impl<const VBMI: bool> Simd for Avx512<VBMI> {
         unsafe { _mm512_max_ps(a, b) }
     }
     #[inline(always)]
+    fn max_magnitude(self, a: Self::F, b: Self::F) -> Self::F {
+        // SAFETY: `self` proves AVX-512.
+        unsafe {
+            let (a, b) = (_mm512_castps_si512(a), _mm512_castps_si512(b));
+            _mm512_castsi512_ps(_mm512_max_epi32(a, b))
+        }
+    }
+    #[inline(always)]
     fn abs(self, x: Self::F) -> Self::F {
         // SAFETY: `self` proves AVX-512.
         unsafe { _mm512_abs_ps(x) }
