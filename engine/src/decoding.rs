@@ -8,8 +8,8 @@ use bitnet_tokenizers::{StreamDecoder, Tokenizer};
 use smol_str::SmolStr;
 
 use crate::error::Error;
+use crate::generate_options::GenerateOptions;
 use crate::generated::{Generated, Piece, StopReason};
-use crate::generation::GenerateOptions;
 use crate::sequence::Sequence;
 use crate::stop::StopStrings;
 

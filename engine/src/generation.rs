@@ -3,69 +3,7 @@
 use crate::decoding::Decoding;
 use crate::error::Error;
 use crate::generated::{Generated, Piece};
-use crate::sampler::{Sampler, Sampling};
 use crate::sequence::Sequence;
-
-/// What to generate. [`GenerateOptions::default`] takes the best token each time, 128 times at
-/// most; each setter changes one thing.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct GenerateOptions {
-    pub(crate) max_tokens: usize,
-    pub(crate) stop: Vec<String>,
-    chain: Chain,
-}
-
-/// A sampler, or the settings to make one from.
-#[derive(Clone, Debug)]
-enum Chain {
-    Settings(Sampling),
-    Own(Sampler),
-}
-
-impl Default for GenerateOptions {
-    fn default() -> GenerateOptions {
-        GenerateOptions {
-            max_tokens: 128,
-            stop: Vec::new(),
-            chain: Chain::Settings(Sampling::default()),
-        }
-    }
-}
-
-impl GenerateOptions {
-    /// Most tokens to generate; 0 only reads the prompt.
-    pub fn max_tokens(mut self, tokens: usize) -> GenerateOptions {
-        self.max_tokens = tokens;
-        self
-    }
-
-    /// Ends the text where this one appears, which is no part of it. May be called several times.
-    pub fn stop(mut self, text: impl Into<String>) -> GenerateOptions {
-        self.stop.push(text.into());
-        self
-    }
-
-    /// How tokens are chosen, in numbers.
-    pub fn sampling(mut self, sampling: Sampling) -> GenerateOptions {
-        self.chain = Chain::Settings(sampling);
-        self
-    }
-
-    /// How tokens are chosen, by a chain of one's own. Each generation starts with a copy of it.
-    pub fn sampler(mut self, sampler: Sampler) -> GenerateOptions {
-        self.chain = Chain::Own(sampler);
-        self
-    }
-
-    /// The sampler for one sequence.
-    pub(crate) fn new_sampler(&self) -> Result<Sampler, Error> {
-        match &self.chain {
-            Chain::Settings(sampling) => Sampler::new(sampling),
-            Chain::Own(sampler) => Ok(sampler.clone()),
-        }
-    }
-}
 
 /// A prompt being continued: an iterator over pieces of text. The prompt is read with the first of
 /// them, a batch with each. Dropping it, or asking for no more, stops it; its cache is given back

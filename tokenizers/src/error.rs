@@ -60,7 +60,7 @@ pub enum Error {
     TokenizerJson(String),
     /// A GGUF file has no tokenizer, inside or beside it.
     #[error(transparent)]
-    NotFound(#[from] crate::discovery::TokenizerNotFound),
+    NotFound(#[from] crate::not_found::TokenizerNotFound),
     /// The text could not be encoded.
     #[error("the text could not be encoded: {0}")]
     Encode(String),

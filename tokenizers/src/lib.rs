@@ -11,6 +11,7 @@ mod error;
 mod guard;
 mod load;
 mod model;
+mod not_found;
 mod pre_tokenizer;
 mod stream;
 mod tokenizer;

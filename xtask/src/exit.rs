@@ -1,15 +1,20 @@
 //! The exit codes of `xtask`, in one table, so that scripts can branch on them and the reference
 //! page can list them.
 
+use std::io;
 use std::process::ExitCode;
 
 use bitnet_crossval::compare::PromptError;
 use bitnet_provisioning::download::{DownloadError, HubFileError};
 
-use crate::UsageError;
-use crate::commands::tokenizer::TokenizerError;
+use crate::commands::tokenizer_error::TokenizerError;
 use crate::environment::TokenError;
 use crate::lanes::SetupError;
+
+/// The command line was understood, but names something that cannot be worked with.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct UsageError(pub String);
 
 /// Why `xtask` ended. A command with codes of its own returns them as an [`ExitCode`] instead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,7 +145,7 @@ impl Exit {
             });
         }
         if let Some(error) = cause.downcast_ref::<SetupError>() {
-            return Some(error.exit());
+            return Some(Self::of_setup(error));
         }
         if cause.is::<UsageError>() || cause.is::<PromptError>() {
             return Some(Self::Usage);
@@ -149,6 +154,25 @@ impl Exit {
             return Some(Self::Auth);
         }
         matches!(cause.downcast_ref(), Some(TokenizerError::Auth { .. })).then_some(Self::Auth)
+    }
+}
+
+impl Exit {
+    fn of_setup(error: &SetupError) -> Self {
+        match error {
+            SetupError::Unavailable { .. } | SetupError::NoSuchVersion { .. } => Self::Usage,
+            SetupError::Network { .. } => Self::RepairNetwork,
+            SetupError::Permission { .. } => Self::RepairPermission,
+            SetupError::MissingTool { .. } | SetupError::Build { .. } => Self::RepairBuild,
+            SetupError::Recursion => Self::RepairRecursion,
+            SetupError::Source { .. } => Self::HashMismatch,
+            SetupError::Interrupted => Self::Interrupted,
+            SetupError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+                Self::NoSpace
+            }
+            SetupError::Installation { .. } | SetupError::NoCache => Self::Usage,
+            SetupError::Io { .. } | SetupError::Unusable { .. } => Self::Failure,
+        }
     }
 }
 

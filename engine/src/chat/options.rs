@@ -1,6 +1,6 @@
 //! [`ChatOptions`]: how a conversation is held.
 
-use crate::generation::GenerateOptions;
+use crate::generate_options::GenerateOptions;
 use crate::template::TemplateChoice;
 
 /// How to hold a conversation. By default the model's own template is looked for, an answer has 512

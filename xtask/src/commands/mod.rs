@@ -20,16 +20,33 @@ pub mod preflight;
 pub mod setup_cpp_auto;
 pub mod shaders;
 pub mod tokenizer;
+pub mod tokenizer_error;
 mod transfer_args;
 pub mod verify_baselines;
 pub mod verify_receipt;
 
 use std::process::ExitCode;
 
+use clap::CommandFactory as _;
+
 pub use baseline_args::{BaselineArgs, WorkloadArgs};
 pub use lane_args::{LaneArgs, RepairArgs};
 pub use parity_args::ParityArgs;
 pub use transfer_args::TransferArgs;
+
+/// The command line of `xtask`.
+#[derive(Debug, clap::Parser)]
+#[command(
+    name = "xtask",
+    bin_name = "cargo xtask",
+    about = "Provisioning, preflight, parity and fixtures",
+    max_term_width = 100
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
 
 /// Every subcommand, in the order of `--help`.
 #[derive(Debug, clap::Subcommand)]
@@ -99,7 +116,7 @@ impl Command {
             Self::CompareBenches(args) => compare_benches::run(&args),
             Self::Shaders(args) => shaders::run(&args),
             Self::CleanCache(args) => clean_cache::run(&args),
-            Self::Docs(args) => docs::run(&args),
+            Self::Docs(args) => docs::run(&args, Cli::command()),
         }
     }
 }

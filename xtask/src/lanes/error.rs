@@ -3,8 +3,6 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::Exit;
-
 /// Why a lane is not there.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
@@ -137,22 +135,6 @@ pub enum SetupError {
 }
 
 impl SetupError {
-    /// The exit code that stands for it.
-    pub fn exit(&self) -> Exit {
-        match self {
-            Self::Unavailable { .. } | Self::NoSuchVersion { .. } => Exit::Usage,
-            Self::Network { .. } => Exit::RepairNetwork,
-            Self::Permission { .. } => Exit::RepairPermission,
-            Self::MissingTool { .. } | Self::Build { .. } => Exit::RepairBuild,
-            Self::Recursion => Exit::RepairRecursion,
-            Self::Source { .. } => Exit::HashMismatch,
-            Self::Interrupted => Exit::Interrupted,
-            Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => Exit::NoSpace,
-            Self::Installation { .. } | Self::NoCache => Exit::Usage,
-            Self::Io { .. } | Self::Unusable { .. } => Exit::Failure,
-        }
-    }
-
     /// An error of the file system, by its kind.
     pub(super) fn io(action: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Self {
         let path = path.into();

@@ -186,6 +186,36 @@ fn the_engine_neither_counts_nor_downloads() {
 }
 
 #[test]
+fn circles_are_seen_through_re_exports_which_are_none_themselves() {
+    let parent = "mod child;\npub use child::Child;\npub struct Parent;\n";
+    for (lib, child, circle) in [
+        // A re-export of a child that uses its parent.
+        (
+            parent.to_owned(),
+            "use super::Parent;\npub struct Child(Parent);",
+            false,
+        ),
+        // A parent that uses, through its own re-export, a child that uses it.
+        (
+            format!("{parent}fn make() -> Child {{ todo!() }}"),
+            "use super::Parent;\npub struct Child(Parent);",
+            true,
+        ),
+        (
+            format!("{parent}fn make() -> Child {{ todo!() }}"),
+            "pub struct Child;",
+            false,
+        ),
+    ] {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::write(folder.path().join("lib.rs"), &lib).expect("written");
+        fs::write(folder.path().join("child.rs"), child).expect("written");
+        let found = circles::in_crate(folder.path());
+        assert_eq!(!found.is_empty(), circle, "{lib}\n{child}\n{found:?}");
+    }
+}
+
+#[test]
 fn no_files_of_a_crate_import_from_one_another_in_a_circle() {
     let mut found = Vec::new();
     for (name, text) in texts(&["Cargo.toml"]) {

@@ -7,10 +7,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, ensure};
-use clap::CommandFactory as _;
 
 use self::page::{Page, Table};
-use crate::{Cli, Exit};
+use crate::Exit;
 
 /// Flags of `xtask docs`.
 #[derive(Debug, clap::Args)]
@@ -24,12 +23,12 @@ pub struct Args {
     pub folder: PathBuf,
 }
 
-/// Write or check the pages.
+/// Write or check the pages. `xtask` is the command line of this program.
 ///
 /// # Errors
 /// A page cannot be read or written, or with `--check`, differs.
-pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    for page in [bitnet(), xtask()] {
+pub fn run(args: &Args, xtask: clap::Command) -> anyhow::Result<ExitCode> {
+    for page in [bitnet(), page_of(xtask)] {
         let path = args.folder.join(page.file);
         let wanted = page.markdown();
         if args.check {
@@ -68,7 +67,7 @@ fn bitnet() -> Page {
 }
 
 /// The page of this program.
-fn xtask() -> Page {
+fn page_of(command: clap::Command) -> Page {
     let exits = Exit::TABLE.iter().map(|(exit, meaning, causes)| {
         let code = (*exit as u8).to_string();
         vec![code, (*meaning).to_owned(), (*causes).to_owned()]
@@ -80,13 +79,15 @@ fn xtask() -> Page {
         introduction: "Run as `cargo xtask <command>` from the root of the repository.",
         exits: Table::new(&["Code", "Meaning", "Common causes"], exits),
         variables: Table::new(&["Variable", "Effect"], []),
-        command: Cli::command(),
+        command,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+
+    use clap::CommandFactory as _;
 
     use super::{Args, run};
 
@@ -97,6 +98,6 @@ mod tests {
             check: true,
             folder: root.join("docs/reference"),
         };
-        run(&args).expect("cargo xtask docs was run");
+        run(&args, crate::Cli::command()).expect("cargo xtask docs was run");
     }
 }
