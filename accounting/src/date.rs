@@ -61,7 +61,7 @@ impl Date {
     }
 
     /// Days from an earlier day to this one.
-    pub fn days_since(self, earlier: Date) -> i64 {
+    pub(crate) fn days_since(self, earlier: Date) -> i64 {
         self.days() - earlier.days()
     }
 }

@@ -21,7 +21,7 @@ impl KernelRecorder {
     }
 
     /// Takes over what another has noted.
-    pub fn absorb(&mut self, other: &mut KernelRecorder) {
+    pub(crate) fn absorb(&mut self, other: &mut KernelRecorder) {
         for (kernel, count) in std::mem::take(&mut other.counts) {
             *self.counts.entry(kernel).or_default() += count;
         }

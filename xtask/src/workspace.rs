@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The folder at or above `start` that holds the workspace's `Cargo.toml`.
-pub fn root_above(start: &Path) -> Option<PathBuf> {
+pub(crate) fn root_above(start: &Path) -> Option<PathBuf> {
     start
         .ancestors()
         .find(|folder| is_root(folder))

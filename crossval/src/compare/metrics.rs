@@ -36,7 +36,7 @@ pub struct LogitsDistance {
 
 impl LogitsDistance {
     /// Whether both choose the same token.
-    pub fn same_choice(&self) -> bool {
+    pub(crate) fn same_choice(&self) -> bool {
         self.top5_ours.first() == self.top5_theirs.first()
     }
 

@@ -141,7 +141,7 @@ impl Ours {
     ///
     /// # Errors
     /// The tokens do not fit the model.
-    pub fn residuals(&mut self, tokens: &[u32]) -> Result<Vec<Vec<f32>>, OursError> {
+    pub(crate) fn residuals(&mut self, tokens: &[u32]) -> Result<Vec<Vec<f32>>, OursError> {
         let (parts, residual) = (self.parts(), self.model.plan().residual);
         let mut layers = vec![Vec::new(); parts.len()];
         self.walk(tokens, |backend, batch, _| {

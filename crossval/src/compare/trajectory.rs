@@ -26,7 +26,7 @@ pub struct Trajectory {
 
 impl Trajectory {
     /// What a lane returned for `prompt`.
-    pub fn from_lane(prompt: &[u32], evaluation: &Evaluation, floats: Vec<f32>) -> Self {
+    pub(crate) fn from_lane(prompt: &[u32], evaluation: &Evaluation, floats: Vec<f32>) -> Self {
         let mut logits = floats;
         let streams = logits.split_off(evaluation.rows * evaluation.vocabulary);
         let layer = evaluation.rows * evaluation.hidden;

@@ -120,7 +120,7 @@ pub enum LaneFailure {
 
 impl LaneFailure {
     /// Whether the reference refused and the lane goes on.
-    pub fn is_refusal(&self) -> bool {
+    pub(crate) fn is_refusal(&self) -> bool {
         matches!(self, Self::Refused { .. })
     }
 }

@@ -68,7 +68,7 @@ impl Lane {
     }
 
     /// The ternary format that the reference computes natively.
-    pub const fn native_format(self) -> Format {
+    pub(crate) const fn native_format(self) -> Format {
         match self {
             Self::BitnetCpp | Self::Transformers => Format::I2S,
             Self::LlamaCpp => Format::TQ2_0,

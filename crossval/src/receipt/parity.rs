@@ -244,7 +244,7 @@ impl ParityReceipt {
     }
 
     /// The schema by what is there: `2.0.0` or `1.0.0`.
-    pub fn infer_version(&self) -> &'static str {
+    pub(crate) fn infer_version(&self) -> &'static str {
         if self.tokenizer_authority.is_some() || self.prompt_template.is_some() {
             "2.0.0"
         } else {

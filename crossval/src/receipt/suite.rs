@@ -116,7 +116,7 @@ impl SuiteMetrics {
     };
 
     /// The worst of all runs; times are sums.
-    pub fn worst_of(runs: &[SuiteRun]) -> Self {
+    pub(crate) fn worst_of(runs: &[SuiteRun]) -> Self {
         let measured = runs.iter().filter_map(|run| run.metrics);
         measured.fold(Self::BEST, Self::and)
     }

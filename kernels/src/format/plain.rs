@@ -67,17 +67,17 @@ pub fn pack_bf16(values: &[f32], out: &mut Vec<u8>) {
 ///
 /// # Panics
 /// If `bytes` is not that long. So do the others.
-pub fn dequantize_f32(bytes: &[u8], out: &mut [f32]) {
+pub(crate) fn dequantize_f32(bytes: &[u8], out: &mut [f32]) {
     decode(bytes, out, f32::from_le_bytes);
 }
 
 /// Reads `out.len()` weights of `F16`, exactly.
-pub fn dequantize_f16(bytes: &[u8], out: &mut [f32]) {
+pub(crate) fn dequantize_f16(bytes: &[u8], out: &mut [f32]) {
     decode(bytes, out, |value| f16::from_le_bytes(value).to_f32());
 }
 
 /// Reads `out.len()` weights of `BF16`, exactly.
-pub fn dequantize_bf16(bytes: &[u8], out: &mut [f32]) {
+pub(crate) fn dequantize_bf16(bytes: &[u8], out: &mut [f32]) {
     decode(bytes, out, |value| bf16::from_le_bytes(value).to_f32());
 }
 

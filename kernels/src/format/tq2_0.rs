@@ -145,7 +145,7 @@ fn dequantize_row(bytes: &[u8], out: &mut [f32]) {
 ///
 /// # Panics
 /// If `bytes` do not hold `out.len()` weights.
-pub fn unpack_codes(bytes: &[u8], out: &mut [i8]) {
+pub(crate) fn unpack_codes(bytes: &[u8], out: &mut [i8]) {
     assert_eq!(blocks(bytes).len() * BLOCK, out.len());
     for (block, out) in blocks(bytes).iter().zip(out.chunks_exact_mut(BLOCK)) {
         out.copy_from_slice(&block.unpack());

@@ -281,7 +281,7 @@ impl Op {
 
     /// Why the operation cannot run on these buffers, weights, layers of a cache and rotations;
     /// `None` where it can.
-    pub fn misfit(
+    pub(crate) fn misfit(
         &self,
         buffers: &[BufferDesc],
         weights: &[WeightDesc],

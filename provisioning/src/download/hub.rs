@@ -123,7 +123,7 @@ impl HubFile {
     }
 
     /// The file an address on the hub stands for, or `None` if it is another kind of address.
-    pub fn from_url(url: &str) -> Option<Self> {
+    pub(crate) fn from_url(url: &str) -> Option<Self> {
         let path = url.strip_prefix(DEFAULT_BASE_URL)?.strip_prefix('/')?;
         let (repository, rest) = path.split_once("/resolve/")?;
         let (revision, file) = rest.split_once('/')?;

@@ -44,7 +44,7 @@ impl Place {
     }
 
     /// The server's `Last-Modified`, likewise.
-    pub fn last_modified(&self) -> PathBuf {
+    pub(crate) fn last_modified(&self) -> PathBuf {
         appended(&self.file, ".lastmod")
     }
 

@@ -67,7 +67,7 @@ impl WorkloadArgs {
     /// # Errors
     /// The system does not tell its CPU; the model cannot be read or run, or does not hold so many
     /// tokens.
-    pub fn subject(&self) -> anyhow::Result<Subject> {
+    pub(crate) fn subject(&self) -> anyhow::Result<Subject> {
         let cpu = measure::cpu_name().context(
             "this system does not tell the model of its CPU (tried /proc/cpuinfo), and a baseline belongs to one",
         )?;

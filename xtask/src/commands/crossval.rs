@@ -83,7 +83,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 ///
 /// # Errors
 /// As [`run`], and those of a download.
-pub fn run_full(args: &FullArgs) -> anyhow::Result<ExitCode> {
+pub(crate) fn run_full(args: &FullArgs) -> anyhow::Result<ExitCode> {
     let FullArgs {
         suite: args,
         no_download,

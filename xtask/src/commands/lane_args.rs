@@ -33,7 +33,7 @@ impl LaneArgs {
     ///
     /// # Errors
     /// See [`Provision::new`].
-    pub fn provision(&self) -> anyhow::Result<Provision> {
+    pub(crate) fn provision(&self) -> anyhow::Result<Provision> {
         let talk = if self.verbose { Talk::All } else { Talk::Steps };
         Provision::new(talk)
     }

@@ -20,7 +20,7 @@ use super::{SetupError, reference, repair, tools};
 use bitnet_process::Interrupt;
 
 /// The program in the cache.
-pub const PROGRAM: &str = "bitnet-llama-cli";
+pub(crate) const PROGRAM: &str = "bitnet-llama-cli";
 
 /// What the references call it.
 const TARGET: &str = "llama-cli";

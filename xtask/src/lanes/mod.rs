@@ -35,7 +35,8 @@ pub use check::{Ready, Unready};
 pub use error::SetupError;
 pub use process::Talk;
 pub use provision::Provision;
-pub use repair::{GUARD_VARIABLE, RepairMode, in_ci};
+pub use repair::RepairMode;
+pub(crate) use repair::{GUARD_VARIABLE, in_ci};
 
 use bitnet_crossval::lane::Lane;
 
@@ -43,7 +44,7 @@ use bitnet_crossval::lane::Lane;
 ///
 /// # Errors
 /// In words, for any other name.
-pub fn lane_by_name(name: &str) -> Result<Lane, String> {
+pub(crate) fn lane_by_name(name: &str) -> Result<Lane, String> {
     Lane::ALL
         .into_iter()
         .find(|lane| [lane.backend(), lane.name(), lane.reference()].contains(&name))

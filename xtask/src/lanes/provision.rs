@@ -74,7 +74,7 @@ impl Provision {
     ///
     /// # Errors
     /// It is not as wanted and must not be built, or the build failed.
-    pub fn ensure(&self, lane: Lane, mode: RepairMode) -> Result<Ready, SetupError> {
+    pub(crate) fn ensure(&self, lane: Lane, mode: RepairMode) -> Result<Ready, SetupError> {
         match (self.check(lane)?, mode) {
             (Ok(ready), RepairMode::Auto | RepairMode::Never) => Ok(ready),
             (Err(why), RepairMode::Never) => Err(SetupError::Unavailable {
@@ -200,7 +200,7 @@ impl Provision {
     ///
     /// # Errors
     /// As [`Self::check`].
-    pub fn reference_folder(&self, lane: Lane) -> Result<PathBuf, SetupError> {
+    pub(crate) fn reference_folder(&self, lane: Lane) -> Result<PathBuf, SetupError> {
         Ok(match self.wanted(lane)?.source {
             Source::Named(installation) => installation.path,
             Source::Pinned(package, recipe) => {

@@ -5,7 +5,7 @@ use std::env;
 use super::SetupError;
 
 /// Set for every program that a build starts, so that none of them starts another build.
-pub const GUARD_VARIABLE: &str = "BITNET_REPAIR_IN_PROGRESS";
+pub(crate) const GUARD_VARIABLE: &str = "BITNET_REPAIR_IN_PROGRESS";
 
 /// What to do about a lane that is not as wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -26,7 +26,7 @@ impl RepairMode {
 }
 
 /// Whether this runs in CI: `CI` is set to anything but nothing, `0` or `false`.
-pub fn in_ci() -> bool {
+pub(crate) fn in_ci() -> bool {
     is_on(env::var("CI").ok().as_deref())
 }
 

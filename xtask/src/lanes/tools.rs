@@ -51,13 +51,13 @@ pub const TOOLS: [Tool; 8] = [
 ];
 
 /// All that the builds of the C++ lanes need, as Debian packages; libclang is for bindgen.
-pub const DEBIAN_PACKAGES: &str = "cmake clang libclang-dev g++ git";
+pub(crate) const DEBIAN_PACKAGES: &str = "cmake clang libclang-dev g++ git";
 
 /// Check that `name` is on the `PATH`.
 ///
 /// # Errors
 /// [`SetupError::MissingTool`], with the command that installs it.
-pub fn require(name: &'static str, what: &str) -> Result<PathBuf, SetupError> {
+pub(crate) fn require(name: &'static str, what: &str) -> Result<PathBuf, SetupError> {
     find(name).ok_or_else(|| SetupError::MissingTool {
         what: what.to_owned(),
         tool: name,
