@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
 
+use bitnet_kernels::order::finite_or_nan;
 use bitnet_kernels::program::{BufferId, Op, Product};
 use bitnet_kernels::{
     BackendError, Batch, CacheId, Forward, Inspect, KernelRecorder, LayerContents, Limits, Output,
@@ -259,7 +260,8 @@ impl Forward for CpuBackend {
             None => {
                 let len = batch.selected.len() * self.program.vocabulary;
                 let logits = self.buffers[head.logits.0 as usize].values.as_mut();
-                out.logits.extend_from_slice(&logits[..len]);
+                let logits = logits[..len].iter().map(|logit| finite_or_nan(*logit));
+                out.logits.extend(logits);
             }
         }
         Ok(())

@@ -1,5 +1,6 @@
 //! Forward passes: recorded, submitted and read back.
 
+use bitnet_kernels::order::finite_or_nan;
 use bitnet_kernels::program::Program;
 use bitnet_kernels::{BackendError, Batch, CacheId, Forward, Output, Want, oracle};
 use wgpu::{Buffer, CommandEncoder, SubmissionIndex};
@@ -181,7 +182,8 @@ impl Forward for WgpuBackend {
                 if on_device(best) {
                     decode(view, &mut out.top);
                 } else {
-                    out.logits.extend(floats(view));
+                    out.logits
+                        .extend(floats(view).into_iter().map(finite_or_nan));
                 }
             })?;
         if !on_device(best) && best > 0 {

@@ -93,7 +93,8 @@ pub enum Want {
 /// nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Output {
-    /// After [`Want::Logits`]: `[selected, vocabulary]`.
+    /// After [`Want::Logits`]: `[selected, vocabulary]`. What is not finite is
+    /// [`NAN`](crate::order::NAN).
     pub logits: Vec<f32>,
     /// After [`Want::Top`]: `[selected, k]`, in the order of [`Candidate::best_first`]. `k` is at
     /// most the vocabulary.

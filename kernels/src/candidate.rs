@@ -6,7 +6,7 @@
 
 use std::cmp::Ordering;
 
-use crate::order::finite_or_nan;
+use crate::order::{NAN, finite_or_nan};
 
 /// A token id with its logit.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -40,8 +40,8 @@ impl Candidate {
 /// A number that `total_cmp` orders as candidates are ordered.
 fn comparable(logit: f32) -> f32 {
     if logit.is_nan() {
-        // The NaN that `total_cmp` puts behind infinity.
-        f32::NAN.copysign(1.0)
+        // `total_cmp` puts it behind infinity.
+        NAN
     } else {
         // -0 + 0 is 0.
         logit + 0.0
@@ -83,7 +83,7 @@ mod tests {
         assert_eq!(Candidate::new(0, -0.0).logit.to_bits(), 0);
         for damage in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             let logit = Candidate::new(0, damage).logit;
-            assert_eq!(logit.to_bits(), f32::NAN.to_bits(), "{damage}");
+            assert_eq!(logit.to_bits(), NAN.to_bits(), "{damage}");
         }
         for logit in [f32::MIN, -1e-45, 3.5] {
             assert_eq!(Candidate::new(0, logit).logit.to_bits(), logit.to_bits());

@@ -39,14 +39,18 @@
 //! - **Candidates**: a logit that is not finite comes before all others
 //!   ([`Candidate`](crate::Candidate)).
 //!
-//! Sign and payload of a NaN mean nothing, and may differ from one instruction set to another.
+//! Sign and payload of a NaN mean nothing, and may differ from one instruction set to another; among
+//! the logits that a forward pass gives back there is one NaN alone ([`NAN`]).
 
 /// Virtual SIMD lanes of a float reduction.
 pub const LANES: usize = 16;
 
-/// `x` where it is finite, NaN where it is not: what ends every product.
+/// The NaN of logits: positive and quiet, without a payload.
+pub const NAN: f32 = f32::from_bits(0x7fc0_0000);
+
+/// `x` where it is finite, [`NAN`] where it is not: what ends every product.
 pub fn finite_or_nan(x: f32) -> f32 {
-    if x.is_finite() { x } else { f32::NAN }
+    if x.is_finite() { x } else { NAN }
 }
 
 /// Folds the lanes of a reduction in halves: 8, 4, 2, 1.

@@ -10,6 +10,7 @@ use crate::backend::{Backend, Forward, Inspect, Telemetry, copy_buffers};
 use crate::batch::{Batch, Output, Segment, Want};
 use crate::format::Encoding;
 use crate::oracle;
+use crate::order::finite_or_nan;
 use crate::program::{BufferId, Program};
 use crate::{BackendError, CacheId, KernelRecorder, LayerContents};
 
@@ -185,7 +186,8 @@ impl Forward for Split {
         }
         let rows = batch.selected.len();
         if let Some(logits) = logits.filter(|_| rows > 0) {
-            out.logits = self.read(logits, rows)?;
+            let logits = self.read(logits, rows)?;
+            out.logits.extend(logits.into_iter().map(finite_or_nan));
         }
         if let Want::Top(k) = want {
             for row in out.logits.chunks(vocabulary) {

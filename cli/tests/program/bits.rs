@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::{bitnet, golden, output, root, stderr, stdout};
 
-fn logits(folder: &Path, model: &Path, isa: &str, threads: u32, batch: u32) -> Vec<u8> {
+pub(crate) fn logits(folder: &Path, model: &Path, isa: &str, threads: u32, batch: u32) -> Vec<u8> {
     let out = folder.join("logits.f32");
     let tokens = "1,5,17,200,33,7,450,99,12,401,3,88,256,300,42,42,42,9,310,77,128,64,500,2,11,12,13,14,15,16,17,18,19";
     let result = output(
@@ -26,7 +26,7 @@ fn logits(folder: &Path, model: &Path, isa: &str, threads: u32, batch: u32) -> V
     std::fs::read(&out).expect("the logits were written")
 }
 
-fn isas(folder: &Path) -> Vec<String> {
+pub(crate) fn isas(folder: &Path) -> Vec<String> {
     let devices = output(bitnet(folder).args(["devices", "--json"]));
     let devices: serde_json::Value =
         serde_json::from_str(&stdout(&devices)).expect("devices are JSON");

@@ -4,6 +4,7 @@ mod accounting;
 mod bad_input;
 mod bits;
 mod chat;
+mod damage;
 mod endings;
 mod run;
 mod template;
