@@ -107,7 +107,7 @@ const KNOWN_WRONG_SHA256: &str = "6feccacdd8c7094ee8de807281b2f2a077d538832a4c22
 const KNOWN_WRONG_WORD: &str = "BITNETAssistant";
 
 /// Whether the template is the stand-in that no model was trained on.
-pub(crate) fn is_known_wrong(source: &str) -> bool {
+pub fn is_known_wrong(source: &str) -> bool {
     let digest = Sha256Hex::of(source.as_bytes()).to_string();
     source.contains(KNOWN_WRONG_WORD) || digest == KNOWN_WRONG_SHA256
 }

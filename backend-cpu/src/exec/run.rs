@@ -191,10 +191,10 @@ impl Pass<'_> {
 
 #[cfg(test)]
 mod tests {
-    use bitnet_fixtures::ProgramBuilder;
+    use bitnet_fixtures::{ProgramBuilder, Transformer};
     use bitnet_kernels::format::plain;
     use bitnet_kernels::program::Rows;
-    use bitnet_kernels::{Batch, Format, Forward, Inspect, Segment, oracle};
+    use bitnet_kernels::{Batch, Format, Forward, Inspect, Output, Segment, Want, oracle};
 
     use super::*;
     use crate::backend::{CpuBackend, CpuOptions};
@@ -248,5 +248,46 @@ mod tests {
                 assert_eq!(bits(&found), bits(&wanted), "{isa}, heads of {dim}");
             }
         }
+    }
+
+    #[test]
+    fn a_pass_gives_the_same_bits_on_any_number_of_threads() {
+        // As small as a model can be, since Miri runs this as well.
+        let model = Transformer {
+            layers: 1,
+            hidden: 128,
+            ffn: 128,
+            heads: 2,
+            kv_heads: 1,
+            vocabulary: 70,
+            embedding: Format::F32,
+            ..Transformer::TINY
+        };
+        let tokens = [3, 69, 12];
+        let logits = [1, 3].map(|threads| {
+            let (program, weights) = model.program();
+            let options = CpuOptions {
+                threads: Some(threads),
+                isa: Some(Isa::Scalar),
+            };
+            let mut backend = CpuBackend::load(program, weights, options).expect("it loads");
+            let cache = backend.create_cache(tokens.len()).expect("a cache");
+            let batch = Batch {
+                tokens: &tokens,
+                segments: &[Segment {
+                    cache,
+                    start: 0,
+                    len: tokens.len(),
+                }],
+                selected: &[2],
+            };
+            let mut out = Output::default();
+            backend
+                .forward(&batch, Want::Logits, &mut out)
+                .expect("it runs");
+            out.logits
+        });
+        assert_eq!(logits[0], logits[1]);
+        assert!(logits[0].iter().any(|logit| *logit != logits[0][0]));
     }
 }

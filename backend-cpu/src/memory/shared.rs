@@ -73,3 +73,32 @@ impl<T: Copy + Default> SharedSlice<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::threads::pool::Pool;
+
+    #[test]
+    fn threads_fill_parts_of_their_own_and_read_all_behind_a_barrier() {
+        let (threads, share) = (3, 10);
+        let mut pool = Pool::new(threads).expect("threads start");
+        let mut slice = SharedSlice::<f32>::default();
+        slice.reserve(threads * share);
+        assert!(slice.as_mut().as_ptr().addr().is_multiple_of(ALIGNMENT));
+        for round in 1..4 {
+            pool.run(|team| {
+                let own = team.thread * share..(team.thread + 1) * share;
+                // SAFETY: this part is this thread's alone, and nobody reads before the barrier.
+                unsafe { slice.write(own) }.fill((round * team.thread) as f32);
+                team.barrier();
+                // SAFETY: written before the barrier.
+                let sum: f32 = unsafe { slice.read(0..threads * share) }.iter().sum();
+                assert_eq!(sum, (round * share * 3) as f32);
+            });
+        }
+        assert_eq!(slice.as_mut()[2 * share], 6.0);
+        slice.reserve(threads * share + 1);
+        assert!(slice.as_mut().iter().all(|value| *value == 0.0));
+    }
+}

@@ -52,7 +52,7 @@ pub struct BaselineArgs {
 }
 
 /// A model that is loaded, and what its measurements belong to.
-pub struct Subject {
+pub(crate) struct Subject {
     /// The model's name, for people.
     pub name: String,
     /// What a baseline must have in common with it.
@@ -155,7 +155,7 @@ impl Subject {
     ///
     /// # Errors
     /// The model does not run, or what came out is no measurement.
-    pub fn measure(&mut self) -> anyhow::Result<Baseline> {
+    pub(crate) fn measure(&mut self) -> anyhow::Result<Baseline> {
         let once = Workload {
             repetitions: 1,
             ..self.workload
