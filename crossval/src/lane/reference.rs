@@ -1,7 +1,6 @@
 //! The references, and what each of them is called where.
 
 use bitnet_engine::CacheType;
-use bitnet_kernels::format::Format;
 
 /// A reference implementation that the engine is measured against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -64,14 +63,6 @@ impl Lane {
             Self::BitnetCpp => Some("BITNET_CPP_DIR"),
             Self::LlamaCpp => Some("LLAMA_CPP_DIR"),
             Self::Transformers => None,
-        }
-    }
-
-    /// The ternary format that the reference computes natively.
-    pub(crate) const fn native_format(self) -> Format {
-        match self {
-            Self::BitnetCpp | Self::Transformers => Format::I2S,
-            Self::LlamaCpp => Format::TQ2_0,
         }
     }
 
