@@ -24,7 +24,8 @@ pub struct Segment {
 }
 
 impl Segment {
-    /// Checks that the segment's positions are in a cache of `capacity` positions, and returns them.
+    /// Checks that the segment's positions are in a cache of `capacity` positions, and returns
+    /// them.
     ///
     /// # Errors
     /// [`BackendError::Batch`] where they are not.

@@ -1,8 +1,8 @@
 //! [`Candidate`]: a token that may come next, and the one order of candidates.
 //!
-//! A logit that is not finite is damage, and comes first, so that whoever asks for the best few sees
-//! it. Then the larger logit comes first and, of equal logits, the lower id; -0 and 0 are equal.
-//! `shaders/shared/candidate.wgsl` is this order in WGSL.
+//! A logit that is not finite is damage, and comes first, so that whoever asks for the best few
+//! sees it. Then the larger logit comes first and, of equal logits, the lower id; -0 and 0 are
+//! equal. `shaders/shared/candidate.wgsl` is this order in WGSL.
 
 use std::cmp::Ordering;
 

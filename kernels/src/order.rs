@@ -29,18 +29,18 @@
 //! of f32. It must reach the logits, where whoever chooses a token refuses it, on every instruction
 //! set alike. IEEE arithmetic hands a NaN on by itself; these rules are for what does not:
 //!
-//! - **Encodings**: values of which one is not finite encode, as far as they share a scale, to zeros
-//!   with the scale NaN.
+//! - **Encodings**: values of which one is not finite encode, as far as they share a scale, to
+//!   zeros with the scale NaN.
 //! - **Products**: a result that is not finite is NaN ([`finite_or_nan`]).
 //! - **Norms**: a row whose mean square is not finite becomes NaN, instead of being scaled by 0.
-//! - **Activations**: `exp` of NaN is NaN in spite of its clamp, squared ReLU of NaN and of negative
-//!   infinity are NaN.
+//! - **Activations**: `exp` of NaN is NaN in spite of its clamp, squared ReLU of NaN and of
+//!   negative infinity are NaN.
 //! - **Attention**: where a score of a visible key is not finite, the result is NaN.
 //! - **Candidates**: a logit that is not finite comes before all others
 //!   ([`Candidate`](crate::Candidate)).
 //!
-//! Sign and payload of a NaN mean nothing, and may differ from one instruction set to another; among
-//! the logits that a forward pass gives back there is one NaN alone ([`NAN`]).
+//! Sign and payload of a NaN mean nothing, and may differ from one instruction set to another;
+//! among the logits that a forward pass gives back there is one NaN alone ([`NAN`]).
 
 /// Virtual SIMD lanes of a float reduction.
 pub const LANES: usize = 16;

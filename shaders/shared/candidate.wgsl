@@ -1,6 +1,6 @@
-// The order of candidates: first what is not finite, then the larger logit and, of equal logits, the
-// lower id; -0 and 0 are equal. `kernels/src/candidate.rs` is this order in Rust. As a pair of words
-// of which the larger, compared from the first on, is the better.
+// The order of candidates: first what is not finite, then the larger logit and, of equal logits,
+// the lower id; -0 and 0 are equal. `kernels/src/candidate.rs` is this order in Rust. As a pair of
+// words of which the larger, compared from the first on, is the better.
 fn candidate(logit: f32, id: u32) -> vec2<u32> {
     var bits = bitcast<u32>(logit);
     if ((bits & 0x7fffffffu) == 0u) {

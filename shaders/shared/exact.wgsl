@@ -1,7 +1,8 @@
-// Arithmetic that must not differ from the CPU's where an integer is decided by it, and what becomes
-// of values that are not finite (`kernels/src/order.rs`).
+// Arithmetic that must not differ from the CPU's where an integer is decided by it, and what
+// becomes of values that are not finite (`kernels/src/order.rs`).
 
-// Finite or not is told by the bits: WGSL lets a compiler take it for granted that floats are finite.
+// Finite or not is told by the bits: WGSL lets a compiler take it for granted that floats are
+// finite.
 fn is_finite(x: f32) -> bool {
     return (bitcast<u32>(x) & 0x7f800000u) != 0x7f800000u;
 }
@@ -50,8 +51,8 @@ fn exp_f32(value: f32) -> f32 {
     return select(p * bitcast<f32>(u32(i32(n) + 127) << 23u), value, is_nan(value));
 }
 
-// x rounded to binary16, ties to even, for magnitudes below 65520 and NaN. Some drivers take a round
-// trip through pack2x16float for nothing.
+// x rounded to binary16, ties to even, for magnitudes below 65520 and NaN. Some drivers take a
+// round trip through pack2x16float for nothing.
 fn round_f16(x: f32) -> f32 {
     let bits = bitcast<u32>(x);
     let normal = bitcast<f32>((bits + 0xfffu + ((bits >> 13u) & 1u)) & 0xffffe000u);

@@ -29,9 +29,9 @@ impl<L: Simd> Element<L> for f32 {
 
 /// The keys and values that a query may see.
 ///
-/// Keys lie in strips of 16 positions, `[strip][head_dim][16]`, so that a score is one chain of fused
-/// multiply-adds over the head with keys side by side in the lanes. Values are rows of `stride`
-/// elements, a multiple of 16.
+/// Keys lie in strips of 16 positions, `[strip][head_dim][16]`, so that a score is one chain of
+/// fused multiply-adds over the head with keys side by side in the lanes. Values are rows of
+/// `stride` elements, a multiple of 16.
 #[derive(Clone, Copy)]
 pub(crate) struct Visible<'a, E> {
     pub(crate) keys: &'a [E],

@@ -67,7 +67,8 @@ impl<T: Copy + Default> SharedSlice<T> {
     )]
     pub(crate) unsafe fn write(&self, range: Range<usize>) -> &mut [T] {
         let elements = self.elements(range);
-        // SAFETY: layout as above; the elements are `UnsafeCell`s, and the caller keeps others away.
+        // SAFETY: layout as above; the elements are `UnsafeCell`s, and the caller keeps others
+        // away.
         unsafe {
             std::slice::from_raw_parts_mut(elements.as_ptr().cast::<T>().cast_mut(), elements.len())
         }

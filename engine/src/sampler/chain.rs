@@ -121,8 +121,8 @@ impl Sampler {
     /// it. Its logit is the one that the model gave.
     ///
     /// # Errors
-    /// [`Error::DamagedLogits`] where a logit is not finite, [`Error::NoCandidate`] where the stages
-    /// left none.
+    /// [`Error::DamagedLogits`] where a logit is not finite, [`Error::NoCandidate`] where the
+    /// stages left none.
     pub fn choose(&mut self, output: &Output) -> Result<Candidate, Error> {
         self.candidates.fill(output)?;
         for stage in &mut self.stages {

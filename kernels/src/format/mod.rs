@@ -55,7 +55,8 @@ formats! {
     F16 = 1: plain::F16;
     /// 32 signed bytes and one f16 scale.
     Q8_0 = 8: q8_0::DESCRIPTOR;
-    /// 256 weights of 4 bits, scales and minima of 6 bits for each 32, and two f16 scales for those.
+    /// 256 weights of 4 bits, scales and minima of 6 bits for each 32, and two f16 scales for
+    /// those.
     Q4K = 12: q4_k::DESCRIPTOR;
     /// 256 weights of 5 bits, scales and minima as in [`Format::Q4K`].
     Q5K = 13: q5_k::DESCRIPTOR;

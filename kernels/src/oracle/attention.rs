@@ -5,8 +5,8 @@ use crate::order::{LANES, fold};
 
 /// Attention of a query over the keys up to its position; `keys` and `values` are `[n, head_dim]`
 /// from position 0 on, `n >= 1`. It sees the last `window` of them, all where there is none. With
-/// `round_weights`, softmax weights are rounded to binary16. Where a score is not finite, the result
-/// is NaN.
+/// `round_weights`, softmax weights are rounded to binary16. Where a score is not finite, the
+/// result is NaN.
 pub fn attention(
     q: &[f32],
     keys: &[f32],

@@ -1,9 +1,9 @@
 //! Circles between the files of a crate, by what each imports from the others.
 //!
 //! A file imports from the file that defines what it names: a path is followed through re-exports.
-//! A re-export (`pub use`, `pub(crate) use`) is itself no import, as it only gives a name to others: a
-//! folder's `mod.rs` may re-export what its files define, and they may use what `mod.rs` defines, as
-//! long as no code of `mod.rs` uses it. Tests are left out, and so is what macros make.
+//! A re-export (`pub use`, `pub(crate) use`) is itself no import, as it only gives a name to
+//! others: a folder's `mod.rs` may re-export what its files define, and they may use what `mod.rs`
+//! defines, as long as no code of `mod.rs` uses it. Tests are left out, and so is what macros make.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -1,5 +1,5 @@
-//! Dot products of blocks of `Q8_0`, `Q4_K`, `Q5_K` and `Q6_K` in 256-bit registers, for every instruction set that
-//! has AVX2.
+//! Dot products of blocks of `Q8_0`, `Q4_K`, `Q5_K` and `Q6_K` in 256-bit registers, for every
+//! instruction set that has AVX2.
 
 use std::arch::x86_64::*;
 
