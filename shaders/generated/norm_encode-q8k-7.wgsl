@@ -13,7 +13,34 @@ struct Extent {
     spans: u32,
 }
 @group(0) @binding(0) var<uniform> extent: Extent;
-// Arithmetic that must not differ from the CPU's where an integer is decided by it.
+// Arithmetic that must not differ from the CPU's where an integer is decided by it, and what
+// becomes of values that are not finite (`kernels/src/order.rs`).
+
+// Finite or not is told by the bits: WGSL lets a compiler take it for granted that floats are
+// finite.
+fn is_finite(x: f32) -> bool {
+    return (bitcast<u32>(x) & 0x7f800000u) != 0x7f800000u;
+}
+
+fn is_nan(x: f32) -> bool {
+    return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u;
+}
+
+// WGSL has no constant that is not finite, so NaN is made at run time.
+const NAN_BITS: u32 = 0x7fc00000u;
+var<private> nan_bits: u32 = NAN_BITS;
+
+fn finite_or_nan(x: f32) -> f32 {
+    return select(bitcast<f32>(nan_bits), x, is_finite(x));
+}
+
+// The magnitude of a value, and the largest there is for one that is not finite: the larger of two
+// would drop a NaN.
+const LARGEST: f32 = 3.40282347e38;
+
+fn magnitude(x: f32) -> f32 {
+    return select(LARGEST, abs(x), is_finite(x));
+}
 
 // a / b, rounded correctly also where the hardware's division is only near: one step of correction.
 fn divide(a: f32, b: f32) -> f32 {
@@ -22,7 +49,8 @@ fn divide(a: f32, b: f32) -> f32 {
     return select(q, better, abs(better) < 3.0e38 && abs(q) > 1.0e-30);
 }
 
-// e^x as bitnet_kernels::oracle::exp: Cephes' expf with fused multiply-adds, clamped to [-87, 88].
+// e^x as bitnet_kernels::oracle::exp: Cephes' expf with fused multiply-adds, clamped to [-87, 88];
+// NaN stays NaN.
 fn exp_f32(value: f32) -> f32 {
     let x = clamp(value, -87.0, 88.0);
     let n = round(x * 1.4426950408889634);
@@ -35,17 +63,17 @@ fn exp_f32(value: f32) -> f32 {
     p = fma(p, r, 1.6666665e-1);
     p = fma(p, r, 5.0000001e-1);
     p = fma(p, r * r, r) + 1.0;
-    return p * bitcast<f32>(u32(i32(n) + 127) << 23u);
+    return select(p * bitcast<f32>(u32(i32(n) + 127) << 23u), value, is_nan(value));
 }
 
-// x rounded to binary16, ties to even, for magnitudes below 65520. Some drivers take a round trip
-// through pack2x16float for nothing.
+// x rounded to binary16, ties to even, for magnitudes below 65520 and NaN. Some drivers take a
+// round trip through pack2x16float for nothing.
 fn round_f16(x: f32) -> f32 {
     let bits = bitcast<u32>(x);
     let normal = bitcast<f32>((bits + 0xfffu + ((bits >> 13u) & 1u)) & 0xffffe000u);
     // Below 2^-14 the step is 2^-24, that of f32 between 0.5 and 1.
     let small = bitcast<f32>(bitcast<u32>((abs(x) + 0.5) - 0.5) | (bits & 0x80000000u));
-    return select(normal, small, abs(x) < 6.103515625e-5);
+    return select(select(normal, small, abs(x) < 6.103515625e-5), x, is_nan(x));
 }
 // Reductions over a workgroup of 256 threads; every thread gets the result.
 var<workgroup> parts: array<f32, 256>;
@@ -91,7 +119,7 @@ var<workgroup> sums: array<atomic<i32>, 256>;
 fn block_extreme(value: vec4<f32>, thread: u32) -> f32 {
     var best = value.x;
     for (var i = 1u; i < 4u; i += 1u) {
-        if (abs(value[i]) > abs(best)) {
+        if (magnitude(value[i]) > magnitude(best)) {
             best = value[i];
         }
     }
@@ -99,7 +127,7 @@ fn block_extreme(value: vec4<f32>, thread: u32) -> f32 {
     largest[thread] = best;
     for (var step = 1u; step < 64u; step *= 2u) {
         workgroupBarrier();
-        if (thread % (2u * step) == 0u && abs(largest[thread + step]) > abs(largest[thread])) {
+        if (thread % (2u * step) == 0u && magnitude(largest[thread + step]) > magnitude(largest[thread])) {
             largest[thread] = largest[thread + step];
         }
     }
@@ -128,7 +156,7 @@ fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) gro
         let v = values[k];
         squares = fma(v.w, v.w, fma(v.z, v.z, fma(v.y, v.y, fma(v.x, v.x, squares))));
     }
-    let mean = divide(workgroup_sum(squares, thread), f32(COLS));
+    let mean = finite_or_nan(divide(workgroup_sum(squares, thread), f32(COLS)));
     let scale = divide(1.0, sqrt(mean + EPS));
     for (var k = 0u; k < 7u; k += 1u) {
         let i = thread + k * 256u;
@@ -147,6 +175,11 @@ fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) gro
             inverse = divide(-127.0, extreme);
             d = divide(1.0, inverse);
         }
+        if (!is_finite(inverse)) {
+            d = 0.0;
+            inverse = 0.0;
+        }
+        let bits = select(bitcast<u32>(d), NAN_BITS, !is_finite(extreme));
         let q = vec4<i32>(min(round(values[k] * inverse), vec4<f32>(127.0)));
         let head = thread - thread % 64u;
         if (leader) {
@@ -159,7 +192,7 @@ fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) gro
             results[row * words + place(i)] = pack4xI8(q);
             if (leader) {
                 scales[row * blocks + i / 64u] =
-                    vec2<u32>(bitcast<u32>(d), bitcast<u32>(atomicLoad(&sums[head])));
+                    vec2<u32>(bits, bitcast<u32>(atomicLoad(&sums[head])));
             }
         }
     }

@@ -12,18 +12,19 @@ struct Extent {
     spans: u32,
 }
 @group(0) @binding(0) var<uniform> extent: Extent;
-// The order of candidates: the larger logit first and, of equal logits, the lower id. -0 and 0 are
-// equal, and a NaN counts as negative infinity. `kernels/src/candidate.rs` is this order in Rust.
-// As a pair of words of which the larger, compared from the first on, is the better.
+// The order of candidates: first what is not finite, then the larger logit and, of equal logits,
+// the lower id; -0 and 0 are equal. `kernels/src/candidate.rs` is this order in Rust. As a pair of
+// words of which the larger, compared from the first on, is the better.
 fn candidate(logit: f32, id: u32) -> vec2<u32> {
     var bits = bitcast<u32>(logit);
     if ((bits & 0x7fffffffu) == 0u) {
         bits = 0u;
     }
-    if ((bits & 0x7fffffffu) > 0x7f800000u) {
-        bits = 0xff800000u;
+    var key = select(bits | 0x80000000u, ~bits, (bits & 0x80000000u) != 0u);
+    if ((bits & 0x7f800000u) == 0x7f800000u) {
+        // Above the key of every number.
+        key = 0xfffffffeu;
     }
-    let key = select(bits | 0x80000000u, ~bits, (bits & 0x80000000u) != 0u);
     return vec2<u32>(key, ~id);
 }
 
