@@ -222,7 +222,14 @@ impl Forward for CpuBackend {
     fn create_cache(&mut self, positions: usize) -> Result<CacheId, BackendError> {
         let id = CacheId(self.next_cache);
         self.next_cache += 1;
-        self.caches.insert(id, Cache::new(&self.program, positions));
+        let cache = Cache::new(&self.program, positions);
+        let cache = cache.ok_or_else(|| BackendError::OutOfMemory {
+            device: DEVICE.to_owned(),
+            what: format!("a cache of {positions} positions"),
+            need: (self.program.cache_bytes_per_position() as u64).saturating_mul(positions as u64),
+            have: None,
+        })?;
+        self.caches.insert(id, cache);
         Ok(id)
     }
 

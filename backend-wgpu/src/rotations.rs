@@ -46,14 +46,24 @@ impl Rotations {
         }
         let make = |rope: &Rope| {
             let frequencies = oracle::rope_frequencies(rope);
-            let mut cos_sin = Vec::with_capacity(positions * frequencies.len() * 2);
+            // The device says first whether it has room for the table.
+            let len = positions.saturating_mul(frequencies.len() * 2);
+            let table = gpu.storage("rotations", len.saturating_mul(4))?;
+            let mut cos_sin = Vec::new();
+            cos_sin
+                .try_reserve_exact(len)
+                .map_err(|_| BackendError::OutOfMemory {
+                    device: gpu.name.clone(),
+                    what: format!("a table of {positions} rotations"),
+                    need: len as u64 * 4,
+                    have: None,
+                })?;
             for position in 0..positions {
                 for frequency in &frequencies {
                     let angle = f64::from(position as f32 * frequency);
                     cos_sin.extend([libm::cos(angle) as f32, libm::sin(angle) as f32]);
                 }
             }
-            let table = gpu.storage("rotations", cos_sin.len() * 4)?;
             gpu.upload(&table, 0, bytemuck::cast_slice(&cos_sin))?;
             Ok(table)
         };

@@ -3,6 +3,7 @@
 use std::io;
 use std::process::ExitCode;
 
+use bitnet_engine::gguf::Printed;
 use bitnet_process::note;
 
 use crate::advice;
@@ -52,9 +53,11 @@ pub(crate) fn code(result: anyhow::Result<u8>) -> ExitCode {
 
 /// Prints an error, with what to do about it.
 pub(crate) fn tell(error: &anyhow::Error) {
+    let what = format!("{error:#}");
+    let what = Printed(&what);
     match advice::on(error) {
-        Some(advice) => note!("error: {error:#}; {advice}"),
-        None => note!("error: {error:#}"),
+        Some(advice) => note!("error: {what}; {advice}"),
+        None => note!("error: {what}"),
     }
 }
 

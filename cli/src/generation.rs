@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
+use bitnet_engine::gguf::Shown;
 use bitnet_engine::{Engine, GenerateOptions, Piece, Template};
 use bitnet_process::{Watch, note};
 
@@ -48,7 +49,7 @@ impl GenerationArgs {
 /// what is doubtful about it.
 pub(crate) fn tell(engine: &Engine, template: &Template, quiet: bool) -> Result<()> {
     if let Some(evidence) = template.evidence().filter(|_| !quiet) {
-        note!("template: {template} ({evidence})");
+        note!("template: {template} ({})", Shown(evidence));
     }
     let source = template.source().unwrap_or_default();
     for doubt in engine.tokenizer().template_warnings(source) {

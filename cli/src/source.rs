@@ -10,7 +10,7 @@ use bitnet_engine::tokenizers::Tokenizer;
 use bitnet_engine::tokenizers::discovery::{
     TokenizerDiscovery, TokenizerNotFound, TokenizerSource,
 };
-use bitnet_engine::{CacheType, Device, Engine, Error, LoadOptions, Model};
+use bitnet_engine::{CacheType, Device, Engine, Error, LoadOptions, Model, metadata};
 use bitnet_process::note;
 use bitnet_provisioning::ModelSource;
 
@@ -101,6 +101,9 @@ impl ModelArgs {
             }
             error => anyhow::Error::from(error).context(format!("model {name}")),
         })?;
+        for doubt in metadata::doubts(engine.file()) {
+            warn(doubt)?;
+        }
         for doubt in engine.tokenizer().warnings() {
             warn(doubt)?;
         }
@@ -187,8 +190,12 @@ impl Opened {
 
     /// Places the model on a device.
     pub(crate) fn load(&self, args: &ModelArgs) -> Result<Model> {
-        Model::load(Arc::clone(&self.gguf), &args.options()?)
-            .with_context(|| format!("model {}", self.name()))
+        let model = Model::load(Arc::clone(&self.gguf), &args.options()?)
+            .with_context(|| format!("model {}", self.name()))?;
+        for doubt in metadata::doubts(&self.gguf) {
+            warn(doubt)?;
+        }
+        Ok(model)
     }
 
     /// Where the model's tokenizer is.

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 
 use anyhow::{Result, bail};
+use bitnet_engine::gguf::Printed;
 use bitnet_process::note;
 
 use crate::environment;
@@ -15,7 +16,7 @@ pub fn warn(warning: impl Display) -> Result<()> {
     if environment::strict() {
         bail!("{warning} (BITNET_STRICT_MODE makes this warning an error)");
     }
-    note!("warning: {warning}");
+    note!("warning: {}", Printed(&warning.to_string()));
     Ok(())
 }
 

@@ -1,10 +1,14 @@
 //! What a file's metadata says about its model.
 
-use bitnet_gguf::{Gguf, Metadata};
-use bitnet_kernels::program::Rope;
+use std::collections::HashSet;
+use std::ops::RangeInclusive;
+
+use bitnet_gguf::{Gguf, Shown};
+use bitnet_kernels::program::{Activation, Rope};
 
 use crate::architecture::Architecture;
 use crate::error::Problem;
+use crate::metadata::{KeyAccount, Keys};
 
 /// The shape of a model.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +27,8 @@ pub struct Config {
     pub layers: usize,
     /// Width of the feed-forward network.
     pub feed_forward: usize,
+    /// The gate's activation function: the file's, or that of the architecture.
+    pub activation: Activation,
     /// Query heads.
     pub heads: usize,
     /// Key and value heads.
@@ -36,10 +42,16 @@ pub struct Config {
     /// Rotation of queries and keys, in layers that rotate; the factors are a tensor's and still
     /// empty here.
     pub rope: Rope,
+    /// What the positions of the rotation are divided by (`rope.scaling.factor`).
+    pub position_factor: f32,
 }
 
-/// Largest width, count of heads or vocabulary taken seriously. Guards size computations.
-const LIMIT: u64 = 1 << 24;
+/// Values of the epsilon under norms that are taken seriously; models have 1e-6 and 1e-5.
+const EPSILONS: RangeInclusive<f32> = 1e-30..=0.1;
+/// Bases of the rotation that are taken seriously; models have 1e4 to 1e7.
+const BASES: RangeInclusive<f32> = 1.0..=1e12;
+/// Factors on positions that are taken seriously; models have 1 to 64.
+const FACTORS: RangeInclusive<f32> = 1e-6..=1e6;
 
 impl Config {
     /// Reads the metadata of a file.
@@ -47,22 +59,41 @@ impl Config {
     /// # Errors
     /// Everything in it that no graph here can be built from.
     pub fn read(gguf: &Gguf) -> Result<Config, Vec<Problem>> {
+        Config::accounted(gguf).1
+    }
+
+    /// What becomes of each key of a file, and what its metadata says or is wrong with it.
+    pub(crate) fn accounted(gguf: &Gguf) -> (Vec<KeyAccount>, Result<Config, Vec<Problem>>) {
         let metadata = gguf.metadata();
-        let name = match metadata.str("general.architecture") {
-            Ok(name) => name,
-            Err(error) => return Err(vec![Problem::Metadata(error.to_string())]),
+        let name = metadata.str("general.architecture");
+        let architecture = name.as_ref().ok().copied().and_then(Architecture::named);
+        let prefix = name.as_ref().map_or("", |name| *name);
+        let mut keys = Keys::new(metadata, prefix, architecture.is_some());
+        let config = match (architecture, &name) {
+            (Some(architecture), _) => Some(Config::of(architecture, gguf, &mut keys)),
+            (None, Ok(name)) => {
+                keys.refuse(Problem::Architecture((*name).to_owned()));
+                None
+            }
+            (None, Err(error)) => {
+                keys.refuse(Problem::Metadata(error.to_string()));
+                None
+            }
         };
-        let Some(architecture) = Architecture::named(name) else {
-            return Err(vec![Problem::Architecture(name.to_owned())]);
-        };
-        let mut keys = Keys {
-            metadata,
-            prefix: name,
-            problems: Vec::new(),
-        };
+        let (accounts, problems) = keys.account();
+        let config = config.filter(|_| problems.is_empty()).ok_or(problems);
+        (accounts, config)
+    }
+
+    /// The shape of a model of this architecture. What is wrong is noted with the keys.
+    fn of(architecture: &'static Architecture, gguf: &Gguf, keys: &mut Keys<'_>) -> Config {
+        let layers = keys.size("block_count");
         let embedding = keys.size("embedding_length");
-        let heads = keys.size("attention.head_count");
-        let kv_heads = keys.size_or("attention.head_count_kv", heads);
+        let heads = keys.size_of_layers("attention.head_count", layers);
+        let kv_heads = match keys.has("attention.head_count_kv") {
+            true => keys.size_of_layers("attention.head_count_kv", layers),
+            false => heads,
+        };
         let even = embedding.checked_div(heads).unwrap_or(0);
         let head_dim = keys.size_or("attention.key_length", even);
         let table = gguf
@@ -72,140 +103,144 @@ impl Config {
         let windowed = architecture.layers.iter().any(|layer| layer.windowed);
         let config = Config {
             architecture,
-            name: metadata
+            name: gguf
+                .metadata()
                 .get("general.name")
                 .and_then(|name| name.as_str())
                 .map(str::to_owned),
             vocabulary: keys.size_or("vocab_size", table),
             context: keys.size("context_length"),
             embedding,
-            layers: keys.size("block_count"),
-            feed_forward: keys.size("feed_forward_length"),
+            layers,
+            feed_forward: keys.size_of_layers("feed_forward_length", layers),
+            activation: activation(keys).unwrap_or(architecture.activation),
             heads,
             kv_heads,
             head_dim,
             window: windowed.then(|| keys.size("attention.sliding_window")),
-            eps: keys.number("attention.layer_norm_rms_epsilon", None),
+            eps: keys.number_within("attention.layer_norm_rms_epsilon", None, EPSILONS),
             rope: Rope {
                 dims: keys.size_or("rope.dimension_count", head_dim),
-                base: keys.number("rope.freq_base", Some(10000.0)),
+                base: keys.number_within("rope.freq_base", Some(10000.0), BASES),
                 pairing: architecture.pairing,
                 factors: Vec::new(),
             },
+            position_factor: position_factor(keys),
         };
-        keys.check(&config);
-        if keys.problems.is_empty() {
-            Ok(config)
-        } else {
-            Err(keys.problems)
+        check(&config, gguf, keys);
+        config
+    }
+}
+
+/// The activation that the file asks for, by the names of transformers.
+fn activation(keys: &mut Keys<'_>) -> Option<Activation> {
+    // The second is what converters wrote before llama.cpp had the first.
+    let mut found = None;
+    for name in ["hidden_activation", "hidden_act"] {
+        let Some(text) = keys.text(name) else {
+            continue;
+        };
+        let activation = match text {
+            "silu" | "swish" => Activation::Silu,
+            "relu2" | "relu_squared" | "squared_relu" => Activation::Relu2,
+            _ => {
+                let what = format!("is \"{}\"; supported are silu and relu2", Shown(text));
+                keys.refuse_value(name, &what);
+                continue;
+            }
+        };
+        if *found.get_or_insert(activation) != activation {
+            keys.refuse_value(name, "says something else than `hidden_activation`");
+        }
+    }
+    found
+}
+
+/// What the positions of the rotation are divided by, as llama.cpp reads it: a factor counts under
+/// the type `linear`, which is that of a file that names none, and 0 stands for 1.
+fn position_factor(keys: &mut Keys<'_>) -> f32 {
+    match keys.text("rope.scaling.type") {
+        None | Some("linear") => {}
+        Some("none") => return 1.0,
+        Some(other) => {
+            let what = format!("is \"{}\"; supported are none and linear", Shown(other));
+            keys.refuse_value("rope.scaling.type", &what);
+            return 1.0;
+        }
+    }
+    // The second is its older name.
+    let names = ["rope.scaling.factor", "rope.scale_linear"];
+    let Some(name) = names.into_iter().find(|name| keys.has(name)) else {
+        return 1.0;
+    };
+    match keys.number_within(name, None, 0.0..=*FACTORS.end()) {
+        0.0 => 1.0,
+        factor if FACTORS.contains(&factor) => factor,
+        factor => {
+            keys.refuse_value(
+                name,
+                &format!("is {factor}, which no rotation is scaled by"),
+            );
+            1.0
         }
     }
 }
 
-struct Keys<'a> {
-    metadata: &'a Metadata,
-    prefix: &'a str,
-    problems: Vec<Problem>,
+/// What must hold between the values.
+fn check(config: &Config, gguf: &Gguf, keys: &mut Keys<'_>) {
+    let Config {
+        heads,
+        kv_heads,
+        head_dim,
+        embedding,
+        layers,
+        ..
+    } = *config;
+    let dims = config.rope.dims;
+    let value_length = keys.size_or("attention.value_length", head_dim);
+    let scale = keys.number_within("attention.scale", Some(0.0), f32::MIN..=f32::MAX);
+    if !keys.is_sound() {
+        return;
+    }
+    if heads % kv_heads != 0 {
+        keys.refuse(Problem::Shape(format!(
+            "{heads} heads cannot share {kv_heads} key-value heads evenly"
+        )));
+    }
+    if head_dim == 0 {
+        keys.refuse(Problem::Shape(format!(
+            "{heads} heads do not fit an embedding of {embedding}"
+        )));
+    }
+    if !dims.is_multiple_of(2) || dims > head_dim {
+        let what = format!("is {dims}; it must be even and at most {head_dim}");
+        keys.refuse_value("rope.dimension_count", &what);
+    }
+    if value_length != head_dim {
+        let what = format!("is {value_length} beside keys of {head_dim}: not supported");
+        keys.refuse_value("attention.value_length", &what);
+    }
+    // 0 stands for the usual one.
+    if scale != 0.0 && (scale * (head_dim as f32).sqrt() - 1.0).abs() > 1e-6 {
+        let what = format!("is {scale}: scores are scaled by 1 / sqrt({head_dim}) alone");
+        keys.refuse_value("attention.scale", &what);
+    }
+    let found = layers_with_tensors(gguf);
+    if layers > found {
+        let what = format!("is {layers}, but the file has tensors of {found} blocks");
+        keys.refuse_value("block_count", &what);
+    }
 }
 
-impl Keys<'_> {
-    fn key(&self, name: &str) -> String {
-        format!("{}.{name}", self.prefix)
-    }
-
-    fn size(&mut self, name: &str) -> usize {
-        let key = self.key(name);
-        let value = match self.metadata.u64(&key) {
-            Ok(value) => value,
-            Err(error) => {
-                self.problems.push(Problem::Metadata(error.to_string()));
-                return 0;
-            }
-        };
-        if value == 0 || value > LIMIT {
-            self.problems.push(Problem::Metadata(format!(
-                "metadata `{key}` is {value}, not in 1 ..= {LIMIT}"
-            )));
-            return 0;
-        }
-        value as usize
-    }
-
-    fn size_or(&mut self, name: &str, default: usize) -> usize {
-        if self.metadata.get(&self.key(name)).is_some() {
-            self.size(name)
-        } else {
-            default
-        }
-    }
-
-    fn number(&mut self, name: &str, default: Option<f32>) -> f32 {
-        let key = self.key(name);
-        if let (None, Some(default)) = (self.metadata.get(&key), default) {
-            return default;
-        }
-        match self.metadata.f32(&key) {
-            Ok(value) if value.is_finite() && value > 0.0 => value,
-            Ok(value) => {
-                let text = format!("metadata `{key}` is {value}, not a positive number");
-                self.problems.push(Problem::Metadata(text));
-                1.0
-            }
-            Err(error) => {
-                self.problems.push(Problem::Metadata(error.to_string()));
-                1.0
-            }
-        }
-    }
-
-    /// What must hold between the values, and what the graphs leave out.
-    fn check(&mut self, config: &Config) {
-        if !self.problems.is_empty() {
-            return;
-        }
-        let mut refuse = |text: String| self.problems.push(Problem::Shape(text));
-        let Config {
-            heads,
-            kv_heads,
-            head_dim,
-            embedding,
-            ..
-        } = *config;
-        if heads % kv_heads != 0 {
-            refuse(format!(
-                "{heads} heads cannot share {kv_heads} key-value heads evenly"
-            ));
-        }
-        if config.head_dim == 0 {
-            refuse(format!(
-                "{heads} heads do not fit an embedding of {embedding}"
-            ));
-        }
-        let dims = config.rope.dims;
-        if !dims.is_multiple_of(2) || dims > head_dim {
-            refuse(format!(
-                "rope.dimension_count is {dims}; it must be even and at most {head_dim}"
-            ));
-        }
-        let key = self.key("rope.scaling.type");
-        let scaling = self.metadata.get(&key).and_then(|value| value.as_str());
-        if let Some(found) = scaling.filter(|found| *found != "none") {
-            let text = format!("metadata `{key}` is `{found}`; scaled rotation is not supported");
-            self.problems.push(Problem::Metadata(text));
-        }
-        let value_length = self.size_or("attention.value_length", head_dim);
-        if value_length != head_dim {
-            self.problems.push(Problem::Shape(format!(
-                "values of {value_length} elements beside keys of {head_dim} are not supported"
-            )));
-        }
-        if self.size_or_zero("expert_count") > 0 {
-            let text = "mixtures of experts are not supported".to_owned();
-            self.problems.push(Problem::Shape(text));
-        }
-    }
-
-    fn size_or_zero(&self, name: &str) -> u64 {
-        self.metadata.u64(&self.key(name)).unwrap_or(0)
-    }
+/// How many layers (`blk.N.`) the tensors belong to.
+fn layers_with_tensors(gguf: &Gguf) -> usize {
+    let layer = |name: &str| {
+        let (number, _) = name.strip_prefix("blk.")?.split_once('.')?;
+        number.parse::<u64>().ok()
+    };
+    let names = gguf.tensors().iter().map(|tensor| &tensor.name);
+    names
+        .filter_map(|name| layer(name))
+        .collect::<HashSet<_>>()
+        .len()
 }

@@ -8,7 +8,7 @@ use bitnet_chat_templates::{
     ChatTemplate, ControlTokens, Conversation, Evidence, Family, Found, Json, Offered, Rendered,
     Segment, Tokens, Wanted, find,
 };
-use bitnet_gguf::{Gguf, Value};
+use bitnet_gguf::Gguf;
 use bitnet_tokenizers::{TokenKind, Tokenizer};
 
 use crate::error::Error;
@@ -206,13 +206,12 @@ pub(crate) fn begin(tokens: &mut Vec<u32>, tokenizer: &Tokenizer) {
 /// What a model file and its folder offer.
 fn offered(file: &Gguf, path: Option<&Path>) -> Result<Offered, Error> {
     let mut offered = Offered::default();
-    for (key, value) in file.metadata().iter() {
-        let Some(name) = key.strip_prefix(TEMPLATE) else {
+    for (key, _) in file.metadata().iter() {
+        let name = key.strip_prefix(TEMPLATE);
+        let Some(name) = name.filter(|name| name.is_empty() || name.starts_with('.')) else {
             continue;
         };
-        let Value::String(source) = value else {
-            continue;
-        };
+        let source = file.metadata().str(key)?;
         match name.strip_prefix('.') {
             Some(name) => drop(
                 offered

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use bitnet_gguf::{Shown, TensorType};
 use bitnet_kernels::{BackendError, Format};
 use bitnet_tokenizers::discovery::TokenizerNotFound;
 
@@ -23,6 +24,9 @@ pub enum Error {
     /// The model's file changed while it was in use.
     #[error(transparent)]
     Changed(bitnet_gguf::Error),
+    /// What the model's file says about its template is of the wrong type.
+    #[error(transparent)]
+    Metadata(#[from] bitnet_gguf::Error),
     /// The model has no tokenizer inside, and there is none beside it.
     #[error(transparent)]
     TokenizerNotFound(#[from] TokenizerNotFound),
@@ -160,11 +164,49 @@ pub enum Problem {
         /// Its format.
         format: Format,
     },
+    /// A vector in a format that keeps a scale of the tensor, which vectors are read without.
+    VectorType {
+        /// The tensor's name.
+        name: String,
+        /// Its format.
+        format: Format,
+    },
+    /// A number that nothing can be multiplied with or divided by.
+    Value {
+        /// The tensor that has it.
+        name: String,
+        /// The number.
+        value: String,
+    },
     /// A tensor whose effect would be lost.
     UnusedTensor {
         /// Its name.
         name: String,
     },
+    /// Tensors of a part that is no model of text.
+    Part {
+        /// What the part is.
+        part: &'static str,
+        /// How many tensors it has.
+        tensors: usize,
+        /// The name of the first.
+        first: String,
+    },
+    /// There are so many problems that these are left out.
+    More(usize),
+}
+
+impl Problem {
+    /// How many problems of a file are said.
+    pub(crate) const FEW: usize = 50;
+
+    /// The first few problems, and how many there are beyond.
+    pub(crate) fn few(mut problems: Vec<Problem>) -> Vec<Problem> {
+        let more = problems.len().saturating_sub(Problem::FEW);
+        problems.truncate(Problem::FEW);
+        problems.extend((more > 0).then_some(Problem::More(more)));
+        problems
+    }
 }
 
 impl fmt::Display for Problem {
@@ -176,19 +218,23 @@ impl fmt::Display for Problem {
                 let known = known.join(", ");
                 write!(
                     f,
-                    "architecture `{name}` is not supported; supported are {known}"
+                    "architecture `{}` is not supported; supported are {known}",
+                    Shown(name)
                 )
             }
-            Problem::MissingTensor { name } => write!(f, "tensor `{name}` is missing"),
+            Problem::MissingTensor { name } => write!(f, "tensor `{}` is missing", Shown(name)),
             Problem::TensorType {
                 name,
                 id,
                 type_name,
             } => {
                 let known = Format::ALL.map(Format::name).join(", ");
+                let origin = TensorType::origin(*id).map(|origin| format!(", {origin}"));
+                let origin = origin.unwrap_or_default();
                 write!(
                     f,
-                    "tensor `{name}` has type {id} ({type_name}); supported are {known}"
+                    "tensor `{}` has type {id} ({type_name}{origin}); supported are {known}",
+                    Shown(name)
                 )
             }
             Problem::TensorShape {
@@ -198,7 +244,8 @@ impl fmt::Display for Problem {
             } => {
                 write!(
                     f,
-                    "tensor `{name}` has shape {found:?}, the metadata asks for {wanted:?}"
+                    "tensor `{}` has shape {found:?}, the metadata asks for {wanted:?}",
+                    Shown(name)
                 )
             }
             Problem::PartialBlock {
@@ -207,15 +254,37 @@ impl fmt::Display for Problem {
                 format,
             } => write!(
                 f,
-                "tensor `{name}` of shape {shape:?} and type {format} has rows that are no multiple of {}",
+                "tensor `{}` of shape {shape:?} and type {format} has rows that are no multiple of {}",
+                Shown(name),
                 format.block_len()
             ),
             Problem::UnusedTensor { name } => {
                 write!(
                     f,
-                    "tensor `{name}` has no place in this architecture; its effect would be lost"
+                    "tensor `{}` has no place in this architecture; its effect would be lost",
+                    Shown(name)
                 )
             }
+            Problem::VectorType { name, format } => write!(
+                f,
+                "tensor `{}` is a vector of type {format}, whose scale would be lost",
+                Shown(name)
+            ),
+            Problem::Value { name, value } => write!(
+                f,
+                "tensor `{}` holds {value}, which no scale or factor can be; the file is damaged",
+                Shown(name)
+            ),
+            Problem::Part {
+                part,
+                tensors,
+                first,
+            } => write!(
+                f,
+                "{part}: {tensors} tensors (`{}` is the first), which this engine does not run",
+                Shown(first)
+            ),
+            Problem::More(more) => write!(f, "and {more} more problems"),
         }
     }
 }

@@ -84,6 +84,7 @@ mod generated;
 mod generation;
 mod loaded;
 pub mod measure;
+pub mod metadata;
 mod model;
 mod options;
 mod placement;

@@ -42,18 +42,20 @@ pub struct Plan {
 /// # Errors
 /// Everything that stops the file from running.
 pub fn plan(gguf: &Gguf, cache_type: CacheType) -> Result<Plan, Vec<Problem>> {
-    graph(gguf, Config::read(gguf)?, cache_type)
+    let config = Config::read(gguf).map_err(Problem::few)?;
+    graph(gguf, config, cache_type)
 }
 
 /// The program of a file whose metadata was read.
 fn graph(gguf: &Gguf, config: Config, cache_type: CacheType) -> Result<Plan, Vec<Problem>> {
     let mut builder = Builder::new(gguf);
     let plan = builder.model(config, cache_type);
-    builder.refuse_unused();
-    if builder.problems.is_empty() {
-        Ok(plan)
-    } else {
-        Err(builder.problems)
+    if !builder.is_hopeless() {
+        builder.refuse_unused();
+    }
+    match builder.problems.is_empty() {
+        true => Ok(plan),
+        false => Err(Problem::few(builder.problems)),
     }
 }
 
@@ -103,9 +105,9 @@ impl<'a> Builder<'a> {
             eps,
             ..
         } = config;
-        config.rope.factors = self.rope_factors(config.rope.dims / 2);
+        config.rope.factors = self.rope_factors(config.rope.dims / 2, config.position_factor);
         let architecture = config.architecture;
-        let activation = architecture.activation;
+        let activation = config.activation;
         let round_weights = cache_type == CacheType::F16 && self.attends_as_llama_cpp();
         let (q_width, kv_width) = (heads * head_dim, kv_heads * head_dim);
 
@@ -117,13 +119,16 @@ impl<'a> Builder<'a> {
         let attended = self.buffer("attended", q_width, f32, Rows::Batch);
         let gated = self.buffer("gated", feed_forward, f32, Rows::Batch);
 
-        let table = self.matrix("token_embd.weight", vocabulary, embedding);
+        let table = self.unscaled("token_embd.weight", vocabulary, embedding);
         self.ops.push(Op::Embed {
             table: table.weight,
             out: h,
         });
         let mut layer_ends = Vec::new();
         for layer in 0..config.layers {
+            if self.is_hopeless() {
+                break;
+            }
             let name = |part: &str| format!("blk.{layer}.{part}.weight");
             let kind = architecture.layer(layer);
 
@@ -329,25 +334,50 @@ impl<'a> Builder<'a> {
             })
     }
 
-    /// A matrix of `rows x cols`, with the one-element `.scale` tensor that may stand beside it.
-    fn matrix(&mut self, name: &str, rows: usize, cols: usize) -> Matrix {
+    /// Whether so much is wrong that nobody reads it all.
+    fn is_hopeless(&self) -> bool {
+        self.problems.len() > Problem::FEW
+    }
+
+    /// A matrix of `rows x cols`. A `.scale` tensor beside it has no place: rows that are looked up
+    /// know no factor.
+    fn unscaled(&mut self, name: &str, rows: usize, cols: usize) -> Matrix {
         let weight = self.tensor(name, &[cols as u64, rows as u64]);
         let format = self.weights[weight.0 as usize].format;
+        Matrix {
+            weight,
+            format,
+            scale: 1.0,
+        }
+    }
+
+    /// A matrix of `rows x cols`, with the one-element `.scale` tensor that may stand beside it.
+    fn matrix(&mut self, name: &str, rows: usize, cols: usize) -> Matrix {
+        let matrix = self.unscaled(name, rows, cols);
         let scale_name = name
             .strip_suffix("weight")
             .map(|stem| format!("{stem}scale"));
         let scale = scale_name
             .and_then(|name| self.scalar(&name))
             .unwrap_or(1.0);
-        Matrix {
-            weight,
-            format,
-            scale,
-        }
+        Matrix { scale, ..matrix }
     }
 
     fn vector(&mut self, name: &str, len: usize) -> WeightId {
-        self.tensor(name, &[len as u64])
+        let vector = self.tensor(name, &[len as u64]);
+        let format = self.weights[vector.0 as usize].format;
+        self.refuse_trailer(name, format);
+        vector
+    }
+
+    /// Refuses a vector in a format that keeps a scale behind its rows: vectors are read as rows.
+    fn refuse_trailer(&mut self, name: &str, format: Format) {
+        if format.descriptor().trailer.is_some() {
+            self.problems.push(Problem::VectorType {
+                name: name.to_owned(),
+                format,
+            });
+        }
     }
 
     /// A tensor of the given shape. A problem is noted, and a stand-in returned, so that all
@@ -408,11 +438,19 @@ impl<'a> Builder<'a> {
         self.values(name, 1).map(|values| values[0])
     }
 
-    fn rope_factors(&mut self, pairs: usize) -> Vec<f32> {
-        if self.gguf.tensor("rope_freqs.weight").is_none() {
+    /// What the frequency of each pair is divided by; nothing where it is 1. To divide positions by
+    /// a factor is to divide every frequency by it.
+    fn rope_factors(&mut self, pairs: usize, of_positions: f32) -> Vec<f32> {
+        const NAME: &str = "rope_freqs.weight";
+        let of_file = match self.gguf.tensor(NAME) {
+            None if of_positions == 1.0 => return Vec::new(),
+            None => vec![1.0; pairs],
+            Some(_) => self.values(NAME, pairs).unwrap_or_default(),
+        };
+        if !self.are_right(NAME, &of_file, |factor| *factor > 0.0) {
             return Vec::new();
         }
-        self.values("rope_freqs.weight", pairs).unwrap_or_default()
+        of_file.iter().map(|factor| factor * of_positions).collect()
     }
 
     /// The values of a small tensor that becomes part of the program.
@@ -421,23 +459,73 @@ impl<'a> Builder<'a> {
         let tensor = self.gguf.tensor(name)?;
         let before = self.problems.len();
         let format = self.format(tensor, &[len as u64]);
+        self.refuse_trailer(name, format);
         if self.problems.len() > before {
             return None;
         }
         let mut values = vec![0.0; len];
         format.dequantize_row(self.gguf.data(tensor).ok()?, &mut values);
-        Some(values)
+        let right = self.are_right(name, &values, |value| value.is_finite());
+        right.then_some(values)
     }
 
-    /// Notes every tensor that the graph did not ask for.
+    /// Whether all values of a tensor are right; the first that is not is noted.
+    fn are_right(&mut self, name: &str, values: &[f32], right: impl Fn(&f32) -> bool) -> bool {
+        let wrong = values.iter().find(|value| !right(value));
+        self.problems.extend(wrong.map(|value| Problem::Value {
+            name: name.to_owned(),
+            value: value.to_string(),
+        }));
+        wrong.is_none()
+    }
+
+    /// Notes every tensor that the graph did not ask for; those of a part that is no model of text
+    /// together.
     fn refuse_unused(&mut self) {
+        let mut parts: Vec<(&'static str, usize, &str)> = Vec::new();
         for tensor in self.gguf.tensors() {
-            if !self.used.contains(&tensor.name) {
+            let name = tensor.name.as_str();
+            if self.used.contains(name) {
+                continue;
+            }
+            let Some(part) = part(name) else {
                 self.problems.push(Problem::UnusedTensor {
-                    name: tensor.name.clone(),
+                    name: name.to_owned(),
                 });
+                continue;
+            };
+            match parts.iter_mut().find(|(other, ..)| *other == part) {
+                Some((_, tensors, _)) => *tensors += 1,
+                None => parts.push((part, 1, name)),
             }
         }
+        for (part, tensors, first) in parts {
+            self.problems.push(Problem::Part {
+                part,
+                tensors,
+                first: first.to_owned(),
+            });
+        }
+    }
+}
+
+/// Parts that a file may have beside its model of text, by the names of their tensors.
+fn part(tensor: &str) -> Option<&'static str> {
+    let begins = |starts: &[&str]| starts.iter().any(|start| tensor.starts_with(start));
+    if begins(&[
+        "v.",
+        "vision_tower.",
+        "vision_model.",
+        "mm.",
+        "multi_modal_projector.",
+    ]) {
+        Some("a part that sees images")
+    } else if begins(&["a.", "audio_tower."]) {
+        Some("a part that hears")
+    } else if begins(&["mtp."]) || tensor.contains(".nextn.") {
+        Some("blocks that predict more than one token (MTP)")
+    } else {
+        None
     }
 }
 

@@ -24,6 +24,22 @@ fn started(model: &Model, prompt: &[u32]) -> Session {
 }
 
 #[test]
+fn a_cache_that_does_not_fit_is_an_error() {
+    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../demo/demo.gguf");
+    let gguf = Arc::new(Gguf::open(demo).unwrap());
+    let options = LoadOptions::default().device(Device::Cpu);
+    let model = Model::load(gguf, &options).unwrap();
+    for capacity in [1 << 44, usize::MAX / 2, usize::MAX] {
+        let error = model.session(capacity).err().expect("nobody has so much");
+        assert!(
+            error.to_string().contains("out of memory on cpu"),
+            "{error}"
+        );
+    }
+    started(&model, &[1, 2]);
+}
+
+#[test]
 fn a_sequence_gets_the_bits_that_it_gets_alone() {
     let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../demo/demo.gguf");
     let gguf = Arc::new(Gguf::open(demo).unwrap());

@@ -6,6 +6,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::Shown;
+
 /// Why a file could not be read, or did not hold what was asked for.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -61,7 +63,8 @@ pub enum Error {
     },
     /// The file ends inside a field.
     #[error(
-        "the file ends inside {field} at byte {offset}: {needed} bytes wanted, {available} left"
+        "the file ends inside {field} at byte {offset}: {needed} bytes wanted, {available} left",
+        field = Shown(field)
     )]
     Truncated {
         /// The field.
@@ -75,7 +78,8 @@ pub enum Error {
     },
     /// A count that the rest of the file could not hold.
     #[error(
-        "{field} at byte {offset} is {count}, but the {available} bytes that follow cannot hold that many"
+        "{field} at byte {offset} is {count}, but the {available} bytes that follow cannot hold that many",
+        field = Shown(field)
     )]
     CountTooLarge {
         /// The field.
@@ -88,7 +92,7 @@ pub enum Error {
         available: u64,
     },
     /// A string that is not UTF-8.
-    #[error("{field} at byte {offset} is not valid UTF-8")]
+    #[error("{field} at byte {offset} is not valid UTF-8", field = Shown(field))]
     NotUtf8 {
         /// The field.
         field: String,
@@ -96,7 +100,7 @@ pub enum Error {
         offset: u64,
     },
     /// A metadata value of a type that GGUF does not define.
-    #[error("metadata `{key}` has the unknown value type {id} at byte {offset}")]
+    #[error("metadata `{key}` has the unknown value type {id} at byte {offset}", key = Shown(key))]
     UnknownValueType {
         /// The metadata key.
         key: String,
@@ -106,7 +110,10 @@ pub enum Error {
         id: u32,
     },
     /// A boolean other than 0 or 1.
-    #[error("metadata `{key}` holds {value} at byte {offset}, which is no boolean (0 or 1)")]
+    #[error(
+        "metadata `{key}` holds {value} at byte {offset}, which is no boolean (0 or 1)",
+        key = Shown(key)
+    )]
     InvalidBool {
         /// The metadata key.
         key: String,
@@ -118,7 +125,8 @@ pub enum Error {
     /// Arrays in arrays, more than [`MAX_ARRAY_DEPTH`](crate::MAX_ARRAY_DEPTH) of them.
     #[error(
         "metadata `{key}` nests arrays more than {} deep at byte {offset}",
-        crate::MAX_ARRAY_DEPTH
+        crate::MAX_ARRAY_DEPTH,
+        key = Shown(key)
     )]
     NestedTooDeep {
         /// The metadata key.
@@ -127,7 +135,7 @@ pub enum Error {
         offset: u64,
     },
     /// A key that was there before.
-    #[error("metadata key `{key}` at byte {offset} occurs twice")]
+    #[error("metadata key `{key}` at byte {offset} occurs twice", key = Shown(key))]
     DuplicateKey {
         /// The metadata key.
         key: String,
@@ -143,7 +151,8 @@ pub enum Error {
     /// A tensor of more than [`MAX_DIMS`](crate::MAX_DIMS) dimensions.
     #[error(
         "tensor `{tensor}` has {dims} dimensions at byte {offset}, at most {} are possible",
-        crate::MAX_DIMS
+        crate::MAX_DIMS,
+        tensor = Shown(tensor)
     )]
     TooManyDims {
         /// The tensor.
@@ -154,7 +163,10 @@ pub enum Error {
         dims: u32,
     },
     /// A tensor without elements, or with more than can be counted.
-    #[error("tensor `{tensor}` has the impossible shape {shape:?} at byte {offset}")]
+    #[error(
+        "tensor `{tensor}` has the impossible shape {shape:?} at byte {offset}",
+        tensor = Shown(tensor)
+    )]
     BadShape {
         /// The tensor.
         tensor: String,
@@ -164,7 +176,7 @@ pub enum Error {
         shape: Vec<u64>,
     },
     /// A tensor name that was there before.
-    #[error("tensor name `{tensor}` at byte {offset} occurs twice")]
+    #[error("tensor name `{tensor}` at byte {offset} occurs twice", tensor = Shown(tensor))]
     DuplicateTensor {
         /// The tensor.
         tensor: String,
@@ -173,7 +185,8 @@ pub enum Error {
     },
     /// Tensor data that does not begin at a multiple of the alignment.
     #[error(
-        "tensor `{tensor}` has the data offset {data_offset} at byte {offset}, no multiple of the alignment {alignment}"
+        "tensor `{tensor}` has the data offset {data_offset} at byte {offset}, no multiple of the alignment {alignment}",
+        tensor = Shown(tensor)
     )]
     Misaligned {
         /// The tensor.
@@ -187,7 +200,8 @@ pub enum Error {
     },
     /// Tensor data that reaches beyond the end of the file.
     #[error(
-        "tensor `{tensor}` needs {bytes} bytes at byte {offset}, but the file ends at byte {file_len}; it is incomplete or damaged"
+        "tensor `{tensor}` needs {bytes} bytes at byte {offset}, but the file ends at byte {file_len}; it is incomplete or damaged",
+        tensor = Shown(tensor)
     )]
     OutOfBounds {
         /// The tensor.
@@ -200,7 +214,11 @@ pub enum Error {
         file_len: u64,
     },
     /// Two tensors that share bytes.
-    #[error("tensors `{first}` and `{second}` overlap at byte {offset}")]
+    #[error(
+        "tensors `{first}` and `{second}` overlap at byte {offset}",
+        first = Shown(first),
+        second = Shown(second)
+    )]
     Overlap {
         /// The tensor that begins first.
         first: String,
@@ -210,7 +228,10 @@ pub enum Error {
         offset: u64,
     },
     /// The data of a tensor whose type this crate cannot size.
-    #[error("tensor `{tensor}` has type {id} ({name}), whose size is not known")]
+    #[error(
+        "tensor `{tensor}` has type {id} ({name}), whose size is not known",
+        tensor = Shown(tensor)
+    )]
     UnsizedType {
         /// The tensor.
         tensor: String,
@@ -221,7 +242,8 @@ pub enum Error {
     },
     /// The data of a tensor whose rows do not hold whole blocks.
     #[error(
-        "tensor `{tensor}` of shape {shape:?} has rows that are no multiple of the {block} weights in a block of {name}"
+        "tensor `{tensor}` of shape {shape:?} has rows that are no multiple of the {block} weights in a block of {name}",
+        tensor = Shown(tensor)
     )]
     PartialBlock {
         /// The tensor.
@@ -252,13 +274,13 @@ pub enum Error {
         source: Box<Error>,
     },
     /// Metadata that is not there.
-    #[error("the file has no metadata `{key}`")]
+    #[error("the file has no metadata `{key}`", key = Shown(key))]
     MissingKey {
         /// The metadata key.
         key: String,
     },
     /// Metadata of another type than was asked for.
-    #[error("metadata `{key}` is of type {found}, {wanted} is needed")]
+    #[error("metadata `{key}` is of type {found}, {wanted} is needed", key = Shown(key))]
     WrongType {
         /// The metadata key.
         key: String,
@@ -268,7 +290,7 @@ pub enum Error {
         found: String,
     },
     /// A number that does not fit the type that was asked for.
-    #[error("metadata `{key}` is {value}, which does not fit {wanted}")]
+    #[error("metadata `{key}` is {value}, which does not fit {wanted}", key = Shown(key))]
     OutOfRange {
         /// The metadata key.
         key: String,

@@ -65,12 +65,14 @@ const fn unsized_type(id: u32, name: &'static str) -> TensorType {
 ///
 /// Ids 36 to 39 were given to different types by llama.cpp and bitnet.cpp. For 36 the older
 /// llama.cpp type was withdrawn before files with it spread, so I2_S is meant. The others cannot be
-/// told apart.
+/// told apart. From 97 on they are ik_llama.cpp's, but for 142 and 143.
 pub const ALL: &[TensorType] = &[
     sized(F32, "F32", 1, 4),
     sized(F16, "F16", 1, 2),
     sized(2, "Q4_0", 32, 18),
     sized(3, "Q4_1", 32, 20),
+    unsized_type(4, "Q4_2"),
+    unsized_type(5, "Q4_3"),
     sized(6, "Q5_0", 32, 22),
     sized(7, "Q5_1", 32, 24),
     sized(Q8_0, "Q8_0", 32, 34),
@@ -112,10 +114,70 @@ pub const ALL: &[TensorType] = &[
     },
     unsized_type(37, "I8_S or IQ4_NL_4_8"),
     unsized_type(38, "TL1 or IQ4_NL_8_8"),
-    unsized_type(39, "TL2 or MXFP4"),
+    unsized_type(39, "MXFP4 or TL2"),
     sized(40, "NVFP4", 64, 36),
     sized(41, "Q1_0", 128, 18),
     sized(42, "Q2_0", 64, 18),
+    sized(43, "STQ1_0", 256, 42),
+    unsized_type(97, "Q8_0_X4"),
+    unsized_type(98, "Q8_1_X4"),
+    unsized_type(99, "Q8_2_X4"),
+    unsized_type(133, "Q6_0"),
+    unsized_type(134, "IQ1_BN"),
+    unsized_type(135, "IQ2_BN"),
+    unsized_type(136, "Q8_K64"),
+    unsized_type(137, "IQ2_K"),
+    unsized_type(138, "IQ3_K"),
+    unsized_type(139, "IQ4_K"),
+    unsized_type(140, "IQ5_K"),
+    unsized_type(141, "IQ6_K"),
+    sized(142, "PQ2_0", 128, 34),
+    sized(143, "PTQ1_0", 128, 28),
+    unsized_type(144, "IQ4_KS"),
+    unsized_type(145, "IQ2_KS"),
+    unsized_type(146, "IQ4_KSS"),
+    unsized_type(147, "Q8_K16"),
+    unsized_type(148, "Q8_K32"),
+    unsized_type(149, "Q8_KR8"),
+    unsized_type(150, "Q8_K128"),
+    unsized_type(151, "Q8_KV"),
+    unsized_type(152, "IQ5_KS"),
+    unsized_type(153, "IQ2_KT"),
+    unsized_type(154, "IQ3_KT"),
+    unsized_type(155, "IQ4_KT"),
+    unsized_type(156, "IQ3_KS"),
+    unsized_type(157, "IQ2_KL"),
+    unsized_type(158, "IQ1_KT"),
+    unsized_type(202, "Q4_0_R8"),
+    unsized_type(206, "Q5_0_R4"),
+    unsized_type(208, "Q8_0_R8"),
+    unsized_type(210, "Q2_K_R4"),
+    unsized_type(211, "Q3_K_R4"),
+    unsized_type(212, "Q4_K_R4"),
+    unsized_type(213, "Q5_K_R4"),
+    unsized_type(214, "Q6_K_R4"),
+    unsized_type(216, "IQ2_XXS_R4"),
+    unsized_type(217, "IQ2_XS_R4"),
+    unsized_type(218, "IQ3_XXS_R4"),
+    unsized_type(219, "IQ1_S_R4"),
+    unsized_type(220, "IQ4_NL_R4"),
+    unsized_type(221, "IQ3_S_R4"),
+    unsized_type(222, "IQ2_S_R4"),
+    unsized_type(223, "IQ4_XS_R8"),
+    unsized_type(229, "IQ1_M_R4"),
+    unsized_type(230, "BF16_R16"),
+    unsized_type(233, "Q6_0_R4"),
+    unsized_type(335, "IQ2_BN_R4"),
+    unsized_type(337, "IQ2_K_R4"),
+    unsized_type(338, "IQ3_K_R4"),
+    unsized_type(339, "IQ4_K_R4"),
+    unsized_type(340, "IQ5_K_R4"),
+    unsized_type(344, "IQ4_KS_R4"),
+    unsized_type(352, "IQ5_KS_R4"),
+    unsized_type(353, "MXFP4_R8"),
+    unsized_type(397, "Q8_K_R16"),
+    unsized_type(398, "Q8_KV_R8"),
+    unsized_type(399, "Q8_K_R8"),
 ];
 
 impl TensorType {
@@ -124,6 +186,20 @@ impl TensorType {
         ALL.binary_search_by_key(&id, |known| known.id)
             .ok()
             .map(|index| &ALL[index])
+    }
+
+    /// Where a type comes from that files have and few programs read, in half a sentence.
+    pub fn origin(id: u32) -> Option<&'static str> {
+        Some(match id {
+            4 | 5 => "removed from ggml in 2023",
+            31..=33 => "Q4_0 in the order of one CPU, removed from GGUF files",
+            37 | 38 => "bitnet.cpp's, or removed from GGUF files",
+            39 => "llama.cpp's, or bitnet.cpp's for one CPU and shape",
+            43 => "proposed for llama.cpp",
+            142 | 143 => "PrismML's, for models whose activations go through a Hadamard transform",
+            97..=99 | 133..=399 => "ik_llama.cpp's own",
+            _ => return None,
+        })
     }
 
     /// The name of the type with this id, `unknown` where there is none.
@@ -155,8 +231,22 @@ mod tests {
         for known in ALL {
             assert_eq!(TensorType::from_id(known.id), Some(known));
         }
-        assert_eq!(TensorType::from_id(4), None);
+        assert_eq!(TensorType::from_id(100), None);
         assert_eq!(TensorType::name_of(4000), "unknown");
+    }
+
+    #[test]
+    fn every_type_that_files_were_written_with_has_its_name() {
+        let names = [
+            4, 5, 31, 36, 37, 38, 39, 40, 41, 42, 43, 134, 135, 142, 143, 335,
+        ];
+        let names: Vec<_> = names.into_iter().map(TensorType::name_of).collect();
+        let wanted = "Q4_2 Q4_3 Q4_0_4_4 I2_S I8_S or IQ4_NL_4_8 TL1 or IQ4_NL_8_8 MXFP4 or TL2 \
+                      NVFP4 Q1_0 Q2_0 STQ1_0 IQ1_BN IQ2_BN PQ2_0 PTQ1_0 IQ2_BN_R4";
+        assert_eq!(names.join(" "), wanted);
+        for id in [4, 31, 38, 43, 134, 142, 335] {
+            assert!(TensorType::origin(id).is_some(), "{id}");
+        }
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use bitnet_gguf::Shown;
+
 /// What is wrong with a tokenizer, its file, or a text.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -11,14 +13,18 @@ pub enum Error {
     Absent,
     /// A kind of tokenizer that is not read.
     #[error(
-        "tokenizer model `{found}` is not supported; supported are gpt2 (byte-level BPE) and llama (SentencePiece)"
+        "tokenizer model `{found}` is not supported; supported are gpt2 (byte-level BPE) and llama (SentencePiece)",
+        found = Shown(found)
     )]
     UnknownModel {
         /// The value of `tokenizer.ggml.model`.
         found: String,
     },
     /// A rule for cutting text into words that is not known. To guess would give wrong tokens.
-    #[error("pre-tokenizer `{found}` (tokenizer.ggml.pre) is not supported; supported are {known}")]
+    #[error(
+        "pre-tokenizer `{found}` (tokenizer.ggml.pre) is not supported; supported are {known}",
+        found = Shown(found)
+    )]
     UnknownPreTokenizer {
         /// The value of `tokenizer.ggml.pre`.
         found: String,
@@ -36,6 +42,9 @@ pub enum Error {
     /// Metadata that is missing or of another type.
     #[error(transparent)]
     Metadata(#[from] bitnet_gguf::Error),
+    /// A key of the file that wants what is not done here; in words that name it.
+    #[error("{0}")]
+    Key(String),
     /// The vocabulary contradicts itself.
     #[error("the vocabulary is damaged: {0}")]
     Vocabulary(String),

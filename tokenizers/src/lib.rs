@@ -9,6 +9,7 @@ mod counter;
 pub mod discovery;
 mod error;
 mod guard;
+pub mod keys;
 mod load;
 mod model;
 mod not_found;

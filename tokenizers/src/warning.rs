@@ -1,5 +1,7 @@
 //! [`Warning`]: what is doubtful about a tokenizer that can be used.
 
+use bitnet_gguf::Shown;
+
 /// What is doubtful about a tokenizer, or about a template beside it. It can be used; what it gives
 /// may not be what the model was trained with.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -12,6 +14,9 @@ pub enum Warning {
          the model's tokenizer.json"
     )]
     MissingPreTokenizer,
+    /// A key of the file that is not known, or not done in full; in words that name it.
+    #[error("{0}")]
+    Key(String),
     /// A key that names a token which is not there.
     #[error("`{key}` is {id}, but the vocabulary has {tokens} tokens: the key is passed over")]
     IdOutOfRange {
@@ -24,7 +29,8 @@ pub enum Warning {
     },
     /// A token that controls a conversation by its name, but not by its type in the file.
     #[error(
-        "token {id}, `{text}`, is taken as a control token by its name; the file types it as {kind}"
+        "token {id}, `{text}`, is taken as a control token by its name; the file types it as {kind}",
+        text = Shown(text)
     )]
     ControlByName {
         /// Its id.
@@ -37,7 +43,8 @@ pub enum Warning {
     /// A chat template that writes a marker which the vocabulary does not have.
     #[error(
         "the chat template writes `{marker}`, which is no token of this vocabulary: template and \
-         tokenizer seem to belong to different models"
+         tokenizer seem to belong to different models",
+        marker = Shown(marker)
     )]
     ForeignMarker {
         /// The marker.

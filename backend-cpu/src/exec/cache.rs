@@ -67,22 +67,24 @@ impl CacheShape {
 }
 
 impl Cache {
-    pub(crate) fn new(program: &Program, positions: usize) -> Cache {
+    /// An empty cache; `None` where there is no memory for it.
+    pub(crate) fn new(program: &Program, positions: usize) -> Option<Cache> {
         let layer = |layer: &LayerCache| match *layer {
-            LayerCache::KeysAndValues { kv_heads, head_dim } => Layer::KeysAndValues(
-                KeysAndValues::new(program.cache_type, kv_heads, head_dim, positions),
-            ),
+            LayerCache::KeysAndValues { kv_heads, head_dim } => {
+                let layer = KeysAndValues::new(program.cache_type, kv_heads, head_dim, positions)?;
+                Some(Layer::KeysAndValues(layer))
+            }
             LayerCache::State { len } => {
                 let mut values = SharedSlice::default();
-                values.reserve(len);
-                Layer::State { values, len }
+                values.try_reserve(len).ok()?;
+                Some(Layer::State { values, len })
             }
         };
-        Cache {
+        Some(Cache {
             len: 0,
             positions,
-            layers: program.caches.iter().map(layer).collect(),
-        }
+            layers: program.caches.iter().map(layer).collect::<Option<_>>()?,
+        })
     }
 
     /// The keys and values of a layer that keeps them.
@@ -139,9 +141,9 @@ impl KeysAndValues {
         kv_heads: usize,
         head_dim: usize,
         positions: usize,
-    ) -> KeysAndValues {
+    ) -> Option<KeysAndValues> {
         // Whole strips of keys.
-        let positions = positions.next_multiple_of(LANES);
+        let positions = positions.checked_next_multiple_of(LANES)?;
         let shape = CacheShape {
             kv_heads,
             head_dim,
@@ -150,18 +152,18 @@ impl KeysAndValues {
         };
         let elements = |width: usize| {
             let mut elements = Elements::default();
-            let len = kv_heads * positions * width;
-            match cache_type {
-                CacheType::F16 => elements.f16.reserve(len),
-                CacheType::F32 => elements.f32.reserve(len),
-            }
-            elements
+            let len = kv_heads.checked_mul(positions)?.checked_mul(width)?;
+            let reserved = match cache_type {
+                CacheType::F16 => elements.f16.try_reserve(len),
+                CacheType::F32 => elements.f32.try_reserve(len),
+            };
+            reserved.ok().map(|()| elements)
         };
-        KeysAndValues {
-            keys: elements(head_dim),
-            values: elements(shape.stride),
+        Some(KeysAndValues {
+            keys: elements(head_dim)?,
+            values: elements(shape.stride)?,
             shape,
-        }
+        })
     }
 
     /// Whether so many keys fit.

@@ -21,6 +21,13 @@ pub(crate) struct Pages<T> {
 /// - Any bytes are a value of the type, it has no padding, and it is aligned to at most 4096 bytes.
 pub(crate) unsafe trait Plain: Copy + Send + Sync {}
 
+// SAFETY: integers have no padding, any bytes are a value, and they are aligned to their size.
+unsafe impl Plain for i8 {}
+// SAFETY: as above.
+unsafe impl Plain for u16 {}
+// SAFETY: as above.
+unsafe impl Plain for i32 {}
+
 impl<T: Plain> Pages<T> {
     pub(crate) fn new(len: usize) -> io::Result<Pages<T>> {
         let map = MmapMut::map_anon((len * size_of::<T>()).max(1))?;

@@ -1,7 +1,10 @@
 //! Memory that the threads of a pool fill together.
 
+use std::alloc::{self, Layout};
 use std::cell::UnsafeCell;
 use std::ops::Range;
+
+use super::pages::Plain;
 
 /// What slices are aligned to, in bytes: a line of the caches and the widest register, so that no
 /// load of one touches two lines.
@@ -20,25 +23,62 @@ pub(crate) struct SharedSlice<T> {
 // apart.
 unsafe impl<T: Send + Sync> Sync for SharedSlice<T> {}
 
-impl<T: Copy + Default> SharedSlice<T> {
+/// So many bytes are not to be had.
+#[derive(Debug)]
+pub(crate) struct NoMemory {
+    layout: Option<Layout>,
+}
+
+impl<T: Plain> SharedSlice<T> {
     /// Makes room for at least `len` values. What was in it is lost when it grows: all are zero
     /// then.
     pub(crate) fn reserve(&mut self, len: usize) {
-        if self.len < len {
-            // `vec!` of zeros asks the system for zeroed pages, which cost nothing until they are
-            // touched; an allocation that is aligned would be filled.
-            let zeros = vec![T::default(); len + ALIGNMENT / size_of::<T>()].into_boxed_slice();
-            let first = zeros.as_ptr().align_offset(ALIGNMENT);
-            // SAFETY: `UnsafeCell<T>` has the layout of `T`, and the box is owned.
-            let allocation = unsafe { Box::from_raw(Box::into_raw(zeros) as *mut [UnsafeCell<T>]) };
-            *self = SharedSlice {
-                allocation,
-                first,
-                len,
-            };
+        match self.try_reserve(len) {
+            Ok(()) => {}
+            Err(NoMemory {
+                layout: Some(layout),
+            }) => alloc::handle_alloc_error(layout),
+            Err(NoMemory { layout: None }) => panic!("{len} values are more than can be counted"),
         }
     }
 
+    /// As [`SharedSlice::reserve`], but for the end.
+    ///
+    /// # Errors
+    /// Where there is no memory for them; nothing has changed then.
+    pub(crate) fn try_reserve(&mut self, len: usize) -> Result<(), NoMemory> {
+        if self.len >= len {
+            return Ok(());
+        }
+        let room = len.checked_add(ALIGNMENT / size_of::<T>());
+        let layout = room.and_then(|room| Layout::array::<T>(room).ok());
+        let (Some(room), Some(layout)) = (room, layout) else {
+            return Err(NoMemory { layout: None });
+        };
+        // The system hands out zeroed pages, which cost nothing until they are touched; an
+        // allocation that is aligned would be filled.
+        // SAFETY: the layout is not empty: `room` is at least `ALIGNMENT / size_of::<T>()`.
+        let zeros = unsafe { alloc::alloc_zeroed(layout) };
+        if zeros.is_null() {
+            return Err(NoMemory {
+                layout: Some(layout),
+            });
+        }
+        let zeros = std::ptr::slice_from_raw_parts_mut(zeros.cast::<UnsafeCell<T>>(), room);
+        // SAFETY: the global allocator gave it for this layout, which is that of the slice, since
+        // `UnsafeCell<T>` has the layout of `T`; zeros are a value of any plain type.
+        let allocation = unsafe { Box::from_raw(zeros) };
+        let first = allocation.as_ptr().cast::<T>().align_offset(ALIGNMENT);
+        *self = SharedSlice {
+            allocation,
+            first,
+            len,
+        };
+        Ok(())
+    }
+}
+
+impl<T> SharedSlice<T> {
     /// All values, by exclusive access.
     pub(crate) fn as_mut(&mut self) -> &mut [T] {
         let elements = &mut self.allocation[self.first..self.first + self.len];

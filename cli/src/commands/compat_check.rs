@@ -2,15 +2,21 @@
 
 use std::io::{self, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use bitnet_engine::gguf::Gguf;
-use bitnet_engine::kernels::Format;
+use bitnet_engine::gguf::{Gguf, Printed, Shown};
 use bitnet_engine::kernels::format::Matrix;
-use bitnet_engine::tokenizers::{self, Tokenizer};
-use bitnet_engine::{CacheType, plan};
+use bitnet_engine::kernels::program::WeightDesc;
+use bitnet_engine::metadata::{self, KeyAccount};
+use bitnet_engine::tokenizers::Tokenizer;
+use bitnet_engine::tokenizers::discovery::TokenizerNotFound;
+use bitnet_engine::{
+    Config, Device, Encoder, Error, LoadOptions, Model, TemplateChoice, check_vocabulary,
+};
 
-use crate::{exit, source};
+use crate::source::Opened;
+use crate::{environment, exit, source};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -25,71 +31,186 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<u8> {
     let path = args.file.as_deref().or(args.model.as_deref());
     let opened = source::open(path)?;
-    let (problems, notes) = check(&opened.gguf);
-    let mut out = io::stdout().lock();
-    let mut write = |line: String| writeln!(out, "{line}").context("standard output");
-    for problem in &problems {
-        write(format!("problem: {problem}"))?;
+    let report = Report::of(&opened);
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    report.write(&mut out).context("standard output")?;
+    let runs = report.problems.is_empty();
+    if runs {
+        writeln!(out, "{}: runs here", opened.name()).context("standard output")?;
     }
-    for note in &notes {
-        write(format!("note: {note}"))?;
-    }
-    if problems.is_empty() {
-        write(format!("{}: runs here", opened.name()))?;
-        return Ok(0);
-    }
-    Ok(exit::FAILURE)
+    out.flush().context("standard output")?;
+    Ok(if runs { 0 } else { exit::FAILURE })
 }
 
-/// What stops the file from running, and what its user should know.
-fn check(gguf: &Gguf) -> (Vec<String>, Vec<String>) {
-    let mut problems = Vec::new();
-    let mut notes = Vec::new();
-    match plan::plan(gguf, CacheType::F16) {
-        Err(found) => problems.extend(found.iter().map(ToString::to_string)),
-        Ok(plan) => {
-            for weight in &plan.program.weights {
-                if let Some(problem) =
-                    invalid_code(gguf, &weight.name, weight.format, weight.rows, weight.cols)
-                {
-                    problems.push(problem);
-                }
+/// What there is to say about a file.
+#[derive(Default)]
+struct Report {
+    /// What stops it from running.
+    problems: Vec<String>,
+    /// What is doubtful.
+    warnings: Vec<String>,
+    /// What its user should know.
+    notes: Vec<String>,
+    /// What becomes of its metadata.
+    keys: Vec<KeyAccount>,
+}
+
+impl Report {
+    fn of(opened: &Opened) -> Report {
+        let mut report = Report {
+            keys: metadata::account(&opened.gguf),
+            warnings: metadata::doubts(&opened.gguf),
+            ..Report::default()
+        };
+        let vocabulary = report.model(&opened.gguf);
+        report.tokenizer(opened, vocabulary);
+        if environment::strict() {
+            report.problems.append(&mut report.warnings);
+        }
+        report
+    }
+
+    fn write(&self, out: &mut impl Write) -> io::Result<()> {
+        let kinds = [
+            ("problem", &self.problems),
+            ("warning", &self.warnings),
+            ("note", &self.notes),
+        ];
+        for (kind, lines) in kinds {
+            for line in lines {
+                writeln!(out, "{kind}: {}", Printed(&line.replace('\n', "\\n")))?;
+            }
+        }
+        for KeyAccount { key, fate } in &self.keys {
+            write!(out, "key `{}`: {}", Shown(key), fate.name())?;
+            match fate.why() {
+                Some(why) => writeln!(out, ", {why}")?,
+                None => writeln!(out)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Loads the model as `run` does, and reads what `run` trusts. Returns the size of its
+    /// vocabulary.
+    fn model(&mut self, gguf: &Arc<Gguf>) -> Option<usize> {
+        let options = LoadOptions::default().device(Device::Cpu);
+        let model = match Model::load(Arc::clone(gguf), &options) {
+            Ok(model) => model,
+            Err(Error::Incompatible { problems }) => {
+                self.problems
+                    .extend(problems.iter().map(ToString::to_string));
+                return Config::read(gguf).ok().map(|config| config.vocabulary);
+            }
+            Err(error) => {
+                self.problems.push(chain(&error));
+                return None;
+            }
+        };
+        let weights = &model.plan().program.weights;
+        self.problems
+            .extend(weights.iter().filter_map(|weight| damage(gguf, weight)));
+        let context = model.config().context;
+        if let Err(error) = model.session(context) {
+            self.notes.push(format!(
+                "the whole context of {context} tokens does not fit ({error}); `run` takes what it \
+                 needs, `chat` needs --context"
+            ));
+        }
+        Some(model.config().vocabulary)
+    }
+
+    /// Finds the tokenizer and the template as `run` and `chat` do.
+    fn tokenizer(&mut self, opened: &Opened, vocabulary: Option<usize>) {
+        let source = match opened.find_tokenizer(None) {
+            Ok(source) => source,
+            Err(TokenizerNotFound::Anywhere(_)) => {
+                self.notes.push(
+                    "there is no tokenizer inside; `run` needs one beside the file or in \
+                     --tokenizer"
+                        .to_owned(),
+                );
+                return;
+            }
+            Err(error) => return self.problems.push(chain(&error)),
+        };
+        let tokenizer = match source.load(&opened.gguf) {
+            Ok(tokenizer) => tokenizer,
+            Err(error) => {
+                let place = source
+                    .path()
+                    .map_or("the tokenizer inside".to_owned(), |path| {
+                        format!("tokenizer {}", path.display())
+                    });
+                return self.problems.push(format!("{place}: {}", chain(&error)));
+            }
+        };
+        let doubts = tokenizer.warnings().iter().map(ToString::to_string);
+        self.warnings.extend(doubts);
+        if let Some(Err(error)) = vocabulary.map(|rows| check_vocabulary(&tokenizer, rows)) {
+            self.problems.push(chain(&error));
+        }
+        self.template(opened, tokenizer);
+    }
+
+    fn template(&mut self, opened: &Opened, tokenizer: Tokenizer) {
+        let path = opened.path().map(ToOwned::to_owned);
+        let encoder = Encoder::new(Arc::new(tokenizer), Arc::clone(&opened.gguf), path);
+        match encoder.template(&TemplateChoice::Auto, false) {
+            Ok(_) => {}
+            Err(error @ Error::NoTemplate(_)) => {
+                let why = chain(&error);
+                self.notes
+                    .push(format!("{why}; `chat` needs --prompt-template"));
+            }
+            Err(error) => {
+                let why = chain(&error);
+                self.warnings
+                    .push(format!("{why}; `chat` needs --prompt-template"));
             }
         }
     }
-    match Tokenizer::from_gguf(gguf) {
-        Ok(_) => {}
-        Err(tokenizers::Error::Absent) => {
-            notes.push(
-                "there is no tokenizer inside; `run` needs one beside the file or in --tokenizer"
-                    .to_owned(),
-            );
-        }
-        Err(error) => problems.push(format!("the tokenizer inside: {error}")),
-    }
-    (problems, notes)
 }
 
-/// Codes that no ternary weight has: a damaged file, or one in another build's order.
-fn invalid_code(
-    gguf: &Gguf,
-    name: &str,
-    format: Format,
-    rows: usize,
-    cols: usize,
-) -> Option<String> {
-    if !format.is_ternary() {
-        return None;
+/// An error with its causes, in a line.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
     }
-    let bytes = gguf
-        .tensor(name)
-        .and_then(|tensor| gguf.data(tensor).ok())?;
-    let code = Matrix::new(format, rows, cols, bytes)
-        .ok()?
-        .find_invalid_code()?;
-    Some(format!(
-        "tensor `{name}` ({format}): row {}, column {} holds the code 3, which no ternary weight has; the file is \
-         damaged or in the order of another build",
-        code.row, code.col
-    ))
+    text
+}
+
+/// What no weight of a sound file is: a code that its format does not define, or no number.
+fn damage(gguf: &Gguf, weight: &WeightDesc) -> Option<String> {
+    let WeightDesc {
+        name,
+        format,
+        rows,
+        cols,
+    } = weight;
+    let bytes = gguf.data(gguf.tensor(name)?).ok()?;
+    let matrix = Matrix::new(*format, *rows, *cols, bytes).ok()?;
+    let name = Shown(name);
+    if let Some(code) = matrix.find_invalid_code() {
+        return Some(format!(
+            "tensor `{name}` ({format}): row {}, column {} holds the code 3, which no ternary \
+             weight has; the file is damaged or in the order of another build",
+            code.row, code.col
+        ));
+    }
+    let mut values = vec![0.0; *cols];
+    for row in 0..*rows {
+        matrix.dequantize_row(row, &mut values);
+        if let Some(col) = values.iter().position(|value| !value.is_finite()) {
+            return Some(format!(
+                "tensor `{name}` ({format}): row {row}, column {col} is {}, no number; a scale or \
+                 a value is damaged",
+                values[col]
+            ));
+        }
+    }
+    None
 }

@@ -7,7 +7,9 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use bitnet_engine::gguf::{Gguf, TensorInfo, Value};
+use bitnet_engine::gguf::keys::Fate;
+use bitnet_engine::gguf::{Gguf, Shown, TensorInfo, Value};
+use bitnet_engine::metadata::{self, KeyAccount};
 use bitnet_engine::tokenizers::Tokenizer;
 use bitnet_engine::tokenizers::discovery::{TokenizerNotFound, TokenizerSource};
 use serde_json::json;
@@ -91,6 +93,10 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
             .iter()
             .map(|(key, value)| Ok((key.to_owned(), to_json(value)?)))
             .collect::<Result<_>>()?;
+        let keys: serde_json::Map<String, serde_json::Value> = metadata::account(gguf)
+            .into_iter()
+            .map(|KeyAccount { key, fate }| (key, fate_json(&fate)))
+            .collect();
         let tensors: Vec<_> = gguf.tensors().iter().map(tensor_json).collect();
         let value = json!({
             "file": opened.name(),
@@ -98,6 +104,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
             "alignment": gguf.alignment(),
             "file_bytes": gguf.file_len(),
             "metadata": metadata,
+            "keys": keys,
             "tensors": tensors,
             "tokenizer": tokenizer.kind.as_ref().ok(),
             "tokenizer_source": tokenizer.source.as_ref().map(TokenizerSource::name),
@@ -173,17 +180,20 @@ fn table(out: &mut impl Write, name: &str, gguf: &Gguf, tokenizer: &Found) -> Re
     )
     .context(place)?;
     writeln!(out, "tokenizer: {tokenizer}\n\nmetadata").context(place)?;
-    for (key, value) in gguf.metadata().iter() {
-        writeln!(out, "  {key} = {}", brief(value)).context(place)?;
+    for ((key, value), account) in gguf.metadata().iter().zip(metadata::account(gguf)) {
+        let fate = match &account.fate {
+            Fate::NoEffect(why) => format!("no effect: {why}"),
+            other => other.name().to_owned(),
+        };
+        writeln!(out, "  {} = {}  ({fate})", Shown(key), brief(value)).context(place)?;
     }
-    let widest = tensors
-        .iter()
-        .map(|tensor| tensor.name.chars().count())
-        .max()
-        .unwrap_or(0);
+    let shown = tensors.iter().map(|tensor| Shown(&tensor.name).to_string());
+    let shown: Vec<String> = shown.collect();
+    let widest = shown.iter().map(|name| name.chars().count()).max();
+    let widest = widest.unwrap_or(0);
     writeln!(out, "\ntensors").context(place)?;
     let mut totals: BTreeMap<&str, (usize, u64)> = BTreeMap::new();
-    for tensor in tensors {
+    for (tensor, name) in tensors.iter().zip(&shown) {
         let bytes = tensor.bytes.map_or_else(
             || "size unknown".to_owned(),
             |bytes| format!("{bytes} bytes"),
@@ -194,7 +204,6 @@ fn table(out: &mut impl Write, name: &str, gguf: &Gguf, tokenizer: &Found) -> Re
             .map(u64::to_string)
             .collect::<Vec<_>>()
             .join(" x ");
-        let name = &tensor.name;
         writeln!(
             out,
             "  {name:widest$}  {:8} {shape:>16}  {bytes}",
@@ -261,6 +270,10 @@ fn to_json(value: &Value) -> Result<serde_json::Value> {
         Some(array) => array.iter().map(|item| to_json(&item?)).collect(),
         None => Ok(scalar(value)),
     }
+}
+
+fn fate_json(fate: &Fate) -> serde_json::Value {
+    json!({"fate": fate.name(), "why": fate.why()})
 }
 
 fn tensor_json(tensor: &TensorInfo) -> serde_json::Value {

@@ -9,6 +9,7 @@ use bitnet_engine::ModelTemplate;
 use bitnet_engine::chat_templates::{
     ChatTemplate, ControlTokens, Conversation, Family, Json, Rendered, Tokens,
 };
+use bitnet_engine::gguf::Shown;
 use bitnet_process::note;
 
 use crate::{messages, source, warnings};
@@ -89,7 +90,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
                 None => ModelTemplate::find(file, path, &tokenizer, conversation.tools.is_some()),
             };
             let template = template.with_context(|| format!("model {}", opened.name()))?;
-            note!("template: {}", template.evidence());
+            note!("template: {}", Shown(&template.evidence().to_string()));
             for doubt in tokenizer.template_warnings(template.source()) {
                 warnings::warn(doubt)?;
             }

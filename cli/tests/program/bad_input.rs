@@ -302,3 +302,109 @@ fn ctrl_c_ends_the_text_and_keeps_what_was_written() {
         String::from_utf8_lossy(&written)
     );
 }
+
+/// Where the value of a `u32` under this key of a file lies.
+fn value_of(bytes: &[u8], key: &str) -> usize {
+    find(bytes, key) + key.len() + 4
+}
+
+#[test]
+fn compat_check_refuses_what_run_refuses() {
+    // The tokenizer has more tokens than the model.
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("model.gguf");
+    std::fs::copy(golden("llama-i2_s.gguf"), &file).unwrap();
+    std::fs::copy(
+        root().join("demo/tokenizer.json"),
+        folder.path().join("tokenizer.json"),
+    )
+    .unwrap();
+    refused(folder.path(), &file, &["1024 tokens, the model 512"]);
+    let result = output(bitnet(folder.path()).arg("compat-check").arg(&file));
+    assert_eq!(result.status.code(), Some(1), "{}", stdout(&result));
+    let said = stdout(&result);
+    assert!(
+        said.contains("problem: the tokenizer has 1024 tokens"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_number_that_is_none_is_found() {
+    let demo = bitnet_engine::gguf::Gguf::open(root().join("demo/demo.gguf")).unwrap();
+    for (name, value, at) in [
+        ("output_norm.weight", f32::NAN, 4),
+        ("blk.0.attn_norm.weight", f32::NEG_INFINITY, 0),
+        ("blk.1.ffn_sub_norm.weight", f32::INFINITY, 8),
+    ] {
+        let offset = demo.tensor(name).expect("the demo has it").offset as usize + at;
+        let (folder, file) = changed(|bytes| {
+            bytes[offset..offset + 4].copy_from_slice(&value.to_le_bytes());
+        });
+        let result = output(bitnet(folder.path()).arg("compat-check").arg(&file));
+        assert_eq!(result.status.code(), Some(1), "{}", stdout(&result));
+        let said = stdout(&result);
+        assert!(
+            said.contains(&format!("problem: tensor `{name}`")),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn what_becomes_of_each_key_is_listed() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = golden("llama-i2_s.gguf");
+    let result = output(bitnet(folder.path()).arg("compat-check").arg(&file));
+    let said = stdout(&result);
+    assert!(
+        said.contains("key `llama.context_length`: honoured\n"),
+        "{said}"
+    );
+    assert!(said.contains("key `general.name`: no effect, "), "{said}");
+    let result = output(bitnet(folder.path()).arg("inspect").arg(&file));
+    let said = stdout(&result);
+    assert!(
+        said.contains("(honoured)") && said.contains("(no effect: "),
+        "{said}"
+    );
+    let result = output(bitnet(folder.path()).args(["inspect", "--json"]).arg(&file));
+    let json: serde_json::Value = serde_json::from_str(&stdout(&result)).unwrap();
+    assert_eq!(json["keys"]["llama.context_length"]["fate"], "honoured");
+}
+
+#[test]
+fn layers_that_are_not_there_cost_no_memory_and_few_words() {
+    for layers in [16_777_216_u32, 65_536] {
+        let (folder, file) = changed(|bytes| {
+            let at = value_of(bytes, "bitnet-b1.58.block_count");
+            bytes[at..at + 4].copy_from_slice(&layers.to_le_bytes());
+        });
+        refused(folder.path(), &file, &["block_count", &layers.to_string()]);
+        let result = output(bitnet(folder.path()).arg("compat-check").arg(&file));
+        assert_eq!(result.status.code(), Some(1));
+        assert!(
+            result.stdout.len() < 20_000,
+            "{} bytes",
+            result.stdout.len()
+        );
+    }
+}
+
+#[test]
+fn a_name_cannot_fake_a_line_or_command_a_terminal() {
+    let (folder, file) = changed(|bytes| {
+        let at = find(bytes, "blk.3.attn_q.weight");
+        bytes[at..at + 19].copy_from_slice(b"\x1b[2J\nproblem: fake!");
+    });
+    for command in ["compat-check", "inspect"] {
+        let result = output(bitnet(folder.path()).arg(command).arg(&file));
+        let said = stdout(&result);
+        assert!(
+            !said.contains('\u{1b}') && !said.contains("\nproblem: fake!"),
+            "{said}"
+        );
+        assert!(said.contains("\\u{1b}[2J\\nproblem: fake!"), "{said}");
+    }
+    refused(folder.path(), &file, &["\\u{1b}[2J\\nproblem: fake!"]);
+}

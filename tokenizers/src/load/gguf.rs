@@ -1,5 +1,6 @@
 //! Tokenizers inside GGUF files.
 
+use bitnet_gguf::keys::Fate;
 use bitnet_gguf::{Gguf, Metadata, Value};
 
 use super::tiktoken::{LLAMA3_BOS, is_llama3};
@@ -9,11 +10,14 @@ use crate::tokenizer::Tokenizer;
 use crate::vocabulary::{
     SpecialIds, SpecialTokens, Vocabulary, decode_byte_alphabet, end_of_generation, is_control,
 };
-use crate::{Error, Warning};
+use crate::{Error, Warning, keys};
 
 const MODEL: &str = "tokenizer.ggml.model";
 const PRE: &str = "tokenizer.ggml.pre";
 const TOKENS: &str = "tokenizer.ggml.tokens";
+
+/// Most keys that are warned about.
+const DOUBTS: usize = 20;
 
 /// Values of `tokenizer.ggml.token_type`.
 mod token_type {
@@ -44,6 +48,7 @@ pub(super) fn read(gguf: &Gguf) -> Result<Tokenizer, Error> {
         None | Some("no_vocab" | "none") => return Err(Error::Absent),
         Some(model) => model,
     };
+    let mut warnings = doubts(metadata)?;
     let texts: Vec<String> = metadata
         .str_array(TOKENS)?
         .map(|text| text.map(str::to_owned))
@@ -58,14 +63,18 @@ pub(super) fn read(gguf: &Gguf) -> Result<Tokenizer, Error> {
             types.len()
         )));
     }
-    let mut warnings = Vec::new();
     let mut id = |key: &str| special_id(metadata, key, texts.len(), &mut warnings);
-    let [bos, eos, eot, eom] = [
+    let [bos, eos, eot, eom, fim_pad, fim_rep, fim_sep] = [
         id("tokenizer.ggml.bos_token_id")?,
         id("tokenizer.ggml.eos_token_id")?,
         id("tokenizer.ggml.eot_token_id")?,
         id("tokenizer.ggml.eom_token_id")?,
+        id("tokenizer.ggml.fim_pad_token_id")?,
+        id("tokenizer.ggml.fim_rep_token_id")?,
+        id("tokenizer.ggml.fim_sep_token_id")?,
     ];
+    // As llama.cpp takes them.
+    let ends = [eos, eot, eom, fim_pad, fim_rep, fim_sep];
     let without_pre = model == "gpt2" && !metadata.contains(PRE);
     let llama3 = without_pre && is_llama3(&texts);
     let bos = bos.or(llama3.then_some(LLAMA3_BOS));
@@ -120,13 +129,32 @@ pub(super) fn read(gguf: &Gguf) -> Result<Tokenizer, Error> {
         ids: SpecialIds {
             bos,
             eos,
-            end_of_generation: end_of_generation(&[eos, eot, eom], &texts),
+            end_of_generation: end_of_generation(&ends, &texts),
             add_bos: bos.is_some() && add_bos.unwrap_or(parts.add_bos),
         },
         vocabulary: Vocabulary::Owned { pieces, texts },
         kind: parts.name,
         warnings,
     })
+}
+
+/// What is doubtful about the keys of a tokenizer.
+///
+/// # Errors
+/// [`Error::Key`] for one that wants what this crate does not do.
+fn doubts(metadata: &Metadata) -> Result<Vec<Warning>, Error> {
+    let mut doubts = Vec::new();
+    for (key, value) in metadata.iter() {
+        if !key.starts_with(keys::PREFIX) {
+            continue;
+        }
+        match keys::fate(key, value, metadata) {
+            Fate::Refused(problem) => return Err(Error::Key(problem)),
+            Fate::Doubtful(doubt) if doubts.len() < DOUBTS => doubts.push(Warning::Key(doubt)),
+            Fate::Doubtful(_) | Fate::NoEffect(_) | Fate::Honoured => {}
+        }
+    }
+    Ok(doubts)
 }
 
 /// The id under a key. One that the vocabulary does not have is passed over with a warning, as

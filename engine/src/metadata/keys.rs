@@ -1,0 +1,206 @@
+//! [`Keys`]: typed questions about a model's metadata. Who asks for a key honours it, or says what
+//! is wrong with it; what nobody asked for goes by the tables.
+
+use std::collections::HashMap;
+use std::ops::RangeInclusive;
+
+use bitnet_gguf::keys::Fate;
+use bitnet_gguf::{Metadata, Shown, Value};
+
+use super::{KeyAccount, file, model};
+use crate::error::Problem;
+
+/// Largest width, count of heads or vocabulary taken seriously. Guards size computations.
+const LIMIT: u64 = 1 << 24;
+
+/// The metadata of a model, and what became of each key so far.
+pub(crate) struct Keys<'a> {
+    metadata: &'a Metadata,
+    /// Of the model's own keys, with its point.
+    prefix: String,
+    /// Whether there is a graph that they are for.
+    has_graph: bool,
+    fates: HashMap<String, Fate>,
+    problems: Vec<Problem>,
+}
+
+impl<'a> Keys<'a> {
+    /// The keys of a model whose own begin with the name of its architecture.
+    pub(crate) fn new(metadata: &'a Metadata, architecture: &str, has_graph: bool) -> Keys<'a> {
+        Keys {
+            metadata,
+            prefix: format!("{architecture}."),
+            has_graph,
+            fates: HashMap::new(),
+            problems: Vec::new(),
+        }
+    }
+
+    /// The model's key of this name, in full.
+    pub(crate) fn key(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+
+    /// Whether the file has the model's key of this name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.metadata.contains(&self.key(name))
+    }
+
+    /// Whether nothing is wrong so far.
+    pub(crate) fn is_sound(&self) -> bool {
+        self.problems.is_empty()
+    }
+
+    /// Notes something that the graph cannot use.
+    pub(crate) fn refuse(&mut self, problem: Problem) {
+        self.problems.push(problem);
+    }
+
+    /// Notes that a key's value cannot be used; `what` says what is wrong with it.
+    pub(crate) fn refuse_value(&mut self, name: &str, what: &str) {
+        let key = self.key(name);
+        self.refused(key.clone(), format!("metadata `{}` {what}", Shown(&key)));
+    }
+
+    fn refused(&mut self, key: String, text: String) {
+        self.fates.insert(key, Fate::Refused(text.clone()));
+        self.problems.push(Problem::Metadata(text));
+    }
+
+    /// The answer of a question about a key, noted either way.
+    fn noted<T>(&mut self, name: &str, answer: Result<T, bitnet_gguf::Error>) -> Option<T> {
+        let key = self.key(name);
+        match answer {
+            Ok(value) => {
+                self.fates.insert(key, Fate::Honoured);
+                Some(value)
+            }
+            Err(error) => {
+                self.refused(key, error.to_string());
+                None
+            }
+        }
+    }
+
+    /// A size that the file must have: from 1 to [`LIMIT`]. 0 where it is wrong.
+    pub(crate) fn size(&mut self, name: &str) -> usize {
+        let answer = self.metadata.u64(&self.key(name));
+        let value = self.noted(name, answer);
+        value.map_or(0, |value| self.in_bounds(name, value))
+    }
+
+    fn in_bounds(&mut self, name: &str, value: u64) -> usize {
+        if value == 0 || value > LIMIT {
+            self.refuse_value(name, &format!("is {value}, not in 1 ..= {LIMIT}"));
+            return 0;
+        }
+        value as usize
+    }
+
+    /// A size, or what it is where the file does not say.
+    pub(crate) fn size_or(&mut self, name: &str, default: usize) -> usize {
+        if self.has(name) {
+            self.size(name)
+        } else {
+            default
+        }
+    }
+
+    /// A size of every layer: one for all, or an array with the same for each of `layers`.
+    pub(crate) fn size_of_layers(&mut self, name: &str, layers: usize) -> usize {
+        let key = self.key(name);
+        if self.metadata.get(&key).and_then(Value::as_array).is_none() {
+            return self.size(name);
+        }
+        let answer = self.metadata.u32_array(&key);
+        let Some(sizes) = self.noted(name, answer) else {
+            return 0;
+        };
+        let len = sizes.len();
+        if len != layers {
+            self.refuse_value(name, &format!("has {len} values for {layers} layers"));
+            return 0;
+        }
+        let (first, other) = (sizes[0], sizes.iter().find(|size| **size != sizes[0]));
+        if let Some(other) = other {
+            let what = format!("differs from layer to layer ({first}, {other}): not supported");
+            self.refuse_value(name, &what);
+            return 0;
+        }
+        self.in_bounds(name, first.into())
+    }
+
+    /// A number of this range, or what it is where the file does not say. 1 where it is wrong.
+    pub(crate) fn number_within(
+        &mut self,
+        name: &str,
+        default: Option<f32>,
+        range: RangeInclusive<f32>,
+    ) -> f32 {
+        let key = self.key(name);
+        if let (None, Some(default)) = (self.metadata.get(&key), default) {
+            return default;
+        }
+        let answer = self.metadata.f32(&key);
+        let Some(value) = self.noted(name, answer) else {
+            return 1.0;
+        };
+        if range.contains(&value) {
+            return value;
+        }
+        let (least, most) = range.into_inner();
+        self.refuse_value(name, &format!("is {value}, not in {least:e} ..= {most:e}"));
+        1.0
+    }
+
+    /// A text, where the file has it.
+    pub(crate) fn text(&mut self, name: &str) -> Option<&'a str> {
+        let (metadata, key) = (self.metadata, self.key(name));
+        let value = metadata.get(&key)?;
+        self.noted(name, metadata.str(&key).map(drop))?;
+        value.as_str()
+    }
+
+    /// What became of every key of the file, in its order, and everything that stops the model.
+    pub(crate) fn account(mut self) -> (Vec<KeyAccount>, Vec<Problem>) {
+        if let Some(problem) = file::transforms(self.metadata) {
+            self.problems.push(Problem::Metadata(problem));
+        }
+        let mut accounts = Vec::new();
+        for (key, value) in self.metadata.iter() {
+            let fate = match self.fates.remove(key) {
+                Some(fate) => fate,
+                None => self.by_tables(key, value),
+            };
+            accounts.push(KeyAccount {
+                key: key.to_owned(),
+                fate,
+            });
+        }
+        (accounts, self.problems)
+    }
+
+    /// The fate of a key that was not asked for. What the tokenizer says is its reader's business:
+    /// a model may run with another one.
+    fn by_tables(&mut self, key: &str, value: &Value) -> Fate {
+        if key.starts_with(bitnet_tokenizers::keys::PREFIX) {
+            return bitnet_tokenizers::keys::fate(key, value, self.metadata);
+        }
+        let fate = match key.strip_prefix(&self.prefix) {
+            Some(_) if !self.has_graph => {
+                Fate::NoEffect("the architecture is not supported".to_owned())
+            }
+            Some(name) => match model::RULES.iter().find(|rule| rule.name == name) {
+                Some(rule) => rule.fate(key, &self.prefix, value, self.metadata),
+                None => file::unknown(key),
+            },
+            None => file::fate(key, value, self.metadata),
+        };
+        if let Fate::Refused(text) = &fate
+            && !file::is_transform(key)
+        {
+            self.problems.push(Problem::Metadata(text.clone()));
+        }
+        fate
+    }
+}

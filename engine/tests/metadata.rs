@@ -1,0 +1,396 @@
+//! Metadata is accounted for: every key is honoured, known to have no effect, warned about or
+//! refused by its name.
+
+use std::path::Path;
+
+use bitnet_engine::gguf::keys::Fate;
+use bitnet_engine::gguf::{Array, Gguf, Value, Writer, tensor_type};
+use bitnet_engine::metadata::{self, KeyAccount};
+use bitnet_engine::plan::{self, Plan};
+use bitnet_engine::{Architecture, CacheType, Config};
+
+/// The keys of llama.cpp, `%s` for the architecture.
+const LLAMA_CPP: &str = include_str!("data/llama_cpp_keys.txt");
+
+fn llama_cpp() -> impl Iterator<Item = &'static str> {
+    LLAMA_CPP.lines().filter(|line| !line.starts_with('#'))
+}
+
+/// A golden model with other values under some keys, and with further tensors of f32.
+fn changed(model: &str, keys: &[(&str, Value)], tensors: &[(&str, &[f32])]) -> Gguf {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/golden");
+    let golden = Gguf::open(folder.join(model)).expect("a golden model");
+    let mut writer = Writer::new();
+    for (key, value) in golden.metadata().iter() {
+        writer.set(key, value.clone());
+    }
+    for (key, value) in keys {
+        writer.set(*key, value.clone());
+    }
+    for tensor in golden.tensors() {
+        let declared = writer.tensor(&tensor.name, &tensor.shape, tensor.type_id);
+        declared.expect("a sound tensor");
+    }
+    for (name, values) in tensors {
+        let declared = writer.tensor(*name, &[values.len() as u64], tensor_type::F32);
+        declared.expect("a sound tensor");
+    }
+    let mut body = writer.begin(Vec::new()).expect("memory is written to");
+    for tensor in golden.tensors() {
+        let data = golden.data(tensor).expect("a sound tensor");
+        body.write(&tensor.name, data).expect("as declared");
+    }
+    for (name, values) in tensors {
+        let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+        body.write(name, &bytes).expect("as declared");
+    }
+    Gguf::from_bytes(body.finish().expect("all is written")).expect("a sound file")
+}
+
+fn planned(gguf: &Gguf) -> Result<Plan, String> {
+    let plan = plan::plan(gguf, CacheType::F16);
+    plan.map_err(|problems| {
+        let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        lines.join("\n")
+    })
+}
+
+/// A file of nothing but keys.
+fn keys_only(keys: &[(String, Value)]) -> Gguf {
+    let mut writer = Writer::new();
+    for (key, value) in keys {
+        writer.set(key, value.clone());
+    }
+    let body = writer.begin(Vec::new()).expect("memory is written to");
+    Gguf::from_bytes(body.finish().expect("all is written")).expect("a sound file")
+}
+
+fn fate(accounts: Vec<KeyAccount>, key: &str) -> Fate {
+    let account = accounts.into_iter().find(|account| account.key == key);
+    account.expect("every key is accounted for").fate
+}
+
+#[test]
+fn every_key_of_llama_cpp_is_known_in_every_architecture() {
+    let probes = [
+        Value::U32(3),
+        Value::F32(0.5),
+        Value::Bool(true),
+        Value::String("x".to_owned()),
+        Array::from(&[0.5_f32; 2][..]).into(),
+    ];
+    for architecture in Architecture::names() {
+        // The reader of files refuses an alignment that is none.
+        for name in llama_cpp().filter(|name| *name != "general.alignment") {
+            let key = name.replace("%s", architecture);
+            for value in &probes {
+                let mut keys = vec![
+                    ("general.architecture".to_owned(), architecture.into()),
+                    ("tokenizer.ggml.model".to_owned(), "gpt2".into()),
+                ];
+                // What other keys depend on.
+                for switch in ["expert_count", "attention.sliding_window", "wkv.head_size"] {
+                    keys.push((format!("{architecture}.{switch}"), Value::U32(2)));
+                }
+                keys.retain(|(other, _)| *other != key);
+                keys.push((key.clone(), value.clone()));
+                let fate = fate(metadata::account(&keys_only(&keys)), &key);
+                assert_ne!(fate, Fate::unknown(&key), "{architecture}");
+            }
+        }
+    }
+}
+
+/// Against the source itself; a key that llama.cpp gains is missing here.
+#[test]
+fn the_list_of_keys_is_that_of_the_lane() {
+    let Some(file) = std::env::var_os("BITNET_TEST_LLAMA_CPP_ARCH") else {
+        println!("NOT RUN: set BITNET_TEST_LLAMA_CPP_ARCH to llama.cpp's llama-arch.cpp");
+        return;
+    };
+    let source = std::fs::read_to_string(file).expect("the file that the variable names");
+    let (_, table) = source.split_once("LLM_KV_NAMES = {").expect("the table");
+    let (table, _) = table.split_once("};").expect("the end of the table");
+    let names = table.split('"').skip(1).step_by(2);
+    assert_eq!(names.collect::<Vec<_>>(), llama_cpp().collect::<Vec<_>>());
+}
+
+#[test]
+fn what_is_honoured_changes_the_model_or_is_refused() {
+    for (model, architecture) in [
+        ("llama-i2_s.gguf", "llama"),
+        ("bitnet-i2_s.gguf", "bitnet"),
+        ("b158-i2_s.gguf", "bitnet-b1.58"),
+        ("qwen3-tq2_0.gguf", "qwen3"),
+    ] {
+        let before = Config::read(&changed(model, &[], &[])).expect("a golden model");
+        let mut honoured = 0;
+        let is_honoured = |key: &String| {
+            let keys = [
+                ("general.architecture".to_owned(), architecture.into()),
+                (key.clone(), 7_u32.into()),
+            ];
+            let fate = fate(metadata::account(&keys_only(&keys)), key);
+            matches!(fate, Fate::Honoured)
+                || key.contains("scaling")
+                || key.contains("epsilon")
+                || key.contains("freq_base")
+                || key.contains("activation")
+        };
+        let keys = llama_cpp().filter_map(|name| name.strip_prefix("%s."));
+        let keys = keys.map(|name| format!("{architecture}.{name}"));
+        for key in keys.filter(is_honoured) {
+            for value in [
+                Value::U32(7),
+                Value::F32(3.5),
+                "relu2".into(),
+                "silu".into(),
+            ] {
+                let gguf = changed(model, &[(&key, value.clone())], &[]);
+                if fate(metadata::account(&gguf), &key) != Fate::Honoured {
+                    continue;
+                }
+                honoured += 1;
+                let after = Config::read(&gguf);
+                let unchanged = after.is_ok_and(|after| after == before);
+                // An activation may be the one that there was.
+                assert!(!unchanged || value.as_str().is_some(), "{key} = {value}");
+            }
+        }
+        assert!(honoured >= 12, "{model}: {honoured}");
+    }
+}
+
+#[test]
+fn a_value_that_changes_nothing_runs_and_another_is_refused_by_its_name() {
+    let plain = planned(&changed("llama-i2_s.gguf", &[], &[])).expect("a golden model");
+    let layers = plain.config.layers;
+    let nan = Value::F32(f32::NAN);
+    let counts = |counts: &[u32]| Value::Array(Array::from(counts));
+    let heads = plain.config.heads as u32;
+    let same = counts(&vec![heads; layers]);
+    let mut mixed = vec![heads; layers];
+    mixed[0] = 1;
+    let context = plain.config.context as u32;
+    let scale = 1.0 / (plain.config.head_dim as f32).sqrt();
+    // The key, a value that changes nothing, one that would.
+    let cases: &[(&str, Value, Value)] = &[
+        ("attention.causal", true.into(), false.into()),
+        ("hidden_activation", "silu".into(), "gelu".into()),
+        ("hidden_act", "silu".into(), "gelu_pytorch_tanh".into()),
+        ("rope.scaling.type", "linear".into(), "yarn".into()),
+        ("rope.scaling.factor", 1.0_f32.into(), nan.clone()),
+        ("rope.scaling.factor", 0.0_f32.into(), (-2.0_f32).into()),
+        ("rope.scale_linear", 1.0_f32.into(), f32::INFINITY.into()),
+        ("rope.scaling.attn_factor", 1.0_f32.into(), 1.2_f32.into()),
+        ("rope.scaling.alpha", 0.0_f32.into(), 1000.0_f32.into()),
+        (
+            "rope.dimension_sections",
+            counts(&[0; 4]),
+            counts(&[6, 5, 5, 0]),
+        ),
+        ("attn_logit_softcapping", 0.0_f32.into(), 50.0_f32.into()),
+        ("final_logit_softcapping", 0.0_f32.into(), 30.0_f32.into()),
+        ("attention.sliding_window", context.into(), 16_u32.into()),
+        (
+            "attention.sliding_window",
+            0_u32.into(),
+            (context - 1).into(),
+        ),
+        ("attention.scale", scale.into(), 1.0_f32.into()),
+        ("attention.clamp_kqv", 0.0_f32.into(), 8.0_f32.into()),
+        ("attention.max_alibi_bias", 0.0_f32.into(), 8.0_f32.into()),
+        ("attention.head_count", same, counts(&mixed)),
+        ("embedding_scale", 1.0_f32.into(), 12.0_f32.into()),
+        ("residual_scale", 1.0_f32.into(), 0.22_f32.into()),
+        ("logit_scale", 1.0_f32.into(), 0.0625_f32.into()),
+        ("expert_count", 0_u32.into(), 8_u32.into()),
+        ("nextn_predict_layers", 0_u32.into(), 1_u32.into()),
+        ("use_parallel_residual", false.into(), true.into()),
+        (
+            "embedding_length_out",
+            (plain.config.embedding as u32).into(),
+            64_u32.into(),
+        ),
+        ("full_attention_interval", 1_u32.into(), 4_u32.into()),
+    ];
+    for (name, neutral, other) in cases {
+        let key = format!("llama.{name}");
+        let run =
+            |value: &Value| planned(&changed("llama-i2_s.gguf", &[(&key, value.clone())], &[]));
+        let same = run(neutral).unwrap_or_else(|problems| panic!("{key} = {neutral}: {problems}"));
+        assert_eq!(same.program.ops, plain.program.ops, "{key} = {neutral}");
+        assert_eq!(
+            same.program.rotations, plain.program.rotations,
+            "{key} = {neutral}"
+        );
+        let problems = run(other).expect_err(&key);
+        assert!(
+            problems.contains(&format!("`{key}`")),
+            "{key} = {other}: {problems}"
+        );
+    }
+    for (name, absurd) in [
+        ("attention.layer_norm_rms_epsilon", nan.clone()),
+        ("attention.layer_norm_rms_epsilon", 1e30_f32.into()),
+        ("attention.layer_norm_rms_epsilon", 0_u32.into()),
+        ("rope.freq_base", f32::INFINITY.into()),
+        ("rope.freq_base", 1e-30_f32.into()),
+        ("rope.freq_base", "10000".into()),
+        ("context_length", (-1_i32).into()),
+        ("block_count", (1_u32 << 24).into()),
+        ("block_count", 65_536_u32.into()),
+    ] {
+        let key = format!("llama.{name}");
+        let gguf = changed("llama-i2_s.gguf", &[(&key, absurd)], &[]);
+        let problems = planned(&gguf).expect_err(&key);
+        assert!(problems.contains(&format!("`{key}`")), "{problems}");
+        assert!(problems.len() < 1000, "{} bytes", problems.len());
+    }
+}
+
+#[test]
+fn a_scaled_rotation_is_that_of_factors_alike() {
+    let rotations = |keys: &[(&str, Value)]| {
+        let plan = planned(&changed("llama-i2_s.gguf", keys, &[])).expect("it runs");
+        plan.program.rotations
+    };
+    let plain = rotations(&[]);
+    let pairs = plain[0].dims / 2;
+    let factors = vec![4.0; pairs];
+    let gguf = changed("llama-i2_s.gguf", &[], &[("rope_freqs.weight", &factors)]);
+    let by_tensor = planned(&gguf).expect("it runs").program.rotations;
+    let four: Value = 4.0_f32.into();
+    let linear = ("llama.rope.scaling.type", "linear".into());
+    for keys in [
+        vec![("llama.rope.scaling.factor", four.clone())],
+        vec![("llama.rope.scale_linear", four.clone())],
+        vec![linear.clone(), ("llama.rope.scaling.factor", four.clone())],
+        vec![linear, ("llama.rope.scale_linear", four.clone())],
+        // The newer key comes first.
+        vec![
+            ("llama.rope.scale_linear", 2.0_f32.into()),
+            ("llama.rope.scaling.factor", four.clone()),
+        ],
+    ] {
+        assert_eq!(rotations(&keys), by_tensor, "{keys:?}");
+    }
+    let none = ("llama.rope.scaling.type", "none".into());
+    assert_eq!(
+        rotations(&[none, ("llama.rope.scaling.factor", four)]),
+        plain
+    );
+}
+
+#[test]
+fn the_activation_is_the_files_where_it_says_one() {
+    let key = "bitnet.hidden_activation";
+    let before = planned(&changed("bitnet-i2_s.gguf", &[], &[])).expect("a golden model");
+    let relu2 = changed("bitnet-i2_s.gguf", &[(key, "relu2".into())], &[]);
+    let relu2 = planned(&relu2).expect("it runs");
+    let silu = changed("bitnet-i2_s.gguf", &[(key, "silu".into())], &[]);
+    assert_eq!(
+        planned(&silu).expect("it runs").program.ops,
+        before.program.ops
+    );
+    assert_ne!(relu2.program.ops, before.program.ops);
+}
+
+#[test]
+fn an_unknown_key_of_the_model_is_a_doubt_and_one_of_the_file_is_not() {
+    let keys: &[(&str, Value)] = &[
+        ("llama.attention.sink_count", 4_u32.into()),
+        ("general.quantized_by", "somebody".into()),
+        ("general.sampling.temp", 0.6_f32.into()),
+    ];
+    let doubts = metadata::doubts(&changed("llama-i2_s.gguf", keys, &[]));
+    assert_eq!(doubts.len(), 1, "{doubts:?}");
+    assert!(
+        doubts[0].contains("`llama.attention.sink_count`"),
+        "{doubts:?}"
+    );
+    let many: Vec<String> = (0..100_000).map(|i| format!("llama.unknown{i}")).collect();
+    let many: Vec<_> = many
+        .iter()
+        .map(|key| (key.as_str(), Value::Bool(true)))
+        .collect();
+    let doubts = metadata::doubts(&changed("llama-i2_s.gguf", &many, &[]));
+    assert!(doubts.len() < 50 && doubts.concat().len() < 10_000);
+}
+
+#[test]
+fn a_transform_of_activations_is_refused_in_one_line() {
+    let keys: &[(&str, Value)] = &[
+        ("prism.hadamard.version", 1_u32.into()),
+        ("prism.hadamard.block_size", 1024_u32.into()),
+        (
+            "prism.hadamard.tensors",
+            Array::from_strings(["blk.0.attn_q.weight"]).into(),
+        ),
+    ];
+    let problems = planned(&changed("qwen3-tq2_0.gguf", keys, &[])).expect_err("refused");
+    assert_eq!(problems.lines().count(), 1, "{problems}");
+    assert!(
+        problems.contains("`prism.hadamard.version` and 2 more"),
+        "{problems}"
+    );
+}
+
+#[test]
+fn what_is_no_model_of_text_is_named() {
+    for (keys, wanted) in [
+        (("general.type", "mmproj"), "`general.type`"),
+        (("general.type", "adapter"), "`general.type`"),
+        (("adapter.type", "lora"), "`adapter.type`"),
+    ] {
+        let keys = [(keys.0, keys.1.into())];
+        let problems = planned(&changed("llama-i2_s.gguf", &keys, &[])).expect_err("refused");
+        assert!(problems.contains(wanted), "{problems}");
+    }
+    let tensors: Vec<String> = (0..300).map(|i| format!("v.blk.{i}.ln1.weight")).collect();
+    let mut tensors: Vec<(&str, &[f32])> = tensors
+        .iter()
+        .map(|name| (name.as_str(), &[1.0_f32, 2.0][..]))
+        .collect();
+    tensors.push(("blk.3.nextn.enorm.weight", &[1.0]));
+    let problems = planned(&changed("llama-i2_s.gguf", &[], &tensors)).expect_err("refused");
+    assert_eq!(problems.lines().count(), 2, "{problems}");
+    assert!(
+        problems.contains("300 tensors") && problems.contains("MTP"),
+        "{problems}"
+    );
+}
+
+#[test]
+fn a_factor_without_a_place_or_no_number_is_refused() {
+    let cases: &[(&str, &[f32])] = &[
+        ("token_embd.scale", &[2.0]),
+        ("blk.0.attn_q.scale", &[f32::NAN]),
+        ("blk.0.attn_q.scale", &[f32::INFINITY]),
+        ("rope_freqs.weight", &[f32::NAN; 32]),
+        ("rope_freqs.weight", &[0.0; 32]),
+    ];
+    for (name, values) in cases {
+        let gguf = changed("llama-i2_s.gguf", &[], &[(name, values)]);
+        let problems = planned(&gguf).expect_err(name);
+        assert!(problems.contains(&format!("`{name}`")), "{problems}");
+    }
+    // The same beside a matrix that is multiplied alone has its place.
+    let gguf = changed("llama-i2_s.gguf", &[], &[("blk.0.attn_q.scale", &[2.0])]);
+    planned(&gguf).expect("it runs");
+}
+
+#[test]
+fn names_of_a_file_are_shown_without_what_commands_a_terminal() {
+    let name = "x\u{1b}[2J\nproblem: none";
+    let gguf = changed("llama-i2_s.gguf", &[], &[(name, &[1.0])]);
+    let problems = planned(&gguf).expect_err("it has no place");
+    assert_eq!(problems.lines().count(), 1, "{problems}");
+    assert!(
+        problems.contains("`x\\u{1b}[2J\\nproblem: none`"),
+        "{problems}"
+    );
+    let gguf = changed("llama-i2_s.gguf", &[("llama.a\u{7}b", true.into())], &[]);
+    let doubts = metadata::doubts(&gguf);
+    assert!(doubts[0].contains("`llama.a\\u{7}b`"), "{doubts:?}");
+}
