@@ -18,7 +18,7 @@ const MAX_TEMPLATE_FILE: u64 = 1 << 20;
 /// Most bytes that are read of a `tokenizer_config.json`.
 const MAX_CONFIG_FILE: u64 = 16 << 20;
 /// The key of a model file with its plain template; named ones follow behind a point.
-const TEMPLATE: &str = "tokenizer.chat_template";
+pub(crate) const TEMPLATE: &str = "tokenizer.chat_template";
 
 /// A model's chat template, compiled for its vocabulary.
 #[derive(Debug)]

@@ -337,6 +337,18 @@ fn a_transform_of_activations_is_refused_in_one_line() {
 }
 
 #[test]
+fn a_template_that_is_no_text_is_refused() {
+    for key in [
+        "tokenizer.chat_template",
+        "tokenizer.chat_template.tool_use",
+    ] {
+        let gguf = changed("llama-i2_s.gguf", &[(key, 7_u32.into())], &[]);
+        let problems = planned(&gguf).expect_err("refused");
+        assert!(problems.contains(&format!("`{key}`")), "{problems}");
+    }
+}
+
+#[test]
 fn what_is_no_model_of_text_is_named() {
     for (keys, wanted) in [
         (("general.type", "mmproj"), "`general.type`"),

@@ -8,6 +8,9 @@ use bitnet_gguf::{Metadata, Value};
 
 /// What all keys about tokenizers begin with.
 pub const PREFIX: &str = "tokenizer.";
+/// What those about the vocabulary begin with.
+const VOCABULARY: &str = "tokenizer.ggml.";
+const MODEL: &str = "tokenizer.ggml.model";
 
 const FILL_IN: &str = "what a model fills in is put to it by the user";
 const BYTE_LEVEL: &str = "only byte-level BPE has it";
@@ -19,7 +22,7 @@ const fn id(name: &'static str) -> KeyRule {
 
 /// A row for each key that every tokenizer has.
 static RULES: &[KeyRule] = &[
-    KeyRule::honoured_as("tokenizer.ggml.model", Kind::Text),
+    KeyRule::honoured_as(MODEL, Kind::Text),
     KeyRule::honoured_as("tokenizer.ggml.tokens", Kind::Array),
     KeyRule::honoured_as("tokenizer.ggml.token_type", Kind::Array),
     KeyRule::no_effect(
@@ -136,8 +139,9 @@ static OF_KIND: &[(&str, KeyRule)] = &[
 
 /// What becomes of a key about the tokenizer.
 pub fn fate(key: &str, value: &Value, metadata: &Metadata) -> Fate {
-    let kind = metadata.get("tokenizer.ggml.model").and_then(Value::as_str);
-    if matches!(kind, Some("no_vocab" | "none")) && key != "tokenizer.ggml.model" {
+    let kind = metadata.get(MODEL).and_then(Value::as_str);
+    let of_vocabulary = key.starts_with(VOCABULARY) && key != MODEL;
+    if of_vocabulary && matches!(kind, Some("no_vocab" | "none")) {
         return Fate::NoEffect("there is no tokenizer inside".to_owned());
     }
     let of_kind = OF_KIND.iter().filter(|(_, rule)| rule.name == key);

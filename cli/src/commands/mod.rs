@@ -50,12 +50,15 @@ pub(crate) enum Command {
     Chat(chat::Args),
     /// Show what a GGUF file holds
     ///
-    /// Metadata, tensors, sizes, and the tokenizer that `run` would take with the file. Given a
+    /// Metadata and what becomes of each key (honoured, without effect, warned about or refused),
+    /// tensors, sizes, and the tokenizer that `run` would take with the file. Given a
     /// tokenizer.json, what that holds.
     Inspect(inspect::Args),
     /// Say what would stop a GGUF file from running
     ///
-    /// One line for each problem, and exit code 1 if there is one.
+    /// The file is loaded as `run` loads it, and every weight is looked at. One line for each
+    /// problem, and exit code 1 if there is one; a line for each warning and note, and one for each
+    /// key of the metadata: honoured, without effect, warned about or refused.
     CompatCheck(compat_check::Args),
     /// Write the logits for given tokens to a file
     ///

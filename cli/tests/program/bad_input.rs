@@ -313,7 +313,7 @@ fn compat_check_refuses_what_run_refuses() {
     // The tokenizer has more tokens than the model.
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("model.gguf");
-    std::fs::copy(golden("llama-i2_s.gguf"), &file).unwrap();
+    std::fs::copy(golden("bitnet-i2_s.gguf"), &file).unwrap();
     std::fs::copy(
         root().join("demo/tokenizer.json"),
         folder.path().join("tokenizer.json"),

@@ -125,7 +125,7 @@ pub(super) fn transforms(metadata: &Metadata) -> Option<String> {
 fn transform(key: &str, more: usize) -> String {
     let more = match more {
         0 => String::new(),
-        more => format!(" and {more} more keys"),
+        more => format!(" and {more} more"),
     };
     format!(
         "metadata `{}`{more}: the activations of this model go through a Hadamard transform, which \

@@ -8,6 +8,7 @@ use bitnet_gguf::keys::Fate;
 use bitnet_gguf::{Metadata, Shown, Value};
 
 use super::{KeyAccount, file, model};
+use crate::conversation::TEMPLATE;
 use crate::error::Problem;
 
 /// Largest width, count of heads or vocabulary taken seriously. Guards size computations.
@@ -149,7 +150,10 @@ impl<'a> Keys<'a> {
             return value;
         }
         let (least, most) = range.into_inner();
-        self.refuse_value(name, &format!("is {value}, not in {least:e} ..= {most:e}"));
+        self.refuse_value(
+            name,
+            &format!("is {value:?}, not in {least:?} ..= {most:?}"),
+        );
         1.0
     }
 
@@ -184,7 +188,14 @@ impl<'a> Keys<'a> {
     /// a model may run with another one.
     fn by_tables(&mut self, key: &str, value: &Value) -> Fate {
         if key.starts_with(bitnet_tokenizers::keys::PREFIX) {
-            return bitnet_tokenizers::keys::fate(key, value, self.metadata);
+            let fate = bitnet_tokenizers::keys::fate(key, value, self.metadata);
+            // A template is the model's, whatever tokenizer it has.
+            if let Fate::Refused(text) = &fate
+                && key.starts_with(TEMPLATE)
+            {
+                self.problems.push(Problem::Metadata(text.clone()));
+            }
+            return fate;
         }
         let fate = match key.strip_prefix(&self.prefix) {
             Some(_) if !self.has_graph => {

@@ -53,7 +53,7 @@ pub fn doubts(gguf: &Gguf) -> Vec<String> {
     if let Some((key, _)) = doubts.next() {
         let more = doubts.count();
         said.push(format!(
-            "metadata `{}` and {more} more keys are doubtful too",
+            "metadata `{}` and {more} more are doubtful too",
             Shown(&key)
         ));
     }
