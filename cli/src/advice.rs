@@ -1,11 +1,30 @@
 //! What a user of this program can do about an error of the engine, in terms of its flags.
 
 use bitnet_engine::Error;
+use bitnet_engine::gguf::Error as FileError;
 use bitnet_engine::kernels::BackendError;
 
 /// The advice for an error, if there is some to give.
 pub(crate) fn on(error: &anyhow::Error) -> Option<&'static str> {
-    error.chain().find_map(|cause| match cause.downcast_ref()? {
+    let mut causes = error.chain();
+    causes.find_map(|cause| of_engine(cause).or_else(|| of_file(cause)))
+}
+
+/// What to do about a model file that is not whole.
+fn of_file(cause: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
+    match cause.downcast_ref()? {
+        FileError::Empty
+        | FileError::BadMagic { .. }
+        | FileError::Truncated { .. }
+        | FileError::OutOfBounds { .. } => Some(
+            "bring a whole one with `cargo xtask fetch-models` or `cargo xtask download-model`",
+        ),
+        _ => None,
+    }
+}
+
+fn of_engine(cause: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
+    match cause.downcast_ref()? {
         Error::NoGpuSupport => Some("build it with --features gpu, or use --device cpu"),
         Error::Vocabulary { .. } => Some("give the model's own with --tokenizer"),
         Error::NoTemplate(_) => Some(
@@ -16,5 +35,5 @@ pub(crate) fn on(error: &anyhow::Error) -> Option<&'static str> {
         }
         Error::Split { .. } => Some("BITNET_GPU_UNTIL names it"),
         _ => None,
-    })
+    }
 }

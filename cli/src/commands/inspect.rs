@@ -126,9 +126,11 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
 /// reader.
 fn is_tokenizer(path: &Path) -> bool {
     let mut start = [0; 64];
-    File::open(path)
-        .and_then(|mut file| file.read(&mut start))
-        .is_ok_and(|read| start[..read].trim_ascii_start().starts_with(b"{"))
+    // To open a pipe would wait for whoever writes to it.
+    path.is_file()
+        && File::open(path)
+            .and_then(|mut file| file.read(&mut start))
+            .is_ok_and(|read| start[..read].trim_ascii_start().starts_with(b"{"))
 }
 
 fn tokenizer_file(path: &Path, json: bool) -> Result<u8> {

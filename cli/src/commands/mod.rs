@@ -41,12 +41,25 @@ pub(crate) enum Command {
     /// `stop_string`, `max_tokens`, `context_full` or `cancelled`), `seed`, `prefill_seconds`,
     /// `decode_seconds`, and `kernels` (how often each kernel ran).
     Run(run::Args),
-    /// Hold a conversation, a line at a time
+    /// Hold a conversation
     ///
-    /// Each line of standard input is a turn; the answer goes to standard output. Every turn knows
-    /// those before it. --prompt-template is as for `run`; where `auto` finds no template, that is
-    /// an error. The conversation ends with the input or with Ctrl-C, and with exit code 1 when the
-    /// context is full.
+    /// Each line of standard input is a turn; the answer goes to standard output, and nothing else
+    /// does. Every turn knows those before it. --prompt-template is as for `run`; where `auto`
+    /// finds no template, that is an error.
+    ///
+    /// At a terminal, lines are edited and kept in a history, and what is pasted is one turn. A
+    /// line that ends in a backslash goes on in the next one. Ctrl-C ends an answer; at the prompt
+    /// it clears the line, and twice, or Ctrl-D, leaves.
+    ///
+    /// A line that begins with a slash is a command: `/help` lists them (`/system`, `/reset`,
+    /// `/undo`, `/regenerate`, `/save`, `/load`, `/template`, `/stats`, `/exit`); `//text` says
+    /// `/text` to the model. Through a pipe, a command that fails ends the program with code 1.
+    ///
+    /// Thoughts of a thinking model are shown in faint letters on a terminal, and elsewhere between
+    /// `<think>` and `</think>`.
+    ///
+    /// When the conversation fills the context, that is said, and the oldest turns are no longer
+    /// sent to the model; with --on-full stop, nothing more is said, and a pipe ends with code 1.
     Chat(chat::Args),
     /// Show what a GGUF file holds
     ///

@@ -53,14 +53,18 @@ fn files_that_are_no_models_are_named() {
     refused(at, &empty, &["empty.gguf", "empty"]);
     let html = at.join("page.gguf");
     std::fs::write(&html, "<!doctype html><title>404</title>").unwrap();
-    refused(at, &html, &["page.gguf", "not a GGUF file"]);
+    refused(at, &html, &["page.gguf", "not a GGUF file", "fetch-models"]);
 }
 
 #[test]
 fn a_truncated_file_is_named() {
     for len in [10, 300, 20_000, 100_000, 1_000_000] {
         let (folder, file) = changed(|bytes| bytes.truncate(len));
-        refused(folder.path(), &file, &["model.gguf", "byte"]);
+        refused(
+            folder.path(),
+            &file,
+            &["model.gguf", "byte", "download-model"],
+        );
     }
 }
 

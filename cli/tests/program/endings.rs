@@ -140,6 +140,42 @@ fn an_output_never_takes_the_place_of_an_input() {
     assert!(left.is_empty(), "{left:?}");
 }
 
+#[cfg(unix)]
+#[test]
+fn a_pipe_is_refused_as_a_model_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    for command in [
+        &["inspect"][..],
+        &["compat-check"],
+        &["run", "--prompt", "x", "--model"],
+    ] {
+        let ran = output(bitnet(folder.path()).args(command).arg(&pipe));
+        assert_eq!(ran.status.code(), Some(1), "{command:?}");
+        assert!(stderr(&ran).contains("pipe"), "{}", stderr(&ran));
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn nobody_listening_to_errors_is_no_panic() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = env!("CARGO_BIN_EXE_bitnet");
+    let script = format!(
+        "(sleep 0.3; {program} run --prompt Hi --max-tokens 2; echo $? >code) 2>&1 >/dev/null | true"
+    );
+    let mut shell = std::process::Command::new("sh");
+    let ran = shell
+        .args(["-c", &script])
+        .current_dir(folder.path())
+        .status();
+    assert!(ran.unwrap().success());
+    let code = fs::read_to_string(folder.path().join("code")).unwrap();
+    assert_eq!(code.trim(), "0");
+}
+
 #[test]
 fn what_begins_with_a_dash_is_a_value() {
     let folder = tempfile::tempdir().unwrap();
