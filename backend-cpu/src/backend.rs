@@ -8,8 +8,8 @@ use std::sync::atomic::AtomicUsize;
 use bitnet_kernels::order::finite_or_nan;
 use bitnet_kernels::program::{BufferId, Op, Product};
 use bitnet_kernels::{
-    BackendError, Batch, CacheId, Forward, Inspect, KernelRecorder, LayerContents, Limits, Output,
-    Profile, Program, Screening, SharedWeights, Telemetry, Want,
+    BackendError, Batch, CacheId, Checkpoint, Forward, Inspect, KernelRecorder, LayerContents,
+    Limits, Output, Profile, Program, Screening, SharedWeights, Telemetry, Want,
 };
 
 use crate::exec::buffers::Buffer;
@@ -168,6 +168,11 @@ impl CpuBackend {
         best: Option<usize>,
     ) -> Result<(), BackendError> {
         self.prepare(batch)?;
+        if self.program.writes_state(ops.clone()) {
+            for segment in batch.segments {
+                self.cache(segment.cache)?.stands = None;
+            }
+        }
         self.note(batch, ops.clone(), best.is_some());
         let search = match (&mut self.head, best) {
             (Some(head), Some(k)) => Some(head.search(k, batch.selected.len(), &mut self.scratch)),
@@ -183,6 +188,7 @@ impl CpuBackend {
             buffers: &self.buffers,
             caches: &self.caches,
             tokens: batch.tokens,
+            segments: batch.segments,
             places: &self.places,
             selected: batch.selected,
             ops,
@@ -237,6 +243,14 @@ impl Forward for CpuBackend {
         self.caches.remove(&cache);
     }
 
+    fn checkpoint(&mut self, cache: CacheId) -> Result<Checkpoint, BackendError> {
+        self.cache(cache)?.checkpoint(cache)
+    }
+
+    fn rewind(&mut self, cache: CacheId, to: Option<&Checkpoint>) -> Result<(), BackendError> {
+        self.cache(cache)?.rewind(to)
+    }
+
     fn forward(
         &mut self,
         batch: &Batch<'_>,
@@ -250,12 +264,12 @@ impl Forward for CpuBackend {
         };
         if self.program.has_state() {
             for segment in batch.segments {
-                segment.continues(self.cache(segment.cache)?.len)?;
+                segment.continues(self.cache(segment.cache)?.stands)?;
             }
         }
         self.pass(batch, 0..self.program.ops.len(), best)?;
         for segment in batch.segments {
-            self.cache(segment.cache)?.len = segment.start + segment.len;
+            self.cache(segment.cache)?.stands = Some(segment.start + segment.len);
         }
         out.logits.clear();
         out.top.clear();

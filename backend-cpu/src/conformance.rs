@@ -102,7 +102,7 @@ fn judge_norm_and_gates(kernels: &Kernels, x: &[f32], other: &[f32]) {
     (kernels.norm)(x, other, 1e-5, &mut out);
     let what = format!("{} norm of {width}", kernels.name);
     same(&out, &oracle::norm(x, other, 1e-5), &what);
-    for activation in [Activation::Silu, Activation::Relu2] {
+    for activation in [Activation::Silu, Activation::Sigmoid, Activation::Relu2] {
         out.fill(-7.0);
         (kernels.gate)(activation, x, other, &mut out);
         let pairs = x.iter().zip(other);
@@ -173,6 +173,44 @@ fn rotations_and_halves_are_the_oracles() {
                     same(&widened, &halves, &what);
                     (kernels.round_f16)(&mut head);
                     same(&head, &halves, &what);
+                }
+            }
+        }
+    }
+}
+
+/// Gates far out, where a state is kept whole or lost, and heads around the lanes of a vector.
+#[test]
+fn delta_rules_are_the_oracles() {
+    use crate::generic::delta::DeltaToken;
+
+    for kernels in kernels() {
+        for size in [1, 15, 16, 17, 31, 32, 48, 64, 100, 128, 256, 272] {
+            for (i, x) in rows(size).into_iter().enumerate() {
+                let (eps, mut noise) = (1e-6, Noise::new(3));
+                let (q, v) = (noise.evens(size), noise.evens(size));
+                let mut state = noise.evens(size * size);
+                let mut wanted_state = state.clone();
+                for (alpha, beta) in [(0.3, -0.2), (-90.0, 90.0), (90.0, -90.0), (21.0, 3.0)] {
+                    let token = DeltaToken {
+                        q: &q,
+                        k: &x,
+                        v: &v,
+                        alpha,
+                        beta,
+                        bias: 0.25,
+                        rate: -0.125,
+                        eps,
+                    };
+                    let (mut units, mut out) = (vec![f32::NAN; 2 * size], vec![f32::NAN; size]);
+                    (kernels.delta_rule)(token, &mut state, &mut units, &mut out);
+                    let decay = oracle::decay(alpha, token.bias, token.rate);
+                    let share = oracle::share(beta);
+                    let wanted =
+                        oracle::delta_rule(&mut wanted_state, [&q, &x, &v], eps, decay, share);
+                    let what = format!("{} delta rule of {size}, row {i}", kernels.name);
+                    same(&out, &wanted, &what);
+                    same(&state, &wanted_state, &what);
                 }
             }
         }

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bitnet_kernels::program::BufferId;
-use bitnet_kernels::{BackendError, Batch, CacheId, KernelRecorder, Program, SharedWeights, Want};
+use bitnet_kernels::{
+    BackendError, Batch, CacheId, KernelRecorder, Program, Segment, SharedWeights, Want,
+};
 
 use crate::batch_buffers::BatchBuffers;
 use crate::cache::Cache;
@@ -124,6 +126,19 @@ impl WgpuBackend {
         self.caches
             .get(&id)
             .ok_or_else(|| BackendError::Batch(format!("there is no cache {}", id.0)))
+    }
+
+    /// Notes what the states of the batch's sequences stand for.
+    pub(crate) fn states_stand(
+        &mut self,
+        batch: &Batch<'_>,
+        stands: impl Fn(&Segment) -> Option<usize>,
+    ) {
+        for segment in batch.segments {
+            if let Some(cache) = self.caches.get_mut(&segment.cache) {
+                cache.stands = stands(segment);
+            }
+        }
     }
 
     /// Makes room for a number of rows.

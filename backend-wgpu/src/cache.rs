@@ -2,7 +2,7 @@
 
 use bitnet_kernels::batch::cache_positions;
 use bitnet_kernels::program::{CacheType, LayerCache};
-use bitnet_kernels::{BackendError, LayerContents, Program};
+use bitnet_kernels::{BackendError, CacheId, Checkpoint, LayerContents, Program};
 use half::f16;
 use wgpu::Buffer;
 
@@ -10,8 +10,8 @@ use crate::activations::floats;
 use crate::device::Gpu;
 
 pub(crate) struct Cache {
-    /// Tokens that forward passes have read.
-    pub(crate) len: usize,
+    /// Tokens that the states stand for; none while a pass is on its way, or after one that failed.
+    pub(crate) stands: Option<usize>,
     pub(crate) positions: usize,
     layers: Vec<Layer>,
 }
@@ -55,7 +55,7 @@ impl Cache {
             }),
         };
         Ok(Cache {
-            len: 0,
+            stands: Some(0),
             positions,
             layers: program.caches.iter().map(layer).collect::<Result<_, _>>()?,
         })
@@ -67,6 +67,58 @@ impl Cache {
             Layer::KeysAndValues(layer) => layer,
             Layer::State { .. } => unreachable!("the program was validated"),
         }
+    }
+
+    /// The state of a layer that keeps one.
+    pub(crate) fn state(&self, layer: usize) -> &Buffer {
+        match &self.layers[layer] {
+            Layer::State { values, .. } => values,
+            Layer::KeysAndValues(_) => unreachable!("the program was validated"),
+        }
+    }
+
+    /// The states with their lengths.
+    fn states(&self) -> impl Iterator<Item = (&Buffer, usize)> {
+        self.layers.iter().filter_map(|layer| match layer {
+            Layer::State { values, len } => Some((values, *len)),
+            Layer::KeysAndValues(_) => None,
+        })
+    }
+
+    /// Copies the states of cache `id`, which this is.
+    pub(crate) fn checkpoint(&self, gpu: &Gpu, id: CacheId) -> Result<Checkpoint, BackendError> {
+        let Some(tokens) = self.stands else {
+            return Err(BackendError::NoWayBack {
+                cache: id.0,
+                stands: None,
+                start: 0,
+            });
+        };
+        let copy = |(state, len): (&Buffer, usize)| Ok(floats(&gpu.download(state, len * 4)?));
+        Ok(Checkpoint {
+            tokens,
+            states: self.states().map(copy).collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Takes the states back to a checkpoint, or to the beginning.
+    pub(crate) fn rewind(
+        &mut self,
+        gpu: &Gpu,
+        to: Option<&Checkpoint>,
+    ) -> Result<(), BackendError> {
+        if let Some(to) = to {
+            to.fits(self.states().map(|(_, len)| len))?;
+        }
+        self.stands = None;
+        for (i, (state, len)) in self.states().enumerate() {
+            match to {
+                Some(to) => gpu.upload(state, 0, bytemuck::cast_slice(&to.states[i]))?,
+                None => gpu.upload(state, 0, &vec![0; len * 4])?,
+            }
+        }
+        self.stands = Some(to.map_or(0, |to| to.tokens));
+        Ok(())
     }
 
     /// What a layer holds; of keys and values, those of `0 .. positions`.

@@ -2,7 +2,7 @@
 
 use bitnet_kernels::order::finite_or_nan;
 use bitnet_kernels::program::Program;
-use bitnet_kernels::{BackendError, Batch, CacheId, Forward, Output, Want, oracle};
+use bitnet_kernels::{BackendError, Batch, CacheId, Checkpoint, Forward, Output, Want, oracle};
 use wgpu::{Buffer, CommandEncoder, SubmissionIndex};
 
 use crate::activations::floats;
@@ -145,6 +145,21 @@ impl Forward for WgpuBackend {
         }
     }
 
+    fn checkpoint(&mut self, cache: CacheId) -> Result<Checkpoint, BackendError> {
+        self.cache(cache)?.checkpoint(&self.gpu, cache)
+    }
+
+    fn rewind(&mut self, cache: CacheId, to: Option<&Checkpoint>) -> Result<(), BackendError> {
+        let WgpuBackend { gpu, caches, .. } = self;
+        match caches.get_mut(&cache) {
+            Some(cache) => cache.rewind(gpu, to),
+            None => Err(BackendError::Batch(format!(
+                "there is no cache {}",
+                cache.0
+            ))),
+        }
+    }
+
     fn forward(
         &mut self,
         batch: &Batch<'_>,
@@ -161,31 +176,32 @@ impl Forward for WgpuBackend {
         };
         if self.program.has_state() {
             for segment in batch.segments {
-                segment.continues(self.cache(segment.cache)?.len)?;
+                segment.continues(self.cache(segment.cache)?.stands)?;
             }
         }
         let pass = self.prepare(batch, best)?;
-        for segment in batch.segments {
-            if let Some(cache) = self.caches.get_mut(&segment.cache) {
-                cache.len = segment.start + segment.len;
-            }
+        if self.program.has_state() {
+            self.states_stand(batch, |_| None);
         }
         let index = match self.submit_profiled(&pass, want)? {
             Some(index) => index,
             None => self.submit(&pass, want),
         };
-        let Some((_, bytes)) = self.answer(&pass, want) else {
-            return self.gpu.wait(index);
-        };
-        self.gpu
-            .read_mapped(&self.batch_buffers.answer, bytes, index, |view| {
-                if on_device(best) {
-                    decode(view, &mut out.top);
-                } else {
-                    out.logits
-                        .extend(floats(view).into_iter().map(finite_or_nan));
-                }
-            })?;
+        match self.answer(&pass, want) {
+            None => self.gpu.wait(index)?,
+            Some((_, bytes)) => {
+                self.gpu
+                    .read_mapped(&self.batch_buffers.answer, bytes, index, |view| {
+                        if on_device(best) {
+                            decode(view, &mut out.top);
+                        } else {
+                            out.logits
+                                .extend(floats(view).into_iter().map(finite_or_nan));
+                        }
+                    })?
+            }
+        }
+        self.states_stand(batch, |segment| Some(segment.start + segment.len));
         if !on_device(best) && best > 0 {
             for row in out.logits.chunks(vocabulary) {
                 out.top.extend(oracle::top(row, best));

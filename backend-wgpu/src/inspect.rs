@@ -11,6 +11,9 @@ use crate::recording::Recording;
 impl Inspect for WgpuBackend {
     fn run(&mut self, batch: &Batch<'_>, ops: Range<usize>) -> Result<(), BackendError> {
         let pass = self.prepare(batch, 0)?;
+        if self.program.writes_state(ops.clone()) {
+            self.states_stand(batch, |_| None);
+        }
         let mut kernels = Vec::new();
         let mut encoder = self.gpu.encoder();
         let mut recording = Recording::begin(&mut encoder, &mut kernels, None);

@@ -124,15 +124,17 @@ pub(crate) fn place(
     })
 }
 
-/// Places a vector of f32.
+/// Places a vector, or the few rows of a convolution, as f32.
 pub(crate) fn place_vector(
     gpu: &Gpu,
     source: &SharedWeights,
     desc: &WeightDesc,
 ) -> Result<Buffer, BackendError> {
     let matrix = open(source, desc)?;
-    let mut values = vec![0.0; desc.cols];
-    matrix.dequantize_row(0, &mut values);
+    let mut values = vec![0.0; desc.rows * desc.cols];
+    for (row, values) in values.chunks_exact_mut(desc.cols).enumerate() {
+        matrix.dequantize_row(row, values);
+    }
     let buffer = gpu.storage(&desc.name, values.len() * 4)?;
     gpu.upload(&buffer, 0, bytemuck::cast_slice(&values))?;
     Ok(buffer)

@@ -16,6 +16,10 @@ const EXTENT_STRIDE: usize = 256;
 
 const MAX_EXTENTS: usize = 4096;
 
+/// Tokens that one dispatch takes a state through. Drivers end loops that are long: software Vulkan
+/// after 65535 rounds, of which a token takes two for each element of a head.
+const STATE_TOKENS: usize = 64;
+
 /// Memory for the attention of a stretch of tokens before it is merged.
 const SPANS_BYTES: usize = 64 << 20;
 
@@ -57,6 +61,8 @@ pub(crate) struct Pass {
     pub(crate) best: u32,
     /// Segments, cut so that their spans fit the memory for them.
     pub(crate) attention: Vec<Stretch>,
+    /// Segments, cut to what a dispatch takes a state through; none where no layer keeps one.
+    pub(crate) states: Vec<Stretch>,
 }
 
 impl Pass {
@@ -82,6 +88,7 @@ pub(crate) struct PassBuffers {
     pub(crate) spans: Buffer,
     scratch: Vec<u8>,
     tokens_per_spans: usize,
+    has_state: bool,
 }
 
 impl PassBuffers {
@@ -94,6 +101,7 @@ impl PassBuffers {
             spans: gpu.storage("partial attention", SPANS_BYTES.max(span_bytes))?,
             scratch: Vec::new(),
             tokens_per_spans: (SPANS_BYTES / span_bytes).max(1),
+            has_state: program.has_state(),
         })
     }
 
@@ -154,6 +162,24 @@ impl PassBuffers {
                         rows: numbers.rows,
                     },
                     spans: numbers.spans,
+                });
+            }
+            let states = if self.has_state { segment.len } else { 0 };
+            for first in (0..states).step_by(STATE_TOKENS) {
+                let rows = STATE_TOKENS.min(segment.len - first);
+                let numbers = Extent {
+                    rows: rows as u32,
+                    first_row: (row + first) as u32,
+                    start: (segment.start + first) as u32,
+                    spans: 0,
+                };
+                pass.states.push(Stretch {
+                    cache: segment.cache,
+                    part: Part {
+                        extent: self.push(numbers),
+                        rows: numbers.rows,
+                    },
+                    spans: 0,
                 });
             }
             row += segment.len;

@@ -8,13 +8,15 @@ use bitnet_fixtures::program::product;
 use bitnet_fixtures::{Noise, ProgramBuilder, Transformer};
 use bitnet_kernels::compare::{OpDifference, compare_ops};
 use bitnet_kernels::format::{Encoding, Format, i2_s, plain};
-use bitnet_kernels::program::{Activation, CacheType, LayerCache, Op, Pairing, Program, Rows};
+use bitnet_kernels::program::{
+    Activation, BufferId, CacheType, DeltaShape, LayerCache, Op, Pairing, Product, Program, Rows,
+};
 use bitnet_kernels::report::{Spent, Timing, kind};
 use bitnet_kernels::split::Split;
 use bitnet_kernels::wgsl::FORMATS;
 use bitnet_kernels::{
-    Backend, Batch, Candidate, Forward, LayerContents, Output, Segment, SharedWeights, Telemetry,
-    Want,
+    Backend, Batch, Candidate, Checkpoint, Forward, Inspect, LayerContents, Output, Segment,
+    SharedWeights, Telemetry, Want,
 };
 use libtest_mimic::{Arguments, Trial};
 
@@ -416,6 +418,166 @@ fn with_state() -> (Program, SharedWeights) {
     (program, weights)
 }
 
+/// A gated delta net without what it stands in.
+fn delta_net(shape: DeltaShape, columns: usize) -> (Program, SharedWeights) {
+    let mut b = ProgramBuilder::new(3);
+    let (hidden, inputs, outputs, heads) = (64, shape.inputs(), shape.outputs(), shape.heads);
+    b.vocabulary(1500);
+    let mut row = |name, width| b.buffer(name, width, Encoding::F32, Rows::Batch);
+    let [h, x, z] = [("h", hidden), ("x", inputs), ("z", 2 * outputs)].map(|(n, w)| row(n, w));
+    let [alpha, beta] = ["alpha", "beta"].map(|name| row(name, heads));
+    let convolved = row("convolved", inputs);
+    let [out, gate, other] = ["out", "gate", "other"].map(|name| row(name, outputs));
+    let chosen = b.buffer("chosen", outputs, Encoding::F32, Rows::Selected);
+    let table = b.matrix("table", Format::F32, 1500, hidden);
+    b.op(Op::Embed { table, out: h });
+    let mut matrix = |name, out, rows| {
+        let weight = b.matrix(name, Format::F32, rows, hidden);
+        (
+            Product {
+                scale: 40.0,
+                ..product(h, weight)
+            },
+            out,
+        )
+    };
+    let products = vec![
+        matrix("qkv", x, inputs),
+        matrix("z", z, 2 * outputs),
+        matrix("alpha", alpha, heads),
+        matrix("beta", beta, heads),
+    ];
+    b.op(Op::Linear {
+        products,
+        accumulate: false,
+    });
+    let kernel = b.matrix("kernel", Format::F32, inputs, columns);
+    let len = inputs * (columns - 1);
+    let layer = b.cache(LayerCache::State { len });
+    b.op(Op::Convolve {
+        x,
+        kernel,
+        layer,
+        out: convolved,
+    });
+    let bias = b.gain("bias", heads);
+    let mut rates = Vec::new();
+    let spread: Vec<f32> = (0..heads).map(|head| -0.05 - head as f32).collect();
+    plain::pack_f32(&spread, &mut rates);
+    let rate = b.packed("rate", Format::F32, (1, heads), &rates);
+    let layer = b.cache(LayerCache::State { len: shape.state() });
+    b.op(Op::DeltaRule {
+        x: convolved,
+        alpha,
+        beta,
+        bias,
+        rate,
+        shape,
+        layer,
+        out,
+    });
+    let gain = b.gain("gain", shape.size);
+    b.op(Op::HeadNorm {
+        x: out,
+        gain,
+        eps: shape.eps,
+    });
+    b.op(Op::Deinterleave {
+        x: z,
+        part: shape.size,
+        outs: [gate, other],
+    });
+    for (gate, activation) in [(gate, Activation::Silu), (other, Activation::Sigmoid)] {
+        b.op(Op::Gate {
+            x: out,
+            gate,
+            activation,
+        });
+    }
+    b.op(Op::Select {
+        x: out,
+        out: chosen,
+    });
+    b.finish()
+}
+
+const DELTA: DeltaShape = DeltaShape {
+    heads: 6,
+    key_heads: 2,
+    size: 36,
+    eps: 1e-6,
+};
+
+fn delta_nets_meet_their_twins() {
+    let wide = DeltaShape {
+        heads: 3,
+        key_heads: 3,
+        size: 128,
+        ..DELTA
+    };
+    for (shape, columns, count) in [(DELTA, 4, 1), (DELTA, 4, 70), (DELTA, 2, 2), (wide, 4, 300)] {
+        let (program, weights) = delta_net(shape, columns);
+        let options = WgpuOptions::default();
+        let mut gpu = WgpuBackend::load(program.clone(), weights, options).expect("it loads");
+        let mut cpu = cpu(delta_net(shape, columns));
+        let differences = compare_ops(&mut cpu, &mut gpu, &tokens(count), &[0]).expect("both run");
+        for d in &differences {
+            assert!(d.is_within(&program), "{count} tokens: {d:?}");
+        }
+    }
+}
+
+/// What the two states and the results are after a prompt, cut as given, in two sequences at once.
+fn delta_net_after(gpu: &mut WgpuBackend, prompt: &[u32], cuts: &[usize]) -> Vec<u32> {
+    let caches = [0, 1].map(|_| gpu.create_cache(prompt.len()).expect("a cache"));
+    let ends = cuts.iter().copied().chain([prompt.len()]);
+    let mut start = 0;
+    for end in ends {
+        let part = &prompt[start..end];
+        let other: Vec<u32> = part.iter().map(|id| id + 1).collect();
+        let len = part.len();
+        let segments = caches.map(|cache| Segment { cache, start, len });
+        let last = [len as u32 - 1, 2 * len as u32 - 1];
+        let batch = Batch {
+            tokens: &[part, &other].concat(),
+            segments: &segments,
+            selected: &last,
+        };
+        gpu.forward(&batch, Want::Logits, &mut Output::default())
+            .expect("it runs");
+        start = end;
+    }
+    let count = gpu.program().buffers.len() as u32 - 1;
+    let mut bits = gpu.read(BufferId(count), 2).expect("results");
+    for (cache, layer) in caches
+        .into_iter()
+        .flat_map(|cache| [(cache, 0), (cache, 1)])
+    {
+        match gpu.read_cache(cache, layer, 0).expect("a state") {
+            LayerContents::State(state) => bits.extend(state),
+            other => panic!("{other:?}"),
+        }
+    }
+    for cache in caches {
+        gpu.drop_cache(cache);
+    }
+    bits.into_iter().map(f32::to_bits).collect()
+}
+
+fn delta_nets_are_the_same_bits_for_every_split_of_a_prompt() {
+    let (program, weights) = delta_net(DELTA, 4);
+    let mut gpu = WgpuBackend::load(program, weights, WgpuOptions::default()).expect("it loads");
+    let prompt: Vec<u32> = tokens(50).iter().map(|id| id % 1000).collect();
+    let whole = delta_net_after(&mut gpu, &prompt, &[]);
+    assert!(whole.iter().any(|bits| *bits != whole[0]));
+    for cuts in [&[49][..], &[1, 2, 3], &[7, 30]] {
+        assert!(
+            delta_net_after(&mut gpu, &prompt, cuts) == whole,
+            "{cuts:?}"
+        );
+    }
+}
+
 /// States start at zero, are what was written, stay from pass to pass, and never go back in
 /// silence.
 fn keeps_states(backend: &mut dyn Backend) {
@@ -445,18 +607,39 @@ fn keeps_states(backend: &mut dyn Backend) {
         let problem = forward(backend, caches[0], start, 1).expect_err("no way back");
         let problem = problem.to_string();
         assert!(
-            problem.contains("after 4 tokens") && problem.contains("new cache"),
+            problem.contains("after 4 tokens") && problem.contains("rewind"),
             "{problem}"
         );
     }
+    // The way back.
+    let kept = backend.checkpoint(caches[0]).expect("a checkpoint");
+    assert_eq!(kept.tokens, 4);
+    forward(backend, caches[0], 4, 2).expect("a sequence goes on");
+    let other = LayerContents::State(vec![9.0; 7]);
+    backend
+        .write_cache(caches[0], layer, &other)
+        .expect("the state is taken");
+    backend.rewind(caches[0], Some(&kept)).expect("a way back");
     assert_eq!(
         backend.read_cache(caches[0], layer, 0).expect("a state"),
         state
     );
+    forward(backend, caches[0], 4, 1).expect("it stands there");
     assert_eq!(
         backend.read_cache(caches[1], layer, 0).expect("a state"),
         zero
     );
+    backend.rewind(caches[0], None).expect("a way back");
+    assert_eq!(
+        backend.read_cache(caches[0], layer, 0).expect("a state"),
+        zero
+    );
+    forward(backend, caches[0], 0, 1).expect("it stands at the beginning");
+    let foreign = Checkpoint {
+        tokens: 1,
+        states: vec![vec![1.0; 6]],
+    };
+    assert!(backend.rewind(caches[0], Some(&foreign)).is_err());
     let short = LayerContents::State(vec![1.0; 6]);
     let keys = LayerContents::KeysAndValues {
         keys: vec![1.0; 8],
@@ -572,6 +755,8 @@ fn main() {
         trial!(a_profile_has_every_operation_and_changes_no_bit),
         trial!(progress_ends_at_the_whole),
         trial!(a_gpu_keeps_states),
+        trial!(delta_nets_meet_their_twins),
+        trial!(delta_nets_are_the_same_bits_for_every_split_of_a_prompt),
     ];
     let anywhere = [
         trial!(the_cpu_keeps_states),

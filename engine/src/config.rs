@@ -1,14 +1,18 @@
 //! What a file's metadata says about its model.
 
+mod delta_net;
+mod sections;
+
 use std::collections::HashSet;
 use std::ops::RangeInclusive;
 
 use bitnet_gguf::{Gguf, Shown};
 use bitnet_kernels::program::{Activation, Rope};
 
-use crate::architecture::Architecture;
+use crate::architecture::{Architecture, Layer, Mixer};
 use crate::error::Problem;
 use crate::metadata::{KeyAccount, Keys};
+pub use delta_net::DeltaNet;
 
 /// The shape of a model.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,6 +48,13 @@ pub struct Config {
     pub rope: Rope,
     /// What the positions of the rotation are divided by (`rope.scaling.factor`).
     pub position_factor: f32,
+    /// What the file says each block is, where the architecture leaves it to the file.
+    pub pattern: Vec<bool>,
+    /// Blocks behind the last layer that are a draft head (`nextn_predict_layers`) and no part of a
+    /// forward pass.
+    pub draft_blocks: usize,
+    /// The gated delta net, where the graph has any.
+    pub delta_net: Option<DeltaNet>,
 }
 
 /// Values of the epsilon under norms that are taken seriously; models have 1e-6 and 1e-5.
@@ -87,7 +98,9 @@ impl Config {
 
     /// The shape of a model of this architecture. What is wrong is noted with the keys.
     fn of(architecture: &'static Architecture, gguf: &Gguf, keys: &mut Keys<'_>) -> Config {
-        let layers = keys.size("block_count");
+        let blocks = keys.size("block_count");
+        let draft_blocks = draft_blocks(architecture, blocks, keys);
+        let layers = blocks - draft_blocks;
         let embedding = keys.size("embedding_length");
         let heads = keys.size_of_layers("attention.head_count", layers);
         let kv_heads = match keys.has("attention.head_count_kv") {
@@ -100,6 +113,10 @@ impl Config {
             .tensor("token_embd.weight")
             .and_then(|table| table.shape.get(1).copied());
         let table = usize::try_from(table.unwrap_or(0)).unwrap_or(0);
+        let eps = keys.number_within("attention.layer_norm_rms_epsilon", None, EPSILONS);
+        let is_delta_net = |layer: &Layer| layer.mixer == Mixer::DeltaNet;
+        let delta_net = architecture.layers.iter().any(is_delta_net);
+        let dims = keys.size_or("rope.dimension_count", head_dim);
         let windowed = architecture.layers.iter().any(|layer| layer.windowed);
         let config = Config {
             architecture,
@@ -118,18 +135,61 @@ impl Config {
             kv_heads,
             head_dim,
             window: windowed.then(|| keys.size("attention.sliding_window")),
-            eps: keys.number_within("attention.layer_norm_rms_epsilon", None, EPSILONS),
+            eps,
             rope: Rope {
-                dims: keys.size_or("rope.dimension_count", head_dim),
+                dims,
                 base: keys.number_within("rope.freq_base", Some(10000.0), BASES),
                 pairing: architecture.pairing,
-                factors: Vec::new(),
+                factors: match architecture.sections {
+                    true => sections::factors(dims, keys),
+                    false => Vec::new(),
+                },
             },
             position_factor: position_factor(keys),
+            pattern: pattern(architecture, blocks, keys),
+            draft_blocks,
+            delta_net: delta_net.then(|| DeltaNet::read(eps, keys)),
         };
         check(&config, gguf, keys);
         config
     }
+
+    /// What layer `index` is.
+    pub fn layer(&self, index: usize) -> &'static Layer {
+        let layers = self.architecture.layers;
+        match self.pattern.get(index) {
+            Some(first) => &layers[usize::from(!first)],
+            None => &layers[index % layers.len()],
+        }
+    }
+}
+
+/// What the file says each block is; nothing where the architecture says it.
+fn pattern(architecture: &Architecture, blocks: usize, keys: &mut Keys<'_>) -> Vec<bool> {
+    let Some(name) = architecture.pattern else {
+        return Vec::new();
+    };
+    if let Some((interval, default)) = architecture.interval.filter(|_| !keys.has(name)) {
+        let interval = keys.size_or(interval, default).max(1);
+        let is_first = |block: usize| !(block + 1).is_multiple_of(interval);
+        return (0..blocks).map(is_first).collect();
+    }
+    keys.flags(name, blocks).unwrap_or_default()
+}
+
+/// Blocks of a draft head, the last of `blocks`.
+fn draft_blocks(architecture: &Architecture, blocks: usize, keys: &mut Keys<'_>) -> usize {
+    const NAME: &str = "nextn_predict_layers";
+    if !architecture.draft_head {
+        return 0;
+    }
+    let count = keys.count(NAME);
+    if count > 0 && count >= blocks {
+        let what = format!("is {count}, which leaves no layer of {blocks} blocks");
+        keys.refuse_value(NAME, &what);
+        return 0;
+    }
+    count
 }
 
 /// The activation that the file asks for, by the names of transformers.

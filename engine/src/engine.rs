@@ -184,7 +184,7 @@ impl Engine {
     pub fn chat(&self, options: ChatOptions) -> Result<Chat, Error> {
         let template = self.template(&options.template)?;
         let context = options.context.unwrap_or(usize::MAX);
-        let sequence = self.sequence(context, &options.answers)?;
+        let sequence = self.sequence(context, &options.answers)?.in_turns();
         Ok(Chat::new(self.encoder.clone(), options, template, sequence))
     }
 

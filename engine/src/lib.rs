@@ -82,6 +82,7 @@ mod error;
 mod generate_options;
 mod generated;
 mod generation;
+mod history;
 mod loaded;
 pub mod measure;
 pub mod metadata;

@@ -161,6 +161,8 @@ fn at_depth(model: &Model, workload: &Workload) -> Result<Session, Error> {
     let depth = tokens(workload.depth, model.config().vocabulary);
     if !depth.is_empty() {
         session.feed(&depth, Want::Nothing, &mut Output::default())?;
+        // Measurements begin here again and again.
+        session.checkpoint()?;
     }
     Ok(session)
 }

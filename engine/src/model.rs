@@ -113,14 +113,17 @@ impl Model {
             }
             session.room_for(1)?;
         }
+        for session in &mut *sessions {
+            session.borrow_mut().catch_up()?;
+        }
         let segments = sessions.iter().map(|session| session.borrow().segment(1));
         let mut running = self.loaded.lock();
-        running.pass(segments, tokens, |_| true, want, out)?;
+        let read = running.pass(segments, tokens, |_| true, want, out);
         drop(running);
-        for session in sessions {
-            session.borrow_mut().has_read(1);
+        for (session, token) in sessions.iter_mut().zip(tokens) {
+            session.borrow_mut().has_read(&[*token], &read);
         }
-        Ok(())
+        read
     }
 }
 

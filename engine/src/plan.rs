@@ -5,10 +5,14 @@
 //!
 //! ```text
 //! q, k, v = BL(RMS(h));  [RMS of each head of q and k]  [rotate q and k]
-//! h += BL_o([RMS] attention(q, k, v) [over a window])
+//! h += BL_o([RMS] attention(q, k, v) [over a window] [* sigmoid(gate)])
 //! u = activation(BL_gate x) * BL_up x,  where x = RMS(h)
 //! h += BL_down([RMS] u)
 //! ```
+//!
+//! A gated delta net may take the place of attention ([`delta_net`]).
+
+mod delta_net;
 
 use std::collections::{HashMap, HashSet};
 
@@ -16,10 +20,11 @@ use bitnet_gguf::{Gguf, TensorInfo};
 use bitnet_kernels::Format;
 use bitnet_kernels::format::Encoding;
 use bitnet_kernels::program::{
-    AttentionShape, BufferDesc, BufferId, CacheType, LayerCache, Op, Product, Program, Rope,
-    RotationId, Rows, WeightDesc, WeightId,
+    Activation, AttentionShape, BufferDesc, BufferId, CacheType, LayerCache, Op, Product, Program,
+    Rope, RotationId, Rows, WeightDesc, WeightId,
 };
 
+use crate::architecture::Mixer;
 use crate::config::Config;
 use crate::error::Problem;
 
@@ -35,6 +40,8 @@ pub struct Plan {
     /// For each layer, the index of the operation after which the residual stream holds its
     /// result.
     pub layer_ends: Vec<usize>,
+    /// Parts of the file that are no part of this pass, in words.
+    pub left_aside: Vec<String>,
 }
 
 /// Builds the program of a file, or says everything that stands in the way.
@@ -98,26 +105,18 @@ impl<'a> Builder<'a> {
         let Config {
             embedding,
             vocabulary,
-            feed_forward,
-            heads,
-            kv_heads,
-            head_dim,
             eps,
             ..
         } = config;
-        config.rope.factors = self.rope_factors(config.rope.dims / 2, config.position_factor);
-        let architecture = config.architecture;
-        let activation = config.activation;
+        if config.architecture.sections {
+            self.scale_positions(&mut config);
+        } else {
+            config.rope.factors = self.rope_factors(config.rope.dims / 2, config.position_factor);
+        }
         let round_weights = cache_type == CacheType::F16 && self.attends_as_llama_cpp();
-        let (q_width, kv_width) = (heads * head_dim, kv_heads * head_dim);
 
         let f32 = Encoding::F32;
         let h = self.buffer("h", embedding, f32, Rows::Batch);
-        let q = self.buffer("q", q_width, f32, Rows::Batch);
-        let k = self.buffer("k", kv_width, f32, Rows::Batch);
-        let v = self.buffer("v", kv_width, f32, Rows::Batch);
-        let attended = self.buffer("attended", q_width, f32, Rows::Batch);
-        let gated = self.buffer("gated", feed_forward, f32, Rows::Batch);
 
         let table = self.unscaled("token_embd.weight", vocabulary, embedding);
         self.ops.push(Op::Embed {
@@ -129,66 +128,15 @@ impl<'a> Builder<'a> {
             if self.is_hopeless() {
                 break;
             }
-            let name = |part: &str| format!("blk.{layer}.{part}.weight");
-            let kind = architecture.layer(layer);
-
-            let wq = self.matrix(&name("attn_q"), q_width, embedding);
-            let wk = self.matrix(&name("attn_k"), kv_width, embedding);
-            let wv = self.matrix(&name("attn_v"), kv_width, embedding);
-            let normed = self.norm(h, &name("attn_norm"), eps, "attn_x", &[wq, wk, wv]);
-            let outs = [q, k, v];
-            let products = normed.into_iter().zip(outs).collect();
-            self.ops.push(Op::Linear {
-                products,
-                accumulate: false,
-            });
-            if kind.head_norms {
-                for (x, part) in [(q, "attn_q_norm"), (k, "attn_k_norm")] {
-                    let gain = self.vector(&name(part), head_dim);
-                    self.ops.push(Op::HeadNorm { x, gain, eps });
-                }
+            match config.layer(layer).mixer {
+                Mixer::Attention => self.attention(&config, layer, round_weights, h),
+                Mixer::DeltaNet => self.delta_net(&config, layer, h),
             }
-            self.caches
-                .push(LayerCache::KeysAndValues { kv_heads, head_dim });
-            let rotation = kind.rotated.then(|| self.rotation(&config.rope));
-            self.ops.push(Op::RopeStore {
-                q,
-                k,
-                v,
-                rotation,
-                layer,
-            });
-            self.ops.push(Op::Attention {
-                q,
-                shape: AttentionShape {
-                    heads,
-                    kv_heads,
-                    head_dim,
-                    scale: 1.0 / (head_dim as f32).sqrt(),
-                    window: config.window.filter(|_| kind.windowed),
-                    round_weights,
-                },
-                layer,
-                out: attended,
-            });
-            let wo = self.matrix(&name("attn_output"), embedding, q_width);
-            let sub_norm = kind.sub_norms.then(|| name("attn_sub_norm"));
-            self.add_product(attended, sub_norm, eps, "attn_y", wo, h);
-
-            let gate = self.matrix(&name("ffn_gate"), feed_forward, embedding);
-            let up = self.matrix(&name("ffn_up"), feed_forward, embedding);
-            let normed = self.norm(h, &name("ffn_norm"), eps, "ffn_x", &[gate, up]);
-            self.ops.push(Op::GatedLinear {
-                gate: normed[0],
-                up: normed[1],
-                activation,
-                out: gated,
-            });
-            let down = self.matrix(&name("ffn_down"), embedding, feed_forward);
-            let sub_norm = kind.sub_norms.then(|| name("ffn_sub_norm"));
-            self.add_product(gated, sub_norm, eps, "ffn_y", down, h);
+            self.feed_forward(&config, layer, h);
             layer_ends.push(self.ops.len() - 1);
         }
+
+        let left_aside = self.leave_aside(&config);
 
         let chosen = self.buffer("chosen", embedding, f32, Rows::Selected);
         self.ops.push(Op::Select { x: h, out: chosen });
@@ -219,7 +167,114 @@ impl<'a> Builder<'a> {
             program,
             residual: h,
             layer_ends,
+            left_aside,
         }
+    }
+
+    /// `h += BL_o(attention)`.
+    fn attention(&mut self, config: &Config, layer: usize, round_weights: bool, h: BufferId) {
+        let Config {
+            embedding,
+            heads,
+            kv_heads,
+            head_dim,
+            eps,
+            ..
+        } = *config;
+        let kind = config.layer(layer);
+        let name = |part: &str| format!("blk.{layer}.{part}.weight");
+        let (q_width, kv_width) = (heads * head_dim, kv_heads * head_dim);
+        let q = self.row("q", q_width);
+        let k = self.row("k", kv_width);
+        let v = self.row("v", kv_width);
+        let attended = self.row("attended", q_width);
+        let joint = kind.gated.then(|| self.row("q_and_gate", 2 * q_width));
+        let gate = kind.gated.then(|| self.row("gate", q_width));
+
+        let q_rows = if kind.gated { 2 * q_width } else { q_width };
+        let wq = self.matrix(&name("attn_q"), q_rows, embedding);
+        let wk = self.matrix(&name("attn_k"), kv_width, embedding);
+        let wv = self.matrix(&name("attn_v"), kv_width, embedding);
+        let normed = self.norm(h, &name("attn_norm"), eps, "attn_x", &[wq, wk, wv]);
+        let outs = [joint.unwrap_or(q), k, v];
+        let products = normed.into_iter().zip(outs).collect();
+        self.ops.push(Op::Linear {
+            products,
+            accumulate: false,
+        });
+        if let (Some(x), Some(gate)) = (joint, gate) {
+            let (part, outs) = (head_dim, [q, gate]);
+            self.ops.push(Op::Deinterleave { x, part, outs });
+        }
+        if kind.head_norms {
+            for (x, part) in [(q, "attn_q_norm"), (k, "attn_k_norm")] {
+                let gain = self.vector(&name(part), head_dim);
+                self.ops.push(Op::HeadNorm { x, gain, eps });
+            }
+        }
+        let rotation = kind.rotated.then(|| self.rotation(&config.rope));
+        let kept = self.keep(LayerCache::KeysAndValues { kv_heads, head_dim });
+        self.ops.push(Op::RopeStore {
+            q,
+            k,
+            v,
+            rotation,
+            layer: kept,
+        });
+        self.ops.push(Op::Attention {
+            q,
+            shape: AttentionShape {
+                heads,
+                kv_heads,
+                head_dim,
+                scale: 1.0 / (head_dim as f32).sqrt(),
+                window: config.window.filter(|_| kind.windowed),
+                round_weights,
+            },
+            layer: kept,
+            out: attended,
+        });
+        if let Some(gate) = gate {
+            self.ops.push(Op::Gate {
+                x: attended,
+                gate,
+                activation: Activation::Sigmoid,
+            });
+        }
+        let wo = self.matrix(&name("attn_output"), embedding, q_width);
+        let sub_norm = kind.sub_norms.then(|| name("attn_sub_norm"));
+        self.add_product(attended, sub_norm, eps, "attn_y", wo, h);
+    }
+
+    /// `h += BL_down(activation(BL_gate x) * BL_up x)`.
+    fn feed_forward(&mut self, config: &Config, layer: usize, h: BufferId) {
+        let Config {
+            embedding,
+            feed_forward,
+            eps,
+            ..
+        } = *config;
+        let kind = config.layer(layer);
+        let name = |part: &str| format!("blk.{layer}.{part}.weight");
+        let gated = self.row("gated", feed_forward);
+        let gate = self.matrix(&name("ffn_gate"), feed_forward, embedding);
+        let up = self.matrix(&name("ffn_up"), feed_forward, embedding);
+        let normed = self.norm(h, &name(kind.ffn_norm), eps, "ffn_x", &[gate, up]);
+        self.ops.push(Op::GatedLinear {
+            gate: normed[0],
+            up: normed[1],
+            activation: config.activation,
+            out: gated,
+        });
+        let down = self.matrix(&name("ffn_down"), embedding, feed_forward);
+        let sub_norm = kind.sub_norms.then(|| name("ffn_sub_norm"));
+        self.add_product(gated, sub_norm, eps, "ffn_y", down, h);
+    }
+
+    /// A part of what a sequence keeps.
+    fn keep(&mut self, cache: LayerCache) -> usize {
+        self.caches.push(cache);
+        self.caches.len() - 1
     }
 
     /// Whether attention is llama.cpp's, softmax weights rounded: in models of its ternary formats.
@@ -311,6 +366,11 @@ impl<'a> Builder<'a> {
             });
         }
         products
+    }
+
+    /// Floats, a row for each token.
+    fn row(&mut self, name: &'static str, width: usize) -> BufferId {
+        self.buffer(name, width, Encoding::F32, Rows::Batch)
     }
 
     fn buffer(
@@ -479,6 +539,41 @@ impl<'a> Builder<'a> {
         wrong.is_none()
     }
 
+    /// Divides the positions of a rotation by sections, whose factors are there already.
+    fn scale_positions(&mut self, config: &mut Config) {
+        let factor = config.position_factor;
+        if factor != 1.0 && config.rope.factors.is_empty() {
+            config.rope.factors = vec![1.0; config.rope.dims / 2];
+        }
+        for of_pair in &mut config.rope.factors {
+            *of_pair *= factor;
+        }
+    }
+
+    /// Names what the file holds beside the model, and takes it for known.
+    fn leave_aside(&mut self, config: &Config) -> Vec<String> {
+        let draft = config.layers..config.layers + config.draft_blocks;
+        let of_draft = |name: &str| {
+            let block = name.strip_prefix("blk.")?.split('.').next()?;
+            block
+                .parse::<usize>()
+                .ok()
+                .filter(|block| draft.contains(block))
+        };
+        let tensors = self.gguf.tensors().iter().map(|tensor| &tensor.name);
+        let names: Vec<&String> = tensors.filter(|name| of_draft(name).is_some()).collect();
+        self.used.extend(names.iter().map(|name| (*name).clone()));
+        let blocks = match config.draft_blocks {
+            0 => return Vec::new(),
+            1 => format!("block {}", draft.start),
+            _ => format!("blocks {} to {}", draft.start, draft.end - 1),
+        };
+        let count = names.len();
+        vec![format!(
+            "{blocks} of {count} tensors (`nextn_predict_layers`): a draft head, left aside"
+        )]
+    }
+
     /// Notes every tensor that the graph did not ask for; those of a part that is no model of text
     /// together.
     fn refuse_unused(&mut self) {
@@ -535,7 +630,6 @@ mod tests {
     use std::sync::Arc;
 
     use bitnet_backend_cpu::{CpuBackend, CpuOptions};
-    use bitnet_kernels::program::{Activation, Pairing};
     use bitnet_kernels::{Batch, Forward, Output, Segment, Want};
 
     use super::*;
@@ -544,8 +638,6 @@ mod tests {
     /// LLaMA, but that every second layer looks back a few positions only and does not rotate.
     static MIXED: Architecture = Architecture {
         names: &["mixed"],
-        activation: Activation::Silu,
-        pairing: Pairing::Adjacent,
         layers: &[
             Layer::PLAIN,
             Layer {
@@ -554,6 +646,7 @@ mod tests {
                 ..Layer::PLAIN
             },
         ],
+        ..Architecture::PLAIN
     };
 
     /// The logits of the last token of `tokens`.

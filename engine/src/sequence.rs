@@ -6,11 +6,17 @@ use crate::error::Error;
 use crate::sampler::Sampler;
 use crate::session::Session;
 
+/// Tokens at the end of a prompt that a template may write otherwise once an answer stands behind
+/// them: the mark of an answer, and of thoughts that later turns leave out.
+const REWRITTEN: usize = 16;
+
 /// A session with its tokens, and the sampler that continues it. The model has read the first
 /// `session.len()` of the tokens.
 pub(crate) struct Sequence {
     session: Session,
     tokens: Vec<u32>,
+    /// Whether its end will be rewritten, turn after turn.
+    in_turns: bool,
     pub(crate) sampler: Sampler,
     pub(crate) out: Output,
 }
@@ -20,8 +26,17 @@ impl Sequence {
         Sequence {
             session,
             tokens: Vec::new(),
+            in_turns: false,
             sampler,
             out: Output::default(),
+        }
+    }
+
+    /// The sequence of a conversation: each turn rewrites what the one before ended with.
+    pub(crate) fn in_turns(self) -> Sequence {
+        Sequence {
+            in_turns: true,
+            ..self
         }
     }
 
@@ -57,19 +72,33 @@ impl Sequence {
     /// `out` has what the sampler wants then. Where it fails, everything is as before.
     pub(crate) fn read(&mut self) -> Result<bool, Error> {
         let before = self.session.len();
+        let read = self.read_from(before);
+        if read.is_err() {
+            self.session.truncate(before);
+        }
+        read
+    }
+
+    /// In a conversation, a model with a state leaves checkpoints before what may be rewritten: a
+    /// turn, each batch of it, and the end of what was said in it.
+    fn read_from(&mut self, before: usize) -> Result<bool, Error> {
         let unread = &self.tokens[before..];
-        let batch = &unread[..unread.len().min(self.session.batch())];
+        let mut most = self.session.batch();
+        if self.in_turns && self.session.keeps_state() && unread.len() > 1 {
+            self.session.checkpoint()?;
+            if unread.len() > 2 * REWRITTEN {
+                most = most.min(unread.len() - REWRITTEN);
+            }
+        }
+        let batch = &unread[..unread.len().min(most)];
         let all = batch.len() == unread.len();
         let want = if all {
             self.sampler.want()
         } else {
             Want::Nothing
         };
-        let read = self.session.feed(batch, want, &mut self.out);
-        if read.is_err() {
-            self.session.truncate(before);
-        }
-        read.map(|()| all)
+        self.session.feed(batch, want, &mut self.out)?;
+        Ok(all)
     }
 
     /// Tokens, read or not.

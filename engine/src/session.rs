@@ -3,13 +3,20 @@
 use std::fmt;
 use std::sync::Arc;
 
-use bitnet_kernels::{CacheId, Output, Segment, Want};
+use bitnet_kernels::{BackendError, CacheId, Output, Segment, Want};
 
 use crate::error::Error;
+use crate::history::History;
 use crate::loaded::Loaded;
 
 /// One sequence of tokens: what the model has read so far, as keys and values in a cache of its
 /// own. The cache's memory is given back when the session is dropped.
+///
+/// A session can be [truncated](Session::truncate) to any length. Keys and values simply stay where
+/// they are; of a model that also keeps a state (`qwen35`), which stands for all tokens, the state
+/// goes back to the latest [checkpoint](Session::checkpoint) before that place, or to the
+/// beginning, and the tokens between are read again. Either way the session is then, to the bit, a
+/// new one that has read the same tokens.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -28,6 +35,8 @@ pub struct Session {
     cache: CacheId,
     len: usize,
     capacity: usize,
+    /// Where the model keeps a state.
+    history: Option<History>,
 }
 
 impl Session {
@@ -37,6 +46,11 @@ impl Session {
             loaded: Arc::clone(loaded),
             len: 0,
             capacity,
+            history: loaded
+                .plan
+                .program
+                .has_state()
+                .then(|| History::new(capacity)),
         })
     }
 
@@ -60,9 +74,38 @@ impl Session {
         self.loaded.batch
     }
 
-    /// Forgets all tokens from position `len` on.
+    /// Forgets all tokens from position `len` on. Of a model with a state, those between the latest
+    /// [checkpoint](Session::checkpoint) and `len` will be read again before the next tokens are.
     pub fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
+        if let Some(history) = &mut self.history {
+            history.truncate(self.len);
+        }
+    }
+
+    /// Whether the model keeps a state, so that going back means to read again what lies behind the
+    /// latest checkpoint.
+    pub fn keeps_state(&self) -> bool {
+        self.history.is_some()
+    }
+
+    /// Keeps a copy of the model's state as it is now, so that the session can be truncated to this
+    /// length without reading anything again; does nothing where the model keeps no state. At most
+    /// four copies are kept, well spread: each takes the memory of one state.
+    ///
+    /// # Errors
+    /// [`Error::Backend`] where the device fails.
+    pub fn checkpoint(&mut self) -> Result<(), Error> {
+        self.catch_up()?;
+        let Some(history) = &mut self.history else {
+            return Ok(());
+        };
+        let kept = history.latest().map_or(0, |kept| kept.tokens);
+        if kept < self.len {
+            let checkpoint = self.loaded.lock().backend().checkpoint(self.cache)?;
+            history.keep(checkpoint);
+        }
+        Ok(())
     }
 
     /// Reads `tokens` in batches. `out` has what is wanted after the last of them. Others may use
@@ -73,6 +116,7 @@ impl Session {
     /// [`Error::Backend`] where a token is outside the vocabulary or the device fails.
     pub fn feed(&mut self, tokens: &[u32], want: Want, out: &mut Output) -> Result<(), Error> {
         self.room_for(tokens.len())?;
+        self.catch_up()?;
         let batches = tokens.len().div_ceil(self.loaded.batch);
         for (i, tokens) in tokens.chunks(self.loaded.batch).enumerate() {
             let last = i + 1 == batches;
@@ -93,6 +137,7 @@ impl Session {
         mut each: impl FnMut(usize, &[f32]),
     ) -> Result<(), Error> {
         self.room_for(tokens.len())?;
+        self.catch_up()?;
         let vocabulary = self.loaded.plan.program.vocabulary;
         let mut out = Output::default();
         let mut index = 0;
@@ -113,12 +158,43 @@ impl Session {
         want: Want,
         out: &mut Output,
     ) -> Result<(), Error> {
-        let segment = self.segment(tokens.len());
-        let segments = std::iter::once(segment);
+        let segments = std::iter::once(self.segment(tokens.len()));
         let mut running = self.loaded.lock();
-        running.pass(segments, tokens, selects, want, out)?;
+        let read = running.pass(segments, tokens, selects, want, out);
         drop(running);
-        self.has_read(tokens.len());
+        self.has_read(tokens, &read);
+        read
+    }
+
+    /// Takes the model's state to where the session is: back, if the session was truncated or a
+    /// pass has failed, and from there on over the tokens that it has read.
+    pub(crate) fn catch_up(&mut self) -> Result<(), Error> {
+        let Some(history) = &mut self.history else {
+            return Ok(());
+        };
+        let mut at = match history.stands {
+            Some(stands) if stands <= self.len => stands,
+            _ => {
+                let to = history.latest();
+                self.loaded.lock().backend().rewind(self.cache, to)?;
+                to.map_or(0, |to| to.tokens)
+            }
+        };
+        let History { tokens, stands, .. } = history;
+        *stands = Some(at);
+        let mut out = Output::default();
+        for tokens in tokens[at..].chunks(self.loaded.batch) {
+            let segments = std::iter::once(Segment {
+                cache: self.cache,
+                start: at,
+                len: tokens.len(),
+            });
+            *stands = None;
+            let mut running = self.loaded.lock();
+            running.pass(segments, tokens, |_| false, Want::Nothing, &mut out)?;
+            at += tokens.len();
+            *stands = Some(at);
+        }
         Ok(())
     }
 
@@ -147,8 +223,19 @@ impl Session {
         Arc::ptr_eq(&self.loaded, loaded)
     }
 
-    pub(crate) fn has_read(&mut self, tokens: usize) {
-        self.len += tokens;
+    /// Notes that a pass over the next `tokens` went well, or how it failed.
+    pub(crate) fn has_read(&mut self, tokens: &[u32], read: &Result<(), Error>) {
+        match (read, &mut self.history) {
+            (Ok(()), history) => {
+                self.len += tokens.len();
+                if let Some(history) = history {
+                    history.push(tokens);
+                }
+            }
+            // The device has refused the batch before it changed anything.
+            (Err(Error::Backend(BackendError::Batch(_))), _) | (Err(_), None) => {}
+            (Err(_), Some(history)) => history.stands = None,
+        }
     }
 }
 

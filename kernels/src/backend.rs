@@ -12,7 +12,7 @@
 use std::ops::Range;
 
 use crate::batch::{Batch, CacheId, Output, Want};
-use crate::contents::LayerContents;
+use crate::contents::{Checkpoint, LayerContents};
 use crate::error::BackendError;
 use crate::format::Encoding;
 use crate::program::{BufferId, Program};
@@ -43,11 +43,30 @@ pub trait Forward: Send {
     /// Gives the memory of a cache back; does nothing where there is no such cache.
     fn drop_cache(&mut self, cache: CacheId);
 
+    /// Copies the states of a sequence, as they are now. Keys and values are not in the copy:
+    /// earlier ones stay where they are.
+    ///
+    /// # Errors
+    /// [`BackendError::Batch`] where there is no such cache, [`BackendError::NoWayBack`] where a
+    /// pass has failed since and left the states half done; [`BackendError::OutOfMemory`] and
+    /// [`BackendError::Device`].
+    fn checkpoint(&mut self, cache: CacheId) -> Result<Checkpoint, BackendError>;
+
+    /// Takes a sequence back to a checkpoint of its own or, without one, to its beginning: the next
+    /// pass continues it from there.
+    ///
+    /// # Errors
+    /// [`BackendError::Batch`] where there is no such cache, or the checkpoint is of another
+    /// program; [`BackendError::OutOfMemory`] and [`BackendError::Device`].
+    fn rewind(&mut self, cache: CacheId, to: Option<&Checkpoint>) -> Result<(), BackendError>;
+
     /// Runs the whole program for `batch` and fills `out` with what is wanted.
     ///
     /// # Errors
-    /// [`BackendError::Batch`] where the batch does not fit itself, the vocabulary or a cache; the
-    /// caches are as before. [`BackendError::OutOfMemory`] and [`BackendError::Device`].
+    /// [`BackendError::Batch`] where the batch does not fit itself, the vocabulary or a cache, and
+    /// [`BackendError::NoWayBack`] where a layer keeps a state and a segment does not continue its
+    /// sequence at the end; the caches are as before. [`BackendError::OutOfMemory`] and
+    /// [`BackendError::Device`], after which sequences with a state have to be rewound.
     fn forward(
         &mut self,
         batch: &Batch<'_>,

@@ -33,20 +33,20 @@ impl Segment {
         cache_positions(self.start, self.len, capacity)
     }
 
-    /// Checks that the segment continues a sequence of `len` tokens at its end, as it must where a
-    /// layer keeps a [state](crate::program::LayerCache::State).
+    /// Checks that the segment continues a sequence whose state `stands` after so many tokens, at
+    /// its end. It stands for none that could be named where a pass has failed on the way.
     ///
     /// # Errors
     /// It starts elsewhere.
-    pub fn continues(&self, len: usize) -> Result<(), BackendError> {
-        if self.start == len {
+    pub fn continues(&self, stands: Option<usize>) -> Result<(), BackendError> {
+        if stands == Some(self.start) {
             return Ok(());
         }
-        Err(BackendError::Batch(format!(
-            "this model keeps a state that stands after {len} tokens of cache {}, so they cannot be \
-             continued from position {}; read the sequence anew into a new cache",
-            self.cache.0, self.start
-        )))
+        Err(BackendError::NoWayBack {
+            cache: self.cache.0,
+            stands,
+            start: self.start,
+        })
     }
 }
 

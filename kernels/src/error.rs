@@ -30,6 +30,20 @@ pub enum BackendError {
     /// A batch that does not fit the program, the caches or itself.
     #[error("invalid batch: {0}")]
     Batch(String),
+    /// A sequence with a state was to be continued elsewhere than at its end.
+    #[error(
+        "the state of cache {cache} stands {}, so it cannot be continued from position {start}; rewind \
+         the sequence first",
+        stands.map_or_else(|| "nowhere since a pass failed".to_owned(), |at| format!("after {at} tokens"))
+    )]
+    NoWayBack {
+        /// The cache's number.
+        cache: u32,
+        /// Tokens that its state stands for; none where a pass has failed on the way.
+        stands: Option<usize>,
+        /// The position that was asked for.
+        start: usize,
+    },
     /// No kernel of this device runs an operation of the program.
     #[error("{device} cannot run {what}")]
     Unsupported {

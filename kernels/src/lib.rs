@@ -26,7 +26,7 @@ pub mod wgsl;
 pub use backend::{Backend, Forward, Inspect, Telemetry};
 pub use batch::{Batch, CacheId, Output, Segment, Want};
 pub use candidate::Candidate;
-pub use contents::LayerContents;
+pub use contents::{Checkpoint, LayerContents};
 pub use error::BackendError;
 pub use format::Format;
 pub use program::{BufferId, Cost, Op, Program, WeightId, Work};

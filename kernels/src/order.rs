@@ -21,6 +21,13 @@
 //!   = fma(p, v[d], a[d])` key after key from 0; the result is `a[d] / sum`. Where weights are
 //!   rounded, `p` becomes `f16(p * (1 / sum))` before it meets a value, and the result is `a[d]`.
 //!
+//! - **Causal convolution**: one chain per channel, `s = fma(w[j], x[t - columns + 1 + j], s)` for
+//!   `j = 0, 1, 2, ...` from 0.
+//! - **Delta rule**: the state is decayed, `m = m * decay`; then one chain per value element over the
+//!   key's, `s[j] = fma(k[i], m[i][j], s[j])` for `i = 0, 1, 2, ...` from 0; the correction `c[j] =
+//!   share * (v[j] - s[j])` and `m[i][j] = fma(k[i], c[j], m[i][j])`; the result `o[j] = fma(q[i],
+//!   m[i][j], o[j])` in the same order, times `1 / sqrt(size)`. Tokens follow one another.
+//!
 //! None of these depends on how many threads share the work or how a prompt is cut into batches.
 //!
 //! # Values that are not finite

@@ -12,7 +12,7 @@ use crate::format::Encoding;
 use crate::oracle;
 use crate::order::finite_or_nan;
 use crate::program::{BufferId, Program};
-use crate::{BackendError, CacheId, KernelRecorder, LayerContents};
+use crate::{BackendError, CacheId, Checkpoint, KernelRecorder, LayerContents};
 
 /// A program on two backends.
 pub struct Split {
@@ -34,8 +34,8 @@ pub struct Split {
 struct SplitCache {
     /// What each backend calls it.
     ids: [CacheId; 2],
-    /// Tokens that forward passes have read.
-    len: usize,
+    /// Tokens that the states stand for; none while a pass is on its way, or after one that failed.
+    stands: Option<usize>,
 }
 
 impl Split {
@@ -149,7 +149,8 @@ impl Forward for Split {
         ];
         let id = CacheId(self.next_cache);
         self.next_cache += 1;
-        self.caches.insert(id, SplitCache { ids, len: 0 });
+        let stands = Some(0);
+        self.caches.insert(id, SplitCache { ids, stands });
         Ok(id)
     }
 
@@ -159,6 +160,36 @@ impl Forward for Split {
             self.first.drop_cache(first);
             self.second.drop_cache(second);
         }
+    }
+
+    fn checkpoint(&mut self, cache: CacheId) -> Result<Checkpoint, BackendError> {
+        let Some(tokens) = self.cache(cache)?.stands else {
+            return Err(BackendError::NoWayBack {
+                cache: cache.0,
+                stands: None,
+                start: 0,
+            });
+        };
+        let mut states = Vec::new();
+        for layer in 0..self.first.program().caches.len() {
+            if let LayerContents::State(state) = self.read_cache(cache, layer, 0)? {
+                states.push(state);
+            }
+        }
+        Ok(Checkpoint { tokens, states })
+    }
+
+    fn rewind(&mut self, cache: CacheId, to: Option<&Checkpoint>) -> Result<(), BackendError> {
+        let [first, second] = self.cache(cache)?.ids;
+        if let Some(cache) = self.caches.get_mut(&cache) {
+            cache.stands = None;
+        }
+        self.first.rewind(first, to)?;
+        self.second.rewind(second, to)?;
+        if let Some(cache) = self.caches.get_mut(&cache) {
+            cache.stands = Some(to.map_or(0, |to| to.tokens));
+        }
+        Ok(())
     }
 
     fn forward(
@@ -175,13 +206,13 @@ impl Forward for Split {
         let logits = program.head().map(|(_, logits)| logits);
         if program.has_state() {
             for segment in batch.segments {
-                segment.continues(self.cache(segment.cache)?.len)?;
+                segment.continues(self.cache(segment.cache)?.stands)?;
             }
         }
         self.run(batch, 0..count)?;
         for segment in batch.segments {
             if let Some(cache) = self.caches.get_mut(&segment.cache) {
-                cache.len = segment.start + segment.len;
+                cache.stands = Some(segment.start + segment.len);
             }
         }
         let rows = batch.selected.len();
@@ -205,6 +236,16 @@ impl Inspect for Split {
         let [first, second] = segments
             .each_ref()
             .map(|segments| Batch { segments, ..*batch });
+        if self.first.program().writes_state(ops.clone()) {
+            // Each refuses a batch that it cannot run before either has changed a state.
+            self.first.run(&first, 0..0)?;
+            self.second.run(&second, 0..0)?;
+            for segment in batch.segments {
+                if let Some(cache) = self.caches.get_mut(&segment.cache) {
+                    cache.stands = None;
+                }
+            }
+        }
         let before = ops.start.min(self.until)..ops.end.min(self.until);
         let after = ops.start.max(self.until)..ops.end.max(self.until);
         if !before.is_empty() || ops.is_empty() {

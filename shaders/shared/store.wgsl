@@ -3,14 +3,7 @@
 override WIDTH: u32;
 
 #if GATED
-fn activate(x: f32) -> f32 {
-#if SILU
-    return x / (1.0 + exp_f32(-x));
-#else
-    let positive = select(max(x, 0.0), x, is_nan(x));
-    return positive * positive;
-#endif
-}
+#include shared/activate.wgsl
 
 // Rows of gate and factor alternate; one pair gives one output.
 fn store_pair(token: u32, row: u32, gate: f32, up: f32) {

@@ -3,14 +3,14 @@
 use bitnet_kernels::batch::cache_positions;
 use bitnet_kernels::order::LANES;
 use bitnet_kernels::program::{CacheType, LayerCache, Program};
-use bitnet_kernels::{BackendError, LayerContents};
+use bitnet_kernels::{BackendError, CacheId, Checkpoint, LayerContents};
 
 use crate::memory::shared::SharedSlice;
 
 /// The cache of one sequence.
 pub(crate) struct Cache {
-    /// Tokens that forward passes have read.
-    pub(crate) len: usize,
+    /// Tokens that the states stand for; none while a pass is on its way, or after one that failed.
+    pub(crate) stands: Option<usize>,
     /// Positions that fit.
     pub(crate) positions: usize,
     layers: Vec<Layer>,
@@ -81,7 +81,7 @@ impl Cache {
             }
         };
         Some(Cache {
-            len: 0,
+            stands: Some(0),
             positions,
             layers: program.caches.iter().map(layer).collect::<Option<_>>()?,
         })
@@ -93,6 +93,51 @@ impl Cache {
             Layer::KeysAndValues(layer) => layer,
             Layer::State { .. } => unreachable!("the program was validated"),
         }
+    }
+
+    /// The state of a layer that keeps one.
+    pub(crate) fn state(&self, layer: usize) -> &SharedSlice<f32> {
+        match &self.layers[layer] {
+            Layer::State { values, .. } => values,
+            Layer::KeysAndValues(_) => unreachable!("the program was validated"),
+        }
+    }
+
+    fn states(&mut self) -> impl Iterator<Item = &mut [f32]> {
+        self.layers.iter_mut().filter_map(|layer| match layer {
+            Layer::State { values, .. } => Some(values.as_mut()),
+            Layer::KeysAndValues(_) => None,
+        })
+    }
+
+    /// Copies the states of cache `id`, which this is.
+    pub(crate) fn checkpoint(&mut self, id: CacheId) -> Result<Checkpoint, BackendError> {
+        let Some(tokens) = self.stands else {
+            return Err(BackendError::NoWayBack {
+                cache: id.0,
+                stands: None,
+                start: 0,
+            });
+        };
+        Ok(Checkpoint {
+            tokens,
+            states: self.states().map(|state| state.to_vec()).collect(),
+        })
+    }
+
+    /// Takes the states back to a checkpoint, or to the beginning.
+    pub(crate) fn rewind(&mut self, to: Option<&Checkpoint>) -> Result<(), BackendError> {
+        let Some(to) = to else {
+            self.states().for_each(|state| state.fill(0.0));
+            self.stands = Some(0);
+            return Ok(());
+        };
+        to.fits(self.states().map(|state| state.len()))?;
+        for (state, kept) in self.states().zip(&to.states) {
+            state.copy_from_slice(kept);
+        }
+        self.stands = Some(to.tokens);
+        Ok(())
     }
 
     /// What a layer holds; of keys and values, those of `0 .. positions`.

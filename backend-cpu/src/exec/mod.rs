@@ -4,6 +4,7 @@ mod attention;
 pub(crate) mod buffers;
 pub(crate) mod cache;
 pub(crate) mod clock;
+mod delta;
 pub(crate) mod pass;
 mod pieces;
 mod product;

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicUsize;
 
 use bitnet_kernels::order::finite_or_nan;
 use bitnet_kernels::program::{BufferId, Product, Rows};
-use bitnet_kernels::{CacheId, Program};
+use bitnet_kernels::{CacheId, Program, Segment};
 
 use crate::exec::buffers::Buffer;
 use crate::exec::cache::Cache;
@@ -47,6 +47,8 @@ pub(crate) struct Pass<'a> {
     /// All caches, those of the batch's tokens among them.
     pub(crate) caches: &'a BTreeMap<CacheId, Cache>,
     pub(crate) tokens: &'a [u32],
+    /// Runs of tokens of one sequence.
+    pub(crate) segments: &'a [Segment],
     pub(crate) places: &'a [Place],
     pub(crate) selected: &'a [u32],
     pub(crate) ops: Range<usize>,

@@ -7,10 +7,11 @@
 use std::time::Instant;
 
 use bitnet_kernels::format::Encoding;
-use bitnet_kernels::program::{BufferId, CacheType, Op};
+use bitnet_kernels::program::{Activation, BufferId, CacheType, Op};
 
+use crate::exec::delta::Gates;
 use crate::exec::pass::{Pass, Phase};
-use crate::exec::scratch::Scratch;
+use crate::exec::scratch::{PIECE_VALUES, Scratch};
 use crate::head::search::Search;
 use crate::threads::pool::Team;
 
@@ -97,6 +98,36 @@ impl Pass<'_> {
             } => {
                 self.gated(phase, gate, up, *activation, *out, scratch);
             }
+            Op::Deinterleave { x, part, outs } => self.deinterleave(phase, *x, *part, *outs),
+            Op::Gate {
+                x,
+                gate,
+                activation,
+            } => self.gate(phase, *x, *gate, *activation, scratch),
+            Op::Convolve {
+                x,
+                kernel,
+                layer,
+                out,
+            } => self.convolve(phase, [*x, *out], *kernel, *layer, scratch),
+            Op::DeltaRule {
+                x,
+                alpha,
+                beta,
+                bias,
+                rate,
+                shape,
+                layer,
+                out,
+            } => {
+                let gates = Gates {
+                    alpha: *alpha,
+                    beta: *beta,
+                    bias: *bias,
+                    rate: *rate,
+                };
+                self.delta_rule(phase, [*x, *out], &gates, shape, *layer, scratch);
+            }
             Op::RopeStore {
                 q,
                 k,
@@ -145,6 +176,50 @@ impl Pass<'_> {
                 }
                 None => self.linear(phase, &[(*product, *logits)], false, scratch),
             },
+        }
+    }
+
+    /// Rows of `x`, part after part to the two buffers in turn.
+    fn deinterleave(&self, phase: Phase<'_>, x: BufferId, part: usize, outs: [BufferId; 2]) {
+        let x = self.buffer(x);
+        let outs = outs.map(|out| self.buffer(out));
+        for row in self.tickets(phase, self.tokens.len()) {
+            // SAFETY: `x` was written before the barrier; this row's ticket is ours alone.
+            let (from, [first, second]) = unsafe {
+                (
+                    x.values.read(row * x.width..(row + 1) * x.width),
+                    outs.map(|out| out.values.write(row * out.width..(row + 1) * out.width)),
+                )
+            };
+            let parts = first
+                .chunks_exact_mut(part)
+                .zip(second.chunks_exact_mut(part));
+            for (from, (first, second)) in from.chunks_exact(2 * part).zip(parts) {
+                let (one, two) = from.split_at(part);
+                first.copy_from_slice(one);
+                second.copy_from_slice(two);
+            }
+        }
+    }
+
+    /// `x = activation(gate) * x`.
+    fn gate(
+        &self,
+        phase: Phase<'_>,
+        x: BufferId,
+        gate: BufferId,
+        activation: Activation,
+        scratch: &mut Scratch,
+    ) {
+        let len = self.rows(x) * self.buffer(x).width;
+        let (x, gate) = (self.buffer(x), self.buffer(gate));
+        for piece in self.tickets(phase, len.div_ceil(PIECE_VALUES)) {
+            let at = piece * PIECE_VALUES..len.min((piece + 1) * PIECE_VALUES);
+            // SAFETY: written before the barrier; these values' ticket is ours alone.
+            let (gate, x) = unsafe { (gate.values.read(at.clone()), x.values.write(at)) };
+            let plain = &mut scratch.values[..x.len()];
+            plain.copy_from_slice(x);
+            (self.kernels.gate)(activation, gate, plain, x);
         }
     }
 

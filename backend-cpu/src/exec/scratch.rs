@@ -10,6 +10,9 @@ use crate::exec::pieces::most_results;
 use crate::generic::gemm::{PANEL_ROWS, Panel};
 use crate::head::scratch::SearchScratch;
 
+/// Values in one piece of what is computed value by value.
+pub(super) const PIECE_VALUES: usize = 512;
+
 /// What a thread keeps for itself from pass to pass.
 #[derive(Default)]
 pub(crate) struct Scratch {
@@ -60,7 +63,8 @@ impl Scratch {
         grow(&mut self.ups, piece);
         // For the most heads that attention handles at once.
         grow(&mut self.weights, 4 * positions.next_multiple_of(LANES));
-        let mut values = widest;
+        // Rows, pieces of rows, and a query and a key of the delta rule, which are in a row too.
+        let mut values = widest.max(PIECE_VALUES);
         for shape in program.attention_shapes() {
             let group = shape.heads / shape.kv_heads;
             values = values.max(group * shape.head_dim.next_multiple_of(LANES));

@@ -1,8 +1,9 @@
 //! The program's weights, used where they lie.
 
 use std::ops::Range;
+use std::ptr;
 
-use bitnet_kernels::program::{Op, Program, WeightId};
+use bitnet_kernels::program::{Op, Program, WeightDesc, WeightId};
 use bitnet_kernels::{BackendError, Format, SharedWeights};
 
 use crate::microkernel::operands::MatrixRef;
@@ -19,8 +20,22 @@ struct Weight {
     part: Range<usize>,
     /// The scale of all weights; 1 where the format keeps none for the tensor.
     scale: f32,
-    /// A vector's values, decoded; empty for matrices.
+    /// A vector's values, decoded, and a convolution's, column after column; empty for matrices.
     vector: Vec<f32>,
+}
+
+/// A convolution's values, column after column.
+fn columns(desc: &WeightDesc, bytes: &[u8], scale: f32) -> Vec<f32> {
+    let mut values = vec![0.0; desc.rows * desc.cols];
+    let mut row = vec![0.0; desc.cols];
+    let stride = desc.format.row_bytes(desc.cols).unwrap_or(bytes.len());
+    for (channel, bytes) in bytes.chunks_exact(stride).take(desc.rows).enumerate() {
+        desc.format.dequantize_row(bytes, &mut row);
+        for (column, x) in row.iter().enumerate() {
+            values[column * desc.rows + channel] = scale * *x;
+        }
+    }
+    values
 }
 
 impl Weights {
@@ -38,6 +53,12 @@ impl Weights {
                 });
             }
         }
+        let kernels = program.ops.iter().filter_map(|op| match op {
+            Op::Convolve { kernel, .. } => Some(program.weight(*kernel)),
+            _ => None,
+        });
+        let kernels: Vec<&WeightDesc> = kernels.collect();
+        let is_kernel = |desc: &WeightDesc| kernels.iter().any(|kernel| ptr::eq(*kernel, desc));
         let mut weights = Vec::new();
         for desc in &program.weights {
             let error = |problem: String| BackendError::Weight {
@@ -67,6 +88,8 @@ impl Weights {
             if desc.rows == 1 {
                 vector.resize(desc.cols, 0.0);
                 desc.format.dequantize_row(bytes, &mut vector);
+            } else if is_kernel(desc) {
+                vector = columns(desc, bytes, scale);
             }
             weights.push(Weight {
                 format: desc.format,
@@ -83,7 +106,7 @@ impl Weights {
         &self.weights[id.0 as usize]
     }
 
-    /// A vector's values.
+    /// A vector's values; those of a convolution as `[columns][channels]`.
     pub(crate) fn vector(&self, id: WeightId) -> &[f32] {
         &self.get(id).vector
     }

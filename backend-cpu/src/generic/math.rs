@@ -28,9 +28,9 @@ pub(crate) fn exp<L: Simd>(l: L, x: L::F) -> L::F {
     l.mul(p, l.exp2_integral(n))
 }
 
-/// RMS norm of a row: `out = x / sqrt(mean(x^2) + eps) * gain`, NaN where the mean is not finite.
+/// What an RMS norm multiplies a row by: `1 / sqrt(mean(x^2) + eps)`.
 #[inline(always)]
-pub(crate) fn norm<L: Simd>(l: L, x: &[f32], gain: &[f32], eps: f32, out: &mut [f32]) {
+pub(crate) fn norm_factor<L: Simd>(l: L, x: &[f32], eps: f32) -> f32 {
     let (chunks, tail) = x.as_chunks::<LANES>();
     let mut sums = l.zero_f64();
     for chunk in chunks {
@@ -42,18 +42,45 @@ pub(crate) fn norm<L: Simd>(l: L, x: &[f32], gain: &[f32], eps: f32, out: &mut [
         *sum += f64::from(x * x);
     }
     let mean = finite_or_nan((fold(sums) / x.len() as f64) as f32);
-    let scale = 1.0 / (mean + eps).sqrt();
+    1.0 / (mean + eps).sqrt()
+}
+
+/// RMS norm of a row: `out = x / sqrt(mean(x^2) + eps) * gain`, NaN where the mean is not finite.
+#[inline(always)]
+pub(crate) fn norm<L: Simd>(l: L, x: &[f32], gain: &[f32], eps: f32, out: &mut [f32]) {
+    let factor = norm_factor(l, x, eps);
     for ((x, gain), out) in x.iter().zip(gain).zip(out) {
-        *out = x * scale * gain;
+        *out = x * factor * gain;
     }
 }
 
-/// `x / (1 + e^-x) * up`. Not a closure: those are compiled without the instruction set's features
-/// unless the compiler happens to inline them.
+/// `x / (1 + e^-x)`.
 #[inline(always)]
-fn silu<L: Simd>(l: L, x: L::F, up: L::F) -> L::F {
+pub(crate) fn silu<L: Simd>(l: L, x: L::F) -> L::F {
     let e = exp(l, l.sub(l.splat(0.0), x));
-    l.mul(l.div(x, l.add(l.splat(1.0), e)), up)
+    l.div(x, l.add(l.splat(1.0), e))
+}
+
+/// `1 / (1 + e^-x)`.
+#[inline(always)]
+pub(crate) fn sigmoid<L: Simd>(l: L, x: L::F) -> L::F {
+    let e = exp(l, l.sub(l.splat(0.0), x));
+    l.div(l.splat(1.0), l.add(l.splat(1.0), e))
+}
+
+/// `out = f(gate) * up`. `f` is a function and not a closure: those are compiled without the
+/// instruction set's features unless the compiler happens to inline them.
+#[inline(always)]
+fn gate_by<L: Simd>(l: L, f: impl Fn(L, L::F) -> L::F, gate: &[f32], up: &[f32], out: &mut [f32]) {
+    let (gates, gate_tail) = gate.as_chunks::<LANES>();
+    let (ups, up_tail) = up.as_chunks::<LANES>();
+    let (outs, out_tail) = out.as_chunks_mut::<LANES>();
+    for ((gate, up), out) in gates.iter().zip(ups).zip(outs) {
+        l.store(l.mul(f(l, l.load(gate)), l.load(up)), out);
+    }
+    let tail = f(l, l.load_tail(gate_tail, 0.0));
+    let tail = l.to_array(l.mul(tail, l.load_tail(up_tail, 0.0)));
+    out_tail.copy_from_slice(&tail[..out_tail.len()]);
 }
 
 /// `out = activation(gate) * up`.
@@ -66,16 +93,8 @@ pub(crate) fn gate<L: Simd>(
     out: &mut [f32],
 ) {
     match activation {
-        Activation::Silu => {
-            let (gates, gate_tail) = gate.as_chunks::<LANES>();
-            let (ups, up_tail) = up.as_chunks::<LANES>();
-            let (outs, out_tail) = out.as_chunks_mut::<LANES>();
-            for ((gate, up), out) in gates.iter().zip(ups).zip(outs) {
-                l.store(silu(l, l.load(gate), l.load(up)), out);
-            }
-            let tail = silu(l, l.load_tail(gate_tail, 0.0), l.load_tail(up_tail, 0.0));
-            out_tail.copy_from_slice(&l.to_array(tail)[..out_tail.len()]);
-        }
+        Activation::Silu => gate_by(l, silu::<L>, gate, up, out),
+        Activation::Sigmoid => gate_by(l, sigmoid::<L>, gate, up, out),
         Activation::Relu2 => {
             for ((gate, up), out) in gate.iter().zip(up).zip(out) {
                 // What is not finite times 0 is NaN.

@@ -6,6 +6,7 @@
 pub(crate) mod attention;
 pub(crate) mod batch;
 pub(crate) mod blocks;
+pub(crate) mod delta;
 pub(crate) mod encode;
 pub(crate) mod float;
 pub(crate) mod gemm;

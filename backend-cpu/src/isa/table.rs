@@ -7,6 +7,7 @@ use bitnet_kernels::format::Encoding;
 use bitnet_kernels::program::{Activation, Pairing};
 
 use crate::generic::attention::Visible;
+use crate::generic::delta::DeltaToken;
 use crate::generic::gemm::Panel;
 use crate::generic::screen::{Query, Rows, RowsMut};
 use crate::microkernel::dot::BlockDot;
@@ -31,6 +32,12 @@ pub(crate) struct Kernels {
     pub(crate) narrow: fn(&[f32], &mut [u16]),
     /// The same in place.
     pub(crate) round_f16: fn(&mut [f32]),
+    /// `(weights, x, sums)`; see `generic::delta::multiply_add`.
+    pub(crate) multiply_add: fn(&[f32], &[f32], &mut [f32]),
+    /// In place.
+    pub(crate) silu: fn(&mut [f32]),
+    /// `(token, state, units, out)`; see `generic::delta::delta_rule`.
+    pub(crate) delta_rule: fn(DeltaToken<'_>, &mut [f32], &mut [f32], &mut [f32]),
     pub(crate) attend_f16: AttendFn<u16>,
     pub(crate) attend_f32: AttendFn<f32>,
     /// What the recorder notes for the two that follow.
@@ -113,6 +120,11 @@ macro_rules! kernels {
                 pairing: bitnet_kernels::program::Pairing, rotations: &[f32], head: &mut [f32])),
             narrow: $crate::isa::table::wrap!($token, $(#[$features])? rope::narrow(x: &[f32], out: &mut [u16])),
             round_f16: $crate::isa::table::wrap!($token, $(#[$features])? rope::round_f16(x: &mut [f32])),
+            multiply_add: $crate::isa::table::wrap!($token, $(#[$features])? delta::multiply_add(
+                weights: &[f32], x: &[f32], sums: &mut [f32])),
+            silu: $crate::isa::table::wrap!($token, $(#[$features])? delta::silu(x: &mut [f32])),
+            delta_rule: $crate::isa::table::wrap!($token, $(#[$features])? delta::delta_rule(
+                token: $crate::generic::delta::DeltaToken<'_>, state: &mut [f32], units: &mut [f32], out: &mut [f32])),
             attend_f16: $crate::isa::table::wrap!($token, $(#[$features])? attention::attend(
                 q: &[f32], heads: usize, scale: f32, round_weights: bool,
                 visible: $crate::generic::attention::Visible<'_, u16>, weights: &mut [f32], out: &mut [f32])),

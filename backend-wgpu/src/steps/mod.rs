@@ -2,15 +2,19 @@
 
 mod attention;
 mod best;
+mod convolve;
+mod deinterleave;
+mod delta_rule;
 mod embed;
 mod encode;
+mod gate;
 mod head_norm;
 mod linear;
 mod rope_store;
 mod select;
 
 use bitnet_kernels::BackendError;
-use bitnet_kernels::program::Op;
+use bitnet_kernels::program::{BufferId, Op};
 use bitnet_kernels::wgsl::Store;
 
 use crate::loader::Loader;
@@ -20,14 +24,34 @@ pub(crate) use best::{Best, MAX_BEST, decode};
 /// The steps of a program, one per operation, with their weights on the device.
 pub(crate) fn load(loader: &mut Loader<'_>) -> Result<Vec<Box<dyn Step>>, BackendError> {
     let program = loader.program;
-    let odd = |width: usize| !width.is_multiple_of(4) && width != program.vocabulary;
-    if let Some(desc) = program.buffers.iter().find(|desc| odd(desc.width)) {
+    let by_fours = program.ops.iter().flat_map(by_fours);
+    let mut descs = by_fours.map(|id| program.buffer(id));
+    if let Some(desc) = descs.find(|desc| !desc.width.is_multiple_of(4)) {
         return Err(loader.gpu.unsupported(format!(
             "rows of {} values in {}: multiples of 4 are known",
             desc.width, desc.name
         )));
     }
     program.ops.iter().map(|op| step(loader, op)).collect()
+}
+
+/// The buffers that an operation reads or writes four values at a time.
+fn by_fours(op: &Op) -> Vec<BufferId> {
+    match op {
+        Op::Embed { .. }
+        | Op::Norm { .. }
+        | Op::Encode { .. }
+        | Op::Deinterleave { .. }
+        | Op::RopeStore { .. }
+        | Op::Attention { .. }
+        | Op::Select { .. } => [op.inputs(), op.outputs()].concat(),
+        Op::Linear { .. } | Op::GatedLinear { .. } | Op::Head { .. } => {
+            op.products().map(|product| product.x).collect()
+        }
+        Op::HeadNorm { .. } | Op::Gate { .. } | Op::Convolve { .. } | Op::DeltaRule { .. } => {
+            Vec::new()
+        }
+    }
 }
 
 fn step(loader: &mut Loader<'_>, op: &Op) -> Result<Box<dyn Step>, BackendError> {
@@ -60,6 +84,44 @@ fn step(loader: &mut Loader<'_>, op: &Op) -> Result<Box<dyn Step>, BackendError>
             let store = Store::Gated(*activation);
             let product = linear::Product::load(loader, &[*gate, *up], store, *out)?;
             Box::new(linear::Linear::new(vec![product]))
+        }
+        Op::Deinterleave { x, part, outs } => {
+            Box::new(deinterleave::Deinterleave::load(loader, *x, *part, *outs)?)
+        }
+        Op::Gate {
+            x,
+            gate,
+            activation,
+        } => Box::new(gate::Gate::load(loader, *x, *gate, *activation)?),
+        Op::Convolve {
+            x,
+            kernel,
+            layer,
+            out,
+        } => {
+            let buffers = [*x, *out];
+            Box::new(convolve::Convolve::load(loader, buffers, *kernel, *layer)?)
+        }
+        Op::DeltaRule {
+            x,
+            alpha,
+            beta,
+            bias,
+            rate,
+            shape,
+            layer,
+            out,
+        } => {
+            let inputs = delta_rule::Inputs {
+                x: *x,
+                alpha: *alpha,
+                beta: *beta,
+                bias: *bias,
+                rate: *rate,
+            };
+            Box::new(delta_rule::DeltaRule::load(
+                loader, inputs, *shape, *layer, *out,
+            )?)
         }
         Op::RopeStore {
             q,

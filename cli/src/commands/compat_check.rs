@@ -107,6 +107,7 @@ impl Report {
                 return None;
             }
         };
+        self.notes.extend(model.plan().left_aside.iter().cloned());
         let weights = &model.plan().program.weights;
         self.problems
             .extend(weights.iter().filter_map(|weight| damage(gguf, weight)));

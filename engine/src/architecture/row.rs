@@ -13,20 +13,42 @@ pub struct Architecture {
     pub activation: Activation,
     /// Which elements the rotation pairs.
     pub pairing: Pairing,
+    /// Whether `rope.dimension_sections` says which pairs are turned.
+    pub sections: bool,
     /// What layers are, in a pattern that repeats: layer `i` is `layers[i % layers.len()]`.
     pub layers: &'static [Layer],
+    /// A key whose array chooses instead, where the file and not the architecture says what each
+    /// layer is: `layers[0]` where it is true, `layers[1]` where it is false.
+    pub pattern: Option<&'static str>,
+    /// A key that does so where there is no such array, and its default: one layer in so many is
+    /// `layers[1]`.
+    pub interval: Option<(&'static str, usize)>,
+    /// Whether the last blocks may be a draft head (`nextn_predict_layers`), which is left aside.
+    pub draft_head: bool,
 }
 
 impl Architecture {
-    /// What layer `index` is.
-    pub fn layer(&self, index: usize) -> &Layer {
-        &self.layers[index % self.layers.len()]
-    }
+    /// LLaMA's, but for its name.
+    pub const PLAIN: Architecture = Architecture {
+        names: &[],
+        activation: Activation::Silu,
+        pairing: Pairing::Adjacent,
+        sections: false,
+        layers: &[Layer::PLAIN],
+        pattern: None,
+        interval: None,
+        draft_head: false,
+    };
 }
 
 /// A kind of layer.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Layer {
+    /// What tokens learn of one another by.
+    pub mixer: Mixer,
+    /// Whether the result of attention has a gate, whose rows lie in `attn_q` behind those of each
+    /// head's queries.
+    pub gated: bool,
     /// Whether queries and keys are rotated.
     pub rotated: bool,
     /// Whether a token sees only the last positions, as many as `attention.sliding_window` says.
@@ -37,14 +59,28 @@ pub struct Layer {
     /// Whether the results of attention and of the gate are normalised before their last matrix
     /// (`attn_sub_norm`, `ffn_sub_norm`).
     pub sub_norms: bool,
+    /// The norm before the feed-forward network.
+    pub ffn_norm: &'static str,
+}
+
+/// What tokens of a sequence learn of one another by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mixer {
+    /// Attention to keys and values.
+    Attention,
+    /// A convolution and a gated delta rule, which keep a state.
+    DeltaNet,
 }
 
 impl Layer {
     /// A layer of LLaMA.
     pub const PLAIN: Layer = Layer {
+        mixer: Mixer::Attention,
+        gated: false,
         rotated: true,
         windowed: false,
         head_norms: false,
         sub_norms: false,
+        ffn_norm: "ffn_norm",
     };
 }

@@ -2,24 +2,22 @@
 
 use bitnet_kernels::program::{Activation, Pairing};
 
-use super::row::{Architecture, Layer};
+use super::row::{Architecture, Layer, Mixer};
 
 /// A row for each architecture.
-pub(super) static TABLE: [Architecture; 4] = [
+pub(super) static TABLE: [Architecture; 5] = [
     Architecture {
         names: &["llama"],
-        activation: Activation::Silu,
-        pairing: Pairing::Adjacent,
-        layers: &[Layer::PLAIN],
+        ..Architecture::PLAIN
     },
     Architecture {
         names: &["bitnet"],
-        activation: Activation::Silu,
         pairing: Pairing::Halves,
         layers: &[Layer {
             sub_norms: true,
             ..Layer::PLAIN
         }],
+        ..Architecture::PLAIN
     },
     Architecture {
         // `bitnet-25` is its older name.
@@ -30,15 +28,38 @@ pub(super) static TABLE: [Architecture; 4] = [
             sub_norms: true,
             ..Layer::PLAIN
         }],
+        ..Architecture::PLAIN
     },
     Architecture {
         names: &["qwen3"],
-        activation: Activation::Silu,
         pairing: Pairing::Halves,
         layers: &[Layer {
             head_norms: true,
             ..Layer::PLAIN
         }],
+        ..Architecture::PLAIN
+    },
+    Architecture {
+        names: &["qwen35"],
+        pairing: Pairing::Halves,
+        sections: true,
+        layers: &[
+            Layer {
+                mixer: Mixer::DeltaNet,
+                ffn_norm: "post_attention_norm",
+                ..Layer::PLAIN
+            },
+            Layer {
+                gated: true,
+                head_norms: true,
+                ffn_norm: "post_attention_norm",
+                ..Layer::PLAIN
+            },
+        ],
+        pattern: Some("attention.recurrent_layers"),
+        interval: Some(("full_attention_interval", 4)),
+        draft_head: true,
+        ..Architecture::PLAIN
     },
 ];
 
@@ -54,6 +75,8 @@ mod tests {
         for row in &TABLE {
             assert!(!row.layers.is_empty(), "{row:?}");
             assert!(!row.names.is_empty(), "{row:?}");
+            // A truth chooses between two.
+            assert!(row.pattern.is_none() || row.layers.len() == 2, "{row:?}");
             for name in row.names {
                 assert!(names.insert(name), "{name} has two rows");
                 assert_eq!(Architecture::named(name), Some(row));

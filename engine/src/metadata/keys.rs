@@ -157,6 +157,43 @@ impl<'a> Keys<'a> {
         1.0
     }
 
+    /// How many there are of something, where the file says so, or none.
+    pub(crate) fn count(&mut self, name: &str) -> usize {
+        let answer = self.metadata.opt_usize(&self.key(name));
+        self.noted(name, answer).flatten().unwrap_or(0)
+    }
+
+    /// The numbers of an array that the file must have.
+    pub(crate) fn numbers(&mut self, name: &str) -> Option<Vec<u32>> {
+        let answer = self.metadata.u32_array(&self.key(name));
+        self.noted(name, answer)
+    }
+
+    /// A truth for each of `layers`: an array of truths or of numbers, or one that holds for all.
+    pub(crate) fn flags(&mut self, name: &str, layers: usize) -> Option<Vec<bool>> {
+        let (metadata, key) = (self.metadata, self.key(name));
+        let is_array = |value: &Value| value.as_array().is_some();
+        let answer = if metadata.get(&key).is_some_and(is_array) {
+            metadata.bool_array(&key).or_else(|error| {
+                let numbers = metadata.u32_array(&key).map_err(|_| error)?;
+                Ok(numbers.into_iter().map(|number| number != 0).collect())
+            })
+        } else {
+            let one = metadata.bool(&key).or_else(|error| {
+                let number = metadata.u32(&key).map_err(|_| error)?;
+                Ok(number != 0)
+            });
+            one.map(|one| vec![one; layers])
+        };
+        let flags: Vec<bool> = self.noted(name, answer)?;
+        let len = flags.len();
+        if len != layers {
+            self.refuse_value(name, &format!("has {len} values for {layers} layers"));
+            return None;
+        }
+        Some(flags)
+    }
+
     /// A text, where the file has it.
     pub(crate) fn text(&mut self, name: &str) -> Option<&'a str> {
         let (metadata, key) = (self.metadata, self.key(name));

@@ -58,6 +58,7 @@ pub fn norm(x: &[f32], gain: &[f32], eps: f32) -> Vec<f32> {
 pub fn activate(activation: Activation, x: f32) -> f32 {
     match activation {
         Activation::Silu => x / (1.0 + exp(-x)),
+        Activation::Sigmoid => 1.0 / (1.0 + exp(-x)),
         Activation::Relu2 => {
             // What is no number, or not finite, times 0 is NaN.
             let x = if x > 0.0 { x } else { x * 0.0 };

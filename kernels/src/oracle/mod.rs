@@ -5,11 +5,13 @@
 //! follow [`crate::order`], and transcendental functions come from one implementation.
 
 mod attention;
+mod delta;
 mod math;
 mod product;
 mod rope;
 
 pub use attention::*;
+pub use delta::*;
 pub use math::*;
 pub use product::*;
 pub use rope::*;

@@ -29,6 +29,11 @@ pub struct Stretch {
 }
 
 impl Work {
+    /// Sequences, counted anew in each pass.
+    pub fn visits(&self) -> u64 {
+        self.stretches.iter().map(|stretch| stretch.sequences).sum()
+    }
+
     /// Positions that each token sees, its own included and at most `window`, summed over tokens.
     pub fn seen(&self, window: Option<usize>) -> u64 {
         let window = window.map_or(u64::MAX, |window| window as u64);
@@ -65,11 +70,11 @@ pub struct Cost {
     pub weight_bytes: u64,
     /// Bytes of the head.
     pub head_bytes: u64,
-    /// Bytes of keys and values.
+    /// Bytes of keys and values, and of states, which are read and written.
     pub cache_bytes: u64,
     /// Multiply-adds of matrix products.
     pub products: u64,
-    /// Multiply-adds of attention.
+    /// Multiply-adds of attention and of what takes its place.
     pub attention: u64,
 }
 

@@ -8,12 +8,16 @@
 mod attention;
 mod cache;
 mod cost;
+mod delta;
 mod op;
 mod tensor;
+
+use std::ops::Range;
 
 pub use attention::{AttentionShape, Pairing, Rope, RotationId};
 pub use cache::{CacheType, LayerCache};
 pub use cost::{Cost, Stretch, Work};
+pub use delta::DeltaShape;
 pub use op::{Op, Precision};
 pub use tensor::{Activation, BufferDesc, BufferId, Product, Rows, WeightDesc, WeightId};
 
@@ -113,6 +117,12 @@ impl Program {
     pub fn has_state(&self) -> bool {
         let is_state = |layer: &LayerCache| matches!(layer, LayerCache::State { .. });
         self.caches.iter().any(is_state)
+    }
+
+    /// Whether one of these operations changes a state.
+    pub fn writes_state(&self, ops: Range<usize>) -> bool {
+        let mut layers = self.ops[ops].iter().filter_map(Op::writes_cache);
+        layers.any(|layer| matches!(self.caches.get(layer), Some(LayerCache::State { .. })))
     }
 
     /// The shapes of all attention, in order.

@@ -7,6 +7,7 @@
 use super::attention::{AttentionShape, Rope, RotationId};
 use super::cache::{CacheType, LayerCache};
 use super::cost::{Cost, Work};
+use super::delta::DeltaShape;
 use super::tensor::{Activation, BufferDesc, BufferId, Product, WeightDesc, WeightId};
 
 /// How near two devices' results of an operation must be, given the same floats to start from.
@@ -80,6 +81,59 @@ pub enum Op {
         /// f32 `[T, gate.rows]`.
         out: BufferId,
     },
+    /// Rows made of parts of `part` values, which go to two buffers in turn: the first part to the
+    /// first, the second to the second, the third to the first again.
+    Deinterleave {
+        /// f32 `[T, 2 * width]`.
+        x: BufferId,
+        /// Values of a part.
+        part: usize,
+        /// f32 `[T, width]` each.
+        outs: [BufferId; 2],
+    },
+    /// `activation(gate) * x`, in place.
+    Gate {
+        /// f32 rows.
+        x: BufferId,
+        /// f32 rows of the same width.
+        gate: BufferId,
+        /// Applied to the gate.
+        activation: Activation,
+    },
+    /// A causal convolution over the last rows of a sequence, channel by channel, and its SiLU.
+    /// Before the first token there are rows of zeros. The layer keeps the rows that the next token
+    /// needs, `[columns - 1][channels]`, the oldest first.
+    Convolve {
+        /// f32 `[T, channels]`.
+        x: BufferId,
+        /// `channels x columns`; the last column meets the newest row.
+        kernel: WeightId,
+        /// Layer of the cache, which keeps a state.
+        layer: usize,
+        /// f32 `[T, channels]`.
+        out: BufferId,
+    },
+    /// The gated delta rule: a state per head that each token decays, corrects and reads. The layer
+    /// keeps it, `[heads][key element][value element]`.
+    DeltaRule {
+        /// f32 `[T, 2 * key_heads * size + heads * size]`: queries, keys and values. Queries and
+        /// keys are divided by their length first.
+        x: BufferId,
+        /// f32 `[T, heads]`: how fast the state decays.
+        alpha: BufferId,
+        /// f32 `[T, heads]`: how much of the error is corrected.
+        beta: BufferId,
+        /// f32, one per head: added to alpha.
+        bias: WeightId,
+        /// f32, one per head, below 0: on the softplus of alpha.
+        rate: WeightId,
+        /// Heads and their size.
+        shape: DeltaShape,
+        /// Layer of the cache, which keeps a state.
+        layer: usize,
+        /// f32 `[T, heads * size]`.
+        out: BufferId,
+    },
     /// Rotates queries in place, and writes rotated keys and plain values to the cache at each
     /// token's position; without a rotation, queries and keys stay as they are. Where the cache
     /// keeps binary16, queries are rounded to it as well.
@@ -132,6 +186,10 @@ impl Op {
             Op::Encode { .. } => "encode",
             Op::Linear { .. } => "linear",
             Op::GatedLinear { .. } => "gated_linear",
+            Op::Deinterleave { .. } => "deinterleave",
+            Op::Gate { .. } => "gate",
+            Op::Convolve { .. } => "convolve",
+            Op::DeltaRule { .. } => "delta_rule",
             Op::RopeStore { .. } => "rope_store",
             Op::Attention { .. } => "attention",
             Op::Select { .. } => "select",
@@ -146,7 +204,11 @@ impl Op {
             Op::Norm { x, .. }
             | Op::HeadNorm { x, .. }
             | Op::Encode { x, .. }
+            | Op::Deinterleave { x, .. }
+            | Op::Convolve { x, .. }
             | Op::Select { x, .. } => vec![*x],
+            Op::Gate { x, gate, .. } => vec![*x, *gate],
+            Op::DeltaRule { x, alpha, beta, .. } => vec![*x, *alpha, *beta],
             Op::Linear {
                 products,
                 accumulate,
@@ -172,10 +234,13 @@ impl Op {
             | Op::Norm { out, .. }
             | Op::Encode { out, .. }
             | Op::GatedLinear { out, .. }
+            | Op::Convolve { out, .. }
+            | Op::DeltaRule { out, .. }
             | Op::Attention { out, .. }
             | Op::Select { out, .. } => vec![*out],
+            Op::Deinterleave { outs, .. } => outs.to_vec(),
             Op::Linear { products, .. } => products.iter().map(|(_, out)| *out).collect(),
-            Op::HeadNorm { x, .. } => vec![*x],
+            Op::HeadNorm { x, .. } | Op::Gate { x, .. } => vec![*x],
             Op::RopeStore { q, .. } => vec![*q],
             Op::Head { logits, .. } => vec![*logits],
         }
@@ -191,6 +256,10 @@ impl Op {
             | Op::Norm { .. }
             | Op::HeadNorm { .. }
             | Op::Encode { .. }
+            | Op::Deinterleave { .. }
+            | Op::Gate { .. }
+            | Op::Convolve { .. }
+            | Op::DeltaRule { .. }
             | Op::RopeStore { .. }
             | Op::Attention { .. }
             | Op::Select { .. } => (&[], [None; 2]),
@@ -202,13 +271,17 @@ impl Op {
     /// The layer of the cache that the operation writes.
     pub const fn writes_cache(&self) -> Option<usize> {
         match self {
-            Op::RopeStore { layer, .. } => Some(*layer),
+            Op::RopeStore { layer, .. }
+            | Op::Convolve { layer, .. }
+            | Op::DeltaRule { layer, .. } => Some(*layer),
             Op::Embed { .. }
             | Op::Norm { .. }
             | Op::HeadNorm { .. }
             | Op::Encode { .. }
             | Op::Linear { .. }
             | Op::GatedLinear { .. }
+            | Op::Deinterleave { .. }
+            | Op::Gate { .. }
             | Op::Attention { .. }
             | Op::Select { .. }
             | Op::Head { .. } => None,
@@ -218,8 +291,14 @@ impl Op {
     /// How near two devices' results must be, given the same floats to start from.
     pub const fn precision(&self, cache_type: CacheType) -> Precision {
         match self {
-            Op::Embed { .. } | Op::Encode { .. } | Op::Select { .. } => Precision::Same,
-            Op::Norm { .. } | Op::HeadNorm { .. } => Precision::Floats,
+            Op::Embed { .. } | Op::Encode { .. } | Op::Deinterleave { .. } | Op::Select { .. } => {
+                Precision::Same
+            }
+            Op::Norm { .. }
+            | Op::HeadNorm { .. }
+            | Op::Gate { .. }
+            | Op::Convolve { .. }
+            | Op::DeltaRule { .. } => Precision::Floats,
             Op::Linear { .. } | Op::GatedLinear { .. } | Op::Head { .. } => Precision::Products,
             Op::RopeStore { .. } => match cache_type {
                 CacheType::F16 => Precision::Halves,
@@ -246,6 +325,8 @@ impl Op {
             let desc = weight(product.weight);
             (desc.rows * desc.cols) as u64
         };
+        // Read and written.
+        let state_bytes = |values: usize| 2 * 4 * values as u64;
         match self {
             Op::Embed { table, .. } => Cost {
                 weight_bytes: work.tokens * bytes(*table, 1),
@@ -258,6 +339,25 @@ impl Op {
             Op::Linear { .. } | Op::GatedLinear { .. } => Cost {
                 weight_bytes: work.passes * self.products().map(matrix_bytes).sum::<u64>(),
                 products: work.tokens * self.products().map(multiply_adds).sum::<u64>(),
+                ..Cost::default()
+            },
+            Op::Convolve { kernel, .. } => {
+                let WeightDesc { rows, cols, .. } = *weight(*kernel);
+                let kept = rows * cols.saturating_sub(1);
+                Cost {
+                    weight_bytes: work.passes * bytes(*kernel, rows),
+                    cache_bytes: work.visits() * state_bytes(kept),
+                    attention: work.tokens * (rows * cols) as u64,
+                    ..Cost::default()
+                }
+            }
+            Op::DeltaRule {
+                bias, rate, shape, ..
+            } => Cost {
+                weight_bytes: work.passes * (bytes(*bias, 1) + bytes(*rate, 1)),
+                cache_bytes: work.visits() * state_bytes(shape.state()),
+                // Reading under a key, correcting, reading for a query.
+                attention: work.tokens * 3 * shape.state() as u64,
                 ..Cost::default()
             },
             Op::Attention { shape, .. } => {
@@ -275,7 +375,11 @@ impl Op {
                 ..Cost::default()
             },
             // Activations stay in the processor's caches.
-            Op::Encode { .. } | Op::RopeStore { .. } | Op::Select { .. } => Cost::default(),
+            Op::Encode { .. }
+            | Op::Deinterleave { .. }
+            | Op::Gate { .. }
+            | Op::RopeStore { .. }
+            | Op::Select { .. } => Cost::default(),
         }
     }
 
@@ -296,7 +400,82 @@ impl Op {
                 "layer {layer} keeps {other:?}, not keys and values"
             )),
         };
+        let state_of = |layer: usize| match caches.get(layer) {
+            Some(LayerCache::State { len }) => Ok(*len),
+            other => Err(format!("layer {layer} keeps {other:?}, not a state")),
+        };
         match self {
+            Op::Deinterleave { x, part, outs } => {
+                let halves = outs.map(width);
+                let fits = *part > 0
+                    && width(*x) == halves[0] + halves[1]
+                    && halves[0] == halves[1]
+                    && halves[0].is_multiple_of(*part);
+                (!fits).then(|| {
+                    format!(
+                        "rows of {} do not go by parts of {part} to rows of {halves:?}",
+                        width(*x)
+                    )
+                })
+            }
+            Op::Gate { x, gate, .. } => {
+                let (x, gate) = (width(*x), width(*gate));
+                (x != gate).then(|| format!("a gate of {gate} on rows of {x}"))
+            }
+            Op::Convolve {
+                x,
+                kernel,
+                layer,
+                out,
+            } => {
+                let kept = match state_of(*layer) {
+                    Ok(kept) => kept,
+                    Err(problem) => return Some(problem),
+                };
+                let (channels, columns) = weights
+                    .get(kernel.0 as usize)
+                    .map_or((0, 0), |desc| (desc.rows, desc.cols));
+                let fits = columns > 0
+                    && [width(*x), width(*out)] == [channels; 2]
+                    && kept == channels * (columns - 1);
+                (!fits).then(|| {
+                    format!(
+                        "a kernel of {channels} x {columns} does not fit rows of {} and {}, nor \
+                         the {kept} values that layer {layer} keeps",
+                        width(*x),
+                        width(*out)
+                    )
+                })
+            }
+            Op::DeltaRule {
+                x,
+                alpha,
+                beta,
+                bias,
+                rate,
+                shape,
+                layer,
+                out,
+            } => {
+                let kept = match state_of(*layer) {
+                    Ok(kept) => kept,
+                    Err(problem) => return Some(problem),
+                };
+                let gates = [width(*alpha), width(*beta), gain_of(*bias), gain_of(*rate)];
+                let fits = shape.key_heads > 0
+                    && shape.heads.is_multiple_of(shape.key_heads)
+                    && [width(*x), width(*out), kept]
+                        == [shape.inputs(), shape.outputs(), shape.state()]
+                    && gates == [shape.heads; 4];
+                (!fits).then(|| {
+                    format!(
+                        "{shape:?} does not fit rows of {} and {}, gates of {gates:?}, nor the \
+                         {kept} values that layer {layer} keeps",
+                        width(*x),
+                        width(*out)
+                    )
+                })
+            }
             Op::HeadNorm { x, gain, .. } => {
                 let gain = gain_of(*gain);
                 let fits = gain > 0 && width(*x).is_multiple_of(gain);

@@ -56,11 +56,13 @@ pub struct Product {
     pub scale: f32,
 }
 
-/// The gate's activation function: a property of the architecture.
+/// A gate's activation function: a property of the architecture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Activation {
     /// `x / (1 + exp(-x))`.
     Silu,
+    /// `1 / (1 + exp(-x))`.
+    Sigmoid,
     /// `max(x, 0)^2`.
     Relu2,
 }

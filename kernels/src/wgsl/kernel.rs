@@ -16,6 +16,9 @@ pub const SPAN: usize = 256;
 /// The longest head that attention takes.
 pub const MAX_HEAD_DIM: usize = 256;
 
+/// The longest head that the delta rule takes: one value element for each thread.
+pub const MAX_DELTA_SIZE: usize = 256;
+
 /// What a product does with its results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Store {
@@ -64,6 +67,14 @@ pub enum Kernel {
     AttentionSpan(CacheType, Softmax),
     /// Spans merged; or added, where their weights were rounded.
     AttentionMerge(Softmax),
+    /// Parts of rows to two buffers in turn.
+    Deinterleave,
+    /// Rows times the activation of a gate, in place.
+    Gate(Activation),
+    /// A causal convolution and its SiLU.
+    Convolve,
+    /// The gated delta rule.
+    DeltaRule,
     /// Selected rows.
     Select,
     /// The best few of each chunk of logits.
@@ -118,6 +129,10 @@ impl Kernel {
             Kernel::RopeStore(..) => "wgsl_rope_store",
             Kernel::AttentionSpan(..) => "wgsl_attention_span",
             Kernel::AttentionMerge(_) => "wgsl_attention_merge",
+            Kernel::Deinterleave => "wgsl_deinterleave",
+            Kernel::Gate(_) => "wgsl_gate",
+            Kernel::Convolve => "wgsl_convolve",
+            Kernel::DeltaRule => "wgsl_delta_rule",
             Kernel::Select => "wgsl_select",
             Kernel::TopChunk => "wgsl_top_chunk",
             Kernel::TopMerge => "wgsl_top_merge",
@@ -139,6 +154,10 @@ impl Kernel {
             Kernel::RopeStore(..) => source!("rope_store.wgsl"),
             Kernel::AttentionSpan(..) => source!("attention_span.wgsl"),
             Kernel::AttentionMerge(_) => source!("attention_merge.wgsl"),
+            Kernel::Deinterleave => source!("deinterleave.wgsl"),
+            Kernel::Gate(_) => source!("gate.wgsl"),
+            Kernel::Convolve => source!("convolve.wgsl"),
+            Kernel::DeltaRule => source!("delta_rule.wgsl"),
             Kernel::Select => source!("select.wgsl"),
             Kernel::TopChunk => source!("top_chunk.wgsl"),
             Kernel::TopMerge => source!("top_merge.wgsl"),
@@ -221,9 +240,7 @@ impl Kernel {
                     Store::Add => set("ACCUMULATE", &""),
                     Store::Gated(activation) => {
                         set("GATED", &"");
-                        if activation == Activation::Silu {
-                            set("SILU", &"");
-                        }
+                        set_activation(&mut set, activation);
                     }
                 }
             }
@@ -238,7 +255,14 @@ impl Kernel {
                 set_softmax(&mut set, softmax);
             }
             Kernel::AttentionMerge(softmax) => set_softmax(&mut set, softmax),
-            Kernel::HeadNorm | Kernel::Select | Kernel::TopChunk | Kernel::TopMerge => {}
+            Kernel::Gate(activation) => set_activation(&mut set, activation),
+            Kernel::Convolve => set_activation(&mut set, Activation::Silu),
+            Kernel::DeltaRule => set("MAX_SIZE", &MAX_DELTA_SIZE),
+            Kernel::HeadNorm
+            | Kernel::Deinterleave
+            | Kernel::Select
+            | Kernel::TopChunk
+            | Kernel::TopMerge => {}
         }
         holes
     }
@@ -260,9 +284,14 @@ impl fmt::Display for Kernel {
             Kernel::RopeStore(cache, pairing) => format!("-{cache:?}-{pairing:?}"),
             Kernel::AttentionSpan(cache, softmax) => format!("-{cache:?}-{softmax:?}"),
             Kernel::AttentionMerge(softmax) => format!("-{softmax:?}"),
-            Kernel::HeadNorm | Kernel::Select | Kernel::TopChunk | Kernel::TopMerge => {
-                String::new()
-            }
+            Kernel::Gate(activation) => format!("-{activation:?}"),
+            Kernel::HeadNorm
+            | Kernel::Deinterleave
+            | Kernel::Convolve
+            | Kernel::DeltaRule
+            | Kernel::Select
+            | Kernel::TopChunk
+            | Kernel::TopMerge => String::new(),
         };
         write!(f, "{name}{}", words.to_lowercase())
     }
@@ -283,6 +312,14 @@ const fn lanes(target: Target) -> u32 {
     match target.subgroup {
         Some(size) => size,
         None => 32,
+    }
+}
+
+fn set_activation(set: &mut dyn FnMut(&'static str, &dyn ToString), activation: Activation) {
+    match activation {
+        Activation::Silu => set("SILU", &""),
+        Activation::Sigmoid => set("SIGMOID", &""),
+        Activation::Relu2 => set("RELU2", &""),
     }
 }
 
@@ -316,6 +353,11 @@ pub fn permutations() -> Vec<(Kernel, Target)> {
         Kernel::HeadNorm,
         Kernel::AttentionMerge(Softmax::Online),
         Kernel::AttentionMerge(Softmax::Rounded),
+        Kernel::Deinterleave,
+        Kernel::Gate(Activation::Silu),
+        Kernel::Gate(Activation::Sigmoid),
+        Kernel::Convolve,
+        Kernel::DeltaRule,
         Kernel::Select,
         Kernel::TopChunk,
         Kernel::TopMerge,

@@ -11,7 +11,8 @@ mod template;
 mod translate;
 
 pub use kernel::{
-    FORMATS, Kernel, MAX_BLOCK_COLS, MAX_HEAD_DIM, SPAN, Softmax, Store, Target, permutations,
+    FORMATS, Kernel, MAX_BLOCK_COLS, MAX_DELTA_SIZE, MAX_HEAD_DIM, SPAN, Softmax, Store, Target,
+    permutations,
 };
 pub use shader::{Access, Binding, Shader, ShaderError, generate};
 pub use template::{Source, TemplateError, expand};

@@ -41,6 +41,7 @@ impl Source {
 
 /// What sources include.
 const SHARED: &[Source] = &[
+    source!("shared/activate.wgsl"),
     source!("shared/cache.wgsl"),
     source!("shared/candidate.wgsl"),
     source!("shared/dot.wgsl"),

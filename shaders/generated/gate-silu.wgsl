@@ -1,0 +1,77 @@
+// Rows times the activation of a gate, in place.
+// Arithmetic that must not differ from the CPU's where an integer is decided by it, and what
+// becomes of values that are not finite (`kernels/src/order.rs`).
+
+// Finite or not is told by the bits: WGSL lets a compiler take it for granted that floats are
+// finite.
+fn is_finite(x: f32) -> bool {
+    return (bitcast<u32>(x) & 0x7f800000u) != 0x7f800000u;
+}
+
+fn is_nan(x: f32) -> bool {
+    return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u;
+}
+
+// WGSL has no constant that is not finite, so NaN is made at run time.
+const NAN_BITS: u32 = 0x7fc00000u;
+var<private> nan_bits: u32 = NAN_BITS;
+
+fn finite_or_nan(x: f32) -> f32 {
+    return select(bitcast<f32>(nan_bits), x, is_finite(x));
+}
+
+// The magnitude of a value, and the largest there is for one that is not finite: the larger of two
+// would drop a NaN.
+const LARGEST: f32 = 3.40282347e38;
+
+fn magnitude(x: f32) -> f32 {
+    return select(LARGEST, abs(x), is_finite(x));
+}
+
+// a / b, rounded correctly also where the hardware's division is only near: one step of correction.
+fn divide(a: f32, b: f32) -> f32 {
+    let q = a / b;
+    let better = fma(fma(-q, b, a), 1.0 / b, q);
+    return select(q, better, abs(better) < 3.0e38 && abs(q) > 1.0e-30);
+}
+
+// e^x as bitnet_kernels::oracle::exp: Cephes' expf with fused multiply-adds, clamped to [-87, 88];
+// NaN stays NaN.
+fn exp_f32(value: f32) -> f32 {
+    let x = clamp(value, -87.0, 88.0);
+    let n = round(x * 1.4426950408889634);
+    var r = fma(n, -0.693359375, x);
+    r = fma(n, 2.1219444e-4, r);
+    var p = 1.9875691e-4;
+    p = fma(p, r, 1.3981999e-3);
+    p = fma(p, r, 8.333452e-3);
+    p = fma(p, r, 4.1665796e-2);
+    p = fma(p, r, 1.6666665e-1);
+    p = fma(p, r, 5.0000001e-1);
+    p = fma(p, r * r, r) + 1.0;
+    return select(p * bitcast<f32>(u32(i32(n) + 127) << 23u), value, is_nan(value));
+}
+
+// x rounded to binary16, ties to even, for magnitudes below 65520 and NaN. Some drivers take a
+// round trip through pack2x16float for nothing.
+fn round_f16(x: f32) -> f32 {
+    let bits = bitcast<u32>(x);
+    let normal = bitcast<f32>((bits + 0xfffu + ((bits >> 13u) & 1u)) & 0xffffe000u);
+    // Below 2^-14 the step is 2^-24, that of f32 between 0.5 and 1.
+    let small = bitcast<f32>(bitcast<u32>((abs(x) + 0.5) - 0.5) | (bits & 0x80000000u));
+    return select(select(normal, small, abs(x) < 6.103515625e-5), x, is_nan(x));
+}
+fn activate(x: f32) -> f32 {
+    return x / (1.0 + exp_f32(-x));
+}
+@group(0) @binding(2) var<storage, read_write> x: array<f32>;
+@group(0) @binding(3) var<storage, read> gate: array<f32>;
+override COLS: u32;
+
+@compute @workgroup_size(64)
+fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+    if (id.x < COLS) {
+        let at = id.y * COLS + id.x;
+        x[at] = activate(gate[at]) * x[at];
+    }
+}
