@@ -256,7 +256,7 @@ fn data_of_unknown_size_is_refused_by_name_and_the_rest_is_readable() {
     );
     assert_eq!(
         message("lookup"),
-        "tensor `lookup` has type 39 (TL2 or MXFP4), whose size is not known"
+        "tensor `lookup` has type 39 (MXFP4 or TL2), whose size is not known"
     );
     assert_eq!(gguf.data(gguf.tensor("known").unwrap()).unwrap().len(), 32);
     let partial = one_tensor("t", &[100, 4], 36, 0).open().unwrap();
