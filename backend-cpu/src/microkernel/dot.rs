@@ -137,17 +137,17 @@ pub(crate) trait BlockDot: Simd {
                 for sub in 0..2 {
                     let mut part = 0;
                     for j in sub * q6_k::GROUP..(sub + 1) * q6_k::GROUP {
-                        let nibbles = low[half * 64 + quarter % 2 * 32 + j];
+                        let nibbles = low[(2 * half + quarter % 2) * q6_k::QUARTER + j];
                         let nibble = if quarter < 2 {
                             nibbles & 15
                         } else {
                             nibbles >> 4
                         };
-                        let high = high[half * 32 + j] >> (2 * quarter) & 3;
-                        let weight = i32::from(nibble | high << 4) - 32;
-                        part += weight * i32::from(q[half * 128 + quarter * 32 + j]);
+                        let high = high[half * q6_k::QUARTER + j] >> (2 * quarter) & 3;
+                        let weight = i32::from(nibble | high << 4) - i32::from(q6_k::ZERO);
+                        part += weight * i32::from(q[(4 * half + quarter) * q6_k::QUARTER + j]);
                     }
-                    sum += i32::from(scales[half * 8 + quarter * 2 + sub].cast_signed()) * part;
+                    sum += i32::from(scales[(4 * half + quarter) * 2 + sub].cast_signed()) * part;
                 }
             }
         }

@@ -56,6 +56,12 @@ pub const SCALE_AT: usize = SCALES.end;
 /// Weights that share a sub-scale.
 pub const GROUP: usize = 16;
 
+/// Weights whose codes lie in as many bytes, one after another: a quarter of half a block.
+pub const QUARTER: usize = BLOCK / 8;
+
+/// The code of the weight 0.
+pub const ZERO: i8 = 32;
+
 /// A block as it lies in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]

@@ -29,6 +29,12 @@ pub(super) unsafe fn q8_0(weights: &[u8; q8_0::BLOCK], q: &[i8; Q8_0_BLOCK]) -> 
     sums
 }
 
+/// The `i`th part of [`q6_k::QUARTER`] bytes.
+#[inline(always)]
+fn quarter_of(bytes: &[u8], i: usize) -> &[u8] {
+    &bytes[i * q6_k::QUARTER..(i + 1) * q6_k::QUARTER]
+}
+
 /// A block of `Q6_K`, its 8-bit sub-scales applied, its scale left out of account.
 ///
 /// # Safety
@@ -41,9 +47,9 @@ pub(super) unsafe fn q6_k(block: &[u8; q6_k::BLOCK_BYTES], q: &[i8; Q8K_BLOCK]) 
     unsafe {
         let mut sums = _mm256_setzero_si256();
         for half in 0..2 {
-            let first = _mm256_loadu_si256(low[half * 64..half * 64 + 32].as_ptr().cast());
-            let second = _mm256_loadu_si256(low[half * 64 + 32..half * 64 + 64].as_ptr().cast());
-            let top = _mm256_loadu_si256(high[half * 32..half * 32 + 32].as_ptr().cast());
+            let first = _mm256_loadu_si256(quarter_of(low, 2 * half).as_ptr().cast());
+            let second = _mm256_loadu_si256(quarter_of(low, 2 * half + 1).as_ptr().cast());
+            let top = _mm256_loadu_si256(quarter_of(high, half).as_ptr().cast());
             let nibbles = [
                 first,
                 second,
@@ -61,16 +67,16 @@ pub(super) unsafe fn q6_k(block: &[u8; q6_k::BLOCK_BYTES], q: &[i8; Q8K_BLOCK]) 
                     _mm256_and_si256(nibbles[quarter], _mm256_set1_epi8(15)),
                     _mm256_and_si256(tops[quarter], _mm256_set1_epi8(0x30)),
                 );
-                let at = half * 128 + quarter * 32;
-                let q = _mm256_loadu_si256(q[at..at + 32].as_ptr().cast());
-                // Weights are codes less 32. A pair of products is at most 2 * 63 * 128 in
+                let at = (4 * half + quarter) * q6_k::QUARTER;
+                let q = _mm256_loadu_si256(q[at..at + q6_k::QUARTER].as_ptr().cast());
+                // Weights are codes less that of 0. A pair of products is at most 2 * 63 * 128 in
                 // magnitude.
                 let pairs = _mm256_sub_epi16(
                     _mm256_maddubs_epi16(codes, q),
-                    _mm256_maddubs_epi16(_mm256_set1_epi8(32), q),
+                    _mm256_maddubs_epi16(_mm256_set1_epi8(q6_k::ZERO), q),
                 );
                 let scale =
-                    |sub: usize| i16::from(scales[half * 8 + quarter * 2 + sub].cast_signed());
+                    |sub: usize| i16::from(scales[(4 * half + quarter) * 2 + sub].cast_signed());
                 let scales = _mm256_set_m128i(_mm_set1_epi16(scale(1)), _mm_set1_epi16(scale(0)));
                 sums = _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, scales));
             }
