@@ -114,8 +114,8 @@ impl Report {
         let context = model.config().context;
         if let Err(error) = model.session(context) {
             self.notes.push(format!(
-                "the whole context of {context} tokens does not fit ({error}); `run` takes what it \
-                 needs, `chat` needs --context"
+                "the whole context of {context} tokens does not fit ({error}): `run` takes what it \
+                 needs, but a chat takes all of it"
             ));
         }
         Some(model.config().vocabulary)
