@@ -30,7 +30,7 @@ fn a_cache_that_does_not_fit_is_an_error() {
     let options = LoadOptions::default().device(Device::Cpu);
     let model = Model::load(gguf, &options).unwrap();
     for capacity in [1 << 44, usize::MAX / 2, usize::MAX] {
-        let error = model.session(capacity).err().expect("nobody has so much");
+        let error = model.session(capacity).expect_err("nobody has so much");
         assert!(
             error.to_string().contains("out of memory on cpu"),
             "{error}"
