@@ -174,6 +174,9 @@ fn pattern(architecture: &Architecture, blocks: usize, keys: &mut Keys<'_>) -> V
         let is_first = |block: usize| !(block + 1).is_multiple_of(interval);
         return (0..blocks).map(is_first).collect();
     }
+    if let Some((interval, _)) = architecture.interval {
+        keys.pass_over(interval, format!("`{name}` says what layers are"));
+    }
     keys.flags(name, blocks).unwrap_or_default()
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bitnet_engine::gguf::Gguf;
+use bitnet_engine::gguf::{Array, Gguf, Value, Writer};
 use bitnet_engine::{CacheType, Device, LoadOptions, Model, Output, Want};
 
 const PROMPT: [u32; 24] = [
@@ -257,5 +257,99 @@ fn every_case_is_within_the_noise_of_llama_cpp() {
         println!("{name}: mean MSE {distance:.2e} of {most:.1e}, {same} of {count} ids");
         assert!(distance <= most, "mean MSE {distance:e} of {name}");
         assert!(20 * same >= 19 * count, "{same} of {count} ids of {name}");
+    }
+}
+
+/// The logits of a gated delta net with other values for a tensor and for keys, if any, and their
+/// distance from those of a plain pass (`fixtures/golden/qwen35_f32.py`), as a share of
+/// the variance.
+fn delta_net_apart(change: Option<(&str, fn(f32) -> f32)>, keys: &[(&str, Value)]) -> f64 {
+    let folder = root().join("fixtures/golden");
+    let golden = Gguf::open(folder.join("qwen35-f32.gguf")).expect("a golden model opens");
+    let mut writer = Writer::new();
+    for (key, value) in golden.metadata().iter() {
+        writer.set(key, value.clone());
+    }
+    for (key, value) in keys {
+        writer.set(*key, value.clone());
+    }
+    for tensor in golden.tensors() {
+        let declared = writer.tensor(&tensor.name, &tensor.shape, tensor.type_id);
+        declared.expect("a sound tensor");
+    }
+    let mut body = writer.begin(Vec::new()).expect("memory is written to");
+    for tensor in golden.tensors() {
+        let mut data = golden.data(tensor).expect("a sound tensor").to_vec();
+        if let Some((name, change)) = change
+            && tensor.name == name
+        {
+            for value in data.as_chunks_mut::<4>().0 {
+                *value = change(f32::from_le_bytes(*value)).to_le_bytes();
+            }
+        }
+        body.write(&tensor.name, &data).expect("as declared");
+    }
+    let bytes = body.finish().expect("all is written");
+    let gguf = Arc::new(Gguf::from_bytes(bytes).expect("a sound file"));
+    let options = LoadOptions::default().device(Device::Cpu);
+    let model = Model::load(gguf, &options).expect("a golden model loads");
+    let vocabulary = model.config().vocabulary;
+    let tokens: Vec<u32> = (0..40).map(|i| (7 * i * i + 3 * i + 5) % 80).collect();
+    let mut session = model.session(tokens.len()).expect("a session starts");
+    let mut ours = Vec::new();
+    session
+        .feed_all(&tokens, |_, row| ours.extend_from_slice(row))
+        .expect("the prompt is read");
+    let theirs = read_f32(&folder.join("qwen35-f32.numpy.logits.f32"));
+    let squares = theirs.iter().map(|x| f64::from(*x).powi(2));
+    let variance = squares.sum::<f64>() / theirs.len() as f64;
+    distance(&ours, &theirs, vocabulary).mean_mse / variance
+}
+
+/// Nothing is rounded but keys and values, so that only the order of float sums is between the two.
+const PLAIN: f64 = 1e-10;
+
+#[test]
+fn a_gated_delta_net_is_the_plain_pass() {
+    let apart = delta_net_apart(None, &[]);
+    println!("qwen35-f32: {apart:.1e} of the variance");
+    assert!(apart <= PLAIN, "{apart:e}");
+}
+
+#[test]
+fn layers_may_be_flagged_one_by_one() {
+    let flags = [true, false, true, false, false];
+    let numbers = flags.map(u32::from);
+    for array in [Array::from(&flags[..]), Array::from(&numbers[..])] {
+        // The flags count, and not the interval.
+        let keys = [
+            ("qwen35.attention.recurrent_layers", array.into()),
+            ("qwen35.full_attention_interval", 3_u32.into()),
+        ];
+        let apart = delta_net_apart(None, &keys);
+        assert!(apart <= PLAIN, "{apart:e}");
+    }
+}
+
+#[test]
+fn each_part_of_a_gated_delta_net_shows_in_the_logits() {
+    let changes: [(&str, fn(f32) -> f32); 9] = [
+        // The decay left out.
+        ("blk.0.ssm_a", |_| 0.0),
+        ("blk.2.ssm_a", |rate| rate * 1.01),
+        ("blk.0.ssm_dt.bias", |bias| bias + 0.01),
+        ("blk.0.ssm_beta.weight", |_| 0.0),
+        // Norms left out.
+        ("blk.2.ssm_norm.weight", |_| 1.0),
+        ("blk.1.attn_q_norm.weight", |_| 1.0),
+        ("blk.3.post_attention_norm.weight", |_| 1.0),
+        // Scales.
+        ("blk.2.attn_gate.weight", |weight| weight * 1.01),
+        ("blk.0.ssm_conv1d.weight", |weight| weight * 1.01),
+    ];
+    for (name, change) in changes {
+        let apart = delta_net_apart(Some((name, change)), &[]);
+        println!("{name}: {apart:.1e} of the variance");
+        assert!(apart > 1e3 * PLAIN, "{name}: {apart:e}");
     }
 }

@@ -47,6 +47,11 @@ impl<'a> Keys<'a> {
         self.metadata.contains(&self.key(name))
     }
 
+    /// Notes that a key has no effect here, where the file has it; `why` says so.
+    pub(crate) fn pass_over(&mut self, name: &str, why: String) {
+        self.fates.insert(self.key(name), Fate::NoEffect(why));
+    }
+
     /// Whether nothing is wrong so far.
     pub(crate) fn is_sound(&self) -> bool {
         self.problems.is_empty()
