@@ -126,7 +126,7 @@ fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) gro
         let leader = thread % ${BLOCK_THREADS}u == 0u;
 #if Q8_0
         var d = divide(abs(extreme), 127.0);
-        var inverse = divide(1.0, d);
+        var inverse = divide(127.0, abs(extreme));
         if (d == 0.0 || !is_finite(inverse)) {
             d = 0.0;
             inverse = 0.0;

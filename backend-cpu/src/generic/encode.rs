@@ -87,12 +87,12 @@ fn encode_q8k<S: Simd>(s: S, x: &[f32], largest: f32, q: &mut [i8]) -> f32 {
 
 #[inline(always)]
 fn encode_q8_0<S: Simd>(s: S, x: &[f32], largest: f32, q: &mut [i8]) -> f32 {
-    let scale = largest / 127.0;
-    let inverse = 1.0 / scale;
+    let inverse = 127.0 / largest;
     if inverse.is_infinite() {
         q.fill(0);
         return 0.0;
     }
     scale_into(s, x, inverse, q);
+    let scale = largest / 127.0;
     half::f16::from_f32(scale).to_f32()
 }

@@ -121,11 +121,12 @@ fn encode_q8k(x: &[f32], q: &mut Vec<i8>) -> f32 {
     1.0 / inverse
 }
 
-/// The scale is `max|x| / 127`, rounded to f16 only after it was used. Values too small for that
-/// become zeros.
+/// The scale is `max|x| / 127`, rounded to f16. Its inverse is `127 / max|x|`, as in the x86 code of
+/// ggml. Values too small for that become zeros.
 fn encode_q8_0(x: &[f32], q: &mut Vec<i8>) -> f32 {
-    let d = largest(x).abs() / 127.0;
-    let inverse = 1.0 / d;
+    let largest = largest(x).abs();
+    let d = largest / 127.0;
+    let inverse = 127.0 / largest;
     if inverse.is_infinite() {
         encode_zeros(x, q);
         return 0.0;
