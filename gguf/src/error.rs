@@ -198,6 +198,34 @@ pub enum Error {
         /// The file's alignment.
         alignment: u32,
     },
+    /// Tensors of `Q2_0`, whose blocks once were longer, and no size tells which blocks they have.
+    #[error(
+        "tensor `{tensor}` of type 42 (Q2_0) has room for {room} bytes at byte {offset} of the data; blocks of 64 weights would take {of_64}, the blocks of 128 of older files {of_128}, and no tensor of the type tells which the file has; convert the model again"
+    )]
+    AmbiguousBlocks {
+        /// The tensor.
+        tensor: String,
+        /// Where its data begins, counted from the start of the data section.
+        offset: u64,
+        /// Bytes up to the next tensor or the end of the file.
+        room: u64,
+        /// What blocks of 64 weights would take.
+        of_64: u64,
+        /// What blocks of 128 would.
+        of_128: u64,
+    },
+    /// Tensors of `Q2_0` in blocks of different lengths.
+    #[error(
+        "tensors of type 42 (Q2_0) are of different blocks by their sizes: `{second}` of {second_has} weights, `{first}` of others; the file is damaged or put together from different ones"
+    )]
+    MixedBlocks {
+        /// A tensor.
+        first: String,
+        /// One that differs.
+        second: String,
+        /// Weights of its blocks.
+        second_has: u32,
+    },
     /// Tensor data that reaches beyond the end of the file.
     #[error(
         "tensor `{tensor}` needs {bytes} bytes at byte {offset}, but the file ends at byte {file_len}; it is incomplete or damaged",

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use crate::cursor::Cursor;
 use crate::map::{JoinedMap, Map};
 use crate::parts;
+use crate::q2_0;
 use crate::storage::{Slice, Storage};
 use crate::tensor::size;
 use crate::value::{decode_scalar, skip_array};
@@ -266,6 +267,8 @@ impl Gguf {
             tensors.push(tensor);
         }
         let data_start = (cursor.position() as u64).next_multiple_of(alignment.into());
+        let data_len = (bytes.len() as u64).saturating_sub(data_start);
+        q2_0::settle(&mut tensors, data_len, alignment)?;
         for (tensor, field) in tensors.iter_mut().zip(offset_fields) {
             place(tensor, field, data_start, alignment, bytes.len() as u64)?;
         }

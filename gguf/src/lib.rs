@@ -31,6 +31,7 @@ mod map;
 mod metadata;
 mod open;
 mod parts;
+mod q2_0;
 mod shown;
 mod storage;
 mod tensor;

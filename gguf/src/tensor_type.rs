@@ -27,6 +27,8 @@ pub struct Block {
 pub const F32: u32 = 0;
 /// IEEE binary16.
 pub const F16: u32 = 1;
+/// 32 weights of 4 bits and one f16 scale.
+pub const Q4_0: u32 = 2;
 /// 32 signed bytes and one f16 scale.
 pub const Q8_0: u32 = 8;
 /// 256 weights of 6 bits with sub-scales.
@@ -39,6 +41,14 @@ pub const TQ1_0: u32 = 34;
 pub const TQ2_0: u32 = 35;
 /// Ternary, 2 bits a weight and one scale for the tensor (bitnet.cpp).
 pub const I2_S: u32 = 36;
+/// Signs, 1.125 bits a weight.
+pub const Q1_0: u32 = 41;
+/// Ternary and a fourth code, 2.25 bits a weight.
+pub const Q2_0: u32 = 42;
+/// The same with a scale per 128 weights, 2.125 bits a weight (PrismML's fork of llama.cpp).
+pub const PQ2_0: u32 = 142;
+/// Ternary, 1.75 bits a weight (PrismML's fork of llama.cpp).
+pub const PTQ1_0: u32 = 143;
 
 const fn sized(id: u32, name: &'static str, len: u64, bytes: u64) -> TensorType {
     let block = Block {
@@ -69,7 +79,7 @@ const fn unsized_type(id: u32, name: &'static str) -> TensorType {
 pub const ALL: &[TensorType] = &[
     sized(F32, "F32", 1, 4),
     sized(F16, "F16", 1, 2),
-    sized(2, "Q4_0", 32, 18),
+    sized(Q4_0, "Q4_0", 32, 18),
     sized(3, "Q4_1", 32, 20),
     unsized_type(4, "Q4_2"),
     unsized_type(5, "Q4_3"),
@@ -116,8 +126,8 @@ pub const ALL: &[TensorType] = &[
     unsized_type(38, "TL1 or IQ4_NL_8_8"),
     unsized_type(39, "MXFP4 or TL2"),
     sized(40, "NVFP4", 64, 36),
-    sized(41, "Q1_0", 128, 18),
-    sized(42, "Q2_0", 64, 18),
+    sized(Q1_0, "Q1_0", 128, 18),
+    sized(Q2_0, "Q2_0", 64, 18),
     sized(43, "STQ1_0", 256, 42),
     unsized_type(97, "Q8_0_X4"),
     unsized_type(98, "Q8_1_X4"),
@@ -131,8 +141,8 @@ pub const ALL: &[TensorType] = &[
     unsized_type(139, "IQ4_K"),
     unsized_type(140, "IQ5_K"),
     unsized_type(141, "IQ6_K"),
-    sized(142, "PQ2_0", 128, 34),
-    sized(143, "PTQ1_0", 128, 28),
+    sized(PQ2_0, "PQ2_0", 128, 34),
+    sized(PTQ1_0, "PTQ1_0", 128, 28),
     unsized_type(144, "IQ4_KS"),
     unsized_type(145, "IQ2_KS"),
     unsized_type(146, "IQ4_KSS"),

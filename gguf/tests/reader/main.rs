@@ -2,5 +2,6 @@
 
 mod hostile;
 mod metadata;
+mod q2_0;
 mod specimen;
 mod touch;
