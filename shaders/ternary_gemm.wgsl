@@ -9,7 +9,7 @@
 @group(0) @binding(3) var<storage, read> codes: array<u32>;
 @group(0) @binding(4) var<storage, read> x: array<vec4<u32>>;
 @group(0) @binding(5) var<storage, read> x_scales: array<vec2<u32>>;
-#if BLOCK_SCALES
+#if SCALED_TRITS
 @group(0) @binding(6) var<storage, read> scales: array<f32>;
 #endif
 override COLS: u32;
@@ -22,7 +22,7 @@ fn dots(w0: vec4<u32>, w1: vec4<u32>, w2: vec4<u32>, w3: vec4<u32>, x: vec4<u32>
     return vec4<i32>(dot16(w0, x), dot16(w1, x), dot16(w2, x), dot16(w3, x));
 }
 
-#if BLOCK_SCALES
+#if SCALED_TRITS
 fn add_block(row: u32, token: u32, block: u32, sum: vec4<i32>, value: vec4<f32>) -> vec4<f32> {
     let blocks = COLS / 256u;
     let encoding = x_scales[min(token, extent.rows - 1u) * blocks + block];
@@ -78,7 +78,7 @@ fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) gro
     let x_b = min(tile_token + item + 32u, extent.rows - 1u) * weights + word;
     let at = word * 64u + item;
     var s0 = vec4<i32>(); var s1 = vec4<i32>(); var s2 = vec4<i32>(); var s3 = vec4<i32>();
-#if BLOCK_SCALES
+#if SCALED_TRITS
     var v0 = vec4<f32>(); var v1 = vec4<f32>(); var v2 = vec4<f32>(); var v3 = vec4<f32>();
 #endif
     let groups = COLS / 128u;
@@ -103,7 +103,7 @@ fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) gro
             s2 += dots(w0, w1, w2, w3, tile_x[m + token + 32u]);
             s3 += dots(w0, w1, w2, w3, tile_x[m + token + 48u]);
         }
-#if BLOCK_SCALES
+#if SCALED_TRITS
         if (depth % 2u == 1u) {
             v0 = add_block(tile_row + row, tile_token + token, depth / 2u, s0, v0);
             v1 = add_block(tile_row + row, tile_token + token + 16u, depth / 2u, s1, v1);
@@ -113,7 +113,7 @@ fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) gro
         }
 #endif
     }
-#if BLOCK_SCALES
+#if SCALED_TRITS
     store_rows(tile_token + token, tile_row + row, v0);
     store_rows(tile_token + token + 16u, tile_row + row, v1);
     store_rows(tile_token + token + 32u, tile_row + row, v2);

@@ -183,7 +183,14 @@ fn product_case(format: Format, rows: usize, cols: usize, tokens: usize) -> Case
 }
 
 fn products(c: &mut Criterion) {
-    let ternary = [Format::I2S, Format::TQ1_0, Format::TQ2_0];
+    let ternary = [
+        Format::I2S,
+        Format::TQ1_0,
+        Format::TQ2_0,
+        Format::Q1_0,
+        Format::Q2_0,
+        Format::PTQ1_0,
+    ];
     for (family, tokens) in [("gemv", 1), ("batch", 8), ("gemm", 128)] {
         for format in ternary {
             for (rows, cols) in [(2560, 2560), (1024, 6912)] {
@@ -199,7 +206,15 @@ fn products(c: &mut Criterion) {
             }
         }
     }
-    for format in [Format::F16, Format::Q8_0, Format::Q6K] {
+    let heads = [
+        Format::F16,
+        Format::Q8_0,
+        Format::Q6K,
+        Format::Q5K,
+        Format::Q4K,
+        Format::Q4_0,
+    ];
+    for format in heads {
         for tokens in [1, 8] {
             let (rows, cols) = (2048, WIDTH);
             let name = format!("{format}/{rows}x{cols}/{tokens}");

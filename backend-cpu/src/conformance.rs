@@ -359,6 +359,23 @@ fn matrix_products_are_the_oracles() {
     }
 }
 
+/// Fixtures hold trits alone; `Q2_0` has a fourth code.
+#[test]
+fn the_fourth_code_is_the_oracles_too() {
+    for format in [Format::Q2_0, Format::PQ2_0] {
+        let (row_count, width) = (18, width_of(format, 3));
+        let mut bytes = matrix(format, row_count, width, 5, "judged");
+        let mut noise = Noise::new(3);
+        for block in bytes.chunks_mut(format.block_bytes()) {
+            block[2..].fill_with(|| noise.below(256) as u8);
+        }
+        for count in [1, 5, 7] {
+            let x = Tokens::new(format.encoding(), count, width);
+            judge_products(format, (row_count, width), &bytes, &x);
+        }
+    }
+}
+
 /// A matrix with damage in its last block but for one: every scale that the format has, wherever it
 /// lies, is infinite or NaN once. Scales of a whole tensor are damaged, too.
 fn damaged(format: Format, rows: usize, width: usize) -> Vec<Vec<u8>> {

@@ -1,30 +1,27 @@
-//! How rows of weights are packed for the kernels of a GPU.
-//!
-//! Ternary formats all become the codes of `I2_S`, 128 weights in 32 bytes, with scales per block
-//! kept apart. `Q8_0` and `Q6_K` become bytes, the latter in the order of the activations that it
-//! meets.
+//! How rows of weights are packed for the kernels of a GPU, as [`Storage`] says.
 
 use std::ops::Range;
 
-use bitnet_kernels::format::{Format, Matrix, i2_s, q6_k, q8_0, tq1_0, tq2_0};
+use bitnet_kernels::format::k_groups::{GROUPS, Groups};
+use bitnet_kernels::format::{
+    Format, Matrix, i2_s, ptq1_0, q1_0, q2_0, q4_0, q4_k, q5_k, q6_k, q8_0, tq1_0, tq2_0,
+};
+use bitnet_kernels::wgsl::Storage;
 
 /// Bytes of a scale on the device, where it is an f32.
 const SCALE_BYTES: usize = size_of::<f32>();
 
 /// Bytes of a row of `cols` weights, and of its scales, on the device.
 pub(crate) fn row_bytes(format: Format, cols: usize) -> (usize, usize) {
-    match format {
-        Format::TQ1_0 | Format::TQ2_0 => {
-            let codes = Format::I2S.row_bytes(cols).unwrap_or(0);
-            (codes, cols / format.block_len() * SCALE_BYTES)
-        }
-        Format::Q8_0 => (cols, cols / q8_0::BLOCK * SCALE_BYTES),
+    let scales = |bytes: usize| cols / format.block_len() * bytes;
+    match Storage::of(format) {
+        Some(Storage::ScaledTrits | Storage::Codes) => (cols / 4, scales(SCALE_BYTES)),
+        Some(Storage::Bytes) => (cols, scales(SCALE_BYTES)),
         // A scale and its sub-scales of a byte each.
-        Format::Q6K => (
-            cols,
-            cols / q6_k::BLOCK * (SCALE_BYTES + q6_k::SCALES.len()),
-        ),
-        as_it_lies => (as_it_lies.row_bytes(cols).unwrap_or(0), 0),
+        Some(Storage::SubScaledBytes) => (cols, scales(SCALE_BYTES + q6_k::SCALES.len())),
+        // Two scales, and sub-scales and minima of a byte each.
+        Some(Storage::BytesWithMinima) => (cols, scales(2 * SCALE_BYTES + 2 * GROUPS)),
+        Some(Storage::Floats | Storage::Trits) | None => (format.row_bytes(cols).unwrap_or(0), 0),
     }
 }
 
@@ -55,6 +52,7 @@ fn pack_row(
         values.for_each(|value| out.extend(value.to_le_bytes()));
     };
     match format {
+        Format::F32 | Format::F16 | Format::BF16 | Format::I2S => weights.extend(bytes),
         Format::TQ1_0 | Format::TQ2_0 => {
             let mut trits = vec![0; cols];
             format.unpack_row(bytes, &mut trits);
@@ -65,6 +63,33 @@ fn pack_row(
                 f32s(&mut tq2_0::blocks(bytes).iter().map(|b| b.scale()), scales);
             }
         }
+        Format::Q2_0 | Format::PQ2_0 => {
+            let mut values = vec![0; cols];
+            format.unpack_row(bytes, &mut values);
+            pack_codes(&values, weights);
+            f32s(
+                &mut bytes.chunks(format.block_bytes()).map(q2_0::scale),
+                scales,
+            );
+        }
+        Format::PTQ1_0 => {
+            for block in ptq1_0::blocks(bytes) {
+                pack_codes(&block.unpack(), weights);
+            }
+            f32s(&mut ptq1_0::blocks(bytes).iter().map(|b| b.scale()), scales);
+        }
+        Format::Q1_0 => {
+            for block in q1_0::blocks(bytes) {
+                pack_codes(&block.unpack(), weights);
+            }
+            f32s(&mut q1_0::blocks(bytes).iter().map(|b| b.scale()), scales);
+        }
+        Format::Q4_0 => {
+            for block in q4_0::blocks(bytes) {
+                weights.extend(block.unpack().map(|q| q as u8));
+            }
+            f32s(&mut q4_0::blocks(bytes).iter().map(|b| b.scale()), scales);
+        }
         Format::Q8_0 => {
             for block in q8_0::blocks(bytes) {
                 weights.extend(block.q.map(|q| q as u8));
@@ -73,22 +98,58 @@ fn pack_row(
         }
         Format::Q6K => {
             for block in q6_k::blocks(bytes) {
-                let natural = block.unpack().map(|q| q as u8);
-                for group in natural.chunks(128) {
-                    weights.extend(permute_words(group));
-                }
+                permute_words(&block.unpack().map(|q| q as u8), weights);
                 scales.extend(block.scale().to_le_bytes());
                 scales.extend(block.scales.map(|s| s as u8));
             }
         }
-        _ => weights.extend(bytes),
+        Format::Q4K => {
+            for block in q4_k::blocks(bytes) {
+                permute_words(&block.unpack(), weights);
+                with_minima(
+                    [block.scale(), block.minimum_scale()],
+                    &block.groups,
+                    scales,
+                );
+            }
+        }
+        Format::Q5K => {
+            for block in q5_k::blocks(bytes) {
+                permute_words(&block.unpack(), weights);
+                with_minima(
+                    [block.scale(), block.minimum_scale()],
+                    &block.groups,
+                    scales,
+                );
+            }
+        }
     }
 }
 
-/// A group of 128 bytes with words 32 bytes apart made neighbours, as kernels store activations.
-fn permute_words(group: &[u8]) -> impl Iterator<Item = u8> + '_ {
-    (0..128).map(|to| {
-        let (word, byte) = (to / 4, to % 4);
-        group[word % 4 * 32 + word / 4 * 4 + byte]
-    })
+/// Appends weights of -1 to 2 as [`Storage::Codes`].
+fn pack_codes(weights: &[i8], out: &mut Vec<u8>) {
+    for sixteen in weights.as_chunks::<16>().0 {
+        for b in 0..4 {
+            let code = |l: usize| ((sixteen[4 * l + b] + 1) as u8) << (6 - 2 * l);
+            out.push(code(0) | code(1) | code(2) | code(3));
+        }
+    }
+}
+
+/// Appends a block's scales, its sub-scales and minima.
+fn with_minima(scales: [f32; 2], groups: &[u8; 12], out: &mut Vec<u8>) {
+    out.extend(scales.map(f32::to_le_bytes).as_flattened());
+    let Groups { scales, minima } = Groups::unpack(groups);
+    out.extend(scales);
+    out.extend(minima);
+}
+
+/// Appends a block of bytes with words 32 bytes apart made neighbours, as kernels store activations.
+fn permute_words(block: &[u8; 256], out: &mut Vec<u8>) {
+    for group in block.as_chunks::<128>().0 {
+        out.extend((0..128).map(|to| {
+            let (word, byte) = (to / 4, to % 4);
+            group[word % 4 * 32 + word / 4 * 4 + byte]
+        }));
+    }
 }

@@ -10,7 +10,9 @@
 //! - **Sum of squares**: `x * x` rounded to f32, then added in f64 over the same lanes and fold.
 //! - **Products of blocks** (`TQ1_0`, `TQ2_0`, `Q6_K`, and every format without an order of its
 //!   own): piece after piece that has one scale on either side, `sum = fma(d_weight * d_activation,
-//!   integer, sum)`. Where groups have minima (`Q4_K`, `Q5_K`), the same with `-(d_minimum *
+//!   integer, sum)`. A block of weights that meets several scales of activations (`Q2_0`, `Q1_0`) adds
+//!   up `inner = fma(d_activation, integer, inner)` from 0, then `sum = fma(d_weight, inner, sum)`, as
+//!   ggml nests them. Where groups have minima (`Q4_K`, `Q5_K`), the same with `-(d_minimum *
 //!   d_activation)` and their integer follows, piece by piece.
 //! - **`Q8_0`**: within a block of 32, lane `j < 8` has the integer sum of elements `4j .. 4j + 4`;
 //!   block `b` adds `fma(d_weight * d_activation, integer, lane[(b % 2) * 8 + j])`; then the fold.

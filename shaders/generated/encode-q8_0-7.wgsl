@@ -151,7 +151,7 @@ fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) gro
         let extreme = block_extreme(values[k], thread);
         let leader = thread % 8u == 0u;
         var d = divide(abs(extreme), 127.0);
-        var inverse = divide(1.0, d);
+        var inverse = divide(127.0, abs(extreme));
         if (d == 0.0 || !is_finite(inverse)) {
             d = 0.0;
             inverse = 0.0;

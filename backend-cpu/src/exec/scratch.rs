@@ -7,7 +7,7 @@ use bitnet_kernels::program::Rows;
 use bitnet_kernels::{Batch, Program};
 
 use crate::exec::pieces::most_results;
-use crate::generic::gemm::{PANEL_ROWS, Panel};
+use crate::generic::gemm::Panel;
 use crate::head::scratch::SearchScratch;
 
 /// Values in one piece of what is computed value by value.
@@ -73,7 +73,8 @@ impl Scratch {
         // Keys on their way to the cache.
         self.halves.resize(widest, 0);
         if counts.into_iter().any(|count| count > 1) {
-            self.panel.reserve(PANEL_ROWS, widest);
+            self.panel.reserve_for(widest);
         }
+        self.panel.reserve_activations(widest);
     }
 }

@@ -47,6 +47,16 @@ pub(crate) fn any<S: Simd>(
             for (t, token) in tokens.clone().enumerate() {
                 let out = &mut out[t * width + r];
                 let (q, scales) = (x.q(token), x.scales(token));
+                if piece < block_len {
+                    let mut inner = 0.0_f32;
+                    for first in (0..block_len).step_by(piece) {
+                        let at = block * block_len + first;
+                        let integer = dot(&integers[first..first + piece], &q[at..at + piece]);
+                        inner = scales[at / scaled].mul_add(integer as f32, inner);
+                    }
+                    *out = scale.mul_add(inner, *out);
+                    continue;
+                }
                 for first in (0..block_len).step_by(piece) {
                     let at = block * block_len + first;
                     let integer = dot(&integers[first..first + piece], &q[at..at + piece]);

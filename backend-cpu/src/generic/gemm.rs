@@ -24,33 +24,55 @@ use std::ops::Range;
 use bitnet_kernels::format::tq2_0;
 use bitnet_kernels::order::LANES;
 
+use crate::microkernel::coded::{RUN_BYTES, RUN_WORDS};
 use crate::microkernel::gemm::{
-    GROUP, GROUP_BYTES, GROUP_STEPS, GROUP_WORDS, Microkernel, PackedGroup, PackedWord,
-    TernaryLayout, TileArgs,
+    GROUP, GROUP_BYTES, GROUP_STEPS, GROUP_WORDS, Microkernel, PackedWord, TernaryLayout, TileArgs,
 };
 use crate::microkernel::operands::{Encoded, MatrixRef};
 
 /// Rows of a panel.
 pub(crate) const PANEL_ROWS: usize = 64;
 
+/// Bytes of a cache line.
+pub(super) const LINE: usize = 64;
+
 /// Packed rows of a matrix: scratch memory of a thread, kept from product to product.
 #[derive(Default)]
 pub(crate) struct Panel {
-    /// `[tiles, groups, strips]`.
-    words: Vec<PackedGroup>,
+    /// `[tiles, groups, strips]` groups; of a format of codes, `[tiles, runs, strips]` runs.
+    pub(super) words: Vec<PackedWord>,
     /// `[tiles, blocks, strips]`.
-    scales: Vec<[u16; LANES]>,
+    pub(super) scales: Vec<[u16; LANES]>,
+    /// Activations of some tokens, in another order.
+    pub(super) activations: Vec<i8>,
 }
 
 impl Panel {
-    /// Grows to the capacity for `rows` rows of `cols` weights.
-    pub(crate) fn reserve(&mut self, rows: usize, cols: usize) {
+    /// Grows to the capacity for `rows` rows, a word to four bytes, and their scales.
+    pub(super) fn reserve(&mut self, rows: usize, words: usize, scales: usize) {
         // Any tile's strips divide eight.
         let strips = rows.div_ceil(LANES).next_multiple_of(8);
-        let groups = strips * cols.div_ceil(GROUP);
-        if self.words.len() < groups {
-            self.words.resize(groups, [PackedWord::ZERO; GROUP_WORDS]);
-            self.scales.resize(groups, [0; LANES]);
+        if self.words.len() < strips * words {
+            self.words.resize(strips * words, PackedWord::ZERO);
+        }
+        if self.scales.len() < strips * scales {
+            self.scales.resize(strips * scales, [0; LANES]);
+        }
+    }
+
+    /// Grows to the capacity for rows of `cols` weights of two bits with a scale for each 64.
+    pub(crate) fn reserve_for(&mut self, cols: usize) {
+        self.reserve(
+            PANEL_ROWS,
+            cols.div_ceil(GROUP) * GROUP_WORDS,
+            cols.div_ceil(64),
+        );
+    }
+
+    /// Grows to the capacity for `count` activations.
+    pub(crate) fn reserve_activations(&mut self, count: usize) {
+        if self.activations.len() < count {
+            self.activations.resize(count, 0);
         }
     }
 
@@ -64,6 +86,7 @@ impl Panel {
         groups: usize,
     ) {
         let strips = rows.len().div_ceil(LANES);
+        let words = self.words.as_chunks_mut::<GROUP_WORDS>().0;
         for strip in 0..strips.next_multiple_of(M::STRIPS) {
             let first = rows.start + strip * LANES;
             let strip_rows: [&[u8]; LANES] =
@@ -79,7 +102,14 @@ impl Panel {
                 }
                 for part in 0..per_block {
                     let at = (tile * groups + i * per_block + part) * M::STRIPS + strip;
-                    k.transpose(bytes.map(|bytes| &bytes[part]), &mut self.words[at]);
+                    let runs = words[at].as_chunks_mut::<RUN_WORDS>().0.iter_mut();
+                    for (half, words) in runs.enumerate() {
+                        let half = |row: usize| &bytes[row][part].as_chunks::<RUN_BYTES>().0[half];
+                        let transposed = k.transpose(std::array::from_fn(half));
+                        for (word, bytes) in words.iter_mut().zip(transposed) {
+                            k.store_bytes(bytes, word);
+                        }
+                    }
                 }
             }
             if let Some(per_block) = F::GROUPS_PER_SCALE {
@@ -106,13 +136,11 @@ pub(crate) fn gemm<M: Microkernel, F: TernaryLayout>(
     panel: &mut Panel,
     out: &mut [f32],
 ) {
-    panel.reserve(PANEL_ROWS, x.width);
+    panel.reserve_for(x.width);
     for first in rows.clone().step_by(PANEL_ROWS) {
         let end = rows.end.min(first + PANEL_ROWS);
         panel.pack::<M, F>(k, m, first..end, x.width / GROUP);
-        // What follows the rows is most often this thread's next piece.
-        let next = end..(m.bytes.len() / m.stride).min(end + PANEL_ROWS);
-        let next_rows = &m.bytes[next.start * m.stride..next.end * m.stride];
+        let next_rows = following(m, end);
         let out = &mut out[first - rows.start..];
         multiply::<M, F>(
             k,
@@ -126,6 +154,36 @@ pub(crate) fn gemm<M: Microkernel, F: TernaryLayout>(
             rows.len(),
         );
     }
+}
+
+/// The rows that follow a panel which ends before `row`: most often this thread's next piece.
+pub(super) fn following<'a>(m: &MatrixRef<'a>, row: usize) -> &'a [u8] {
+    let end = (m.bytes.len() / m.stride).min(row + PANEL_ROWS);
+    &m.bytes[row * m.stride..end * m.stride]
+}
+
+/// Tokens in parts of nearly the same size, `most` at most. A part's activations stay in the first
+/// cache while the rows pass by.
+pub(super) fn parts(count: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
+    let parts = count.div_ceil(most);
+    (0..parts).map(move |part| count * part / parts..count * (part + 1) / parts)
+}
+
+/// The tiles of some rows: the number of each, its rows, and what of `next_rows`, which becomes
+/// shorter, is to be prefetched meanwhile.
+pub(super) fn tiles<'a>(
+    rows: usize,
+    tile_rows: usize,
+    next_rows: &mut &'a [u8],
+) -> impl Iterator<Item = (usize, Range<usize>, &'a [u8])> {
+    let count = rows.div_ceil(tile_rows);
+    (0..count).map(move |tile| {
+        let share = next_rows.len().div_ceil(count - tile);
+        let (now, later) = next_rows.split_at(share);
+        *next_rows = later;
+        let first = tile * tile_rows;
+        (tile, first..rows.min(first + tile_rows), now)
+    })
 }
 
 /// The first `rows` rows of a panel against `tokens` of `x` into `out`, tokens `stride` apart.
@@ -145,29 +203,19 @@ fn multiply<M: Microkernel, F: TernaryLayout>(
 ) {
     let groups = x.width / GROUP;
     let tile_rows = M::STRIPS * LANES;
-    let tiles = rows.div_ceil(tile_rows);
-    let tile_groups = groups * M::STRIPS;
+    let tile_words = groups * GROUP_WORDS * M::STRIPS;
     let tile_scales = F::GROUPS_PER_SCALE.map_or(0, |per_block| groups / per_block * M::STRIPS);
-    // Tokens in parts of nearly the same size. A part's activations stay in the first cache while
-    // the rows pass by.
-    let count = tokens.len();
-    let parts = count.div_ceil(M::NR);
-    for part in 0..parts {
-        let (from, to) = (count * part / parts, count * (part + 1) / parts);
-        for tile in 0..tiles {
-            let first = tile * tile_rows;
-            let share = next_rows.len().div_ceil(tiles - tile);
-            let (now, later) = next_rows.split_at(share);
-            next_rows = later;
+    for part in parts(tokens.len(), M::NR) {
+        for (tile, tile_rows, prefetched) in tiles(rows, tile_rows, &mut next_rows) {
             k.tile::<F>(TileArgs {
-                words: &panel.words[tile * tile_groups..][..tile_groups],
+                words: &panel.words[tile * tile_words..][..tile_words],
                 scales: &panel.scales[tile * tile_scales..][..tile_scales],
                 scale,
                 x,
-                tokens: tokens.start + from..tokens.start + to,
-                prefetched: now,
-                out: &mut out[from * stride + first..],
-                rows: tile_rows.min(rows - first),
+                tokens: tokens.start + part.start..tokens.start + part.end,
+                prefetched,
+                out: &mut out[part.start * stride + tile_rows.start..],
+                rows: tile_rows.len(),
                 stride,
             });
         }
@@ -203,7 +251,8 @@ fn tile_of<M: Microkernel, F: TernaryLayout, const S: usize, const T: usize>(
     args: TileArgs<'_>,
 ) {
     let token = |t: usize| args.tokens.start + t;
-    let (words, _) = args.words.as_chunks::<S>();
+    let (groups, _) = args.words.as_chunks::<GROUP_WORDS>();
+    let (words, _) = groups.as_chunks::<S>();
     let (scales, _) = args.scales.as_chunks::<S>();
     let q: [&[[[i8; 4]; GROUP_STEPS]]; T] = std::array::from_fn(|t| {
         let steps = args.x.q(token(t)).as_chunks::<4>().0;
@@ -219,7 +268,7 @@ fn tile_of<M: Microkernel, F: TernaryLayout, const S: usize, const T: usize>(
         }
         for (i, words) in words.iter().enumerate() {
             let group = block * block_len + i;
-            for at in (group * prefetch_step..(group + 1) * prefetch_step).step_by(64) {
+            for at in (group * prefetch_step..(group + 1) * prefetch_step).step_by(LINE) {
                 k.prefetch(args.prefetched, at);
             }
             let q: [&[[i8; 4]; GROUP_STEPS]; T] = std::array::from_fn(|t| &q[t][group]);
@@ -237,6 +286,16 @@ fn tile_of<M: Microkernel, F: TernaryLayout, const S: usize, const T: usize>(
             }
         }
     }
+    store(k, floats, args);
+}
+
+/// Writes the results of a tile.
+#[inline(always)]
+pub(super) fn store<M: Microkernel, const S: usize, const T: usize>(
+    k: M,
+    floats: [[M::F; S]; T],
+    args: TileArgs<'_>,
+) {
     for (floats, out) in floats.into_iter().zip(args.out.chunks_mut(args.stride)) {
         let (strips, tail) = out[..args.rows].as_chunks_mut::<LANES>();
         for (s, float) in floats.into_iter().enumerate() {

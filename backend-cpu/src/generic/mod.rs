@@ -6,6 +6,8 @@
 pub(crate) mod attention;
 pub(crate) mod batch;
 pub(crate) mod blocks;
+pub(crate) mod coded;
+pub(crate) mod codes;
 pub(crate) mod delta;
 pub(crate) mod encode;
 pub(crate) mod float;

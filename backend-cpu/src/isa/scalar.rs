@@ -4,12 +4,11 @@ use std::hint::black_box;
 
 use bitnet_kernels::order::LANES;
 
-use crate::generic::gemm;
+use crate::generic::{coded, gemm};
 use crate::isa::table::{Kernels, kernels};
+use crate::microkernel::coded::{RUN_BYTES, RUN_WORDS};
 use crate::microkernel::dot::BlockDot;
-use crate::microkernel::gemm::{
-    GROUP_BYTES, Microkernel, PackedGroup, PackedWord, TernaryLayout, TileArgs,
-};
+use crate::microkernel::gemm::{Microkernel, PackedWord, TernaryLayout, TileArgs};
 use crate::microkernel::peak::Peak;
 use crate::microkernel::screen::ScreenDot;
 use crate::microkernel::simd::Simd;
@@ -108,19 +107,27 @@ impl Microkernel for Scalar {
     fn tile<F: TernaryLayout>(self, args: TileArgs<'_>) {
         gemm::tile::<Scalar, F, 1, 4>(self, args);
     }
-    fn transpose(self, rows: [&[u8; GROUP_BYTES]; LANES], words: &mut PackedGroup) {
-        for (i, word) in words.iter_mut().enumerate() {
-            word.0 = rows.map(|row| row.as_chunks().0[i]);
-        }
+
+    const CODED_STRIPS: usize = 1;
+    const CODED_TOKENS: usize = 4;
+
+    fn coded_tile<const BITS: usize>(self, args: TileArgs<'_>) {
+        coded::tile::<Scalar, BITS, 1, 4>(self, args);
+    }
+    fn transpose(self, rows: [&[u8; RUN_BYTES]; LANES]) -> [Self::Bytes; RUN_WORDS] {
+        std::array::from_fn(|i| rows.map(|row| row.as_chunks().0[i]))
+    }
+    fn store_bytes(self, bytes: Self::Bytes, word: &mut PackedWord) {
+        word.0 = bytes;
     }
     fn load_bytes(self, word: &PackedWord) -> Self::Bytes {
         word.0
     }
-    fn low_codes(self, bytes: Self::Bytes) -> Self::Bytes {
-        bytes.map(|row| row.map(|byte| byte & 3))
+    fn low_codes<const BITS: usize>(self, bytes: Self::Bytes) -> Self::Bytes {
+        bytes.map(|row| row.map(|byte| byte & ((1 << BITS) - 1)))
     }
-    fn shift_codes(self, bytes: Self::Bytes) -> Self::Bytes {
-        bytes.map(|row| row.map(|byte| byte >> 2))
+    fn shift_codes<const BITS: usize>(self, bytes: Self::Bytes) -> Self::Bytes {
+        bytes.map(|row| row.map(|byte| byte >> BITS))
     }
     fn broadcast(self, q: &[i8; 4]) -> Self::Broadcast {
         *q

@@ -146,11 +146,34 @@ macro_rules! kernels {
                 $crate::isa::table::product!($name, "gemv_i2s_i8", Format::I2S, 1, $token, $(#[$features])? batch::i2s),
                 $crate::isa::table::product!($name, "batch_i2s_i8", Format::I2S, $crate::isa::table::batch_tokens(&$token),
                     $token, $(#[$features])? batch::i2s),
-                $crate::isa::table::gemm!($name, "gemm_i2s_i8", Format::I2S, $token, $(#[$features])? ternary::I2S),
+                $crate::isa::table::with_panel!($name, "gemm_i2s_i8", Format::I2S, usize::MAX, $token, $(#[$features])?
+                    gemm::gemm::<_, $crate::generic::ternary::I2S>),
                 $crate::isa::table::product!($name, "gemv_tq2_0_q8k", Format::TQ2_0, 1, $token, $(#[$features])? gemv::tq2_0),
-                $crate::isa::table::gemm!($name, "gemm_tq2_0_q8k", Format::TQ2_0, $token, $(#[$features])? ternary::TQ2_0),
+                $crate::isa::table::with_panel!($name, "gemm_tq2_0_q8k", Format::TQ2_0, usize::MAX, $token, $(#[$features])?
+                    gemm::gemm::<_, $crate::generic::ternary::TQ2_0>),
                 $crate::isa::table::product!($name, "gemv_tq1_0_q8k", Format::TQ1_0, 1, $token, $(#[$features])? gemv::tq1_0),
-                $crate::isa::table::gemm!($name, "gemm_tq1_0_q8k", Format::TQ1_0, $token, $(#[$features])? ternary::TQ1_0),
+                $crate::isa::table::with_panel!($name, "gemm_tq1_0_q8k", Format::TQ1_0, usize::MAX, $token, $(#[$features])?
+                    gemm::gemm::<_, $crate::generic::ternary::TQ1_0>),
+                $crate::isa::table::with_panel!($name, "gemv_q4_0_q8_0", Format::Q4_0, 1, $token, $(#[$features])?
+                    coded::gemv::<_, $crate::generic::codes::Q4_0, _>),
+                $crate::isa::table::with_panel!($name, "gemm_q4_0_q8_0", Format::Q4_0, usize::MAX, $token, $(#[$features])?
+                    coded::gemm::<_, $crate::generic::codes::Q4_0, _>),
+                $crate::isa::table::with_panel!($name, "gemv_q1_0_q8_0", Format::Q1_0, 1, $token, $(#[$features])?
+                    coded::gemv::<_, $crate::generic::codes::Q1_0, _>),
+                $crate::isa::table::with_panel!($name, "gemm_q1_0_q8_0", Format::Q1_0, usize::MAX, $token, $(#[$features])?
+                    coded::gemm::<_, $crate::generic::codes::Q1_0, _>),
+                $crate::isa::table::with_panel!($name, "gemv_q2_0_q8_0", Format::Q2_0, 1, $token, $(#[$features])?
+                    coded::gemv::<_, $crate::generic::codes::Q2_0, _>),
+                $crate::isa::table::with_panel!($name, "gemm_q2_0_q8_0", Format::Q2_0, usize::MAX, $token, $(#[$features])?
+                    coded::gemm::<_, $crate::generic::codes::Q2_0, _>),
+                $crate::isa::table::with_panel!($name, "gemv_pq2_0_q8_0", Format::PQ2_0, 1, $token, $(#[$features])?
+                    coded::gemv::<_, $crate::generic::codes::PQ2_0, _>),
+                $crate::isa::table::with_panel!($name, "gemm_pq2_0_q8_0", Format::PQ2_0, usize::MAX, $token, $(#[$features])?
+                    coded::gemm::<_, $crate::generic::codes::PQ2_0, _>),
+                $crate::isa::table::with_panel!($name, "gemv_ptq1_0_q8_0", Format::PTQ1_0, 1, $token, $(#[$features])?
+                    coded::gemv::<_, $crate::generic::codes::PTQ1_0, _>),
+                $crate::isa::table::with_panel!($name, "gemm_ptq1_0_q8_0", Format::PTQ1_0, usize::MAX, $token, $(#[$features])?
+                    coded::gemm::<_, $crate::generic::codes::PTQ1_0, _>),
                 $crate::isa::table::product!($name, "q4_k_q8k", Format::Q4K, usize::MAX, $token, $(#[$features])? blocks::q4_k),
                 $crate::isa::table::product!($name, "q5_k_q8k", Format::Q5K, usize::MAX, $token, $(#[$features])? blocks::q5_k),
                 $crate::isa::table::product!($name, "q6_k_q8k", Format::Q6K, usize::MAX, $token, $(#[$features])? blocks::q6_k),
@@ -212,15 +235,16 @@ macro_rules! product {
     };
 }
 
-/// A [`Specialised`] kernel of `generic::gemm` for any number of tokens.
-macro_rules! gemm {
-    ($isa:literal, $name:literal, Format::$format:ident, $token:expr, $(#[$features:meta])? $module:ident::$layout:ident) => {
+/// A [`Specialised`] kernel of `generic` for up to some tokens that packs rows or activations first.
+macro_rules! with_panel {
+    ($isa:literal, $name:literal, Format::$format:ident, $tokens:expr, $token:expr,
+        $(#[$features:meta])? $module:ident::$function:ident ::<$($generic:ty),+>) => {
         $crate::isa::table::Specialised {
             format: bitnet_kernels::Format::$format,
-            most_tokens: usize::MAX,
+            most_tokens: $tokens,
             kernel: $crate::isa::table::ProductKernel {
                 name: concat!($isa, "_", $name),
-                run: $crate::isa::table::wrap!($token, $(#[$features])? gemm::gemm::<_, $crate::generic::$module::$layout>(
+                run: $crate::isa::table::wrap!($token, $(#[$features])? $module::$function ::<$($generic),+>(
                     m: &$crate::microkernel::operands::MatrixRef<'_>, rows: std::ops::Range<usize>,
                     x: &$crate::microkernel::operands::Encoded<'_>, tokens: std::ops::Range<usize>,
                     panel: &mut $crate::generic::gemm::Panel, out: &mut [f32])),
@@ -229,4 +253,4 @@ macro_rules! gemm {
     };
 }
 
-pub(crate) use {gemm, kernels, product, product_kernel, wrap};
+pub(crate) use {kernels, product, product_kernel, with_panel, wrap};

@@ -6,8 +6,9 @@
 //! is multiplied by `generic::blocks::any`.
 
 use bitnet_kernels::format::k_groups::{GROUP, GROUPS, Groups};
-use bitnet_kernels::format::{Q8_0_BLOCK, Q8K_BLOCK, i2_s, q4_k, q5_k, q6_k, q8_0, tq1_0};
+use bitnet_kernels::format::{Q8_0_BLOCK, Q8K_BLOCK, i2_s, ptq1_0, q4_k, q5_k, q6_k, q8_0, tq1_0};
 
+use crate::microkernel::coded::Runs;
 use crate::microkernel::simd::Simd;
 use crate::microkernel::trits::{self, BlockCodes};
 
@@ -76,6 +77,13 @@ pub(crate) trait BlockDot: Simd {
     #[inline(always)]
     fn repack(self, block: &[u8; tq1_0::BLOCK_BYTES], codes: &mut BlockCodes) {
         trits::repack(block, codes);
+    }
+
+    /// A block of `PTQ1_0` as codes of two bits: byte `8 p + m` of both runs (`p < 4`, `m < 8`) has
+    /// those of weights `32 p + 8 n + m`, `n` from 0 in the lowest bits on.
+    #[inline(always)]
+    fn unpack_ptq1_0(self, block: &[u8; ptq1_0::BLOCK_BYTES], runs: &mut Runs) {
+        trits::unpack_ptq1_0(block, runs);
     }
 
     /// The weights of a block of `Q8_0`: eight sums of four adjacent products each.

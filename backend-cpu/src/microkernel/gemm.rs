@@ -10,6 +10,7 @@ use std::ops::Range;
 use bitnet_kernels::format::i2_s;
 use bitnet_kernels::order::LANES;
 
+use crate::microkernel::coded::{Order, PIECE, RUN_BYTES, RUN_WORDS};
 use crate::microkernel::dot::BlockDot;
 use crate::microkernel::operands::Encoded;
 use crate::microkernel::trits::BlockCodes;
@@ -61,8 +62,8 @@ pub(crate) trait TernaryLayout {
 
 /// What one register tile multiplies: MR rows of a panel with at most NR tokens.
 pub(crate) struct TileArgs<'a> {
-    /// `[groups, strips]`.
-    pub(crate) words: &'a [PackedGroup],
+    /// `[groups, strips]` of [`PackedGroup`]; of a format of codes, `[runs, strips]` of four words.
+    pub(crate) words: &'a [PackedWord],
     /// Binary16 scales, `[blocks, strips]`; empty where the tensor has one scale.
     pub(crate) scales: &'a [[u16; LANES]],
     /// The tensor's scale.
@@ -88,7 +89,8 @@ pub(crate) trait Microkernel: BlockDot {
     /// Sixteen i32 accumulators, one per row of a strip.
     type Acc: Copy;
     /// The accumulators within one group. They may be narrower than [`Microkernel::Acc`]: a group
-    /// has [`GROUP_STEPS`] steps, each of four products of at most `3 * 128` in magnitude.
+    /// has [`GROUP_STEPS`] steps, each of four products of at most `3 * 128` in magnitude; or eight,
+    /// of at most `15 * 127`.
     type GroupAcc: Copy;
 
     /// MR / 16: the strips of a register tile.
@@ -96,21 +98,40 @@ pub(crate) trait Microkernel: BlockDot {
     /// NR: the most tokens of a register tile.
     const NR: usize;
 
+    /// [`Microkernel::STRIPS`] of a tile of codes that meet activations of `Q8_0`.
+    const CODED_STRIPS: usize;
+    /// [`Microkernel::NR`] of such a tile.
+    const CODED_TOKENS: usize;
+
+    /// Runs `generic::coded::tile` with these two.
+    fn coded_tile<const BITS: usize>(self, args: TileArgs<'_>);
+
+    /// Brings activations into an order: `to[i] = from[order[i]]`.
+    #[inline(always)]
+    fn reorder(self, from: &[i8; PIECE], order: &Order, to: &mut [i8; PIECE]) {
+        for (to, at) in to.iter_mut().zip(order) {
+            *to = from[usize::from(*at)];
+        }
+    }
+
     /// Runs `generic::gemm::tile` with [`Microkernel::STRIPS`] and [`Microkernel::NR`], which only
     /// the implementation can name as constants.
     fn tile<F: TernaryLayout>(self, args: TileArgs<'_>);
 
-    /// Packs a group of each row of a strip: word `i` takes bytes `4i .. 4i + 4` of each row.
-    fn transpose(self, rows: [&[u8; GROUP_BYTES]; LANES], words: &mut PackedGroup);
+    /// Words of a strip: word `i` takes bytes `4i .. 4i + 4` of each row.
+    fn transpose(self, rows: [&[u8; RUN_BYTES]; LANES]) -> [Self::Bytes; RUN_WORDS];
 
     /// Loads a word.
     fn load_bytes(self, word: &PackedWord) -> Self::Bytes;
 
-    /// The code in the two lowest bits of each byte, 0 ..= 3.
-    fn low_codes(self, bytes: Self::Bytes) -> Self::Bytes;
+    /// Stores a word.
+    fn store_bytes(self, bytes: Self::Bytes, word: &mut PackedWord);
+
+    /// The code in the lowest bits of each byte, 1, 2 or 4 of them.
+    fn low_codes<const BITS: usize>(self, bytes: Self::Bytes) -> Self::Bytes;
 
     /// Brings the next code of each byte down to where [`Microkernel::low_codes`] finds it.
-    fn shift_codes(self, bytes: Self::Bytes) -> Self::Bytes;
+    fn shift_codes<const BITS: usize>(self, bytes: Self::Bytes) -> Self::Bytes;
 
     /// Loads four activations for all rows of a strip.
     fn broadcast(self, q: &[i8; 4]) -> Self::Broadcast;
@@ -132,7 +153,7 @@ pub(crate) trait Microkernel: BlockDot {
     /// Starts the accumulators of a group whose products are to be added to `acc`.
     fn begin_group(self, acc: Self::Acc) -> Self::GroupAcc;
 
-    /// Adds each row's four products of codes, 0 ..= 3, with four activations.
+    /// Adds each row's four products of codes with four activations.
     fn multiply_add(
         self,
         acc: Self::GroupAcc,
@@ -173,8 +194,8 @@ pub(crate) fn add_group<M: Microkernel, F: TernaryLayout, const S: usize, const 
         for shift in 0..4 {
             let mut codes = bytes;
             for s in 0..S {
-                codes[s] = m.low_codes(bytes[s]);
-                bytes[s] = m.shift_codes(bytes[s]);
+                codes[s] = m.low_codes::<2>(bytes[s]);
+                bytes[s] = m.shift_codes::<2>(bytes[s]);
             }
             let place = if F::HIGHEST_FIRST { 3 - shift } else { shift };
             for t in 0..T {

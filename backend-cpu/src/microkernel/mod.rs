@@ -1,6 +1,7 @@
 //! What an instruction set implements: a trait for each family of kernels, and the operands that
 //! they meet. The kernels themselves are in `generic`, written once over these traits.
 
+pub(crate) mod coded;
 pub(crate) mod dot;
 pub(crate) mod gemm;
 pub(crate) mod operands;

@@ -1,6 +1,9 @@
-//! `TQ1_0`, five trits to a byte, as codes of two bits in the order of `TQ2_0`.
+//! `TQ1_0` and `PTQ1_0`, five trits to a byte, as codes of two bits: the first in the order of
+//! `TQ2_0`.
 
-use bitnet_kernels::format::{tq1_0, tq2_0};
+use bitnet_kernels::format::{ptq1_0, tq1_0, tq2_0};
+
+use crate::microkernel::coded::Runs;
 
 /// The codes of a block of `TQ2_0`, the order in which scaled ternary formats are packed.
 pub(crate) type BlockCodes = [u8; tq2_0::CODE_BYTES];
@@ -52,6 +55,35 @@ pub(crate) fn repack(block: &[u8; tq1_0::BLOCK_BYTES], out: &mut BlockCodes) {
         for (byte, high) in block[tq1_0::PART_C].iter().zip(run) {
             let (four, _) = trits(*byte);
             *high |= (four >> (2 * n) & 3) << 6;
+        }
+    }
+}
+
+/// A block of `PTQ1_0` as `BlockDot::unpack_ptq1_0` has it.
+#[inline(always)]
+pub(crate) fn unpack_ptq1_0(block: &[u8; ptq1_0::BLOCK_BYTES], out: &mut Runs) {
+    let [first, second] = out;
+    let (third, fourth) = second.split_at_mut(8);
+    // 16 bytes hold the first 80 weights, in runs of 16.
+    let (low, high) = block[ptq1_0::PART_A].split_at(8);
+    for (m, (low, high)) in low.iter().zip(high).enumerate() {
+        let ((four, fifth), (four_high, fifth_high)) = (trits(*low), trits(*high));
+        let two = |n: usize, four: u8| four >> (4 * n) & 3 | (four >> (4 * n + 2) & 3) << 4;
+        first[m] = two(0, four) | two(0, four_high) << 2;
+        first[m + 8] = two(1, four) | two(1, four_high) << 2;
+        third[m] = fifth | fifth_high << 2;
+    }
+    // Eight bytes hold the next 40, in runs of eight.
+    for (m, byte) in block[ptq1_0::PART_B].iter().enumerate() {
+        let (four, fifth) = trits(*byte);
+        third[m] |= (four & 0xf) << 4;
+        fourth[m] = four >> 4 | fifth << 4;
+    }
+    // Two bytes hold the last eight, in runs of two.
+    for (m, byte) in block[ptq1_0::PART_C].iter().enumerate() {
+        let (four, _) = trits(*byte);
+        for n in 0..4 {
+            fourth[2 * n + m] |= (four >> (2 * n) & 3) << 6;
         }
     }
 }

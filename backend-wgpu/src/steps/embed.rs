@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bitnet_kernels::BackendError;
 use bitnet_kernels::program::{BufferId, Rows, WeightId};
-use bitnet_kernels::wgsl::Kernel;
+use bitnet_kernels::wgsl::{Kernel, Storage};
 use wgpu::Buffer;
 
 use crate::loader::Loader;
@@ -31,7 +31,7 @@ impl Embed {
         out: BufferId,
     ) -> Result<Embed, BackendError> {
         let table = loader.matrix(&[table])?;
-        if table.format.is_ternary() {
+        if !Storage::of(table.format).is_some_and(Storage::embeds) {
             let what = format!("an embedding of {}", table.format);
             return Err(loader.gpu.unsupported(what));
         }

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use bitnet_kernels::BackendError;
-use bitnet_kernels::format::Format;
 use bitnet_kernels::program::{self, BufferId, Rows};
-use bitnet_kernels::wgsl::{Kernel, MAX_BLOCK_COLS, Store};
+use bitnet_kernels::wgsl::{Kernel, MAX_BLOCK_COLS, Storage, Store};
 use wgpu::Buffer;
 
 use crate::loader::Loader;
@@ -30,7 +29,7 @@ pub(crate) struct Linear {
 /// The product of a matrix, or of a gate and its factor.
 pub(crate) struct Product {
     gemv: Arc<Pipeline>,
-    /// For ternary formats.
+    /// Where the storage [has one](Storage::has_gemm).
     gemm: Option<Arc<Pipeline>>,
     matrix: Arc<DeviceMatrix>,
     /// Of each piece of the matrix.
@@ -64,15 +63,16 @@ impl Product {
         let weights: Vec<_> = products.iter().map(|product| product.weight).collect();
         let matrix = loader.matrix(&weights)?;
         let (format, cols) = (matrix.format, matrix.cols);
-        let blocks = matches!(format, Format::TQ1_0 | Format::TQ2_0);
-        if blocks && cols > MAX_BLOCK_COLS {
+        let storage = Storage::of(format);
+        if storage == Some(Storage::ScaledTrits) && cols > MAX_BLOCK_COLS {
             return Err(loader.gpu.unsupported(format!(
                 "rows of {cols} weights of {format}: up to {MAX_BLOCK_COLS} are known"
             )));
         }
         let desc = loader.program.buffer(out);
         let constants = [("COLS", cols as f64), ("WIDTH", desc.width as f64)];
-        let gemm = format.is_ternary().then_some(Kernel::Gemm(format, store));
+        let gemm = storage.is_some_and(Storage::has_gemm);
+        let gemm = gemm.then_some(Kernel::Gemm(format, store));
         let factor = |i: usize| products[i % products.len()].scale;
         Ok(Product {
             gemv: loader.pipeline(Kernel::Gemv(format, store), &constants)?,

@@ -87,7 +87,9 @@ pub enum Reduction {
     /// One integer sum over the row: `sum(trit * q) / activation_scale * tensor_scale`.
     Tensor,
     /// An integer sum for each piece that has one scale on both sides, piece after piece:
-    /// `sum = fma(weight_scale * activation_scale, integer, sum)`.
+    /// `sum = fma(weight_scale * activation_scale, integer, sum)`. A block of weights that meets
+    /// several scales adds up `inner = fma(activation_scale, integer, inner)` first, then
+    /// `sum = fma(weight_scale, inner, sum)`; such a format has no minima.
     Blocks {
         /// Reads a block as integers, and the scale that each of them has.
         unpack: Unpack,

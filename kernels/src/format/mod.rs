@@ -11,6 +11,10 @@ mod matrix;
 pub mod i2_s;
 pub mod k_groups;
 pub mod plain;
+pub mod ptq1_0;
+pub mod q1_0;
+pub mod q2_0;
+pub mod q4_0;
 pub mod q4_k;
 pub mod q5_k;
 pub mod q6_k;
@@ -53,6 +57,8 @@ formats! {
     F32 = 0: plain::F32;
     /// IEEE binary16.
     F16 = 1: plain::F16;
+    /// 32 weights of 4 bits and one f16 scale.
+    Q4_0 = 2: q4_0::DESCRIPTOR;
     /// 32 signed bytes and one f16 scale.
     Q8_0 = 8: q8_0::DESCRIPTOR;
     /// 256 weights of 4 bits, scales and minima of 6 bits for each 32, and two f16 scales for
@@ -70,6 +76,14 @@ formats! {
     TQ2_0 = 35: tq2_0::DESCRIPTOR;
     /// Ternary, two bits a weight in groups of 128, one f32 scale for the tensor.
     I2S = 36: i2_s::DESCRIPTOR;
+    /// Signs of 128 weights and one f16 scale.
+    Q1_0 = 41: q1_0::DESCRIPTOR;
+    /// Ternary and a fourth code, two bits a weight, one f16 scale per 64 weights.
+    Q2_0 = 42: q2_0::Q2_0;
+    /// The same with a scale per 128 weights.
+    PQ2_0 = 142: q2_0::PQ2_0;
+    /// Ternary, five trits to a byte, one f16 scale per 128 weights.
+    PTQ1_0 = 143: ptq1_0::DESCRIPTOR;
 }
 
 /// Weights in the longest block of all formats.

@@ -74,7 +74,18 @@ pub struct Tq1_0Block {
 
 const _: () = assert!(size_of::<Tq1_0Block>() == 54 && align_of::<Tq1_0Block>() == 1);
 
-const POWERS: [u8; 5] = [1, 3, 9, 27, 81];
+/// Powers of three: multiplied by the `n`th, a byte has its `n`th trit on top.
+pub const POWERS: [u8; 5] = [1, 3, 9, 27, 81];
+
+/// The byte that stores a number below 243.
+pub(super) const fn fraction(number: u8) -> u8 {
+    (number as u16 * 256).div_ceil(243) as u8
+}
+
+/// Trit `n` of a byte.
+pub(super) const fn trit(byte: u8, n: usize) -> u8 {
+    ((byte.wrapping_mul(POWERS[n]) as u16 * 3) >> 8) as u8
+}
 
 impl Tq1_0Block {
     /// The scale.
@@ -91,7 +102,7 @@ impl Tq1_0Block {
             let (byte, trit) = place(weight);
             numbers[byte] += (w + 1) as u8 * POWERS[4 - trit];
         }
-        let bytes = numbers.map(|number| (u16::from(number) * 256).div_ceil(243) as u8);
+        let bytes = numbers.map(fraction);
         Self {
             qs: std::array::from_fn(|m| bytes[m]),
             qh: std::array::from_fn(|m| bytes[48 + m]),
@@ -108,8 +119,7 @@ impl Tq1_0Block {
             } else {
                 self.qh[byte - 48]
             };
-            let front = stored.wrapping_mul(POWERS[trit]);
-            ((u16::from(front) * 3) >> 8) as i8 - 1
+            self::trit(stored, trit) as i8 - 1
         })
     }
 }

@@ -67,7 +67,8 @@ fn integer_dot(a: impl IntoIterator<Item = i32>, b: &[i8]) -> i32 {
     a.into_iter().zip(b).map(|(a, b)| a * i32::from(*b)).sum()
 }
 
-/// Piece after piece, each with one scale on either side; and off each what `minima` come to.
+/// Piece after piece, each with one scale on either side; and off each what `minima` come to. The
+/// pieces of a block of weights that meets several scales are added up before its own is applied.
 fn block_product(
     weights: &Weights,
     minima: Option<&Weights>,
@@ -77,6 +78,18 @@ fn block_product(
     let activation_block = encoding.block_len(x.q.len()).unwrap_or(1);
     let piece = weights.block_len.min(activation_block);
     let mut sum = 0.0_f32;
+    if piece < weights.block_len {
+        for (block, scale) in weights.scales.iter().enumerate() {
+            let mut inner = 0.0_f32;
+            for at in (block * weights.block_len..(block + 1) * weights.block_len).step_by(piece) {
+                let integers = weights.q[at..at + piece].iter().map(|w| i32::from(*w));
+                let integer = integer_dot(integers, &x.q[at..at + piece]);
+                inner = x.scales[at / piece].mul_add(integer as f32, inner);
+            }
+            sum = scale.mul_add(inner, sum);
+        }
+        return sum;
+    }
     for at in (0..x.q.len()).step_by(piece) {
         let term = |weights: &Weights| {
             let integers = weights.q[at..at + piece].iter().map(|w| i32::from(*w));

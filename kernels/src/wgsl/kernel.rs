@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::storage::Storage;
 use super::template::{Source, source};
 use crate::format::{Encoding, Format};
 use crate::program::{Activation, CacheType, Pairing};
@@ -83,18 +84,6 @@ pub enum Kernel {
     TopMerge,
 }
 
-/// Formats of weights that there are shaders for.
-pub const FORMATS: [Format; 8] = [
-    Format::F32,
-    Format::F16,
-    Format::Q8_0,
-    Format::Q6K,
-    Format::BF16,
-    Format::TQ1_0,
-    Format::TQ2_0,
-    Format::I2S,
-];
-
 /// What the device has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Target {
@@ -120,11 +109,15 @@ impl Kernel {
             Kernel::Encode { norm: true, .. } => "wgsl_norm_encode",
             Kernel::Encode { .. } => "wgsl_encode",
             Kernel::HeadNorm => "wgsl_head_norm",
-            Kernel::Gemv(Format::I2S, _) => "wgsl_ternary_gemv",
-            Kernel::Gemv(Format::TQ1_0 | Format::TQ2_0, _) => "wgsl_ternary_block_gemv",
-            Kernel::Gemv(Format::Q8_0, _) => "wgsl_q8_0_gemv",
-            Kernel::Gemv(Format::Q6K, _) => "wgsl_q6_k_gemv",
-            Kernel::Gemv(..) => "wgsl_float_gemv",
+            Kernel::Gemv(format, _) => match stored(*format) {
+                Storage::Floats => "wgsl_float_gemv",
+                Storage::Trits => "wgsl_ternary_gemv",
+                Storage::ScaledTrits => "wgsl_ternary_block_gemv",
+                Storage::Codes => "wgsl_codes_gemv",
+                Storage::Bytes => "wgsl_q8_0_gemv",
+                Storage::SubScaledBytes => "wgsl_q6_k_gemv",
+                Storage::BytesWithMinima => "wgsl_minima_gemv",
+            },
             Kernel::Gemm(..) => "wgsl_ternary_gemm",
             Kernel::RopeStore(..) => "wgsl_rope_store",
             Kernel::AttentionSpan(..) => "wgsl_attention_span",
@@ -145,11 +138,15 @@ impl Kernel {
             Kernel::Embed(_) => source!("embed.wgsl"),
             Kernel::Encode { .. } => source!("encode.wgsl"),
             Kernel::HeadNorm => source!("head_norm.wgsl"),
-            Kernel::Gemv(Format::I2S, _) => source!("ternary_gemv.wgsl"),
-            Kernel::Gemv(Format::TQ1_0 | Format::TQ2_0, _) => source!("ternary_block_gemv.wgsl"),
-            Kernel::Gemv(Format::Q8_0, _) => source!("q8_0_gemv.wgsl"),
-            Kernel::Gemv(Format::Q6K, _) => source!("q6_k_gemv.wgsl"),
-            Kernel::Gemv(..) => source!("float_gemv.wgsl"),
+            Kernel::Gemv(format, _) => match stored(*format) {
+                Storage::Floats => source!("float_gemv.wgsl"),
+                Storage::Trits => source!("ternary_gemv.wgsl"),
+                Storage::ScaledTrits => source!("ternary_block_gemv.wgsl"),
+                Storage::Codes => source!("codes_gemv.wgsl"),
+                Storage::Bytes => source!("q8_0_gemv.wgsl"),
+                Storage::SubScaledBytes => source!("q6_k_gemv.wgsl"),
+                Storage::BytesWithMinima => source!("minima_gemv.wgsl"),
+            },
             Kernel::Gemm(..) => source!("ternary_gemm.wgsl"),
             Kernel::RopeStore(..) => source!("rope_store.wgsl"),
             Kernel::AttentionSpan(..) => source!("attention_span.wgsl"),
@@ -167,7 +164,7 @@ impl Kernel {
     /// Rows of a matrix that a workgroup of this product computes, or `None` if it is no product.
     pub const fn rows_per_workgroup(&self, target: Target) -> Option<u32> {
         match self {
-            Kernel::Gemv(Format::TQ1_0 | Format::TQ2_0, _) => Some(4),
+            Kernel::Gemv(format, _) if matches!(stored(*format), Storage::ScaledTrits) => Some(4),
             Kernel::Gemv(..) => Some(256 / lanes(target)),
             Kernel::Gemm(..) => Some(64),
             _ => None,
@@ -190,13 +187,7 @@ impl Kernel {
             set("SUBGROUPS", &"");
         }
         match *self {
-            Kernel::Embed(format) => {
-                set("FORMAT", &format);
-                set(format.name(), &"");
-                if matches!(format, Format::F16 | Format::BF16) {
-                    set("HALF", &"");
-                }
-            }
+            Kernel::Embed(format) => set_format(&mut set, format),
             Kernel::Encode {
                 norm,
                 encoding,
@@ -224,17 +215,11 @@ impl Kernel {
                 }
             }
             Kernel::Gemv(format, store) | Kernel::Gemm(format, store) => {
-                set("FORMAT", &format);
-                set("TYPE", &if format == Format::I2S { "i32" } else { "f32" });
+                set_format(&mut set, format);
+                let trits = stored(format) == Storage::Trits;
+                set("TYPE", &if trits { "i32" } else { "f32" });
                 set("MAX_COLS", &MAX_BLOCK_COLS);
                 set("PARTIALS", &(MAX_BLOCK_COLS / 32 * 4));
-                set(format.name(), &"");
-                if matches!(format, Format::F16 | Format::BF16) {
-                    set("HALF", &"");
-                }
-                if matches!(format, Format::TQ1_0 | Format::TQ2_0) {
-                    set("BLOCK_SCALES", &"");
-                }
                 match store {
                     Store::Set => {}
                     Store::Add => set("ACCUMULATE", &""),
@@ -323,6 +308,28 @@ fn set_activation(set: &mut dyn FnMut(&'static str, &dyn ToString), activation: 
     }
 }
 
+/// How weights of a format that has shaders lie.
+const fn stored(format: Format) -> Storage {
+    match Storage::of(format) {
+        Some(storage) => storage,
+        None => panic!("a kernel for a format that no shader reads"),
+    }
+}
+
+fn set_format(set: &mut dyn FnMut(&'static str, &dyn ToString), format: Format) {
+    let storage = stored(format);
+    set("FORMAT", &format);
+    set(format.name(), &"");
+    set(storage.flag(), &"");
+    if matches!(format, Format::F16 | Format::BF16) {
+        set("HALF", &"");
+    }
+    if storage == Storage::Codes {
+        set("BLOCK", &format.block_len());
+        set("BLOCK_WORDS", &(format.block_len() / 16));
+    }
+}
+
 fn set_softmax(set: &mut dyn FnMut(&'static str, &dyn ToString), softmax: Softmax) {
     match softmax {
         Softmax::Online => {}
@@ -362,13 +369,16 @@ pub fn permutations() -> Vec<(Kernel, Target)> {
         Kernel::TopChunk,
         Kernel::TopMerge,
     ];
-    for format in FORMATS {
-        if !format.is_ternary() {
+    for format in Format::ALL {
+        let Some(storage) = Storage::of(format) else {
+            continue;
+        };
+        if storage.embeds() {
             kernels.push(Kernel::Embed(format));
         }
         for store in stores {
             kernels.push(Kernel::Gemv(format, store));
-            if format.is_ternary() {
+            if storage.has_gemm() {
                 kernels.push(Kernel::Gemm(format, store));
             }
         }

@@ -7,13 +7,15 @@
 
 mod kernel;
 mod shader;
+mod storage;
 mod template;
 mod translate;
 
 pub use kernel::{
-    FORMATS, Kernel, MAX_BLOCK_COLS, MAX_DELTA_SIZE, MAX_HEAD_DIM, SPAN, Softmax, Store, Target,
+    Kernel, MAX_BLOCK_COLS, MAX_DELTA_SIZE, MAX_HEAD_DIM, SPAN, Softmax, Store, Target,
     permutations,
 };
 pub use shader::{Access, Binding, Shader, ShaderError, generate};
+pub use storage::Storage;
 pub use template::{Source, TemplateError, expand};
 pub use translate::{Language, translate};

@@ -48,6 +48,7 @@ const SHARED: &[Source] = &[
     source!("shared/exact.wgsl"),
     source!("shared/finish_gemv.wgsl"),
     source!("shared/float.wgsl"),
+    source!("shared/minima.wgsl"),
     source!("shared/piece.wgsl"),
     source!("shared/q6_k.wgsl"),
     source!("shared/reduce.wgsl"),

@@ -27,8 +27,8 @@ pub struct Args {
     #[arg(long, default_value = "bitnet-b1.58", value_parser = one_of(&ARCHES))]
     pub arch: Arch,
 
-    /// The format of the ternary linears
-    #[arg(long = "type", default_value = "i2_s", value_parser = one_of(&TERNARY))]
+    /// The format of the linears
+    #[arg(long = "type", default_value = "i2_s", value_parser = one_of(&LINEARS))]
     pub linears: Format,
 
     /// The format of the output head
@@ -57,17 +57,29 @@ const ARCHES: [(&str, Arch); 3] = [
     (Arch::Bitnet.name(), Arch::Bitnet),
     (Arch::BitnetB158.name(), Arch::BitnetB158),
 ];
-const TERNARY: [(&str, Format); 3] = [
+const LINEARS: [(&str, Format); 9] = [
     ("i2_s", Format::I2S),
     ("tq1_0", Format::TQ1_0),
     ("tq2_0", Format::TQ2_0),
+    ("q1_0", Format::Q1_0),
+    ("q2_0", Format::Q2_0),
+    ("pq2_0", Format::PQ2_0),
+    ("ptq1_0", Format::PTQ1_0),
+    ("q4_0", Format::Q4_0),
+    ("f16", Format::F16),
 ];
-const HEADS: [(&str, Format); 5] = [
+const HEADS: [(&str, Format); 11] = [
     ("f16", Format::F16),
     ("q8_0", Format::Q8_0),
     ("q6_k", Format::Q6K),
     ("q5_k", Format::Q5K),
     ("q4_k", Format::Q4K),
+    ("q4_0", Format::Q4_0),
+    ("q2_0", Format::Q2_0),
+    ("q1_0", Format::Q1_0),
+    ("pq2_0", Format::PQ2_0),
+    ("ptq1_0", Format::PTQ1_0),
+    ("bf16", Format::BF16),
 ];
 const TOKENIZERS: [(&str, Tokenizer); 2] = [("bytes", Tokenizer::Bytes), ("none", Tokenizer::None)];
 
@@ -152,7 +164,7 @@ fn model_path(args: &Args) -> PathBuf {
         "{}-{}-{}",
         name_of(&Shape::NAMED, &args.size),
         args.arch.name(),
-        name_of(&TERNARY, &args.linears)
+        name_of(&LINEARS, &args.linears)
     );
     if args.head != Format::F16 {
         name += &format!("-head-{}", name_of(&HEADS, &args.head));

@@ -28,8 +28,14 @@ pub(crate) trait ByteDot: Copy {
     /// Runs `generic::gemm::tile` for sixteen rows and the tokens above.
     fn tile<F: TernaryLayout>(self, args: TileArgs<'_>);
 
+    /// Tokens of a tile of codes that meet activations of `Q8_0`, at most.
+    const CODED_TOKENS: usize;
+
+    /// Runs `generic::coded::tile` for sixteen rows and the tokens above.
+    fn coded_tile<const BITS: usize>(self, args: TileArgs<'_>);
+
     fn begin_group(self, sums: int32x4_t) -> Self::GroupAcc;
-    /// Adds to each of four sums the products of four adjacent codes, at most 3, and activations.
+    /// Adds to each of four sums the products of four adjacent codes and activations.
     fn add(self, run: Self::GroupAcc, codes: int8x16_t, q: int8x16_t) -> Self::GroupAcc;
     /// `sums` are those that [`ByteDot::begin`] got.
     fn end_group(self, sums: int32x4_t, run: Self::GroupAcc) -> int32x4_t;

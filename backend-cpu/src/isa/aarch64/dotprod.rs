@@ -4,7 +4,7 @@ use std::arch::aarch64::*;
 use std::arch::asm;
 
 use super::byte_dot::{Aarch64, ByteDot};
-use crate::generic::gemm;
+use crate::generic::{coded, gemm};
 use crate::isa::table::{Kernels, kernels};
 use crate::microkernel::gemm::{TernaryLayout, TileArgs};
 
@@ -54,6 +54,13 @@ impl ByteDot for Dotprod {
     #[inline(always)]
     fn tile<F: TernaryLayout>(self, args: TileArgs<'_>) {
         gemm::tile::<Aarch64<Self>, F, 1, 5>(Aarch64(self), args);
+    }
+
+    const CODED_TOKENS: usize = 4;
+
+    #[inline(always)]
+    fn coded_tile<const BITS: usize>(self, args: TileArgs<'_>) {
+        coded::tile::<Aarch64<Self>, BITS, 1, 4>(Aarch64(self), args);
     }
 
     #[inline(always)]

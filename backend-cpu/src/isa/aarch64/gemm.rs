@@ -5,8 +5,9 @@ use std::arch::aarch64::*;
 use bitnet_kernels::order::LANES;
 
 use super::byte_dot::{Aarch64, ByteDot};
+use crate::microkernel::coded::{Order, PIECE, RUN_BYTES, RUN_WORDS};
 use crate::microkernel::gemm::{
-    GROUP_BYTES, GROUP_STEPS, Microkernel, PackedGroup, PackedWord, TernaryLayout, TileArgs,
+    GROUP_STEPS, Microkernel, PackedGroup, PackedWord, TernaryLayout, TileArgs,
 };
 
 /// Four rows of sixteen bytes: the `i`th register of the result has bytes `4i .. 4i + 4` of each.
@@ -41,24 +42,49 @@ impl<D: ByteDot> Microkernel for Aarch64<D> {
         self.0.tile::<F>(args);
     }
 
+    const CODED_STRIPS: usize = 1;
+    const CODED_TOKENS: usize = D::CODED_TOKENS;
+
     #[inline(always)]
-    fn transpose(self, rows: [&[u8; GROUP_BYTES]; LANES], words: &mut PackedGroup) {
-        for (quarter, rows) in rows.as_chunks::<4>().0.iter().enumerate() {
-            for half in 0..2 {
-                // SAFETY: `self` proves NEON; a load covers 16 of a row's 32 bytes, a store 16 of a
-                // word's 64.
-                unsafe {
-                    let mut registers = [vdupq_n_u32(0); 4];
-                    for (register, row) in registers.iter_mut().zip(rows) {
-                        *register = vreinterpretq_u32_u8(vld1q_u8(row.as_ptr().add(16 * half)));
-                    }
-                    for (i, register) in transposed(registers).into_iter().enumerate() {
-                        let word = words[4 * half + i].0.as_flattened_mut();
-                        let at = word.as_mut_ptr().add(16 * quarter);
-                        vst1q_u8(at, vreinterpretq_u8_u32(register));
-                    }
+    fn coded_tile<const BITS: usize>(self, args: TileArgs<'_>) {
+        self.0.coded_tile::<BITS>(args);
+    }
+
+    #[inline(always)]
+    fn reorder(self, from: &[i8; PIECE], order: &Order, to: &mut [i8; PIECE]) {
+        // SAFETY: `self` proves NEON; the loads and stores lie within their arrays.
+        unsafe {
+            let (from, order, to) = (from.as_ptr(), order.as_ptr(), to.as_mut_ptr());
+            let both = int8x16x2_t(vld1q_s8(from), vld1q_s8(from.add(16)));
+            vst1q_s8(to, vqtbl2q_s8(both, vld1q_u8(order)));
+            vst1q_s8(to.add(16), vqtbl2q_s8(both, vld1q_u8(order.add(16))));
+        }
+    }
+
+    #[inline(always)]
+    fn transpose(self, rows: [&[u8; RUN_BYTES]; LANES]) -> [Self::Bytes; RUN_WORDS] {
+        // SAFETY: `self` proves NEON; each load covers a row's bytes.
+        unsafe {
+            let mut words = [[vdupq_n_u8(0); 4]; RUN_WORDS];
+            for (quarter, rows) in rows.as_chunks::<4>().0.iter().enumerate() {
+                let mut registers = [vdupq_n_u32(0); 4];
+                for (register, row) in registers.iter_mut().zip(rows) {
+                    *register = vreinterpretq_u32_u8(vld1q_u8(row.as_ptr()));
+                }
+                for (word, register) in words.iter_mut().zip(transposed(registers)) {
+                    word[quarter] = vreinterpretq_u8_u32(register);
                 }
             }
+            words
+        }
+    }
+
+    #[inline(always)]
+    fn store_bytes(self, bytes: Self::Bytes, word: &mut PackedWord) {
+        let at = word.0.as_flattened_mut().as_mut_ptr();
+        for (i, bytes) in bytes.into_iter().enumerate() {
+            // SAFETY: `self` proves NEON; the four stores lie within the 64 bytes.
+            unsafe { vst1q_u8(at.add(16 * i), bytes) };
         }
     }
 
@@ -77,10 +103,10 @@ impl<D: ByteDot> Microkernel for Aarch64<D> {
     }
 
     #[inline(always)]
-    fn low_codes(self, [a, b, c, d]: Self::Bytes) -> Self::Bytes {
+    fn low_codes<const BITS: usize>(self, [a, b, c, d]: Self::Bytes) -> Self::Bytes {
         // SAFETY: `self` proves NEON.
         unsafe {
-            let mask = vdupq_n_u8(3);
+            let mask = vdupq_n_u8((1 << BITS) - 1);
             [
                 vandq_u8(a, mask),
                 vandq_u8(b, mask),
@@ -91,16 +117,18 @@ impl<D: ByteDot> Microkernel for Aarch64<D> {
     }
 
     #[inline(always)]
-    fn shift_codes(self, [a, b, c, d]: Self::Bytes) -> Self::Bytes {
-        // SAFETY: `self` proves NEON.
-        unsafe {
-            [
-                vshrq_n_u8::<2>(a),
-                vshrq_n_u8::<2>(b),
-                vshrq_n_u8::<2>(c),
-                vshrq_n_u8::<2>(d),
-            ]
+    fn shift_codes<const BITS: usize>(self, mut bytes: Self::Bytes) -> Self::Bytes {
+        for bytes in &mut bytes {
+            // SAFETY: `self` proves NEON.
+            *bytes = unsafe {
+                match BITS {
+                    1 => vshrq_n_u8::<1>(*bytes),
+                    2 => vshrq_n_u8::<2>(*bytes),
+                    _ => vshrq_n_u8::<4>(*bytes),
+                }
+            };
         }
+        bytes
     }
 
     #[inline(always)]

@@ -5,7 +5,7 @@ use std::arch::asm;
 
 use super::byte_dot::{Aarch64, ByteDot};
 use super::dotprod::sdot;
-use crate::generic::gemm;
+use crate::generic::{coded, gemm};
 use crate::isa::table::{Kernels, kernels};
 use crate::microkernel::gemm::{GROUP_STEPS, PackedGroup, PackedWord, TernaryLayout, TileArgs};
 
@@ -107,6 +107,13 @@ impl ByteDot for I8mm {
     #[inline(always)]
     fn tile<F: TernaryLayout>(self, args: TileArgs<'_>) {
         gemm::tile::<Aarch64<Self>, F, 1, { 2 * PAIRS }>(Aarch64(self), args);
+    }
+
+    const CODED_TOKENS: usize = 4;
+
+    #[inline(always)]
+    fn coded_tile<const BITS: usize>(self, args: TileArgs<'_>) {
+        coded::tile::<Aarch64<Self>, BITS, 1, 4>(Aarch64(self), args);
     }
 
     #[inline(always)]

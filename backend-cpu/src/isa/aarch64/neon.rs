@@ -3,7 +3,7 @@
 use std::arch::aarch64::*;
 
 use super::byte_dot::{Aarch64, ByteDot};
-use crate::generic::gemm;
+use crate::generic::{coded, gemm};
 use crate::isa::table::{Kernels, kernels};
 use crate::microkernel::gemm::{TernaryLayout, TileArgs};
 
@@ -51,13 +51,21 @@ impl ByteDot for Neon {
         }
     }
 
-    /// Sixteen 16-bit sums, four to each sum. A group has 32 quads, and 32 * 384 fits 16 bits.
+    /// Sixteen 16-bit sums, four to each sum. A group has 32 quads of products of
+    /// at most 384, or eight of at most 15 * 127: either fits 16 bits.
     type GroupAcc = [int16x8_t; 2];
     const NR: usize = 2;
 
     #[inline(always)]
     fn tile<F: TernaryLayout>(self, args: TileArgs<'_>) {
         gemm::tile::<Aarch64<Self>, F, 1, 2>(Aarch64(self), args);
+    }
+
+    const CODED_TOKENS: usize = 2;
+
+    #[inline(always)]
+    fn coded_tile<const BITS: usize>(self, args: TileArgs<'_>) {
+        coded::tile::<Aarch64<Self>, BITS, 1, 2>(Aarch64(self), args);
     }
 
     #[inline(always)]

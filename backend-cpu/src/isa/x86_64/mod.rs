@@ -5,3 +5,4 @@ pub(crate) mod avx512;
 mod peak;
 mod prefetch;
 mod quantized;
+mod reorder;

@@ -5,11 +5,11 @@ use std::arch::x86_64::*;
 
 use bitnet_kernels::order::LANES;
 
+use super::super::reorder::reorder;
 use super::token::Avx2;
-use crate::generic::gemm;
-use crate::microkernel::gemm::{
-    GROUP_BYTES, Microkernel, PackedGroup, PackedWord, TernaryLayout, TileArgs,
-};
+use crate::generic::{coded, gemm};
+use crate::microkernel::coded::{Order, PIECE, RUN_BYTES, RUN_WORDS};
+use crate::microkernel::gemm::{Microkernel, PackedWord, TernaryLayout, TileArgs};
 
 impl<const VNNI: bool> Microkernel for Avx2<VNNI> {
     type Bytes = [__m256i; 2];
@@ -25,30 +25,38 @@ impl<const VNNI: bool> Microkernel for Avx2<VNNI> {
         gemm::tile::<Self, F, 1, 4>(self, args);
     }
 
+    const CODED_STRIPS: usize = 1;
+    const CODED_TOKENS: usize = 4;
+
     #[inline(always)]
-    fn transpose(self, rows: [&[u8; GROUP_BYTES]; LANES], words: &mut PackedGroup) {
-        for (quarter, words) in words.as_chunks_mut::<4>().0.iter_mut().enumerate() {
-            let words = words
-                .each_mut()
-                .map(|word| (&raw mut *word).cast::<__m256i>());
+    fn coded_tile<const BITS: usize>(self, args: TileArgs<'_>) {
+        coded::tile::<Self, BITS, 1, 4>(self, args);
+    }
+
+    #[inline(always)]
+    fn reorder(self, from: &[i8; PIECE], order: &Order, to: &mut [i8; PIECE]) {
+        // SAFETY: `self` proves AVX2.
+        unsafe { reorder(from, order, to) }
+    }
+
+    #[inline(always)]
+    fn transpose(self, rows: [&[u8; RUN_BYTES]; LANES]) -> [Self::Bytes; RUN_WORDS] {
+        // SAFETY: `self` proves AVX2; each load covers a row's bytes.
+        unsafe {
+            let mut words = [[_mm256_setzero_si256(); 2]; RUN_WORDS];
+            let piece = |row: usize| _mm_loadu_si128(rows[row].as_ptr().cast());
             for half in 0..2 {
-                // SAFETY: `self` proves AVX2; each load lies within a half of its row, each store
-                // within its word.
-                unsafe {
-                    let piece =
-                        |row: usize| _mm_loadu_si128(rows[row].as_ptr().add(quarter * 16).cast());
-                    let pieces =
-                        |i: usize| _mm256_set_m128i(piece(half * 8 + i + 4), piece(half * 8 + i));
-                    let (a, b, c, d) = (pieces(0), pieces(1), pieces(2), pieces(3));
-                    let (ab, cd) = (_mm256_unpacklo_epi32(a, b), _mm256_unpacklo_epi32(c, d));
-                    let [first, second, third, fourth] = words.map(|word| word.add(half));
-                    _mm256_store_si256(first, _mm256_unpacklo_epi64(ab, cd));
-                    _mm256_store_si256(second, _mm256_unpackhi_epi64(ab, cd));
-                    let (ab, cd) = (_mm256_unpackhi_epi32(a, b), _mm256_unpackhi_epi32(c, d));
-                    _mm256_store_si256(third, _mm256_unpacklo_epi64(ab, cd));
-                    _mm256_store_si256(fourth, _mm256_unpackhi_epi64(ab, cd));
-                }
+                let pieces =
+                    |i: usize| _mm256_set_m128i(piece(half * 8 + i + 4), piece(half * 8 + i));
+                let (a, b, c, d) = (pieces(0), pieces(1), pieces(2), pieces(3));
+                let (ab, cd) = (_mm256_unpacklo_epi32(a, b), _mm256_unpacklo_epi32(c, d));
+                words[0][half] = _mm256_unpacklo_epi64(ab, cd);
+                words[1][half] = _mm256_unpackhi_epi64(ab, cd);
+                let (ab, cd) = (_mm256_unpackhi_epi32(a, b), _mm256_unpackhi_epi32(c, d));
+                words[2][half] = _mm256_unpacklo_epi64(ab, cd);
+                words[3][half] = _mm256_unpackhi_epi64(ab, cd);
             }
+            words
         }
     }
     #[inline(always)]
@@ -58,10 +66,19 @@ impl<const VNNI: bool> Microkernel for Avx2<VNNI> {
         unsafe { [_mm256_load_si256(at), _mm256_load_si256(at.add(1))] }
     }
     #[inline(always)]
-    fn low_codes(self, bytes: Self::Bytes) -> Self::Bytes {
+    fn store_bytes(self, bytes: Self::Bytes, word: &mut PackedWord) {
+        let at = (&raw mut *word).cast::<__m256i>();
+        // SAFETY: `self` proves AVX2; both stores lie within the word.
+        unsafe {
+            _mm256_store_si256(at, bytes[0]);
+            _mm256_store_si256(at.add(1), bytes[1]);
+        }
+    }
+    #[inline(always)]
+    fn low_codes<const BITS: usize>(self, bytes: Self::Bytes) -> Self::Bytes {
         // SAFETY: `self` proves AVX2.
         unsafe {
-            let mask = _mm256_set1_epi8(3);
+            let mask = _mm256_set1_epi8((1 << BITS) - 1);
             [
                 _mm256_and_si256(bytes[0], mask),
                 _mm256_and_si256(bytes[1], mask),
@@ -69,13 +86,14 @@ impl<const VNNI: bool> Microkernel for Avx2<VNNI> {
         }
     }
     #[inline(always)]
-    fn shift_codes(self, bytes: Self::Bytes) -> Self::Bytes {
+    fn shift_codes<const BITS: usize>(self, [low, high]: Self::Bytes) -> Self::Bytes {
         // SAFETY: `self` proves AVX2.
         unsafe {
-            [
-                _mm256_srli_epi16::<2>(bytes[0]),
-                _mm256_srli_epi16::<2>(bytes[1]),
-            ]
+            match BITS {
+                1 => [_mm256_srli_epi16::<1>(low), _mm256_srli_epi16::<1>(high)],
+                2 => [_mm256_srli_epi16::<2>(low), _mm256_srli_epi16::<2>(high)],
+                _ => [_mm256_srli_epi16::<4>(low), _mm256_srli_epi16::<4>(high)],
+            }
         }
     }
     #[inline(always)]

@@ -4,11 +4,11 @@ use std::arch::x86_64::*;
 
 use bitnet_kernels::order::LANES;
 
+use super::super::reorder::reorder;
 use super::token::Avx512;
-use crate::generic::gemm;
-use crate::microkernel::gemm::{
-    GROUP_BYTES, Microkernel, PackedGroup, PackedWord, TernaryLayout, TileArgs,
-};
+use crate::generic::{coded, gemm};
+use crate::microkernel::coded::{Order, PIECE, RUN_BYTES, RUN_WORDS};
+use crate::microkernel::gemm::{Microkernel, PackedWord, TernaryLayout, TileArgs};
 
 impl<const VBMI: bool> Microkernel for Avx512<VBMI> {
     type Bytes = __m512i;
@@ -24,27 +24,36 @@ impl<const VBMI: bool> Microkernel for Avx512<VBMI> {
         gemm::tile::<Self, F, 4, 5>(self, args);
     }
 
+    const CODED_STRIPS: usize = 2;
+    const CODED_TOKENS: usize = 6;
+
     #[inline(always)]
-    fn transpose(self, rows: [&[u8; GROUP_BYTES]; LANES], words: &mut PackedGroup) {
-        for (half, words) in words.as_chunks_mut::<4>().0.iter_mut().enumerate() {
-            // SAFETY: `self` proves AVX-512; each load lies within a half of its row, each store
-            // covers its word.
-            unsafe {
-                let piece = |row: usize| _mm_loadu_si128(rows[row].as_ptr().add(half * 16).cast());
-                let pieces = |i: usize| {
-                    let low = _mm256_set_m128i(piece(i + 4), piece(i));
-                    let high = _mm256_set_m128i(piece(i + 12), piece(i + 8));
-                    _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high)
-                };
-                let (a, b, c, d) = (pieces(0), pieces(1), pieces(2), pieces(3));
-                let (ab, cd) = (_mm512_unpacklo_epi32(a, b), _mm512_unpacklo_epi32(c, d));
-                let [first, second, third, fourth] = words.each_mut().map(|word| &raw mut *word);
-                _mm512_store_si512(first.cast(), _mm512_unpacklo_epi64(ab, cd));
-                _mm512_store_si512(second.cast(), _mm512_unpackhi_epi64(ab, cd));
-                let (ab, cd) = (_mm512_unpackhi_epi32(a, b), _mm512_unpackhi_epi32(c, d));
-                _mm512_store_si512(third.cast(), _mm512_unpacklo_epi64(ab, cd));
-                _mm512_store_si512(fourth.cast(), _mm512_unpackhi_epi64(ab, cd));
-            }
+    fn coded_tile<const BITS: usize>(self, args: TileArgs<'_>) {
+        coded::tile::<Self, BITS, 2, 6>(self, args);
+    }
+
+    #[inline(always)]
+    fn reorder(self, from: &[i8; PIECE], order: &Order, to: &mut [i8; PIECE]) {
+        // SAFETY: `self` proves AVX2.
+        unsafe { reorder(from, order, to) }
+    }
+
+    #[inline(always)]
+    fn transpose(self, rows: [&[u8; RUN_BYTES]; LANES]) -> [Self::Bytes; RUN_WORDS] {
+        // SAFETY: `self` proves AVX-512; each load covers a row's bytes.
+        unsafe {
+            let piece = |row: usize| _mm_loadu_si128(rows[row].as_ptr().cast());
+            let pieces = |i: usize| {
+                let low = _mm256_set_m128i(piece(i + 4), piece(i));
+                let high = _mm256_set_m128i(piece(i + 12), piece(i + 8));
+                _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high)
+            };
+            let (a, b, c, d) = (pieces(0), pieces(1), pieces(2), pieces(3));
+            let (ab, cd) = (_mm512_unpacklo_epi32(a, b), _mm512_unpacklo_epi32(c, d));
+            let (first, second) = (_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
+            let (ab, cd) = (_mm512_unpackhi_epi32(a, b), _mm512_unpackhi_epi32(c, d));
+            let (third, fourth) = (_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
+            [first, second, third, fourth]
         }
     }
     #[inline(always)]
@@ -53,14 +62,25 @@ impl<const VBMI: bool> Microkernel for Avx512<VBMI> {
         unsafe { _mm512_load_si512((&raw const *word).cast()) }
     }
     #[inline(always)]
-    fn low_codes(self, bytes: Self::Bytes) -> Self::Bytes {
-        // SAFETY: `self` proves AVX-512.
-        unsafe { _mm512_and_si512(bytes, _mm512_set1_epi8(3)) }
+    fn store_bytes(self, bytes: Self::Bytes, word: &mut PackedWord) {
+        // SAFETY: `self` proves AVX-512; the store covers the word.
+        unsafe { _mm512_store_si512((&raw mut *word).cast(), bytes) }
     }
     #[inline(always)]
-    fn shift_codes(self, bytes: Self::Bytes) -> Self::Bytes {
+    fn low_codes<const BITS: usize>(self, bytes: Self::Bytes) -> Self::Bytes {
         // SAFETY: `self` proves AVX-512.
-        unsafe { _mm512_srli_epi16::<2>(bytes) }
+        unsafe { _mm512_and_si512(bytes, _mm512_set1_epi8((1 << BITS) - 1)) }
+    }
+    #[inline(always)]
+    fn shift_codes<const BITS: usize>(self, bytes: Self::Bytes) -> Self::Bytes {
+        // SAFETY: `self` proves AVX-512.
+        unsafe {
+            match BITS {
+                1 => _mm512_srli_epi16::<1>(bytes),
+                2 => _mm512_srli_epi16::<2>(bytes),
+                _ => _mm512_srli_epi16::<4>(bytes),
+            }
+        }
     }
     #[inline(always)]
     fn broadcast(self, q: &[i8; 4]) -> Self::Broadcast {

@@ -1,0 +1,61 @@
+//! How weights of each format lie on a device.
+
+use crate::format::Format;
+
+/// What rows of weights become on a device; a shader reads one of these. Scales lie apart, as f32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Storage {
+    /// Numbers as they lie in the file.
+    Floats,
+    /// Ternary codes in the order of `I2_S`: 128 weights in 32 bytes. One scale for the tensor.
+    Trits,
+    /// The same with a scale per 256.
+    ScaledTrits,
+    /// Codes of two bits, sixteen to a word: that of weight `4 l + b` in byte `b`, from bit `6 - 2 l`
+    /// on. A weight is its scale times (code - 1).
+    Codes,
+    /// Signed bytes with a scale per 32.
+    Bytes,
+    /// Signed bytes in the order of `Q8K` activations, with a scale and sixteen sub-scales per 256.
+    SubScaledBytes,
+    /// Unsigned bytes in that order, with two scales, eight sub-scales and eight minima per 256.
+    BytesWithMinima,
+}
+
+impl Storage {
+    /// How weights of a format lie, if there is a shader that reads them.
+    pub const fn of(format: Format) -> Option<Storage> {
+        Some(match format {
+            Format::F32 | Format::F16 | Format::BF16 => Storage::Floats,
+            Format::I2S => Storage::Trits,
+            Format::TQ1_0 | Format::TQ2_0 => Storage::ScaledTrits,
+            Format::Q1_0 | Format::Q2_0 | Format::PQ2_0 | Format::PTQ1_0 => Storage::Codes,
+            Format::Q4_0 | Format::Q8_0 => Storage::Bytes,
+            Format::Q6K => Storage::SubScaledBytes,
+            Format::Q4K | Format::Q5K => Storage::BytesWithMinima,
+        })
+    }
+
+    /// The flag in the sources that selects it.
+    pub(super) const fn flag(self) -> &'static str {
+        match self {
+            Storage::Floats => "FLOATS",
+            Storage::Trits => "TRITS",
+            Storage::ScaledTrits => "SCALED_TRITS",
+            Storage::Codes => "CODES",
+            Storage::Bytes => "BYTES",
+            Storage::SubScaledBytes => "SUB_SCALED_BYTES",
+            Storage::BytesWithMinima => "BYTES_WITH_MINIMA",
+        }
+    }
+
+    /// Whether products run over tiles of tokens where there are many.
+    pub const fn has_gemm(self) -> bool {
+        matches!(self, Storage::Trits | Storage::ScaledTrits)
+    }
+
+    /// Whether rows can be looked up.
+    pub const fn embeds(self) -> bool {
+        !matches!(self, Storage::Trits | Storage::ScaledTrits)
+    }
+}

@@ -1,0 +1,63 @@
+// Rows of the embedding, Q5_K, decoded to f32. A thread decodes four values.
+// What one dispatch of a pass covers. Rewritten before each pass.
+struct Extent {
+    // Rows of activations: tokens, or selected tokens.
+    rows: u32,
+    // The first row of a segment in the batch.
+    first_row: u32,
+    // The position of that row in its sequence.
+    start: u32,
+    // Spans of keys that the longest row of the dispatch sees; where the best logits are searched,
+    // how many are wanted.
+    spans: u32,
+}
+@group(0) @binding(0) var<uniform> extent: Extent;
+// A matrix may lie in several buffers; this is one of them. Of a gate interleaved with its factor,
+// scales and factors are those of even and odd rows; of any other matrix both are the same.
+struct Piece {
+    first_row: u32,
+    rows: u32,
+    scales: vec2<f32>,
+    factors: vec2<f32>,
+}
+@group(0) @binding(1) var<uniform> piece: Piece;
+// Six words per block of 256: its scale and that of the minima as f32, then eight sub-scales and
+// eight minima of 8 bits.
+@group(0) @binding(6) var<storage, read> scales: array<u32>;
+
+// The sub-scales of the four words of a vector of a block; vectors hold words 32 elements apart.
+fn sub_scales(block: u32, vector: u32) -> vec4<i32> {
+    return vec4<i32>(unpack4xU8(scales[block * 6u + 2u + vector / 8u]));
+}
+
+// Their minima.
+fn minima(block: u32, vector: u32) -> vec4<i32> {
+    return vec4<i32>(unpack4xU8(scales[block * 6u + 4u + vector / 8u]));
+}
+@group(0) @binding(2) var<storage, read_write> results: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> weights: array<u32>;
+@group(0) @binding(4) var<storage, read> tokens: array<u32>;
+override COLS: u32;
+
+@compute @workgroup_size(64)
+fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+    let i = id.x;
+    let token = id.y;
+    let id_row = tokens[token];
+    // Another piece has the row.
+    if (i >= COLS / 4u || id_row < piece.first_row || id_row - piece.first_row >= piece.rows) {
+        return;
+    }
+    let row = id_row - piece.first_row;
+    let first = row * (COLS / 4u);
+    // Word i of the row, in the order of the activations.
+    let group = i / 32u;
+    let part = i % 32u / 8u;
+    let m = i % 8u;
+    let block = (first + i) / 64u;
+    let vector = group % 2u * 8u + m;
+    let scale = bitcast<f32>(scales[block * 6u]) * f32(sub_scales(block, vector)[part]);
+    let minimum = bitcast<f32>(scales[block * 6u + 1u]) * f32(minima(block, vector)[part]);
+    let value = vec4<f32>(unpack4xU8(weights[first + group * 32u + m * 4u + part])) * scale - minimum;
+    results[token * (COLS / 4u) + i] = value;
+}

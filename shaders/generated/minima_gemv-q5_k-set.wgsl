@@ -1,0 +1,162 @@
+// Weights of 4 or 5 bits with sub-scales and minima, widened to bytes, against i8 activations with a
+// scale per 256. 32 threads share a row.
+// What one dispatch of a pass covers. Rewritten before each pass.
+struct Extent {
+    // Rows of activations: tokens, or selected tokens.
+    rows: u32,
+    // The first row of a segment in the batch.
+    first_row: u32,
+    // The position of that row in its sequence.
+    start: u32,
+    // Spans of keys that the longest row of the dispatch sees; where the best logits are searched,
+    // how many are wanted.
+    spans: u32,
+}
+@group(0) @binding(0) var<uniform> extent: Extent;
+// A matrix may lie in several buffers; this is one of them. Of a gate interleaved with its factor,
+// scales and factors are those of even and odd rows; of any other matrix both are the same.
+struct Piece {
+    first_row: u32,
+    rows: u32,
+    scales: vec2<f32>,
+    factors: vec2<f32>,
+}
+@group(0) @binding(1) var<uniform> piece: Piece;
+// Arithmetic that must not differ from the CPU's where an integer is decided by it, and what
+// becomes of values that are not finite (`kernels/src/order.rs`).
+
+// Finite or not is told by the bits: WGSL lets a compiler take it for granted that floats are
+// finite.
+fn is_finite(x: f32) -> bool {
+    return (bitcast<u32>(x) & 0x7f800000u) != 0x7f800000u;
+}
+
+fn is_nan(x: f32) -> bool {
+    return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u;
+}
+
+// WGSL has no constant that is not finite, so NaN is made at run time.
+const NAN_BITS: u32 = 0x7fc00000u;
+var<private> nan_bits: u32 = NAN_BITS;
+
+fn finite_or_nan(x: f32) -> f32 {
+    return select(bitcast<f32>(nan_bits), x, is_finite(x));
+}
+
+// The magnitude of a value, and the largest there is for one that is not finite: the larger of two
+// would drop a NaN.
+const LARGEST: f32 = 3.40282347e38;
+
+fn magnitude(x: f32) -> f32 {
+    return select(LARGEST, abs(x), is_finite(x));
+}
+
+// a / b, rounded correctly also where the hardware's division is only near: one step of correction.
+fn divide(a: f32, b: f32) -> f32 {
+    let q = a / b;
+    let better = fma(fma(-q, b, a), 1.0 / b, q);
+    return select(q, better, abs(better) < 3.0e38 && abs(q) > 1.0e-30);
+}
+
+// e^x as bitnet_kernels::oracle::exp: Cephes' expf with fused multiply-adds, clamped to [-87, 88];
+// NaN stays NaN.
+fn exp_f32(value: f32) -> f32 {
+    let x = clamp(value, -87.0, 88.0);
+    let n = round(x * 1.4426950408889634);
+    var r = fma(n, -0.693359375, x);
+    r = fma(n, 2.1219444e-4, r);
+    var p = 1.9875691e-4;
+    p = fma(p, r, 1.3981999e-3);
+    p = fma(p, r, 8.333452e-3);
+    p = fma(p, r, 4.1665796e-2);
+    p = fma(p, r, 1.6666665e-1);
+    p = fma(p, r, 5.0000001e-1);
+    p = fma(p, r * r, r) + 1.0;
+    return select(p * bitcast<f32>(u32(i32(n) + 127) << 23u), value, is_nan(value));
+}
+
+// x rounded to binary16, ties to even, for magnitudes below 65520 and NaN. Some drivers take a
+// round trip through pack2x16float for nothing.
+fn round_f16(x: f32) -> f32 {
+    let bits = bitcast<u32>(x);
+    let normal = bitcast<f32>((bits + 0xfffu + ((bits >> 13u) & 1u)) & 0xffffe000u);
+    // Below 2^-14 the step is 2^-24, that of f32 between 0.5 and 1.
+    let small = bitcast<f32>(bitcast<u32>((abs(x) + 0.5) - 0.5) | (bits & 0x80000000u));
+    return select(select(normal, small, abs(x) < 6.103515625e-5), x, is_nan(x));
+}
+@group(0) @binding(2) var<storage, read_write> results: array<f32>;
+// Values in a row of the output.
+override WIDTH: u32;
+
+fn store(token: u32, row: u32, value: f32) {
+    let at = token * WIDTH + piece.first_row + row;
+    results[at] = finite_or_nan(value * piece.factors.x);
+}
+// Sums over the 32 neighbouring threads that share a row. The order is fixed by the device
+// alone.
+var<workgroup> row_parts: array<f32, 256>;
+
+fn row_sum_f32(value: f32, thread: u32) -> f32 {
+    row_parts[thread] = value;
+    for (var half = 32u / 2u; half > 0u; half /= 2u) {
+        workgroupBarrier();
+        if (thread % 32u < half) {
+            row_parts[thread] += row_parts[thread + half];
+        }
+    }
+    workgroupBarrier();
+    return row_parts[thread - thread % 32u];
+}
+// Six words per block of 256: its scale and that of the minima as f32, then eight sub-scales and
+// eight minima of 8 bits.
+@group(0) @binding(6) var<storage, read> scales: array<u32>;
+
+// The sub-scales of the four words of a vector of a block; vectors hold words 32 elements apart.
+fn sub_scales(block: u32, vector: u32) -> vec4<i32> {
+    return vec4<i32>(unpack4xU8(scales[block * 6u + 2u + vector / 8u]));
+}
+
+// Their minima.
+fn minima(block: u32, vector: u32) -> vec4<i32> {
+    return vec4<i32>(unpack4xU8(scales[block * 6u + 4u + vector / 8u]));
+}
+@group(0) @binding(3) var<storage, read> weights: array<vec4<u32>>;
+@group(0) @binding(4) var<storage, read> x: array<vec4<u32>>;
+@group(0) @binding(5) var<storage, read> x_scales: array<vec2<u32>>;
+override COLS: u32;
+
+const ROWS: u32 = 256u / 32u;
+
+// Four dot products of four bytes each.
+fn dots(a: vec4<u32>, b: vec4<u32>) -> vec4<i32> {
+    return vec4<i32>(dot4I8Packed(a.x, b.x), dot4I8Packed(a.y, b.y), dot4I8Packed(a.z, b.z), dot4I8Packed(a.w, b.w));
+}
+
+fn total(a: vec4<i32>) -> i32 {
+    return a.x + a.y + a.z + a.w;
+}
+
+@compute @workgroup_size(256)
+fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) group: vec3<u32>) {
+    let lane = thread % 32u;
+    let slot = thread / 32u;
+    let row = group.x * ROWS + slot;
+    let token = group.y;
+    let words = COLS / 16u;
+    let first = min(row, piece.rows - 1u) * words;
+    let values = token * words;
+    var sum = 0.0;
+    for (var i = lane; i < words; i += 32u) {
+        let a = x[values + i];
+        let block = (first + i) / 16u;
+        let integer = total(sub_scales(block, i % 16u) * dots(weights[first + i], a));
+        let minimum = total(minima(block, i % 16u) * dots(vec4<u32>(0x01010101u), a));
+        let d = bitcast<f32>(x_scales[(values + i) / 16u].x);
+        sum = fma(bitcast<f32>(scales[block * 6u]) * d, f32(integer), sum);
+        sum = fma(-bitcast<f32>(scales[block * 6u + 1u]) * d, f32(minimum), sum);
+    }
+    let value = row_sum_f32(sum, thread);
+    if (lane == 0u && row < piece.rows) {
+        store(token, row, value);
+    }
+}
