@@ -72,14 +72,6 @@ pub fn take_over() {
 }
 
 fn received(signal: i32) {
-    #[cfg(unix)]
-    if signal == signal_hook::consts::SIGBUS {
-        // The thread that read comes here again and again until this one ends the program.
-        eprintln!(
-            "error: a file was shortened while it was read; run it again with the whole file"
-        );
-        end(1);
-    }
     let mut state = state();
     let watched = state.watched.last().cloned();
     let ends =
@@ -184,12 +176,27 @@ fn wait(ready: impl FnOnce(), each: impl Fn(i32)) -> io::Result<()> {
     let ignored = ignored();
     let bit = |signal: i32| 1_u64 << (signal - 1);
     let ending = ENDING.into_iter();
-    let ending = ending.filter(|signal| ignored & bit(*signal) == 0);
-    let taken = ending.chain([signal_hook::consts::SIGBUS]);
+    let taken = ending.filter(|signal| ignored & bit(*signal) == 0);
     let mut signals = signal_hook::iterator::Signals::new(taken)?;
+    let _ = end_where_bytes_are_lost();
     ready();
     signals.forever().for_each(each);
     Ok(())
+}
+
+/// Has the program end with code 1 and a message where it reads what a mapped file has lost.
+#[cfg(unix)]
+fn end_where_bytes_are_lost() -> io::Result<()> {
+    const SAID: &[u8] =
+        b"error: a file was shortened while it was read; run it again with the whole file\n";
+    let act = || {
+        let _ = rustix::io::write(rustix::stdio::stderr(), SAID);
+        signal_hook::low_level::exit(1);
+    };
+    // SAFETY: the handler makes two system calls. It allocates nothing, takes no lock and does not
+    // panic, so it may interrupt anything.
+    let set = unsafe { signal_hook::low_level::register(signal_hook::consts::SIGBUS, act) };
+    set.map(|_| ())
 }
 
 /// The signals that are ignored, as a set of bits, where the system tells.
