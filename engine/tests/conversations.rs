@@ -228,7 +228,7 @@ fn a_full_context_drops_the_oldest_questions_with_their_answers() {
         let question = format!("Number {number}?");
         let answer = say(&mut chat, &question);
         let dropped = chat.dropped();
-        assert!(dropped >= before && dropped % 2 == 0, "{question}");
+        assert!(dropped >= before && dropped.is_multiple_of(2), "{question}");
         assert!(chat.len() <= chat.capacity());
         // What is sent is what such a conversation would be from its beginning.
         let mut sent = chat.messages();
