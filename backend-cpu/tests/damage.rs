@@ -14,7 +14,7 @@ const MODEL: Transformer = Transformer {
 };
 
 /// The values that damage leaves in a scale or a weight of 32 bits.
-const DAMAGE: [f32; 5] = [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e30];
+const DAMAGE: [f32; 3] = [f32::NAN, f32::NEG_INFINITY, 1e30];
 
 /// The tokens that are read; the last one's logits are looked at.
 fn tokens() -> Vec<u32> {
@@ -60,7 +60,7 @@ fn bits(logits: &[f32]) -> Vec<u32> {
 }
 
 /// Threads, and where a prompt is cut into passes.
-const WAYS: [(usize, &[usize]); 3] = [(1, &[]), (2, &[1, 12]), (3, &[19])];
+const WAYS: [(usize, &[usize]); 3] = [(1, &[]), (2, &[1, 9]), (3, &[13])];
 
 /// Runs a damaged model in many ways, and checks that all ways agree and that damage is seen among
 /// the logits and among the best few.
@@ -130,7 +130,7 @@ fn a_damaged_scale_of_a_block_reaches_the_logits() {
         (Format::TQ2_0, CacheType::F32),
     ] {
         for matrix in MATRICES {
-            for damage in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            for damage in [f32::NAN, f32::INFINITY] {
                 let model = Transformer {
                     linear,
                     cache_type,
