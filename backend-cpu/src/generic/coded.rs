@@ -36,9 +36,7 @@ fn integers<M: Microkernel, const BITS: usize, const S: usize, const T: usize>(
     let mut group = [[k.begin_group(starts[0]); S]; T];
     for t in 0..T {
         starts[t] = k.splat_i32(start(t));
-        for s in 0..S {
-            group[t][s] = k.begin_group(starts[t]);
-        }
+        group[t] = [k.begin_group(starts[t]); S];
     }
     for word in 0..BITS {
         let mut bytes = [words[0][word]; S];

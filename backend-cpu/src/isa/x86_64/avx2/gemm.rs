@@ -43,20 +43,20 @@ impl<const VNNI: bool> Microkernel for Avx2<VNNI> {
     fn transpose(self, rows: [&[u8; RUN_BYTES]; LANES]) -> [Self::Bytes; RUN_WORDS] {
         // SAFETY: `self` proves AVX2; each load covers a row's bytes.
         unsafe {
-            let mut words = [[_mm256_setzero_si256(); 2]; RUN_WORDS];
             let piece = |row: usize| _mm_loadu_si128(rows[row].as_ptr().cast());
-            for half in 0..2 {
-                let pieces =
-                    |i: usize| _mm256_set_m128i(piece(half * 8 + i + 4), piece(half * 8 + i));
+            let eight_rows = |first: usize| {
+                let pieces = |i: usize| _mm256_set_m128i(piece(first + i + 4), piece(first + i));
                 let (a, b, c, d) = (pieces(0), pieces(1), pieces(2), pieces(3));
                 let (ab, cd) = (_mm256_unpacklo_epi32(a, b), _mm256_unpacklo_epi32(c, d));
-                words[0][half] = _mm256_unpacklo_epi64(ab, cd);
-                words[1][half] = _mm256_unpackhi_epi64(ab, cd);
+                let (first, second) =
+                    (_mm256_unpacklo_epi64(ab, cd), _mm256_unpackhi_epi64(ab, cd));
                 let (ab, cd) = (_mm256_unpackhi_epi32(a, b), _mm256_unpackhi_epi32(c, d));
-                words[2][half] = _mm256_unpacklo_epi64(ab, cd);
-                words[3][half] = _mm256_unpackhi_epi64(ab, cd);
-            }
-            words
+                let (third, fourth) =
+                    (_mm256_unpacklo_epi64(ab, cd), _mm256_unpackhi_epi64(ab, cd));
+                [first, second, third, fourth]
+            };
+            let ([a, b, c, d], [e, f, g, h]) = (eight_rows(0), eight_rows(8));
+            [[a, e], [b, f], [c, g], [d, h]]
         }
     }
     #[inline(always)]
