@@ -3,6 +3,7 @@
 #include shared/extent.wgsl
 #include shared/exact.wgsl
 #include shared/cache.wgsl
+#include shared/rotate.wgsl
 @group(0) @binding(2) var<storage, read_write> q: array<f32>;
 @group(0) @binding(3) var<storage, read> k: array<f32>;
 @group(0) @binding(4) var<storage, read> v: array<f32>;
@@ -11,10 +12,6 @@
 @group(0) @binding(6) var<storage, read_write> keys: array<u32>;
 @group(0) @binding(7) var<storage, read_write> values: array<u32>;
 override DIMS: u32;
-
-fn rotate(pair: vec2<f32>, cos_sin: vec2<f32>) -> vec2<f32> {
-    return vec2<f32>(fma(pair.x, cos_sin.x, -(pair.y * cos_sin.y)), fma(pair.y, cos_sin.x, pair.x * cos_sin.y));
-}
 
 fn store_key(at: u32, value: vec2<f32>) {
 #if F16

@@ -142,22 +142,20 @@ fn rotations_and_halves_are_the_oracles() {
     for pairing in [Pairing::Adjacent, Pairing::Halves] {
         for (dims, dim) in [(2, 2), (16, 20), (34, 34), (64, 80), (128, 128)] {
             let rope = Rope {
-                dims,
-                base: 500_000.0,
-                pairing,
-                factors: Vec::new(),
+                magnitude: 1.25,
+                ..Rope::plain(dims, 500_000.0, pairing)
             };
-            let position = 1234;
-            let angles: Vec<f64> = oracle::rope_frequencies(&rope)
+            let (position, capacity) = (1234, 2000);
+            let cos_sin: Vec<_> = oracle::rope_frequencies(&rope, capacity)
                 .iter()
-                .map(|frequency| f64::from(position as f32 * frequency))
+                .map(|frequency| oracle::rope_cos_sin(*frequency, rope.magnitude, position))
                 .collect();
-            let cosines = angles.iter().map(|angle| libm::cos(*angle) as f32);
-            let sines = angles.iter().map(|angle| libm::sin(*angle) as f32);
+            let cosines = cos_sin.iter().map(|(cos, _)| *cos);
+            let sines = cos_sin.iter().map(|(_, sin)| *sin);
             let rotations: Vec<f32> = cosines.chain(sines).collect();
             for x in rows(dim) {
                 let mut wanted = x.clone();
-                oracle::rope_rotate(&rope, &mut wanted, position);
+                oracle::rope_rotate(&rope, capacity, &mut wanted, position);
                 let halves: Vec<f32> = wanted.iter().map(|x| oracle::round_f16(*x)).collect();
                 for kernels in kernels() {
                     let what = format!("{} {pairing:?} rotation of {dims} of {dim}", kernels.name);

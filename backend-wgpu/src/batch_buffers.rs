@@ -31,6 +31,7 @@ impl BatchBuffers {
             let rows = match desc.rows {
                 Rows::Batch => rows,
                 Rows::Selected => selected_rows,
+                Rows::Routed { experts } => rows * experts,
             };
             Activations::new(gpu, desc, rows)
         });

@@ -38,6 +38,7 @@ impl Inspect for WgpuBackend {
         match desc.rows {
             Rows::Batch => self.reserve(rows, 1)?,
             Rows::Selected => self.reserve(1, rows)?,
+            Rows::Routed { experts } => self.reserve(rows.div_ceil(experts), 1)?,
         }
         let buffer = &self.batch_buffers.activations[buffer.0 as usize].values;
         self.gpu.upload(buffer, 0, bytemuck::cast_slice(values))

@@ -77,6 +77,11 @@ impl Pass {
                 extent: EXTENT_STRIDE as u32,
                 rows: self.selected,
             },
+            // No kernel over routed rows looks at an extent.
+            Rows::Routed { experts } => Part {
+                extent: 0,
+                rows: self.tokens * experts as u32,
+            },
         }
     }
 }

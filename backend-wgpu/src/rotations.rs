@@ -7,31 +7,40 @@ use wgpu::Buffer;
 use crate::device::Gpu;
 
 pub(crate) struct Rotations {
-    /// By [`RotationId`], `[positions, pairs, 2]`.
-    tables: Vec<Buffer>,
+    /// By [`RotationId`].
+    tables: Vec<Table>,
     /// What a kernel that rotates nothing is bound to.
     none: Buffer,
     positions: usize,
 }
 
+/// A rotation's `[positions, pairs, 2]`.
+struct Table {
+    cos_sin: Buffer,
+    /// Those of sequences whose capacity is above this.
+    long: Option<(usize, Buffer)>,
+}
+
 impl Rotations {
     /// Tables without a position.
     pub(crate) fn new(gpu: &Gpu, program: &Program) -> Result<Rotations, BackendError> {
-        let empty = |_| gpu.storage("rotations", 0);
         Ok(Rotations {
-            tables: program
-                .rotations
-                .iter()
-                .map(empty)
-                .collect::<Result<_, _>>()?,
+            tables: tables(gpu, program, 0)?,
             none: gpu.storage("no rotation", 0)?,
             positions: 0,
         })
     }
 
-    /// The table of a rotation.
-    pub(crate) fn table(&self, rotation: Option<RotationId>) -> &Buffer {
-        rotation.map_or(&self.none, |id| &self.tables[id.0 as usize])
+    /// The table of a rotation, for a sequence of this capacity.
+    pub(crate) fn table(&self, rotation: Option<RotationId>, capacity: usize) -> &Buffer {
+        let Some(id) = rotation else {
+            return &self.none;
+        };
+        let table = &self.tables[id.0 as usize];
+        match &table.long {
+            Some((beyond, long)) if capacity > *beyond => long,
+            _ => &table.cos_sin,
+        }
     }
 
     /// Makes tables for at least so many positions; says whether they are new.
@@ -44,35 +53,51 @@ impl Rotations {
         if positions <= self.positions {
             return Ok(false);
         }
-        let make = |rope: &Rope| {
-            let frequencies = oracle::rope_frequencies(rope);
-            // The device says first whether it has room for the table.
-            let len = positions.saturating_mul(frequencies.len() * 2);
-            let table = gpu.storage("rotations", len.saturating_mul(4))?;
-            let mut cos_sin = Vec::new();
-            cos_sin
-                .try_reserve_exact(len)
-                .map_err(|_| BackendError::OutOfMemory {
-                    device: gpu.name.clone(),
-                    what: format!("a table of {positions} rotations"),
-                    need: len as u64 * 4,
-                    have: None,
-                })?;
-            for position in 0..positions {
-                for frequency in &frequencies {
-                    let angle = f64::from(position as f32 * frequency);
-                    cos_sin.extend([libm::cos(angle) as f32, libm::sin(angle) as f32]);
-                }
-            }
-            gpu.upload(&table, 0, bytemuck::cast_slice(&cos_sin))?;
-            Ok(table)
-        };
-        self.tables = program
-            .rotations
-            .iter()
-            .map(make)
-            .collect::<Result<_, BackendError>>()?;
+        self.tables = tables(gpu, program, positions)?;
         self.positions = positions;
         Ok(true)
     }
+}
+
+fn tables(gpu: &Gpu, program: &Program, positions: usize) -> Result<Vec<Table>, BackendError> {
+    let make = |rope: &Rope| {
+        let long = rope.long.as_ref().map(|long| long.beyond);
+        Ok(Table {
+            cos_sin: cos_sin(gpu, rope, 0, positions)?,
+            long: long
+                .map(|beyond| Ok((beyond, cos_sin(gpu, rope, beyond + 1, positions)?)))
+                .transpose()?,
+        })
+    };
+    program.rotations.iter().map(make).collect()
+}
+
+/// Cosines and sines of `positions` of sequences of this capacity.
+fn cos_sin(
+    gpu: &Gpu,
+    rope: &Rope,
+    capacity: usize,
+    positions: usize,
+) -> Result<Buffer, BackendError> {
+    let frequencies = oracle::rope_frequencies(rope, capacity);
+    // The device says first whether it has room for the table.
+    let len = positions.saturating_mul(frequencies.len() * 2);
+    let table = gpu.storage("rotations", len.saturating_mul(4))?;
+    let mut values = Vec::new();
+    values
+        .try_reserve_exact(len)
+        .map_err(|_| BackendError::OutOfMemory {
+            device: gpu.name.clone(),
+            what: format!("a table of {positions} rotations"),
+            need: len as u64 * 4,
+            have: None,
+        })?;
+    for position in 0..positions {
+        for frequency in &frequencies {
+            let (cos, sin) = oracle::rope_cos_sin(*frequency, rope.magnitude, position);
+            values.extend([cos, sin]);
+        }
+    }
+    gpu.upload(&table, 0, bytemuck::cast_slice(&values))?;
+    Ok(table)
 }

@@ -9,7 +9,8 @@ use bitnet_fixtures::{Noise, ProgramBuilder, Transformer};
 use bitnet_kernels::compare::{OpDifference, compare_ops};
 use bitnet_kernels::format::{Encoding, Format, i2_s, plain};
 use bitnet_kernels::program::{
-    Activation, BufferId, CacheType, DeltaShape, LayerCache, Op, Pairing, Product, Program, Rows,
+    Activation, BufferId, CacheType, DeltaShape, Experts, LayerCache, Op, Pairing, Product,
+    Program, Rope, Rows,
 };
 use bitnet_kernels::report::{Spent, Timing, kind};
 use bitnet_kernels::split::Split;
@@ -107,6 +108,121 @@ fn layers_with_a_window_and_without_a_rotation_meet_their_twins() {
         // One span of keys, and three, the first of which some tokens do not see at all.
         check(shape, 60);
         check(shape, 600);
+    }
+}
+
+/// Tokens whose embeddings are rotated in place and go through a mixture of six experts.
+fn mixture(
+    linear: Format,
+    used: usize,
+    clamp: Option<f32>,
+    pairing: Pairing,
+) -> (Program, SharedWeights) {
+    const HIDDEN: usize = 256;
+    const WIDTH: usize = 768;
+    let experts = Experts { count: 6, used };
+    let routed = Rows::Routed { experts: used };
+    let (floats, encoding) = (Encoding::F32, linear.encoding());
+    let mut b = ProgramBuilder::new(7);
+    let rotation = b.rotation(Rope::plain(64, 500_000.0, pairing));
+    let h = b.buffer("h", HIDDEN, floats, Rows::Batch);
+    let router_x = b.buffer("router_x", HIDDEN, floats, Rows::Batch);
+    let x = b.buffer("x", HIDDEN, encoding, Rows::Batch);
+    let logits = b.buffer("router", experts.count, floats, Rows::Batch);
+    let chosen = b.buffer("chosen", used, floats, Rows::Batch);
+    let shares = b.buffer("shares", used, floats, Rows::Batch);
+    let gated = b.buffer("gated", WIDTH, floats, routed);
+    let y = b.buffer("y", WIDTH, encoding, routed);
+    let results = b.buffer("results", HIDDEN, floats, routed);
+    let table = b.matrix("token_embd", Format::F32, 1500, HIDDEN);
+    let gain = b.gain("norm", HIDDEN);
+    let router = b.matrix("router", Format::F32, experts.count, HIDDEN);
+    let mut all = |name, rows, cols| b.matrix(name, linear, experts.count * rows, cols);
+    let gate = all("gate", WIDTH, HIDDEN);
+    let up = all("up", WIDTH, HIDDEN);
+    let down = all("down", HIDDEN, WIDTH);
+    let norm = |out| Op::Norm {
+        x: h,
+        gain,
+        eps: 1e-5,
+        out,
+    };
+    let halved = |x, weight| Product {
+        scale: 0.5,
+        ..product(x, weight)
+    };
+    b.vocabulary(1500)
+        .op(Op::Embed {
+            table,
+            scale: 30.0,
+            out: h,
+        })
+        .op(Op::Rotate {
+            x: h,
+            head_dim: 64,
+            rotation,
+        })
+        .op(norm(router_x))
+        .op(norm(x))
+        .op(Op::Linear {
+            products: vec![(product(router_x, router), logits)],
+            accumulate: false,
+        })
+        .op(Op::Route {
+            logits,
+            experts,
+            chosen,
+            shares,
+        })
+        .op(Op::GatedExperts {
+            gate: product(x, gate),
+            up: halved(x, up),
+            activation: Activation::Silu,
+            clamp,
+            experts,
+            chosen,
+            out: gated,
+        })
+        .op(Op::Encode { x: gated, out: y })
+        .op(Op::ExpertLinear {
+            product: halved(y, down),
+            experts,
+            chosen,
+            out: results,
+        })
+        .op(Op::Mix {
+            x: results,
+            shares,
+            out: h,
+        });
+    b.finish()
+}
+
+fn experts_and_heads_rotated_in_place_meet_their_twins() {
+    for (linear, used, clamp, pairing) in [
+        (Format::TQ2_0, 2, Some(0.25), Pairing::Halves),
+        (Format::TQ1_0, 3, None, Pairing::Adjacent),
+        (Format::TQ2_0, 1, Some(0.5), Pairing::Adjacent),
+        (Format::TQ2_0, 6, None, Pairing::Halves),
+    ] {
+        let made = || mixture(linear, used, clamp, pairing);
+        // Whole, and with an expert's rows in two buffers.
+        for max_binding in [None, Some(200_000)] {
+            let options = WgpuOptions {
+                max_binding,
+                ..WgpuOptions::default()
+            };
+            let (program, weights) = made();
+            let mut gpu =
+                WgpuBackend::load(program.clone(), weights, options).expect("the program loads");
+            for count in [1, 50] {
+                let differences = compare_ops(&mut cpu(made()), &mut gpu, &tokens(count), &[0])
+                    .expect("both run");
+                for d in &differences {
+                    assert!(d.is_within(&program), "{linear}, {count} tokens: {d:?}");
+                }
+            }
+        }
     }
 }
 
@@ -246,7 +362,11 @@ fn chosen_logits(rows: &[Vec<f32>]) -> (Program, SharedWeights) {
     let table = b.packed("rows", Format::F32, (rows.len(), width), &packed);
     let head = b.matrix("head", Format::F32, width, 4);
     b.vocabulary(width)
-        .op(Op::Embed { table, out: h })
+        .op(Op::Embed {
+            table,
+            scale: 1.0,
+            out: h,
+        })
         .op(Op::Head {
             product: product(x, head),
             logits,
@@ -437,7 +557,11 @@ fn delta_net(shape: DeltaShape, columns: usize) -> (Program, SharedWeights) {
     let [out, gate, other] = ["out", "gate", "other"].map(|name| row(name, outputs));
     let chosen = b.buffer("chosen", outputs, Encoding::F32, Rows::Selected);
     let table = b.matrix("table", Format::F32, 1500, hidden);
-    b.op(Op::Embed { table, out: h });
+    b.op(Op::Embed {
+        table,
+        scale: 1.0,
+        out: h,
+    });
     let mut matrix = |name, out, rows| {
         let weight = b.matrix(name, Format::F32, rows, hidden);
         (
@@ -752,6 +876,7 @@ fn main() {
         trial!(every_embedding_format_meets_its_twin),
         trial!(activations_pairings_and_caches_meet_their_twins),
         trial!(layers_with_a_window_and_without_a_rotation_meet_their_twins),
+        trial!(experts_and_heads_rotated_in_place_meet_their_twins),
         trial!(prompts_around_the_edges_of_tiles_and_spans_meet_their_twin),
         trial!(results_are_the_same_bits_for_every_split_of_a_prompt),
         trial!(the_best_few_are_those_of_the_logits),

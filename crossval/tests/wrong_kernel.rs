@@ -59,7 +59,13 @@ fn compared(
     let mut client = home
         .start(lane, Limits::default())
         .unwrap_or_else(|failure| panic!("{failure}, or leave the feature `crossval-cpp` off"));
-    let prompt = Prompt::of_ids(PROMPT.to_vec()).expect("tokens");
+    let vocabulary = Gguf::open(golden(model))
+        .ok()
+        .and_then(|file| file.tensor("token_embd.weight")?.shape.get(1).copied())
+        .expect("an embedding");
+    // Ids beyond a small vocabulary begin anew.
+    let prompt = PROMPT.map(|id| id % vocabulary as u32);
+    let prompt = Prompt::of_ids(prompt.to_vec()).expect("tokens");
     let scratch = tempfile::tempdir().expect("a folder");
     let question = Question {
         model: &golden(model),
@@ -232,7 +238,8 @@ fn products(op: &mut Op) -> Vec<&mut Product> {
     match op {
         Op::Linear { products, .. } => products.iter_mut().map(|(product, _)| product).collect(),
         Op::GatedLinear { gate, up, .. } => vec![gate, up],
-        Op::Head { product, .. } => vec![product],
+        Op::GatedExperts { gate, up, .. } => vec![gate, up],
+        Op::Head { product, .. } | Op::ExpertLinear { product, .. } => vec![product],
         _ => Vec::new(),
     }
 }
@@ -279,5 +286,141 @@ fn a_wrong_head_is_named_too() {
             found.finding.as_ref().map(|finding| finding.part),
             Some(Part::Head)
         );
+    }
+}
+
+/// What can be wrong: a name, and how layer 1 of our side is altered.
+type Alteration = (&'static str, fn(&mut Program, &Plan));
+
+/// The operations of layer 1.
+fn second_layer<'a>(program: &'a mut Program, plan: &Plan) -> &'a mut [Op] {
+    &mut program.ops[plan.layer_ends[0] + 1..=plan.layer_ends[1]]
+}
+
+/// The first operation of layer 1 that `is` wanted does nothing.
+fn left_out(program: &mut Program, plan: &Plan, is: fn(&Op) -> bool) {
+    let op = second_layer(program, plan).iter_mut().find(|op| is(op));
+    *op.expect("such an operation") = Op::Linear {
+        products: Vec::new(),
+        accumulate: false,
+    };
+}
+
+fn without_a_head_norm(program: &mut Program, plan: &Plan) {
+    left_out(program, plan, |op| matches!(op, Op::HeadNorm { .. }));
+}
+
+fn without_a_rotation(program: &mut Program, plan: &Plan) {
+    for op in second_layer(program, plan) {
+        match op {
+            Op::RopeStore { rotation, .. } if rotation.is_some() => *rotation = None,
+            Op::Rotate { .. } => {
+                *op = Op::Linear {
+                    products: Vec::new(),
+                    accumulate: false,
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn with_one_scale_off(program: &mut Program, plan: &Plan) {
+    let products = second_layer(program, plan).iter_mut().flat_map(products);
+    products.last().expect("a product").scale *= 1.01;
+}
+
+fn with_another_expert(program: &mut Program, plan: &Plan) {
+    let layer = second_layer(program, plan);
+    let shares = layer.iter().find_map(|op| match op {
+        Op::Route { shares, .. } => Some(*shares),
+        _ => None,
+    });
+    for op in layer {
+        if let Op::ExpertLinear { chosen, .. } = op {
+            // Shares are below 1: whoever was chosen, the first expert's matrix is taken.
+            *chosen = shares.expect("a router");
+        }
+    }
+}
+
+fn without_a_clamp(program: &mut Program, plan: &Plan) {
+    for op in second_layer(program, plan) {
+        if let Op::GatedExperts { clamp, .. } = op {
+            *clamp = None;
+        }
+    }
+}
+
+/// A model of each further architecture, and what can be wrong in it.
+const FURTHER: [(&str, &[Alteration]); 5] = [
+    (
+        "qwen3-yarn-tq2_0.gguf",
+        &[
+            ("head norm", without_a_head_norm),
+            ("rotation", without_a_rotation),
+            ("scale", with_one_scale_off),
+        ],
+    ),
+    (
+        "llama-linear-tq2_0.gguf",
+        &[
+            ("rotation", without_a_rotation),
+            ("scale", with_one_scale_off),
+        ],
+    ),
+    (
+        "hunyuan-tq2_0.gguf",
+        &[
+            ("head norm", without_a_head_norm),
+            ("rotation", without_a_rotation),
+            ("scale", with_one_scale_off),
+        ],
+    ),
+    (
+        "minicpm-long-tq2_0.gguf",
+        &[
+            ("rotation", without_a_rotation),
+            ("scale", with_one_scale_off),
+        ],
+    ),
+    (
+        "maple-tq2_0.gguf",
+        &[
+            ("head norm", without_a_head_norm),
+            ("expert", with_another_expert),
+            ("clamp", without_a_clamp),
+            ("scale", with_one_scale_off),
+        ],
+    ),
+];
+
+#[test]
+fn what_is_wrong_in_a_layer_of_any_architecture_is_caught_and_the_layer_named() {
+    for (model, alterations) in FURTHER {
+        let found = compared(Lane::LlamaCpp, model, |_, _| {}, |_| {});
+        let reasons = &found.verdict.reasons;
+        assert!(
+            found.verdict.passed() && found.finding.is_none(),
+            "{model}: {reasons:?}"
+        );
+        for (what, alter) in alterations {
+            let found = compared(Lane::LlamaCpp, model, alter, |_| {});
+            let part = found.finding.as_ref().map(|finding| finding.part);
+            assert_eq!(part, Some(Part::Layer(1)), "{model}, {what}");
+            assert!(!found.verdict.passed(), "{model}, {what}");
+        }
+        let weight = match model.starts_with("maple") {
+            true => "blk.1.ffn_down_exps.weight",
+            false => "blk.1.ffn_down.weight",
+        };
+        let flip = |altered: &mut Altered| {
+            let at = altered.find(weight).expect("a tensor").start + 777;
+            let code = altered.bytes[at] & 3;
+            altered.bytes[at] ^= if code == 0 { 1 } else { 3 };
+        };
+        let found = compared(Lane::LlamaCpp, model, |_, _| {}, flip);
+        let part = found.finding.as_ref().map(|finding| finding.part);
+        assert_eq!(part, Some(Part::Layer(1)), "{model}, one trit");
     }
 }

@@ -1,6 +1,9 @@
 //! What a file's metadata says about its model.
 
 mod delta_net;
+mod experts;
+mod rope;
+mod scales;
 mod sections;
 
 use std::collections::HashSet;
@@ -13,6 +16,8 @@ use crate::architecture::{Architecture, Layer, Mixer};
 use crate::error::Problem;
 use crate::metadata::{KeyAccount, Keys};
 pub use delta_net::DeltaNet;
+pub use experts::Mixture;
+pub use scales::Scales;
 
 /// The shape of a model.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,8 +34,10 @@ pub struct Config {
     pub embedding: usize,
     /// Layers.
     pub layers: usize,
-    /// Width of the feed-forward network.
+    /// Width of the feed-forward network, where it is none of experts.
     pub feed_forward: usize,
+    /// The experts, where the graph has any.
+    pub mixture: Option<Mixture>,
     /// The gate's activation function: the file's, or that of the architecture.
     pub activation: Activation,
     /// Query heads.
@@ -46,8 +53,6 @@ pub struct Config {
     /// Rotation of queries and keys, in layers that rotate; the factors are a tensor's and still
     /// empty here.
     pub rope: Rope,
-    /// What the positions of the rotation are divided by (`rope.scaling.factor`).
-    pub position_factor: f32,
     /// What the file says each block is, where the architecture leaves it to the file.
     pub pattern: Vec<bool>,
     /// Blocks behind the last layer that are a draft head (`nextn_predict_layers`) and no part of a
@@ -55,13 +60,20 @@ pub struct Config {
     pub draft_blocks: usize,
     /// The gated delta net, where the graph has any.
     pub delta_net: Option<DeltaNet>,
+    /// The base of the rotation in windowed layers.
+    pub windowed_base: f32,
+    /// The largest capacity of a sequence that is rotated by short factors, where the file has long
+    /// ones too (`rope.scaling.type` is `longrope`).
+    pub short_until: Option<usize>,
+    /// Factors on the embedding, what layers add and the logits.
+    pub scales: Scales,
 }
 
 /// Values of the epsilon under norms that are taken seriously; models have 1e-6 and 1e-5.
 const EPSILONS: RangeInclusive<f32> = 1e-30..=0.1;
 /// Bases of the rotation that are taken seriously; models have 1e4 to 1e7.
 const BASES: RangeInclusive<f32> = 1.0..=1e12;
-/// Factors on positions that are taken seriously; models have 1 to 64.
+/// Factors that are taken seriously: on positions, where models have 1 to 64, and on values.
 const FACTORS: RangeInclusive<f32> = 1e-6..=1e6;
 
 impl Config {
@@ -116,8 +128,10 @@ impl Config {
         let eps = keys.number_within("attention.layer_norm_rms_epsilon", None, EPSILONS);
         let is_delta_net = |layer: &Layer| layer.mixer == Mixer::DeltaNet;
         let delta_net = architecture.layers.iter().any(is_delta_net);
-        let dims = keys.size_or("rope.dimension_count", head_dim);
         let windowed = architecture.layers.iter().any(|layer| layer.windowed);
+        let mixed = architecture.layers.iter().any(|layer| layer.experts);
+        let dense = architecture.layers.iter().any(|layer| !layer.experts);
+        let rope = rope::read(keys, architecture, head_dim);
         let config = Config {
             architecture,
             name: gguf
@@ -129,23 +143,24 @@ impl Config {
             context: keys.size("context_length"),
             embedding,
             layers,
-            feed_forward: keys.size_of_layers("feed_forward_length", layers),
+            feed_forward: match dense {
+                true => keys.size_of_layers("feed_forward_length", layers),
+                false => 0,
+            },
+            mixture: mixed.then(|| experts::read(keys, layers)),
             activation: activation(keys).unwrap_or(architecture.activation),
             heads,
             kv_heads,
             head_dim,
             window: windowed.then(|| keys.size("attention.sliding_window")),
             eps,
-            rope: Rope {
-                dims,
-                base: keys.number_within("rope.freq_base", Some(10000.0), BASES),
-                pairing: architecture.pairing,
-                factors: match architecture.sections {
-                    true => sections::factors(dims, keys),
-                    false => Vec::new(),
-                },
+            windowed_base: match windowed {
+                true => keys.number_within("rope.freq_base_swa", Some(rope.base), BASES),
+                false => rope.base,
             },
-            position_factor: position_factor(keys),
+            short_until: rope::short_until(keys),
+            rope,
+            scales: scales::read(keys, architecture, embedding, layers),
             pattern: pattern(architecture, blocks, keys),
             draft_blocks,
             delta_net: delta_net.then(|| DeltaNet::read(eps, keys)),
@@ -217,36 +232,6 @@ fn activation(keys: &mut Keys<'_>) -> Option<Activation> {
         }
     }
     found
-}
-
-/// What the positions of the rotation are divided by, as llama.cpp reads it: a factor counts under
-/// the type `linear`, which is that of a file that names none, and 0 stands for 1.
-fn position_factor(keys: &mut Keys<'_>) -> f32 {
-    match keys.text("rope.scaling.type") {
-        None | Some("linear") => {}
-        Some("none") => return 1.0,
-        Some(other) => {
-            let what = format!("is \"{}\"; supported are none and linear", Shown(other));
-            keys.refuse_value("rope.scaling.type", &what);
-            return 1.0;
-        }
-    }
-    // The second is its older name.
-    let names = ["rope.scaling.factor", "rope.scale_linear"];
-    let Some(name) = names.into_iter().find(|name| keys.has(name)) else {
-        return 1.0;
-    };
-    match keys.number_within(name, None, 0.0..=*FACTORS.end()) {
-        0.0 => 1.0,
-        factor if FACTORS.contains(&factor) => factor,
-        factor => {
-            keys.refuse_value(
-                name,
-                &format!("is {factor}, which no rotation is scaled by"),
-            );
-            1.0
-        }
-    }
 }
 
 /// What must hold between the values.

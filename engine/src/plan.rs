@@ -4,12 +4,16 @@
 //! [row](crate::architecture) of the architecture says so:
 //!
 //! ```text
-//! q, k, v = BL(RMS(h));  [RMS of each head of q and k]  [rotate q and k]
+//! q, k, v = BL(RMS(h));  [RMS of each head of q and k]  [rotate q and k]  [or the RMS here]
 //! h += BL_o([RMS] attention(q, k, v) [over a window] [* sigmoid(gate)])
 //! u = activation(BL_gate x) * BL_up x,  where x = RMS(h)
 //! h += BL_down([RMS] u)
+//!
+//! or, of experts,
+//! h += sum of share_e * BL_down_e(activation(BL_gate_e x) * BL_up_e x) over those of BL_router x
 //! ```
 //!
+//! [Scales] stand on the embedding, on what is added to `h` and on the logits.
 //! A gated delta net may take the place of attention ([`delta_net`]).
 
 mod delta_net;
@@ -20,12 +24,12 @@ use bitnet_gguf::{Gguf, TensorInfo};
 use bitnet_kernels::Format;
 use bitnet_kernels::format::Encoding;
 use bitnet_kernels::program::{
-    Activation, AttentionShape, BufferDesc, BufferId, CacheType, LayerCache, Op, Product, Program,
-    Rope, RotationId, Rows, WeightDesc, WeightId,
+    Activation, AttentionShape, BufferDesc, BufferId, CacheType, Experts, LayerCache, LongFactors,
+    Op, Product, Program, Rope, RotationId, Rows, WeightDesc, WeightId,
 };
 
-use crate::architecture::Mixer;
-use crate::config::Config;
+use crate::architecture::{HeadNorms, Mixer};
+use crate::config::{Config, Mixture};
 use crate::error::Problem;
 
 /// A model ready for a backend.
@@ -86,6 +90,16 @@ struct Matrix {
     scale: f32,
 }
 
+impl Matrix {
+    /// The matrix with another factor on its results.
+    fn times(self, factor: f32) -> Matrix {
+        Matrix {
+            scale: self.scale * factor,
+            ..self
+        }
+    }
+}
+
 impl<'a> Builder<'a> {
     fn new(gguf: &'a Gguf) -> Builder<'a> {
         Builder {
@@ -106,21 +120,20 @@ impl<'a> Builder<'a> {
             embedding,
             vocabulary,
             eps,
+            scales,
             ..
         } = config;
-        if config.architecture.sections {
-            self.scale_positions(&mut config);
-        } else {
-            config.rope.factors = self.rope_factors(config.rope.dims / 2, config.position_factor);
+        if !config.architecture.sections {
+            self.read_factors(&mut config);
         }
         let round_weights = cache_type == CacheType::F16 && self.attends_as_llama_cpp();
 
         let f32 = Encoding::F32;
         let h = self.buffer("h", embedding, f32, Rows::Batch);
-
-        let table = self.unscaled("token_embd.weight", vocabulary, embedding);
+        let table = self.unscaled("token_embd.weight", &[embedding as u64, vocabulary as u64]);
         self.ops.push(Op::Embed {
             table: table.weight,
+            scale: scales.embedding,
             out: h,
         });
         let mut layer_ends = Vec::new();
@@ -132,7 +145,11 @@ impl<'a> Builder<'a> {
                 Mixer::Attention => self.attention(&config, layer, round_weights, h),
                 Mixer::DeltaNet => self.delta_net(&config, layer, h),
             }
-            self.feed_forward(&config, layer, h);
+            let mixture = config.mixture.as_ref();
+            match mixture.filter(|_| config.layer(layer).experts) {
+                Some(mixture) => self.mixture(&config, mixture, layer, h),
+                None => self.feed_forward(&config, layer, h),
+            }
             layer_ends.push(self.ops.len() - 1);
         }
 
@@ -146,6 +163,7 @@ impl<'a> Builder<'a> {
         } else {
             self.matrix("output.weight", vocabulary, embedding)
         };
+        let head = head.times(1.0 / scales.logits);
         let products = self.norm(chosen, "output_norm.weight", eps, "head_x", &[head]);
         let logits = self.buffer("logits", vocabulary, f32, Rows::Selected);
         self.ops.push(Op::Head {
@@ -206,13 +224,32 @@ impl<'a> Builder<'a> {
             let (part, outs) = (head_dim, [q, gate]);
             self.ops.push(Op::Deinterleave { x, part, outs });
         }
-        if kind.head_norms {
+        let mut rotation = kind.rotated.then(|| {
+            let base = match kind.windowed {
+                true => config.windowed_base,
+                false => config.rope.base,
+            };
+            self.rotation(Rope {
+                base,
+                ..config.rope.clone()
+            })
+        });
+        if kind.head_norms == Some(HeadNorms::AfterRotation)
+            && let Some(rotation) = rotation.take()
+        {
+            let rotate = |x| Op::Rotate {
+                x,
+                head_dim,
+                rotation,
+            };
+            self.ops.extend([q, k].map(rotate));
+        }
+        if kind.head_norms.is_some() {
             for (x, part) in [(q, "attn_q_norm"), (k, "attn_k_norm")] {
                 let gain = self.vector(&name(part), head_dim);
                 self.ops.push(Op::HeadNorm { x, gain, eps });
             }
         }
-        let rotation = kind.rotated.then(|| self.rotation(&config.rope));
         let kept = self.keep(LayerCache::KeysAndValues { kv_heads, head_dim });
         self.ops.push(Op::RopeStore {
             q,
@@ -242,6 +279,7 @@ impl<'a> Builder<'a> {
             });
         }
         let wo = self.matrix(&name("attn_output"), embedding, q_width);
+        let wo = wo.times(config.scales.residual);
         let sub_norm = kind.sub_norms.then(|| name("attn_sub_norm"));
         self.add_product(attended, sub_norm, eps, "attn_y", wo, h);
     }
@@ -267,6 +305,7 @@ impl<'a> Builder<'a> {
             out: gated,
         });
         let down = self.matrix(&name("ffn_down"), embedding, feed_forward);
+        let down = down.times(config.scales.residual);
         let sub_norm = kind.sub_norms.then(|| name("ffn_sub_norm"));
         self.add_product(gated, sub_norm, eps, "ffn_y", down, h);
     }
@@ -275,6 +314,59 @@ impl<'a> Builder<'a> {
     fn keep(&mut self, cache: LayerCache) -> usize {
         self.caches.push(cache);
         self.caches.len() - 1
+    }
+
+    /// The feed-forward network of a layer of experts, added to `h`.
+    fn mixture(&mut self, config: &Config, mixture: &Mixture, layer: usize, h: BufferId) {
+        let name = |part: &str| format!("blk.{layer}.{part}.weight");
+        let Config { embedding, eps, .. } = *config;
+        let experts @ Experts { count, used } = mixture.experts;
+        let width = mixture.feed_forward[layer];
+        let (f32, routed) = (Encoding::F32, Rows::Routed { experts: used });
+
+        let router = self.matrix(&name("ffn_gate_inp"), count, embedding);
+        let gate = self.expert_matrix(&name("ffn_gate_exps"), count, width, embedding);
+        let up = self.expert_matrix(&name("ffn_up_exps"), count, width, embedding);
+        let matrices = [router, gate, up];
+        let normed = self.norm(h, &name("ffn_norm"), eps, "ffn_x", &matrices);
+        let logits = self.buffer("router", count, f32, Rows::Batch);
+        self.ops.push(Op::Linear {
+            products: vec![(normed[0], logits)],
+            accumulate: false,
+        });
+        let chosen = self.buffer("chosen_experts", used, f32, Rows::Batch);
+        let shares = self.buffer("shares", used, f32, Rows::Batch);
+        self.ops.push(Op::Route {
+            logits,
+            experts,
+            chosen,
+            shares,
+        });
+        let gated = self.buffer("gated", width, f32, routed);
+        self.ops.push(Op::GatedExperts {
+            gate: normed[1],
+            up: normed[2],
+            activation: config.activation,
+            clamp: mixture.clamps[layer],
+            experts,
+            chosen,
+            out: gated,
+        });
+        let down = self.expert_matrix(&name("ffn_down_exps"), count, embedding, width);
+        let down = down.times(config.scales.residual);
+        let product = self.stored(gated, "ffn_y", down);
+        let results = self.buffer("experts", embedding, f32, routed);
+        self.ops.push(Op::ExpertLinear {
+            product,
+            experts,
+            chosen,
+            out: results,
+        });
+        self.ops.push(Op::Mix {
+            x: results,
+            shares,
+            out: h,
+        });
     }
 
     /// Whether attention is llama.cpp's, softmax weights rounded: in models of its ternary formats.
@@ -292,10 +384,10 @@ impl<'a> Builder<'a> {
     }
 
     /// The rotation of a layer: layers that rotate alike share one.
-    fn rotation(&mut self, rope: &Rope) -> RotationId {
-        let known = self.rotations.iter().position(|other| other == rope);
+    fn rotation(&mut self, rope: Rope) -> RotationId {
+        let known = self.rotations.iter().position(|other| *other == rope);
         let index = known.unwrap_or_else(|| {
-            self.rotations.push(rope.clone());
+            self.rotations.push(rope);
             self.rotations.len() - 1
         });
         RotationId(index as u32)
@@ -325,21 +417,26 @@ impl<'a> Builder<'a> {
         matrix: Matrix,
         h: BufferId,
     ) {
-        let products = match sub_norm {
-            Some(gain) => self.norm(x, &gain, eps, out, &[matrix]),
-            None if matrix.format.encoding() == Encoding::F32 => {
-                vec![Product {
-                    x,
-                    weight: matrix.weight,
-                    scale: matrix.scale,
-                }]
-            }
-            None => self.encoded(x, out, &[matrix], |x, out| Op::Encode { x, out }),
+        let product = match sub_norm {
+            Some(gain) => self.norm(x, &gain, eps, out, &[matrix])[0],
+            None => self.stored(x, out, matrix),
         };
         self.ops.push(Op::Linear {
-            products: vec![(products[0], h)],
+            products: vec![(product, h)],
             accumulate: true,
         });
+    }
+
+    /// The product of a matrix with `x`, stored as the matrix wants it.
+    fn stored(&mut self, x: BufferId, out: &'static str, matrix: Matrix) -> Product {
+        match matrix.format.encoding() {
+            Encoding::F32 => Product {
+                x,
+                weight: matrix.weight,
+                scale: matrix.scale,
+            },
+            _ => self.encoded(x, out, &[matrix], |x, out| Op::Encode { x, out })[0],
+        }
     }
 
     fn encoded(
@@ -399,10 +496,10 @@ impl<'a> Builder<'a> {
         self.problems.len() > Problem::FEW
     }
 
-    /// A matrix of `rows x cols`. A `.scale` tensor beside it has no place: rows that are looked up
-    /// know no factor.
-    fn unscaled(&mut self, name: &str, rows: usize, cols: usize) -> Matrix {
-        let weight = self.tensor(name, &[cols as u64, rows as u64]);
+    /// A matrix of the given shape. A `.scale` tensor beside it has no place: rows that are looked
+    /// up know no factor.
+    fn unscaled(&mut self, name: &str, shape: &[u64]) -> Matrix {
+        let weight = self.tensor(name, shape);
         let format = self.weights[weight.0 as usize].format;
         Matrix {
             weight,
@@ -413,7 +510,16 @@ impl<'a> Builder<'a> {
 
     /// A matrix of `rows x cols`, with the one-element `.scale` tensor that may stand beside it.
     fn matrix(&mut self, name: &str, rows: usize, cols: usize) -> Matrix {
-        let matrix = self.unscaled(name, rows, cols);
+        self.scaled(name, &[cols as u64, rows as u64])
+    }
+
+    /// The matrices of `count` experts, of `rows x cols` each.
+    fn expert_matrix(&mut self, name: &str, count: usize, rows: usize, cols: usize) -> Matrix {
+        self.scaled(name, &[cols as u64, rows as u64, count as u64])
+    }
+
+    fn scaled(&mut self, name: &str, shape: &[u64]) -> Matrix {
+        let matrix = self.unscaled(name, shape);
         let scale_name = name
             .strip_suffix("weight")
             .map(|stem| format!("{stem}scale"));
@@ -453,12 +559,12 @@ impl<'a> Builder<'a> {
             }
             Some(tensor) => self.format(tensor, shape),
         };
-        let size = |dim: usize| shape.get(dim).map_or(1, |size| *size as usize);
+        let (cols, rows) = shape.split_first().unwrap_or((&1, &[]));
         self.weights.push(WeightDesc {
             name: name.to_owned(),
             format,
-            rows: size(1),
-            cols: size(0),
+            rows: rows.iter().product::<u64>() as usize,
+            cols: *cols as usize,
         });
         WeightId(self.weights.len() as u32 - 1)
     }
@@ -498,19 +604,35 @@ impl<'a> Builder<'a> {
         self.values(name, 1).map(|values| values[0])
     }
 
-    /// What the frequency of each pair is divided by; nothing where it is 1. To divide positions by
-    /// a factor is to divide every frequency by it.
-    fn rope_factors(&mut self, pairs: usize, of_positions: f32) -> Vec<f32> {
-        const NAME: &str = "rope_freqs.weight";
-        let of_file = match self.gguf.tensor(NAME) {
-            None if of_positions == 1.0 => return Vec::new(),
-            None => vec![1.0; pairs],
-            Some(_) => self.values(NAME, pairs).unwrap_or_default(),
-        };
-        if !self.are_right(NAME, &of_file, |factor| *factor > 0.0) {
-            return Vec::new();
+    /// The factors of the rotation: one set for all sequences, or two, by their capacity.
+    fn read_factors(&mut self, config: &mut Config) {
+        let pairs = config.rope.dims / 2;
+        let one = "rope_freqs.weight";
+        match config.short_until {
+            Some(beyond) => {
+                config.rope.factors = self.needed_values("rope_factors_short.weight", pairs);
+                let factors = self.needed_values("rope_factors_long.weight", pairs);
+                config.rope.long = Some(LongFactors { beyond, factors });
+            }
+            None if self.gguf.tensor(one).is_some() => {
+                config.rope.factors = self.needed_values(one, pairs);
+            }
+            None => {}
         }
-        of_file.iter().map(|factor| factor * of_positions).collect()
+    }
+
+    /// [`Builder::values`] of a tensor that must be there.
+    fn needed_values(&mut self, name: &str, len: usize) -> Vec<f32> {
+        if self.gguf.tensor(name).is_none() {
+            self.problems.push(Problem::MissingTensor {
+                name: name.to_owned(),
+            });
+        }
+        let values = self.values(name, len).unwrap_or_default();
+        match self.are_right(name, &values, |factor| *factor > 0.0) {
+            true => values,
+            false => Vec::new(),
+        }
     }
 
     /// The values of a small tensor that becomes part of the program.
@@ -537,17 +659,6 @@ impl<'a> Builder<'a> {
             value: value.to_string(),
         }));
         wrong.is_none()
-    }
-
-    /// Divides the positions of a rotation by sections, whose factors are there already.
-    fn scale_positions(&mut self, config: &mut Config) {
-        let factor = config.position_factor;
-        if factor != 1.0 && config.rope.factors.is_empty() {
-            config.rope.factors = vec![1.0; config.rope.dims / 2];
-        }
-        for of_pair in &mut config.rope.factors {
-            *of_pair *= factor;
-        }
     }
 
     /// Names what the file holds beside the model, and takes it for known.

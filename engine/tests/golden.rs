@@ -225,6 +225,9 @@ struct Case {
     noise_isa: f64,
 }
 
+/// Positions that the reference had room for.
+const CONTEXT: usize = 512;
+
 #[test]
 fn every_case_is_within_the_noise_of_llama_cpp() {
     let folder = root().join("fixtures/golden");
@@ -237,7 +240,7 @@ fn every_case_is_within_the_noise_of_llama_cpp() {
         let options = LoadOptions::default().device(Device::Cpu);
         let model = Model::load(gguf, &options).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(model.config().vocabulary, case.vocabulary);
-        let mut session = model.session(case.tokens.len()).expect("a session starts");
+        let mut session = model.session(CONTEXT).expect("a session starts");
         let mut ours = Vec::new();
         session
             .feed_all(&case.tokens, |_, row| ours.extend_from_slice(row))
@@ -351,5 +354,95 @@ fn each_part_of_a_gated_delta_net_shows_in_the_logits() {
         let apart = delta_net_apart(Some((name, change)), &[]);
         println!("{name}: {apart:.1e} of the variance");
         assert!(apart > 1e3 * PLAIN, "{name}: {apart:e}");
+    }
+}
+
+/// A row of the README's table of models: the architectures, the golden model, and how far we are
+/// from its reference as the table has it.
+struct Row {
+    architectures: Vec<String>,
+    golden: Option<String>,
+    reference: String,
+    distance: String,
+}
+
+/// The rows of the README's table of models.
+fn table_of_models() -> Vec<Row> {
+    let readme = std::fs::read_to_string(root().join("README.md")).expect("there is a README");
+    let (_, section) = readme
+        .split_once("\n## Which models run\n")
+        .expect("the section of models");
+    let section = section.split("\n## ").next().unwrap_or_default();
+    let quoted = |cell: &str| -> Vec<String> {
+        let parts = cell.split('`').skip(1).step_by(2);
+        parts.map(str::to_owned).collect()
+    };
+    let rows = section.lines().filter(|line| line.starts_with("| `"));
+    rows.map(|line| {
+        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        let [_, architectures, _, _, _, reference, distance, _] = cells[..] else {
+            panic!("a row of six cells: {line}");
+        };
+        Row {
+            architectures: quoted(architectures),
+            golden: quoted(reference).pop(),
+            reference: reference.split(',').next().unwrap_or_default().to_owned(),
+            distance: distance.to_owned(),
+        }
+    })
+    .collect()
+}
+
+#[test]
+fn the_readme_names_every_architecture_and_how_near_its_reference_we_are() {
+    let folder = root().join("fixtures/golden");
+    let cases = std::fs::read(folder.join("cases.json")).expect("the cases are there");
+    let cases: BTreeMap<String, Case> = serde_json::from_slice(&cases).expect("cases in JSON");
+    let rows = table_of_models();
+    let mut named: Vec<&str> = rows
+        .iter()
+        .flat_map(|row| &row.architectures)
+        .map(String::as_str)
+        .collect();
+    named.sort_unstable();
+    named.dedup();
+    let mut known: Vec<&str> = bitnet_engine::Architecture::names().collect();
+    known.sort_unstable();
+    assert_eq!(named, known);
+    for row in &rows {
+        let Some(golden) = &row.golden else {
+            assert_eq!(row.distance, "-", "{:?}", row.architectures);
+            continue;
+        };
+        let (suffix, cache_type) = match row.reference.as_str() {
+            "llama.cpp" => ("llama-cpp", CacheType::F16),
+            "bitnet.cpp" => ("bitnet-cpp", CacheType::F16),
+            "transformers" => ("hf", CacheType::F32),
+            other => panic!("{golden}: who is {other}?"),
+        };
+        let theirs = read_f32(&folder.join(format!("{golden}.{suffix}.logits.f32")));
+        let path = folder.join(format!("{golden}.gguf"));
+        let file = Gguf::open(&path).expect("a golden model opens");
+        let architecture = file.metadata().str("general.architecture");
+        let architecture = architecture.expect("an architecture").to_owned();
+        assert!(row.architectures.contains(&architecture), "{golden}");
+        let (ours, vocabulary) = match cases.get(golden) {
+            None => logits(&path, &PROMPT, &theirs, cache_type),
+            Some(case) => {
+                let options = LoadOptions::default().device(Device::Cpu);
+                let model = Model::load(Arc::new(file), &options).expect("it loads");
+                let mut session = model.session(CONTEXT).expect("a session starts");
+                let mut ours = Vec::new();
+                session
+                    .feed_all(&case.tokens, |_, row| ours.extend_from_slice(row))
+                    .expect("the prompt is read");
+                (ours, case.vocabulary)
+            }
+        };
+        let mean = theirs.iter().map(|x| f64::from(*x)).sum::<f64>() / theirs.len() as f64;
+        let squares = theirs.iter().map(|x| (f64::from(*x) - mean).powi(2));
+        let variance = squares.sum::<f64>() / theirs.len() as f64;
+        let distance = distance(&ours, &theirs, vocabulary).mean_mse / variance;
+        assert_eq!(format!("{distance:.0e}"), row.distance, "{golden}");
     }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use bitnet_engine::gguf::keys::Fate;
 use bitnet_engine::gguf::{Array, Gguf, Value, Writer, tensor_type};
+use bitnet_engine::kernels::oracle;
 use bitnet_engine::metadata::{self, KeyAccount};
 use bitnet_engine::plan::{self, Plan};
 use bitnet_engine::{Architecture, CacheType, Config};
@@ -167,11 +168,11 @@ fn a_value_that_changes_nothing_runs_and_another_is_refused_by_its_name() {
         ("attention.causal", true.into(), false.into()),
         ("hidden_activation", "silu".into(), "gelu".into()),
         ("hidden_act", "silu".into(), "gelu_pytorch_tanh".into()),
-        ("rope.scaling.type", "linear".into(), "yarn".into()),
+        ("rope.scaling.type", "linear".into(), "dynamic".into()),
         ("rope.scaling.factor", 1.0_f32.into(), nan.clone()),
         ("rope.scaling.factor", 0.0_f32.into(), (-2.0_f32).into()),
         ("rope.scale_linear", 1.0_f32.into(), f32::INFINITY.into()),
-        ("rope.scaling.attn_factor", 1.0_f32.into(), 1.2_f32.into()),
+        ("rope.scaling.attn_factor", 1.0_f32.into(), nan.clone()),
         ("rope.scaling.alpha", 0.0_f32.into(), 1000.0_f32.into()),
         (
             "rope.dimension_sections",
@@ -240,15 +241,16 @@ fn a_value_that_changes_nothing_runs_and_another_is_refused_by_its_name() {
 
 #[test]
 fn a_scaled_rotation_is_that_of_factors_alike() {
-    let rotations = |keys: &[(&str, Value)]| {
-        let plan = planned(&changed("llama-i2_s.gguf", keys, &[])).expect("it runs");
-        plan.program.rotations
+    let frequencies = |gguf: &Gguf| -> Vec<f32> {
+        let program = planned(gguf).expect("it runs").program;
+        oracle::rope_frequencies(&program.rotations[0], 1)
     };
+    let rotations = |keys: &[(&str, Value)]| frequencies(&changed("llama-i2_s.gguf", keys, &[]));
     let plain = rotations(&[]);
-    let pairs = plain[0].dims / 2;
-    let factors = vec![4.0; pairs];
+    let factors = vec![4.0; plain.len()];
     let gguf = changed("llama-i2_s.gguf", &[], &[("rope_freqs.weight", &factors)]);
-    let by_tensor = planned(&gguf).expect("it runs").program.rotations;
+    let by_tensor = frequencies(&gguf);
+    assert_ne!(by_tensor, plain);
     let four: Value = 4.0_f32.into();
     let linear = ("llama.rope.scaling.type", "linear".into());
     for keys in [

@@ -75,7 +75,9 @@ fn writing_what_was_read_gives_the_same_bytes() {
 fn a_mapped_file_whose_pages_were_dropped_reads_the_same() {
     for path in golden_files() {
         let gguf = Gguf::open(&path).unwrap();
-        let tensor = gguf.tensor("blk.0.ffn_down.weight").unwrap();
+        let tensors = gguf.tensors().iter();
+        let tensor = tensors.max_by_key(|tensor| tensor.range().unwrap().len());
+        let tensor = tensor.unwrap();
         let before = gguf.data(tensor).unwrap().to_vec();
         gguf.advise_dont_need(tensor.range().unwrap()).unwrap();
         assert!(gguf.data(tensor).unwrap() == before);

@@ -121,6 +121,7 @@ impl Batch<'_> {
         match rows {
             Rows::Batch => self.tokens.len(),
             Rows::Selected => self.selected.len(),
+            Rows::Routed { experts } => self.tokens.len() * experts,
         }
     }
 

@@ -18,6 +18,7 @@ fn program(window: Option<usize>) -> Program {
     b.vocabulary(10)
         .op(Op::Embed {
             table: head,
+            scale: 1.0,
             out: x,
         })
         .op(Op::Linear {

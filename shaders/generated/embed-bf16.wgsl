@@ -52,5 +52,5 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let row = id_row - piece.first_row;
     let first = row * (COLS / 4u);
     let value = vec4<f32>(decode_pair(weights[(first + i) * 2u]), decode_pair(weights[(first + i) * 2u + 1u]));
-    results[token * (COLS / 4u) + i] = value;
+    results[token * (COLS / 4u) + i] = value * piece.factors.x;
 }

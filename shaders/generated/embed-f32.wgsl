@@ -39,5 +39,5 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let first = row * (COLS / 4u);
     let at = (first + i) * 4u;
     let value = bitcast<vec4<f32>>(vec4<u32>(weights[at], weights[at + 1u], weights[at + 2u], weights[at + 3u]));
-    results[token * (COLS / 4u) + i] = value;
+    results[token * (COLS / 4u) + i] = value * piece.factors.x;
 }

@@ -52,5 +52,5 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let block = (first + i) / 64u;
     let scale = bitcast<f32>(scales[block * 5u]) * f32(sub_scale(block, group % 2u * 8u + m, part));
     let value = vec4<f32>(unpack4xI8(weights[first + group * 32u + m * 4u + part])) * scale;
-    results[token * (COLS / 4u) + i] = value;
+    results[token * (COLS / 4u) + i] = value * piece.factors.x;
 }

@@ -103,6 +103,7 @@ fn activate(x: f32) -> f32 {
     return x / (1.0 + exp_f32(-x));
 }
 
+
 // Rows of gate and factor alternate; one pair gives one output.
 fn store_pair(token: u32, row: u32, gate: f32, up: f32) {
     results[token * WIDTH + (piece.first_row + row) / 2u] =
@@ -125,11 +126,12 @@ var<workgroup> row_values: array<f32, ROWS>;
 fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) group: vec3<u32>) {
     let lane = thread % LANES;
     let slot = thread / LANES;
-    let row = group.x * ROWS + slot;
     let token = group.y;
+    let row = group.x * ROWS + slot;
+    let x_row = token;
     let words = COLS / 32u;
     let weight_row = min(row, piece.rows - 1u);
-    let values = token * words;
+    let values = x_row * words;
     for (var i = lane; i < words; i += LANES) {
         let word = codes[weight_row * words + i];
         partial[slot * words + i] =
@@ -144,7 +146,7 @@ fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) gro
             for (var i = 0u; i < 8u; i += 1u) {
                 sum += partial[slot * words + block * 8u + i];
             }
-            let encoding = x_scales[token * blocks + block];
+            let encoding = x_scales[x_row * blocks + block];
             let scale = scales[weight_row * blocks + block] * bitcast<f32>(encoding.x);
             value = fma(scale, f32(sum - bitcast<i32>(encoding.y)), value);
         }

@@ -119,11 +119,12 @@ var<workgroup> partial: array<i32, 3840>;
 fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) group: vec3<u32>) {
     let lane = thread % LANES;
     let slot = thread / LANES;
-    let row = group.x * ROWS + slot;
     let token = group.y;
+    let row = group.x * ROWS + slot;
+    let x_row = token;
     let words = COLS / 32u;
     let weight_row = min(row, piece.rows - 1u);
-    let values = token * words;
+    let values = x_row * words;
     for (var i = lane; i < words; i += LANES) {
         let word = codes[weight_row * words + i];
         partial[slot * words + i] =
@@ -138,7 +139,7 @@ fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) gro
             for (var i = 0u; i < 8u; i += 1u) {
                 sum += partial[slot * words + block * 8u + i];
             }
-            let encoding = x_scales[token * blocks + block];
+            let encoding = x_scales[x_row * blocks + block];
             let scale = scales[weight_row * blocks + block] * bitcast<f32>(encoding.x);
             value = fma(scale, f32(sum - bitcast<i32>(encoding.y)), value);
         }

@@ -12,6 +12,28 @@ use crate::isa::table::AttendFn;
 use crate::memory::shared::SharedSlice;
 
 impl Pass<'_> {
+    pub(super) fn rotate(
+        &self,
+        phase: Phase<'_>,
+        x: BufferId,
+        head_dim: usize,
+        rotation: RotationId,
+    ) {
+        let (x, rotation) = (self.buffer(x), &self.rotations[rotation.0 as usize]);
+        for token in self.tickets(phase, self.tokens.len()) {
+            let at = token * x.width..(token + 1) * x.width;
+            // SAFETY: written before the barrier; this token's ticket is ours alone. Angles were
+            // made before the first barrier.
+            let (row, angles) = unsafe {
+                let angles = rotation.table.read(rotation.row(token));
+                (x.values.write(at), angles)
+            };
+            for head in row.chunks_exact_mut(head_dim) {
+                (self.kernels.rotate)(rotation.pairing, angles, head);
+            }
+        }
+    }
+
     pub(super) fn rope_store(
         &self,
         phase: Phase<'_>,

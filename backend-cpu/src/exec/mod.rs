@@ -5,6 +5,8 @@ pub(crate) mod buffers;
 pub(crate) mod cache;
 pub(crate) mod clock;
 mod delta;
+mod experts;
+mod groups;
 pub(crate) mod pass;
 mod pieces;
 mod product;

@@ -79,6 +79,7 @@ impl Pass<'_> {
         match self.program.buffer(id).rows {
             Rows::Batch => self.tokens.len(),
             Rows::Selected => self.selected.len(),
+            Rows::Routed { experts } => self.tokens.len() * experts,
         }
     }
 

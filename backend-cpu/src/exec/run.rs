@@ -39,22 +39,19 @@ impl Pass<'_> {
 
     fn prepare_rotations(&self, phase: Phase<'_>) {
         for token in self.tickets(phase, self.tokens.len()) {
-            let position = self.places[token].position as f32;
+            let place = self.places[token];
+            let capacity = self.caches[&place.cache].positions;
             for rotation in self.rotations {
                 // SAFETY: this token's ticket is ours alone.
                 let row = unsafe { rotation.table.write(rotation.row(token)) };
-                let (cosines, sines) = row.split_at_mut(rotation.frequencies.len());
-                for (i, frequency) in rotation.frequencies.iter().enumerate() {
-                    let angle = f64::from(position * frequency);
-                    (cosines[i], sines[i]) = (libm::cos(angle) as f32, libm::sin(angle) as f32);
-                }
+                rotation.fill(place.position, capacity, row);
             }
         }
     }
 
     fn step(&self, op: &Op, phase: Phase<'_>, search: Option<&Search<'_>>, scratch: &mut Scratch) {
         match op {
-            Op::Embed { table, out } => {
+            Op::Embed { table, scale, out } => {
                 let out = self.buffer(*out);
                 for token in self.tickets(phase, self.tokens.len()) {
                     // SAFETY: this token's ticket is ours alone.
@@ -62,6 +59,11 @@ impl Pass<'_> {
                         unsafe { out.values.write(token * out.width..(token + 1) * out.width) };
                     let id = self.tokens[token] as usize;
                     self.weights.decode_row(*table, id, &mut scratch.row, row);
+                    if *scale != 1.0 {
+                        for x in row {
+                            *x *= scale;
+                        }
+                    }
                 }
             }
             Op::Norm { x, gain, eps, out } => {
@@ -128,6 +130,45 @@ impl Pass<'_> {
                 };
                 self.delta_rule(phase, [*x, *out], &gates, shape, *layer, scratch);
             }
+            Op::Route {
+                logits,
+                experts,
+                chosen,
+                shares,
+            } => self.route(phase, *logits, *experts, [*chosen, *shares], scratch),
+            Op::GatedExperts {
+                gate,
+                up,
+                activation,
+                clamp,
+                experts,
+                chosen,
+                out,
+            } => {
+                let products = [gate, up];
+                self.gated_experts(
+                    phase,
+                    products,
+                    *activation,
+                    *clamp,
+                    *experts,
+                    *chosen,
+                    *out,
+                    scratch,
+                );
+            }
+            Op::ExpertLinear {
+                product,
+                experts,
+                chosen,
+                out,
+            } => self.expert_linear(phase, product, *experts, *chosen, *out, scratch),
+            Op::Mix { x, shares, out } => self.mix(phase, *x, *shares, *out, scratch),
+            Op::Rotate {
+                x,
+                head_dim,
+                rotation,
+            } => self.rotate(phase, *x, *head_dim, *rotation),
             Op::RopeStore {
                 q,
                 k,

@@ -6,8 +6,10 @@ use bitnet_kernels::order::LANES;
 use bitnet_kernels::program::Rows;
 use bitnet_kernels::{Batch, Program};
 
+use crate::exec::groups::{Gathered, Groups};
 use crate::exec::pieces::most_results;
 use crate::generic::gemm::Panel;
+use crate::head::best::Best;
 use crate::head::scratch::SearchScratch;
 
 /// Values in one piece of what is computed value by value.
@@ -27,6 +29,11 @@ pub(crate) struct Scratch {
     pub(crate) row: Box<[u8]>,
     pub(crate) panel: Panel,
     pub(crate) search: SearchScratch,
+    /// The experts of a token, and the rows of all of them.
+    pub(super) best: Best,
+    pub(super) groups: Groups,
+    /// Activations of the rows of one expert, for a gate and its factor.
+    pub(super) gathered: [Gathered; 2],
 }
 
 impl Scratch {

@@ -44,7 +44,11 @@ fn backend(
     );
     let head = b.packed("head", format, (vocabulary, width), &pack(format, head));
     b.vocabulary(vocabulary)
-        .op(Op::Embed { table, out: hidden })
+        .op(Op::Embed {
+            table,
+            scale: 1.0,
+            out: hidden,
+        })
         .op(Op::Select {
             x: hidden,
             out: selected,

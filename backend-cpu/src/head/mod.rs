@@ -7,7 +7,7 @@
 //! screen is made on the way, a part of the rows with each of the first passes, while they are
 //! being read for their logits.
 
-mod best;
+pub(crate) mod best;
 #[cfg(test)]
 mod conformance;
 pub(crate) mod scratch;

@@ -28,6 +28,7 @@ impl Embed {
     pub(crate) fn load(
         loader: &mut Loader<'_>,
         table: WeightId,
+        scale: f32,
         out: BufferId,
     ) -> Result<Embed, BackendError> {
         let table = loader.matrix(&[table])?;
@@ -38,7 +39,7 @@ impl Embed {
         let constants = [("COLS", table.cols as f64)];
         Ok(Embed {
             pipeline: loader.pipeline(Kernel::Embed(table.format), &constants)?,
-            numbers: table.numbers(loader.gpu, [1.0; 2])?,
+            numbers: table.numbers(loader.gpu, [scale; 2])?,
             table,
             out,
             rows: loader.program.buffer(out).rows,

@@ -7,10 +7,12 @@ mod deinterleave;
 mod delta_rule;
 mod embed;
 mod encode;
+mod experts;
 mod gate;
 mod head_norm;
 mod linear;
 mod rope_store;
+mod rotate;
 mod select;
 
 use bitnet_kernels::BackendError;
@@ -45,18 +47,26 @@ fn by_fours(op: &Op) -> Vec<BufferId> {
         | Op::RopeStore { .. }
         | Op::Attention { .. }
         | Op::Select { .. } => [op.inputs(), op.outputs()].concat(),
-        Op::Linear { .. } | Op::GatedLinear { .. } | Op::Head { .. } => {
-            op.products().map(|product| product.x).collect()
-        }
-        Op::HeadNorm { .. } | Op::Gate { .. } | Op::Convolve { .. } | Op::DeltaRule { .. } => {
-            Vec::new()
-        }
+        Op::Linear { .. }
+        | Op::GatedLinear { .. }
+        | Op::GatedExperts { .. }
+        | Op::ExpertLinear { .. }
+        | Op::Head { .. } => op.products().map(|product| product.x).collect(),
+        Op::Route { .. }
+        | Op::Mix { .. }
+        | Op::Rotate { .. }
+        | Op::HeadNorm { .. }
+        | Op::Gate { .. }
+        | Op::Convolve { .. }
+        | Op::DeltaRule { .. } => Vec::new(),
     }
 }
 
 fn step(loader: &mut Loader<'_>, op: &Op) -> Result<Box<dyn Step>, BackendError> {
     Ok(match op {
-        Op::Embed { table, out } => Box::new(embed::Embed::load(loader, *table, *out)?),
+        Op::Embed { table, scale, out } => {
+            Box::new(embed::Embed::load(loader, *table, *scale, *out)?)
+        }
         Op::Norm { x, gain, eps, out } => {
             let norm = Some((*gain, *eps));
             Box::new(encode::Encode::load(loader, *x, norm, *out)?)
@@ -123,6 +133,51 @@ fn step(loader: &mut Loader<'_>, op: &Op) -> Result<Box<dyn Step>, BackendError>
                 loader, inputs, *shape, *layer, *out,
             )?)
         }
+        Op::Route {
+            logits,
+            experts,
+            chosen,
+            shares,
+        } => {
+            let buffers = [*logits, *chosen, *shares];
+            Box::new(experts::Route::load(loader, *experts, buffers)?)
+        }
+        Op::GatedExperts {
+            gate,
+            up,
+            activation,
+            clamp,
+            experts,
+            chosen,
+            out,
+        } => {
+            let store = (Store::Gated(*activation), *clamp);
+            let (products, buffers) = ([*gate, *up], [*chosen, *out]);
+            Box::new(experts::ExpertLinear::load(
+                loader, &products, store, *experts, buffers,
+            )?)
+        }
+        Op::ExpertLinear {
+            product,
+            experts,
+            chosen,
+            out,
+        } => {
+            let (store, buffers) = ((Store::Set, None), [*chosen, *out]);
+            Box::new(experts::ExpertLinear::load(
+                loader,
+                &[*product],
+                store,
+                *experts,
+                buffers,
+            )?)
+        }
+        Op::Mix { x, shares, out } => Box::new(experts::Mix::load(loader, [*x, *shares, *out])?),
+        Op::Rotate {
+            x,
+            head_dim,
+            rotation,
+        } => Box::new(rotate::Rotate::load(loader, *x, *head_dim, *rotation)?),
         Op::RopeStore {
             q,
             k,

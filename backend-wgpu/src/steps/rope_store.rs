@@ -40,11 +40,7 @@ impl RopeStore {
         // Where nothing is rotated, nothing is paired.
         let rope = rotation.map(|id| program.rotation(id));
         let (dims, pairing) = rope.map_or((0, Pairing::Adjacent), |rope| (rope.dims, rope.pairing));
-        if !dims.is_multiple_of(4) {
-            return Err(loader.gpu.unsupported(format!(
-                "rotation of {dims} elements of a head: multiples of 4 are known"
-            )));
-        }
+        check_dims(loader, dims)?;
         let heads = program.buffer(q).width / head_dim;
         let kernel = Kernel::RopeStore(program.cache_type, pairing);
         let constants = [
@@ -67,6 +63,16 @@ impl RopeStore {
     }
 }
 
+/// Refuses a rotation that shaders do not know.
+pub(super) fn check_dims(loader: &Loader<'_>, dims: usize) -> Result<(), BackendError> {
+    if dims.is_multiple_of(4) {
+        return Ok(());
+    }
+    Err(loader.gpu.unsupported(format!(
+        "rotation of {dims} elements of a head: multiples of 4 are known"
+    )))
+}
+
 impl Step for RopeStore {
     fn bind(&mut self, _: &Buffers<'_>) {
         self.bound.clear();
@@ -79,7 +85,10 @@ impl Step for RopeStore {
             ("q", buffers.values(self.q)),
             ("k", buffers.values(self.k)),
             ("v", buffers.values(self.v)),
-            ("rotations", buffers.rotations.table(self.rotation)),
+            (
+                "rotations",
+                buffers.rotations.table(self.rotation, cache.positions),
+            ),
             ("keys", &layer.keys),
             ("values", &layer.values),
         ];

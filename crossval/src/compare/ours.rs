@@ -20,6 +20,16 @@ use super::trajectory::Trajectory;
 /// Tokens in one forward pass where the residual stream is looked at.
 const BATCH: usize = 256;
 
+/// Positions of the smallest context that the C++ references are opened with, and the steps in which
+/// it grows: some models rotate by the size of the context.
+const CONTEXT: usize = 512;
+const CONTEXT_STEP: usize = 256;
+
+/// The capacity that a reference has for so many tokens.
+fn capacity(tokens: usize) -> usize {
+    tokens.max(CONTEXT).next_multiple_of(CONTEXT_STEP)
+}
+
 /// Why our side has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum OursError {
@@ -95,7 +105,7 @@ impl Ours {
     /// # Errors
     /// The tokens do not fit the model.
     pub fn follow(&mut self, tokens: &[u32], prompt: usize) -> Result<Trajectory, OursError> {
-        let mut session = self.model.session(tokens.len())?;
+        let mut session = self.model.session(capacity(tokens.len()))?;
         let mut logits = Vec::with_capacity(tokens.len() * self.vocabulary());
         let start = Instant::now();
         session.feed_all(&tokens[..prompt], |_, row| logits.extend_from_slice(row))?;
@@ -124,7 +134,7 @@ impl Ours {
     /// # Errors
     /// The tokens do not fit the model.
     pub fn greedy(&mut self, prompt: &[u32], count: usize) -> Result<Vec<u32>, OursError> {
-        let mut session = self.model.session(prompt.len() + count)?;
+        let mut session = self.model.session(capacity(prompt.len() + count))?;
         let mut out = Output::default();
         let mut generated = Vec::with_capacity(count);
         let mut next = prompt.to_vec();
@@ -215,7 +225,7 @@ impl Ours {
         mut each: impl FnMut(&mut dyn Inspect, &Batch<'_>, Range<usize>) -> Result<(), OursError>,
     ) -> Result<(), OursError> {
         self.model.with_backend(|backend| {
-            let cache = backend.create_cache(tokens.len())?;
+            let cache = backend.create_cache(capacity(tokens.len()))?;
             let walked = batches(tokens, cache, |batch, rows| each(backend, batch, rows));
             backend.drop_cache(cache);
             walked

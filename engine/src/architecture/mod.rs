@@ -6,7 +6,7 @@
 mod row;
 mod table;
 
-pub use row::{Architecture, Layer, Mixer};
+pub use row::{Architecture, HeadNorms, Layer, Mixer};
 
 impl Architecture {
     /// The architecture that files call by this name in `general.architecture`.

@@ -15,6 +15,11 @@ pub struct Architecture {
     pub pairing: Pairing,
     /// Whether `rope.dimension_sections` says which pairs are turned.
     pub sections: bool,
+    /// Whether `rope.scaling.alpha` makes the base of the rotation larger.
+    pub alpha: bool,
+    /// Whether the embedding, what layers add to the residual stream and the logits are scaled
+    /// (`embedding_scale`, `residual_scale`, `logit_scale`).
+    pub scales: bool,
     /// What layers are, in a pattern that repeats: layer `i` is `layers[i % layers.len()]`.
     pub layers: &'static [Layer],
     /// A key whose array chooses instead, where the file and not the architecture says what each
@@ -34,6 +39,8 @@ impl Architecture {
         activation: Activation::Silu,
         pairing: Pairing::Adjacent,
         sections: false,
+        alpha: false,
+        scales: false,
         layers: &[Layer::PLAIN],
         pattern: None,
         interval: None,
@@ -53,14 +60,26 @@ pub struct Layer {
     pub rotated: bool,
     /// Whether a token sees only the last positions, as many as `attention.sliding_window` says.
     pub windowed: bool,
-    /// Whether each head of queries and keys is normalised before the rotation (`attn_q_norm`,
-    /// `attn_k_norm`).
-    pub head_norms: bool,
+    /// Whether each head of queries and keys is normalised (`attn_q_norm`, `attn_k_norm`), and
+    /// when.
+    pub head_norms: Option<HeadNorms>,
     /// Whether the results of attention and of the gate are normalised before their last matrix
     /// (`attn_sub_norm`, `ffn_sub_norm`).
     pub sub_norms: bool,
+    /// Whether the feed-forward network is a mixture of experts (`ffn_gate_inp`, `ffn_gate_exps`,
+    /// `ffn_up_exps`, `ffn_down_exps`).
+    pub experts: bool,
     /// The norm before the feed-forward network.
     pub ffn_norm: &'static str,
+}
+
+/// When heads of queries and keys are normalised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeadNorms {
+    /// Before they are rotated.
+    BeforeRotation,
+    /// After.
+    AfterRotation,
 }
 
 /// What tokens of a sequence learn of one another by.
@@ -79,8 +98,9 @@ impl Layer {
         gated: false,
         rotated: true,
         windowed: false,
-        head_norms: false,
+        head_norms: None,
         sub_norms: false,
         ffn_norm: "ffn_norm",
+        experts: false,
     };
 }

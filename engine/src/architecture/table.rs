@@ -2,10 +2,10 @@
 
 use bitnet_kernels::program::{Activation, Pairing};
 
-use super::row::{Architecture, Layer, Mixer};
+use super::row::{Architecture, HeadNorms, Layer, Mixer};
 
 /// A row for each architecture.
-pub(super) static TABLE: [Architecture; 5] = [
+pub(super) static TABLE: [Architecture; 8] = [
     Architecture {
         names: &["llama"],
         ..Architecture::PLAIN
@@ -34,7 +34,7 @@ pub(super) static TABLE: [Architecture; 5] = [
         names: &["qwen3"],
         pairing: Pairing::Halves,
         layers: &[Layer {
-            head_norms: true,
+            head_norms: Some(HeadNorms::BeforeRotation),
             ..Layer::PLAIN
         }],
         ..Architecture::PLAIN
@@ -51,7 +51,7 @@ pub(super) static TABLE: [Architecture; 5] = [
             },
             Layer {
                 gated: true,
-                head_norms: true,
+                head_norms: Some(HeadNorms::BeforeRotation),
                 ffn_norm: "post_attention_norm",
                 ..Layer::PLAIN
             },
@@ -59,6 +59,41 @@ pub(super) static TABLE: [Architecture; 5] = [
         pattern: Some("attention.recurrent_layers"),
         interval: Some(("full_attention_interval", 4)),
         draft_head: true,
+        ..Architecture::PLAIN
+    },
+    Architecture {
+        names: &["minicpm"],
+        scales: true,
+        ..Architecture::PLAIN
+    },
+    Architecture {
+        names: &["hunyuan-dense"],
+        pairing: Pairing::Halves,
+        alpha: true,
+        layers: &[Layer {
+            head_norms: Some(HeadNorms::AfterRotation),
+            ..Layer::PLAIN
+        }],
+        ..Architecture::PLAIN
+    },
+    Architecture {
+        names: &["maple"],
+        pairing: Pairing::Halves,
+        layers: &[
+            Layer {
+                windowed: true,
+                head_norms: Some(HeadNorms::BeforeRotation),
+                experts: true,
+                ..Layer::PLAIN
+            },
+            Layer {
+                rotated: false,
+                head_norms: Some(HeadNorms::BeforeRotation),
+                experts: true,
+                ..Layer::PLAIN
+            },
+        ],
+        pattern: Some("attention.sliding_window_pattern"),
         ..Architecture::PLAIN
     },
 ];

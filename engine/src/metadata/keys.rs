@@ -199,6 +199,40 @@ impl<'a> Keys<'a> {
         Some(flags)
     }
 
+    /// A value for each layer, or one for all of them: of those that `read` takes, which are what
+    /// is `wanted`. Nothing where it is wrong.
+    pub(crate) fn by_layer<T: Copy>(
+        &mut self,
+        name: &str,
+        layers: usize,
+        wanted: &str,
+        read: impl Fn(&Value) -> Option<T>,
+    ) -> Vec<T> {
+        let key = self.key(name);
+        let values = match self.metadata.get(&key) {
+            None => {
+                let missing = bitnet_gguf::Error::MissingKey { key };
+                return self.noted(name, Err(missing)).unwrap_or_default();
+            }
+            Some(Value::Array(array)) => array
+                .iter()
+                .map(|value| read(&value.ok()?))
+                .collect::<Option<Vec<T>>>()
+                .filter(|values| values.len() == layers),
+            Some(value) => read(value).map(|value| vec![value; layers]),
+        };
+        match values {
+            Some(values) => self.noted(name, Ok(values)).unwrap_or_default(),
+            None => {
+                self.refuse_value(
+                    name,
+                    &format!("is not {wanted} for each of {layers} layers"),
+                );
+                Vec::new()
+            }
+        }
+    }
+
     /// A text, where the file has it.
     pub(crate) fn text(&mut self, name: &str) -> Option<&'a str> {
         let (metadata, key) = (self.metadata, self.key(name));

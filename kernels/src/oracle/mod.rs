@@ -6,12 +6,14 @@
 
 mod attention;
 mod delta;
+mod experts;
 mod math;
 mod product;
 mod rope;
 
 pub use attention::*;
 pub use delta::*;
+pub use experts::*;
 pub use math::*;
 pub use product::*;
 pub use rope::*;

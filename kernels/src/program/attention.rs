@@ -14,9 +14,9 @@ pub enum Pairing {
     Halves,
 }
 
-/// Rotary position embedding. The angle of pair `i` at position `p` is the f32 product
-/// `p * (base^(-2i / dims) / factor[i])`, both factors rounded to f32; its cosine and sine are
-/// taken in f64 and rounded.
+/// Rotary position embedding. The angle of pair `i` at position `p` is the f32 product of `p` and
+/// the pair's frequency, which is `base^(-2i / dims) / factor[i]`, scaled; its cosine and sine are
+/// taken in f64 and rounded, then multiplied by the magnitude.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rope {
     /// Rotated elements of a head, from its first; the rest pass through.
@@ -27,6 +27,56 @@ pub struct Rope {
     pub pairing: Pairing,
     /// Divisors of the frequencies, one per pair (`rope_freqs.weight`); empty for none.
     pub factors: Vec<f32>,
+    /// The divisors of sequences of a large capacity, where they differ.
+    pub long: Option<LongFactors>,
+    /// How frequencies are scaled.
+    pub scaling: RopeScaling,
+    /// A factor on all cosines and sines, and so by its square on scores; 1 for a plain rotation.
+    pub magnitude: f32,
+}
+
+impl Rope {
+    /// A rotation that is not scaled.
+    pub const fn plain(dims: usize, base: f32, pairing: Pairing) -> Rope {
+        Rope {
+            dims,
+            base,
+            pairing,
+            factors: Vec::new(),
+            long: None,
+            scaling: RopeScaling::Linear { factor: 1.0 },
+            magnitude: 1.0,
+        }
+    }
+}
+
+/// Divisors of the frequencies that take the place of [`Rope::factors`] in a sequence whose
+/// capacity is above `beyond`: one choice for all of its positions.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LongFactors {
+    /// The largest capacity without them.
+    pub beyond: usize,
+    /// One per pair.
+    pub factors: Vec<f32>,
+}
+
+/// How a rotation reaches positions beyond those that a model was first trained for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum RopeScaling {
+    /// Frequencies are divided by the factor; 1 leaves them as they are.
+    Linear {
+        /// The divisor.
+        factor: f32,
+    },
+    /// YaRN (<https://arxiv.org/abs/2309.00071>), as llama.cpp has it with its fixed 32 and 1 turns:
+    /// pairs that turn often within `context` keep their frequency, those that turn less than once
+    /// have it divided by the factor, with a ramp between.
+    Yarn {
+        /// The divisor.
+        factor: f32,
+        /// Positions that the model was first trained for.
+        context: usize,
+    },
 }
 
 /// What attention looks like in one layer.

@@ -9,15 +9,17 @@ mod attention;
 mod cache;
 mod cost;
 mod delta;
+mod experts;
 mod op;
 mod tensor;
 
 use std::ops::Range;
 
-pub use attention::{AttentionShape, Pairing, Rope, RotationId};
+pub use attention::{AttentionShape, LongFactors, Pairing, Rope, RopeScaling, RotationId};
 pub use cache::{CacheType, LayerCache};
 pub use cost::{Cost, Stretch, Work};
 pub use delta::DeltaShape;
+pub use experts::Experts;
 pub use op::{Op, Precision};
 pub use tensor::{Activation, BufferDesc, BufferId, Product, Rows, WeightDesc, WeightId};
 

@@ -8,7 +8,8 @@ use super::attention::{AttentionShape, Rope, RotationId};
 use super::cache::{CacheType, LayerCache};
 use super::cost::{Cost, Work};
 use super::delta::DeltaShape;
-use super::tensor::{Activation, BufferDesc, BufferId, Product, WeightDesc, WeightId};
+use super::experts::Experts;
+use super::tensor::{Activation, BufferDesc, BufferId, Product, Rows, WeightDesc, WeightId};
 
 /// How near two devices' results of an operation must be, given the same floats to start from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -29,10 +30,12 @@ pub enum Precision {
 /// A fused operation. `T` is the number of tokens of the batch, `S` that of the selected ones.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Op {
-    /// Rows of the embedding: f32 `[T, width]`.
+    /// Rows of the embedding, times `scale`: f32 `[T, width]`.
     Embed {
         /// `vocabulary x width`.
         table: WeightId,
+        /// A factor on every value; 1 leaves them as they are.
+        scale: f32,
         /// The residual stream.
         out: BufferId,
     },
@@ -134,6 +137,69 @@ pub enum Op {
         /// f32 `[T, heads * size]`.
         out: BufferId,
     },
+    /// Routes each token to experts: those of its largest logits, in the order of
+    /// [`Candidate::best_first`](crate::Candidate::best_first), each with its share in the result.
+    Route {
+        /// f32 `[T, experts.count]`.
+        logits: BufferId,
+        /// How many experts there are and are taken.
+        experts: Experts,
+        /// f32 `[T, experts.used]`: the numbers of the experts.
+        chosen: BufferId,
+        /// f32 `[T, experts.used]`: their shares. A softmax over all experts, those that were taken
+        /// divided by their sum.
+        shares: BufferId,
+    },
+    /// As [`Op::GatedLinear`], with the matrices of each of the experts that a token is routed to.
+    /// Gate and factor are bounded first where there is a clamp: the one from above, the other on
+    /// both sides.
+    GatedExperts {
+        /// The gates' product; rows of all experts, one expert after another.
+        gate: Product,
+        /// The factors'.
+        up: Product,
+        /// Applied to the gate's result.
+        activation: Activation,
+        /// The bound of both.
+        clamp: Option<f32>,
+        /// How many experts there are and are taken.
+        experts: Experts,
+        /// As [`Op::Route`] leaves them.
+        chosen: BufferId,
+        /// f32, [`Rows::Routed`], `[T * experts.used, gate.rows / experts.count]`.
+        out: BufferId,
+    },
+    /// The product of each routed row with the matrix of its expert.
+    ExpertLinear {
+        /// Routed rows, and the rows of all experts, one expert after another.
+        product: Product,
+        /// How many experts there are and are taken.
+        experts: Experts,
+        /// As [`Op::Route`] leaves them.
+        chosen: BufferId,
+        /// f32, [`Rows::Routed`], `[T * experts.used, product.rows / experts.count]`.
+        out: BufferId,
+    },
+    /// Adds to each token's row the rows of its experts, each times its share: they are summed in
+    /// their order, the likeliest first, and then added.
+    Mix {
+        /// f32, [`Rows::Routed`].
+        x: BufferId,
+        /// As [`Op::Route`] leaves them.
+        shares: BufferId,
+        /// f32 rows of the same width.
+        out: BufferId,
+    },
+    /// Rotates each head of each token in place: where something comes between the rotation and the
+    /// cache. Otherwise [`Op::RopeStore`] rotates.
+    Rotate {
+        /// f32 `[T, heads * head_dim]`.
+        x: BufferId,
+        /// Elements of a head.
+        head_dim: usize,
+        /// The rotation.
+        rotation: RotationId,
+    },
     /// Rotates queries in place, and writes rotated keys and plain values to the cache at each
     /// token's position; without a rotation, queries and keys stay as they are. Where the cache
     /// keeps binary16, queries are rounded to it as well.
@@ -190,6 +256,11 @@ impl Op {
             Op::Gate { .. } => "gate",
             Op::Convolve { .. } => "convolve",
             Op::DeltaRule { .. } => "delta_rule",
+            Op::Route { .. } => "route",
+            Op::GatedExperts { .. } => "gated_experts",
+            Op::ExpertLinear { .. } => "expert_linear",
+            Op::Mix { .. } => "mix",
+            Op::Rotate { .. } => "rotate",
             Op::RopeStore { .. } => "rope_store",
             Op::Attention { .. } => "attention",
             Op::Select { .. } => "select",
@@ -206,6 +277,7 @@ impl Op {
             | Op::Encode { x, .. }
             | Op::Deinterleave { x, .. }
             | Op::Convolve { x, .. }
+            | Op::Rotate { x, .. }
             | Op::Select { x, .. } => vec![*x],
             Op::Gate { x, gate, .. } => vec![*x, *gate],
             Op::DeltaRule { x, alpha, beta, .. } => vec![*x, *alpha, *beta],
@@ -222,6 +294,12 @@ impl Op {
             Op::GatedLinear { .. } | Op::Head { .. } => {
                 self.products().map(|product| product.x).collect()
             }
+            Op::Route { logits, .. } => vec![*logits],
+            Op::GatedExperts { chosen, .. } | Op::ExpertLinear { chosen, .. } => {
+                let products = self.products().map(|product| product.x);
+                products.chain([*chosen]).collect()
+            }
+            Op::Mix { x, shares, out } => vec![*x, *shares, *out],
             Op::RopeStore { q, k, v, .. } => vec![*q, *k, *v],
             Op::Attention { q, .. } => vec![*q],
         }
@@ -236,11 +314,15 @@ impl Op {
             | Op::GatedLinear { out, .. }
             | Op::Convolve { out, .. }
             | Op::DeltaRule { out, .. }
+            | Op::GatedExperts { out, .. }
+            | Op::ExpertLinear { out, .. }
+            | Op::Mix { out, .. }
             | Op::Attention { out, .. }
             | Op::Select { out, .. } => vec![*out],
             Op::Deinterleave { outs, .. } => outs.to_vec(),
+            Op::Route { chosen, shares, .. } => vec![*chosen, *shares],
             Op::Linear { products, .. } => products.iter().map(|(_, out)| *out).collect(),
-            Op::HeadNorm { x, .. } | Op::Gate { x, .. } => vec![*x],
+            Op::HeadNorm { x, .. } | Op::Gate { x, .. } | Op::Rotate { x, .. } => vec![*x],
             Op::RopeStore { q, .. } => vec![*q],
             Op::Head { logits, .. } => vec![*logits],
         }
@@ -250,8 +332,12 @@ impl Op {
     pub fn products(&self) -> impl Iterator<Item = &Product> {
         let (listed, named): (&[(Product, BufferId)], [Option<&Product>; 2]) = match self {
             Op::Linear { products, .. } => (products, [None; 2]),
-            Op::GatedLinear { gate, up, .. } => (&[], [Some(gate), Some(up)]),
-            Op::Head { product, .. } => (&[], [Some(product), None]),
+            Op::GatedLinear { gate, up, .. } | Op::GatedExperts { gate, up, .. } => {
+                (&[], [Some(gate), Some(up)])
+            }
+            Op::Head { product, .. } | Op::ExpertLinear { product, .. } => {
+                (&[], [Some(product), None])
+            }
             Op::Embed { .. }
             | Op::Norm { .. }
             | Op::HeadNorm { .. }
@@ -260,6 +346,9 @@ impl Op {
             | Op::Gate { .. }
             | Op::Convolve { .. }
             | Op::DeltaRule { .. }
+            | Op::Route { .. }
+            | Op::Mix { .. }
+            | Op::Rotate { .. }
             | Op::RopeStore { .. }
             | Op::Attention { .. }
             | Op::Select { .. } => (&[], [None; 2]),
@@ -282,6 +371,11 @@ impl Op {
             | Op::GatedLinear { .. }
             | Op::Deinterleave { .. }
             | Op::Gate { .. }
+            | Op::Route { .. }
+            | Op::GatedExperts { .. }
+            | Op::ExpertLinear { .. }
+            | Op::Mix { .. }
+            | Op::Rotate { .. }
             | Op::Attention { .. }
             | Op::Select { .. }
             | Op::Head { .. } => None,
@@ -298,8 +392,15 @@ impl Op {
             | Op::HeadNorm { .. }
             | Op::Gate { .. }
             | Op::Convolve { .. }
-            | Op::DeltaRule { .. } => Precision::Floats,
-            Op::Linear { .. } | Op::GatedLinear { .. } | Op::Head { .. } => Precision::Products,
+            | Op::DeltaRule { .. }
+            | Op::Route { .. }
+            | Op::Mix { .. }
+            | Op::Rotate { .. } => Precision::Floats,
+            Op::Linear { .. }
+            | Op::GatedLinear { .. }
+            | Op::GatedExperts { .. }
+            | Op::ExpertLinear { .. }
+            | Op::Head { .. } => Precision::Products,
             Op::RopeStore { .. } => match cache_type {
                 CacheType::F16 => Precision::Halves,
                 CacheType::F32 => Precision::Floats,
@@ -360,6 +461,16 @@ impl Op {
                 attention: work.tokens * 3 * shape.state() as u64,
                 ..Cost::default()
             },
+            // At least those that one token is routed to; each token multiplies with all of its own.
+            Op::GatedExperts { experts, .. } | Op::ExpertLinear { experts, .. } => {
+                let of = |all: u64| all / experts.count as u64 * experts.used as u64;
+                Cost {
+                    weight_bytes: work.passes
+                        * self.products().map(matrix_bytes).map(of).sum::<u64>(),
+                    products: work.tokens * self.products().map(multiply_adds).map(of).sum::<u64>(),
+                    ..Cost::default()
+                }
+            }
             Op::Attention { shape, .. } => {
                 let keys_and_values = 2 * shape.head_dim * shape.kv_heads * cache_type.bytes();
                 let of_a_position = 2 * shape.head_dim * shape.heads;
@@ -378,6 +489,9 @@ impl Op {
             Op::Encode { .. }
             | Op::Deinterleave { .. }
             | Op::Gate { .. }
+            | Op::Route { .. }
+            | Op::Mix { .. }
+            | Op::Rotate { .. }
             | Op::RopeStore { .. }
             | Op::Select { .. } => Cost::default(),
         }
@@ -404,6 +518,7 @@ impl Op {
             Some(LayerCache::State { len }) => Ok(*len),
             other => Err(format!("layer {layer} keeps {other:?}, not a state")),
         };
+        let rows = |id: BufferId| buffers.get(id.0 as usize).map(|desc| desc.rows);
         match self {
             Op::Deinterleave { x, part, outs } => {
                 let halves = outs.map(width);
@@ -447,6 +562,56 @@ impl Op {
                     )
                 })
             }
+            Op::Route {
+                logits,
+                experts,
+                chosen,
+                shares,
+            } => {
+                let fits = experts.are_some()
+                    && width(*logits) == experts.count
+                    && [width(*chosen), width(*shares)] == [experts.used; 2];
+                (!fits).then(|| {
+                    format!(
+                        "{experts:?} do not fit {} logits, {} choices and {} shares",
+                        width(*logits),
+                        width(*chosen),
+                        width(*shares)
+                    )
+                })
+            }
+            Op::GatedExperts {
+                experts,
+                chosen,
+                out,
+                ..
+            }
+            | Op::ExpertLinear {
+                experts,
+                chosen,
+                out,
+                ..
+            } => {
+                let all = |id: WeightId| weights.get(id.0 as usize).map_or(0, |desc| desc.rows);
+                let routed = Some(Rows::Routed {
+                    experts: experts.used,
+                });
+                let fits = experts.are_some()
+                    && width(*chosen) == experts.used
+                    && rows(*out) == routed
+                    && self.products().all(|product| {
+                        all(product.weight) == experts.count * width(*out)
+                            && [routed, Some(Rows::Batch)].contains(&rows(product.x))
+                    });
+                (!fits).then(|| {
+                    let rows = self.products().map(|product| all(product.weight));
+                    format!(
+                        "matrices of {:?} rows do not give {experts:?} rows of {}",
+                        rows.collect::<Vec<_>>(),
+                        width(*out)
+                    )
+                })
+            }
             Op::DeltaRule {
                 x,
                 alpha,
@@ -476,6 +641,21 @@ impl Op {
                     )
                 })
             }
+            Op::Mix { x, shares, out } => {
+                let routed = Some(Rows::Routed {
+                    experts: width(*shares),
+                });
+                let fits = rows(*x) == routed && width(*x) == width(*out);
+                (!fits).then(|| {
+                    format!(
+                        "{:?} rows of {} with {} shares do not make rows of {}",
+                        rows(*x),
+                        width(*x),
+                        width(*shares),
+                        width(*out)
+                    )
+                })
+            }
             Op::HeadNorm { x, gain, .. } => {
                 let gain = gain_of(*gain);
                 let fits = gain > 0 && width(*x).is_multiple_of(gain);
@@ -490,6 +670,20 @@ impl Op {
                         width(*x),
                         width(*out)
                     )
+                })
+            }
+            Op::Rotate {
+                x,
+                head_dim,
+                rotation,
+            } => {
+                let rope = rotations.get(rotation.0 as usize);
+                let fits = *head_dim > 0
+                    && width(*x).is_multiple_of(*head_dim)
+                    && rope.is_some_and(|rope| rope.dims <= *head_dim);
+                (!fits).then(|| {
+                    let width = width(*x);
+                    format!("{rope:?} does not rotate heads of {head_dim} in rows of {width}")
                 })
             }
             Op::RopeStore {

@@ -17,6 +17,12 @@ pub enum Rows {
     Batch,
     /// One per token whose logits are wanted.
     Selected,
+    /// One per token of the batch and expert that it is routed to, those of a token one after
+    /// another.
+    Routed {
+        /// Experts that a token is routed to.
+        experts: usize,
+    },
 }
 
 /// A buffer of activations: `rows x width` in an encoding.

@@ -14,6 +14,9 @@ pub const MAX_BLOCK_COLS: usize = 30_720;
 /// Keys that share a softmax maximum, counted from position 0.
 pub const SPAN: usize = 256;
 
+/// The most experts that a token is routed among.
+pub const MAX_EXPERTS: usize = 1024;
+
 /// The longest head that attention takes.
 pub const MAX_HEAD_DIM: usize = 256;
 
@@ -62,6 +65,22 @@ pub enum Kernel {
     Gemv(Format, Store),
     /// A matrix product over tiles of tokens; ternary formats only.
     Gemm(Format, Store),
+    /// The experts of each token, and their shares.
+    Route,
+    /// A matrix product, routed row by routed row, each with the matrix of its expert; formats with
+    /// a scale per 256 only.
+    ExpertGemv {
+        /// Of the weights.
+        format: Format,
+        /// Nothing is added to.
+        store: Store,
+        /// Whether a gate and its factor are bounded.
+        clamped: bool,
+    },
+    /// Results of experts, summed.
+    Mix,
+    /// Rotation of heads in place.
+    Rotate(Pairing),
     /// Rotation, and the write to the cache.
     RopeStore(CacheType, Pairing),
     /// Attention over one span of keys.
@@ -119,6 +138,10 @@ impl Kernel {
                 Storage::BytesWithMinima => "wgsl_minima_gemv",
             },
             Kernel::Gemm(..) => "wgsl_ternary_gemm",
+            Kernel::Route => "wgsl_route",
+            Kernel::ExpertGemv { .. } => "wgsl_expert_gemv",
+            Kernel::Mix => "wgsl_mix",
+            Kernel::Rotate(_) => "wgsl_rotate",
             Kernel::RopeStore(..) => "wgsl_rope_store",
             Kernel::AttentionSpan(..) => "wgsl_attention_span",
             Kernel::AttentionMerge(_) => "wgsl_attention_merge",
@@ -148,6 +171,10 @@ impl Kernel {
                 Storage::BytesWithMinima => source!("minima_gemv.wgsl"),
             },
             Kernel::Gemm(..) => source!("ternary_gemm.wgsl"),
+            Kernel::Route => source!("route.wgsl"),
+            Kernel::ExpertGemv { .. } => source!("ternary_block_gemv.wgsl"),
+            Kernel::Mix => source!("mix.wgsl"),
+            Kernel::Rotate(_) => source!("rotate.wgsl"),
             Kernel::RopeStore(..) => source!("rope_store.wgsl"),
             Kernel::AttentionSpan(..) => source!("attention_span.wgsl"),
             Kernel::AttentionMerge(_) => source!("attention_merge.wgsl"),
@@ -165,6 +192,7 @@ impl Kernel {
     pub const fn rows_per_workgroup(&self, target: Target) -> Option<u32> {
         match self {
             Kernel::Gemv(format, _) if matches!(stored(*format), Storage::ScaledTrits) => Some(4),
+            Kernel::ExpertGemv { .. } => Some(4),
             Kernel::Gemv(..) => Some(256 / lanes(target)),
             Kernel::Gemm(..) => Some(64),
             _ => None,
@@ -214,7 +242,16 @@ impl Kernel {
                     set("BLOCK_THREADS", &threads);
                 }
             }
-            Kernel::Gemv(format, store) | Kernel::Gemm(format, store) => {
+            Kernel::Route => set("EXPERTS_PER_THREAD", &(MAX_EXPERTS / 256)),
+            Kernel::Gemv(format, store)
+            | Kernel::Gemm(format, store)
+            | Kernel::ExpertGemv { format, store, .. } => {
+                if let Kernel::ExpertGemv { clamped, .. } = *self {
+                    set("EXPERTS", &"");
+                    if clamped {
+                        set("CLAMPED", &"");
+                    }
+                }
                 set_format(&mut set, format);
                 let trits = stored(format) == Storage::Trits;
                 set("TYPE", &if trits { "i32" } else { "f32" });
@@ -227,6 +264,11 @@ impl Kernel {
                         set("GATED", &"");
                         set_activation(&mut set, activation);
                     }
+                }
+            }
+            Kernel::Rotate(pairing) => {
+                if pairing == Pairing::Halves {
+                    set("HALVES", &"");
                 }
             }
             Kernel::RopeStore(cache, pairing) => {
@@ -244,6 +286,7 @@ impl Kernel {
             Kernel::Convolve => set_activation(&mut set, Activation::Silu),
             Kernel::DeltaRule => set("MAX_SIZE", &MAX_DELTA_SIZE),
             Kernel::HeadNorm
+            | Kernel::Mix
             | Kernel::Deinterleave
             | Kernel::Select
             | Kernel::TopChunk
@@ -266,11 +309,25 @@ impl fmt::Display for Kernel {
                 Store::Gated(activation) => format!("-{format}-gated-{activation:?}"),
                 store => format!("-{format}-{store:?}"),
             },
+            Kernel::ExpertGemv {
+                format,
+                store,
+                clamped,
+            } => {
+                let gated = match store {
+                    Store::Gated(activation) => format!("-gated-{activation:?}"),
+                    store => format!("-{store:?}"),
+                };
+                format!("-{format}{gated}{}", if *clamped { "-clamped" } else { "" })
+            }
+            Kernel::Rotate(pairing) => format!("-{pairing:?}"),
             Kernel::RopeStore(cache, pairing) => format!("-{cache:?}-{pairing:?}"),
             Kernel::AttentionSpan(cache, softmax) => format!("-{cache:?}-{softmax:?}"),
             Kernel::AttentionMerge(softmax) => format!("-{softmax:?}"),
             Kernel::Gate(activation) => format!("-{activation:?}"),
             Kernel::HeadNorm
+            | Kernel::Route
+            | Kernel::Mix
             | Kernel::Deinterleave
             | Kernel::Convolve
             | Kernel::DeltaRule
@@ -358,6 +415,8 @@ pub fn permutations() -> Vec<(Kernel, Target)> {
     ];
     let mut kernels = vec![
         Kernel::HeadNorm,
+        Kernel::Route,
+        Kernel::Mix,
         Kernel::AttentionMerge(Softmax::Online),
         Kernel::AttentionMerge(Softmax::Rounded),
         Kernel::Deinterleave,
@@ -389,6 +448,22 @@ pub fn permutations() -> Vec<(Kernel, Target)> {
                 norm,
                 encoding,
                 vectors,
+            });
+        }
+    }
+    for pairing in [Pairing::Adjacent, Pairing::Halves] {
+        kernels.push(Kernel::Rotate(pairing));
+    }
+    for format in [Format::TQ1_0, Format::TQ2_0] {
+        for (store, clamped) in [
+            (Store::Set, false),
+            (Store::Gated(Activation::Silu), false),
+            (Store::Gated(Activation::Silu), true),
+        ] {
+            kernels.push(Kernel::ExpertGemv {
+                format,
+                store,
+                clamped,
             });
         }
     }

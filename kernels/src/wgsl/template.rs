@@ -46,6 +46,7 @@ const SHARED: &[Source] = &[
     source!("shared/candidate.wgsl"),
     source!("shared/dot.wgsl"),
     source!("shared/exact.wgsl"),
+    source!("shared/expert.wgsl"),
     source!("shared/finish_gemv.wgsl"),
     source!("shared/float.wgsl"),
     source!("shared/minima.wgsl"),
@@ -54,6 +55,7 @@ const SHARED: &[Source] = &[
     source!("shared/reduce.wgsl"),
     source!("shared/row_sum.wgsl"),
     source!("shared/store.wgsl"),
+    source!("shared/rotate.wgsl"),
     source!("shared/extent.wgsl"),
 ];
 

@@ -14,14 +14,16 @@ use bitnet_process::say;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use serde::Serialize;
 
-use crate::Exit;
+use crate::{Exit, UsageError};
 
 /// Flags of `xtask gen-fixtures`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// How large; `2b` is the exact shape of bitnet-b1.58-2B-4T, 1.2 GB with an F16 head
-    #[arg(long, default_value = "tiny", value_parser = one_of(&Shape::NAMED))]
-    pub size: Shape,
+    /// How large; `2b` is the exact shape of bitnet-b1.58-2B-4T, 1.2 GB with an F16 head, of any
+    /// architecture but maple. Shapes of published models: qwen3 `1.7b`, `4b` and `8b`, minicpm `1b`,
+    /// hunyuan-dense `1.8b`, maple `20b-a1b`
+    #[arg(long, default_value = "tiny", value_parser = PossibleValuesParser::new(Shape::NAMES))]
+    pub size: String,
 
     /// The architecture
     #[arg(long, default_value = "bitnet-b1.58", value_parser = one_of(&ARCHES))]
@@ -52,11 +54,15 @@ pub struct Args {
     pub output: PathBuf,
 }
 
-const ARCHES: [(&str, Arch); 3] = [
-    (Arch::Llama.name(), Arch::Llama),
-    (Arch::Bitnet.name(), Arch::Bitnet),
-    (Arch::BitnetB158.name(), Arch::BitnetB158),
-];
+const ARCHES: [(&str, Arch); Arch::ALL.len()] = {
+    let mut arches = [("", Arch::Llama); Arch::ALL.len()];
+    let mut i = 0;
+    while i < arches.len() {
+        arches[i] = (Arch::ALL[i].name(), Arch::ALL[i]);
+        i += 1;
+    }
+    arches
+};
 const LINEARS: [(&str, Format); 9] = [
     ("i2_s", Format::I2S),
     ("tq1_0", Format::TQ1_0),
@@ -118,6 +124,8 @@ struct Description<'a> {
     heads: usize,
     kv_heads: usize,
     head_size: usize,
+    /// In each layer, where there are any.
+    experts: Option<usize>,
     vocabulary: usize,
     context: usize,
     rope_base: f32,
@@ -133,7 +141,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
     let recipe = Recipe {
         arch: args.arch,
-        shape: args.size,
+        shape: shape(args)?,
         linears: args.linears,
         head: args.head,
         embedding: args.embedding,
@@ -142,7 +150,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     };
     let path = model_path(args);
     let written = write_model(&recipe, &path)?;
-    let description = describe(args, &path, &written);
+    let description = describe(args, &recipe.shape, &path, &written);
     write_description(&description, &path)?;
     say!(
         "{}: {:.1} MB in {:.1} s, sha256 {}",
@@ -154,6 +162,19 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(Exit::Success.into())
 }
 
+/// The dimensions that the flags ask for.
+fn shape(args: &Args) -> Result<Shape, UsageError> {
+    Shape::named(args.arch, &args.size).ok_or_else(|| {
+        let known: Vec<_> = Shape::names(args.arch).collect();
+        UsageError(format!(
+            "--size {}: the sizes of {} are {}",
+            args.size,
+            args.arch.name(),
+            known.join(", ")
+        ))
+    })
+}
+
 /// Where the model goes: `--output` if that names a GGUF file, else a file in it named after the
 /// flags.
 fn model_path(args: &Args) -> PathBuf {
@@ -162,7 +183,7 @@ fn model_path(args: &Args) -> PathBuf {
     }
     let mut name = format!(
         "{}-{}-{}",
-        name_of(&Shape::NAMED, &args.size),
+        args.size,
         args.arch.name(),
         name_of(&LINEARS, &args.linears)
     );
@@ -205,14 +226,18 @@ fn write_model(recipe: &Recipe, path: &Path) -> anyhow::Result<Written> {
     })
 }
 
-fn describe<'a>(args: &'a Args, path: &'a Path, written: &Written) -> Description<'a> {
-    let shape = &args.size;
+fn describe<'a>(
+    args: &'a Args,
+    shape: &Shape,
+    path: &'a Path,
+    written: &Written,
+) -> Description<'a> {
     Description {
         file: path
             .file_name()
             .and_then(|name| name.to_str())
             .unwrap_or(""),
-        size: name_of(&Shape::NAMED, &args.size),
+        size: &args.size,
         architecture: args.arch.name(),
         linears: args.linears.name(),
         head: args.head.name(),
@@ -224,7 +249,8 @@ fn describe<'a>(args: &'a Args, path: &'a Path, written: &Written) -> Descriptio
         ffn: shape.ffn,
         heads: shape.heads,
         kv_heads: shape.kv_heads,
-        head_size: shape.head_size(),
+        head_size: shape.head_size,
+        experts: shape.experts.map(|experts| experts.count),
         vocabulary: shape.vocabulary,
         context: shape.context,
         rope_base: shape.rope_base,

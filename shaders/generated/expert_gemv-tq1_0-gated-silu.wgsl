@@ -1,0 +1,179 @@
+// Ternary weights with a scale per 256 against i8 activations with a scale per 256. Integer sums of
+// blocks are gathered first; then one thread adds the blocks in order, so that gemv and gemm give
+// the same bits.
+// What one dispatch of a pass covers. Rewritten before each pass.
+struct Extent {
+    // Rows of activations: tokens, or selected tokens.
+    rows: u32,
+    // The first row of a segment in the batch.
+    first_row: u32,
+    // The position of that row in its sequence.
+    start: u32,
+    // Spans of keys that the longest row of the dispatch sees; where the best logits are searched,
+    // how many are wanted.
+    spans: u32,
+}
+@group(0) @binding(0) var<uniform> extent: Extent;
+// A matrix may lie in several buffers; this is one of them. Of a gate interleaved with its factor,
+// scales and factors are those of even and odd rows; of any other matrix both are the same.
+struct Piece {
+    first_row: u32,
+    rows: u32,
+    scales: vec2<f32>,
+    factors: vec2<f32>,
+}
+@group(0) @binding(1) var<uniform> piece: Piece;
+// Arithmetic that must not differ from the CPU's where an integer is decided by it, and what
+// becomes of values that are not finite (`kernels/src/order.rs`).
+
+// Finite or not is told by the bits: WGSL lets a compiler take it for granted that floats are
+// finite.
+fn is_finite(x: f32) -> bool {
+    return (bitcast<u32>(x) & 0x7f800000u) != 0x7f800000u;
+}
+
+fn is_nan(x: f32) -> bool {
+    return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u;
+}
+
+// WGSL has no constant that is not finite, so NaN is made at run time.
+const NAN_BITS: u32 = 0x7fc00000u;
+var<private> nan_bits: u32 = NAN_BITS;
+
+fn finite_or_nan(x: f32) -> f32 {
+    return select(bitcast<f32>(nan_bits), x, is_finite(x));
+}
+
+// The magnitude of a value, and the largest there is for one that is not finite: the larger of two
+// would drop a NaN.
+const LARGEST: f32 = 3.40282347e38;
+
+fn magnitude(x: f32) -> f32 {
+    return select(LARGEST, abs(x), is_finite(x));
+}
+
+// a / b, rounded correctly also where the hardware's division is only near: one step of correction.
+fn divide(a: f32, b: f32) -> f32 {
+    let q = a / b;
+    let better = fma(fma(-q, b, a), 1.0 / b, q);
+    return select(q, better, abs(better) < 3.0e38 && abs(q) > 1.0e-30);
+}
+
+// e^x as bitnet_kernels::oracle::exp: Cephes' expf with fused multiply-adds, clamped to [-87, 88];
+// NaN stays NaN.
+fn exp_f32(value: f32) -> f32 {
+    let x = clamp(value, -87.0, 88.0);
+    let n = round(x * 1.4426950408889634);
+    var r = fma(n, -0.693359375, x);
+    r = fma(n, 2.1219444e-4, r);
+    var p = 1.9875691e-4;
+    p = fma(p, r, 1.3981999e-3);
+    p = fma(p, r, 8.333452e-3);
+    p = fma(p, r, 4.1665796e-2);
+    p = fma(p, r, 1.6666665e-1);
+    p = fma(p, r, 5.0000001e-1);
+    p = fma(p, r * r, r) + 1.0;
+    return select(p * bitcast<f32>(u32(i32(n) + 127) << 23u), value, is_nan(value));
+}
+
+// x rounded to binary16, ties to even, for magnitudes below 65520 and NaN. Some drivers take a
+// round trip through pack2x16float for nothing.
+fn round_f16(x: f32) -> f32 {
+    let bits = bitcast<u32>(x);
+    let normal = bitcast<f32>((bits + 0xfffu + ((bits >> 13u) & 1u)) & 0xffffe000u);
+    // Below 2^-14 the step is 2^-24, that of f32 between 0.5 and 1.
+    let small = bitcast<f32>(bitcast<u32>((abs(x) + 0.5) - 0.5) | (bits & 0x80000000u));
+    return select(select(normal, small, abs(x) < 6.103515625e-5), x, is_nan(x));
+}
+// Four words of four i8 against four words of four i8.
+fn dot16(a: vec4<u32>, b: vec4<u32>) -> i32 {
+    return dot4I8Packed(a.x, b.x) + dot4I8Packed(a.y, b.y) + dot4I8Packed(a.z, b.z) + dot4I8Packed(a.w, b.w);
+}
+
+// The sixteen 2-bit codes of a word, as four words of bytes 0, 1, 2: word l holds the elements that
+// lie 32 * l further on in the group of 128.
+fn unpack_codes(word: u32) -> vec4<u32> {
+    return (vec4<u32>(word) >> vec4<u32>(6u, 4u, 2u, 0u)) & vec4<u32>(0x03030303u);
+}
+@group(0) @binding(2) var<storage, read_write> results: array<f32>;
+// Values in a row of the output.
+override WIDTH: u32;
+// Of the matrices of all experts, the one of a routed row.
+@group(0) @binding(7) var<storage, read> chosen: array<f32>;
+// Rows of one expert's matrix; of a gate interleaved with its factor, those of both.
+override EXPERT_ROWS: u32;
+// Routed rows that share a row of activations.
+override SHARING: u32;
+
+// A row of the matrix of a routed row's expert, as a row of the piece; none of it where it lies in
+// another piece, or behind the expert's last.
+fn expert_row(routed: u32, row: u32) -> u32 {
+    let first = u32(chosen[routed]) * EXPERT_ROWS;
+    return select(0xffffffffu, first + row - piece.first_row, row < EXPERT_ROWS);
+}
+
+// Where a row of the piece stands in the result.
+fn expert_column(routed: u32, row: u32) -> u32 {
+    return piece.first_row + row - u32(chosen[routed]) * EXPERT_ROWS;
+}
+
+fn activate(x: f32) -> f32 {
+    return x / (1.0 + exp_f32(-x));
+}
+
+
+// Rows of gate and factor alternate; one pair gives one output.
+fn store_pair(token: u32, row: u32, gate: f32, up: f32) {
+    let at = token * WIDTH + expert_column(token, row) / 2u;
+    results[at] = activate(finite_or_nan(gate * piece.factors.x)) * finite_or_nan(up * piece.factors.y);
+}
+@group(0) @binding(3) var<storage, read> codes: array<vec2<u32>>;
+@group(0) @binding(4) var<storage, read> x: array<vec4<u32>>;
+// Scale and sum of each block of each token.
+@group(0) @binding(5) var<storage, read> x_scales: array<vec2<u32>>;
+@group(0) @binding(6) var<storage, read> scales: array<f32>;
+override COLS: u32;
+
+const ROWS: u32 = 4u;
+const LANES: u32 = 32u;
+// Eight partial sums per block: rows of up to 30720 weights.
+var<workgroup> partial: array<i32, 3840>;
+var<workgroup> row_values: array<f32, ROWS>;
+
+@compute @workgroup_size(128)
+fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) group: vec3<u32>) {
+    let lane = thread % LANES;
+    let slot = thread / LANES;
+    let token = group.y;
+    let row = expert_row(token, group.x * ROWS + slot);
+    let x_row = token / SHARING;
+    let words = COLS / 32u;
+    let weight_row = min(row, piece.rows - 1u);
+    let values = x_row * words;
+    for (var i = lane; i < words; i += LANES) {
+        let word = codes[weight_row * words + i];
+        partial[slot * words + i] =
+            dot16(unpack_codes(word.x), x[(values + i) * 2u]) + dot16(unpack_codes(word.y), x[(values + i) * 2u + 1u]);
+    }
+    workgroupBarrier();
+    var value = 0.0;
+    if (lane == 0u) {
+        let blocks = COLS / 256u;
+        for (var block = 0u; block < blocks; block += 1u) {
+            var sum = 0;
+            for (var i = 0u; i < 8u; i += 1u) {
+                sum += partial[slot * words + block * 8u + i];
+            }
+            let encoding = x_scales[x_row * blocks + block];
+            let scale = scales[weight_row * blocks + block] * bitcast<f32>(encoding.x);
+            value = fma(scale, f32(sum - bitcast<i32>(encoding.y)), value);
+        }
+    }
+    if (lane == 0u) {
+        row_values[slot] = value;
+    }
+    workgroupBarrier();
+    if (lane == 0u && slot % 2u == 0u && row < piece.rows) {
+        store_pair(token, row, value, row_values[slot + 1u]);
+    }
+}

@@ -1,0 +1,158 @@
+// The experts of a token, the likeliest first, and their shares: the softmax over those that are
+// taken. A workgroup has a token, a thread up to 4 experts.
+// Arithmetic that must not differ from the CPU's where an integer is decided by it, and what
+// becomes of values that are not finite (`kernels/src/order.rs`).
+
+// Finite or not is told by the bits: WGSL lets a compiler take it for granted that floats are
+// finite.
+fn is_finite(x: f32) -> bool {
+    return (bitcast<u32>(x) & 0x7f800000u) != 0x7f800000u;
+}
+
+fn is_nan(x: f32) -> bool {
+    return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u;
+}
+
+// WGSL has no constant that is not finite, so NaN is made at run time.
+const NAN_BITS: u32 = 0x7fc00000u;
+var<private> nan_bits: u32 = NAN_BITS;
+
+fn finite_or_nan(x: f32) -> f32 {
+    return select(bitcast<f32>(nan_bits), x, is_finite(x));
+}
+
+// The magnitude of a value, and the largest there is for one that is not finite: the larger of two
+// would drop a NaN.
+const LARGEST: f32 = 3.40282347e38;
+
+fn magnitude(x: f32) -> f32 {
+    return select(LARGEST, abs(x), is_finite(x));
+}
+
+// a / b, rounded correctly also where the hardware's division is only near: one step of correction.
+fn divide(a: f32, b: f32) -> f32 {
+    let q = a / b;
+    let better = fma(fma(-q, b, a), 1.0 / b, q);
+    return select(q, better, abs(better) < 3.0e38 && abs(q) > 1.0e-30);
+}
+
+// e^x as bitnet_kernels::oracle::exp: Cephes' expf with fused multiply-adds, clamped to [-87, 88];
+// NaN stays NaN.
+fn exp_f32(value: f32) -> f32 {
+    let x = clamp(value, -87.0, 88.0);
+    let n = round(x * 1.4426950408889634);
+    var r = fma(n, -0.693359375, x);
+    r = fma(n, 2.1219444e-4, r);
+    var p = 1.9875691e-4;
+    p = fma(p, r, 1.3981999e-3);
+    p = fma(p, r, 8.333452e-3);
+    p = fma(p, r, 4.1665796e-2);
+    p = fma(p, r, 1.6666665e-1);
+    p = fma(p, r, 5.0000001e-1);
+    p = fma(p, r * r, r) + 1.0;
+    return select(p * bitcast<f32>(u32(i32(n) + 127) << 23u), value, is_nan(value));
+}
+
+// x rounded to binary16, ties to even, for magnitudes below 65520 and NaN. Some drivers take a
+// round trip through pack2x16float for nothing.
+fn round_f16(x: f32) -> f32 {
+    let bits = bitcast<u32>(x);
+    let normal = bitcast<f32>((bits + 0xfffu + ((bits >> 13u) & 1u)) & 0xffffe000u);
+    // Below 2^-14 the step is 2^-24, that of f32 between 0.5 and 1.
+    let small = bitcast<f32>(bitcast<u32>((abs(x) + 0.5) - 0.5) | (bits & 0x80000000u));
+    return select(select(normal, small, abs(x) < 6.103515625e-5), x, is_nan(x));
+}
+// The order of candidates: first what is not finite, then the larger logit and, of equal logits,
+// the lower id; -0 and 0 are equal. `kernels/src/candidate.rs` is this order in Rust. As a pair of
+// words of which the larger, compared from the first on, is the better.
+fn candidate(logit: f32, id: u32) -> vec2<u32> {
+    var bits = bitcast<u32>(logit);
+    if ((bits & 0x7fffffffu) == 0u) {
+        bits = 0u;
+    }
+    var key = select(bits | 0x80000000u, ~bits, (bits & 0x80000000u) != 0u);
+    if ((bits & 0x7f800000u) == 0x7f800000u) {
+        // Above the key of every number.
+        key = 0xfffffffeu;
+    }
+    return vec2<u32>(key, ~id);
+}
+
+fn better(a: vec2<u32>, b: vec2<u32>) -> bool {
+    return a.x > b.x || (a.x == b.x && a.y > b.y);
+}
+
+var<workgroup> candidates: array<vec2<u32>, 256>;
+
+// The best of a workgroup's candidates.
+fn workgroup_best(value: vec2<u32>, thread: u32) -> vec2<u32> {
+    workgroupBarrier();
+    candidates[thread] = value;
+    for (var half = 128u; half > 0u; half /= 2u) {
+        workgroupBarrier();
+        if (thread < half && better(candidates[thread + half], candidates[thread])) {
+            candidates[thread] = candidates[thread + half];
+        }
+    }
+    workgroupBarrier();
+    return candidates[0];
+}
+@group(0) @binding(2) var<storage, read> logits: array<f32>;
+@group(0) @binding(3) var<storage, read_write> chosen: array<f32>;
+@group(0) @binding(4) var<storage, read_write> shares: array<f32>;
+override EXPERTS: u32;
+override USED: u32;
+
+const PER_THREAD: u32 = 4u;
+// Whether any logit is no number.
+var<workgroup> broken: atomic<u32>;
+
+@compute @workgroup_size(256)
+fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) group: vec3<u32>) {
+    let row = group.x * EXPERTS;
+    var own: array<vec2<u32>, PER_THREAD>;
+    for (var i = 0u; i < PER_THREAD; i += 1u) {
+        let expert = i * 256u + thread;
+        own[i] = vec2<u32>();
+        if (expert < EXPERTS) {
+            let logit = logits[row + expert];
+            own[i] = candidate(logit, expert);
+            if ((bitcast<u32>(logit) & 0x7fffffffu) > 0x7f800000u) {
+                atomicOr(&broken, 1u);
+            }
+        }
+    }
+    let at = group.x * USED;
+    for (var rank = 0u; rank < USED; rank += 1u) {
+        var best = own[0];
+        for (var i = 1u; i < PER_THREAD; i += 1u) {
+            if (better(own[i], best)) {
+                best = own[i];
+            }
+        }
+        best = workgroup_best(best, thread);
+        if (thread == 0u) {
+            chosen[at + rank] = f32(~best.y);
+        }
+        for (var i = 0u; i < PER_THREAD; i += 1u) {
+            if (all(own[i] == best)) {
+                own[i] = vec2<u32>();
+            }
+        }
+    }
+    if (thread > 0u) {
+        return;
+    }
+    let largest = logits[row + u32(chosen[at])];
+    let sound = atomicLoad(&broken) == 0u && (bitcast<u32>(largest) & 0x7f800000u) != 0x7f800000u;
+    var sum = 0.0;
+    for (var rank = 0u; rank < USED; rank += 1u) {
+        let share = exp_f32(logits[row + u32(chosen[at + rank])] - largest);
+        shares[at + rank] = share;
+        sum += share;
+    }
+    for (var rank = 0u; rank < USED; rank += 1u) {
+        let share = divide(shares[at + rank], sum);
+        shares[at + rank] = bitcast<f32>(select(0x7fc00000u, bitcast<u32>(share), sound));
+    }
+}
