@@ -103,6 +103,7 @@ fn activate(x: f32) -> f32 {
     return positive * positive;
 }
 
+
 // Rows of gate and factor alternate; one pair gives one output.
 fn store_pair(token: u32, row: u32, gate: f32, up: f32) {
     results[token * WIDTH + (piece.first_row + row) / 2u] =

@@ -102,6 +102,7 @@ fn activate(x: f32) -> f32 {
     return x / (1.0 + exp_f32(-x));
 }
 
+
 // Rows of gate and factor alternate; one pair gives one output.
 fn store_pair(token: u32, row: u32, gate: f32, up: f32) {
     results[token * WIDTH + (piece.first_row + row) / 2u] =

@@ -41,5 +41,5 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     // Vector i of the row is part i % 4 of its word.
     let codes = weights[(first + i) / 4u] >> (6u - 2u * (i % 4u)) & 0x03030303u;
     let value = (vec4<f32>(unpack4xU8(codes)) - 1.0) * scales[(first + i) / (4u * 8u)];
-    results[token * (COLS / 4u) + i] = value;
+    results[token * (COLS / 4u) + i] = value * piece.factors.x;
 }

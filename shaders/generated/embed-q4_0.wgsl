@@ -39,5 +39,5 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let row = id_row - piece.first_row;
     let first = row * (COLS / 4u);
     let value = vec4<f32>(unpack4xI8(weights[first + i])) * scales[(first + i) / 8u];
-    results[token * (COLS / 4u) + i] = value;
+    results[token * (COLS / 4u) + i] = value * piece.factors.x;
 }

@@ -59,5 +59,5 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let scale = bitcast<f32>(scales[block * 6u]) * f32(sub_scales(block, vector)[part]);
     let minimum = bitcast<f32>(scales[block * 6u + 1u]) * f32(minima(block, vector)[part]);
     let value = vec4<f32>(unpack4xU8(weights[first + group * 32u + m * 4u + part])) * scale - minimum;
-    results[token * (COLS / 4u) + i] = value;
+    results[token * (COLS / 4u) + i] = value * piece.factors.x;
 }
