@@ -144,7 +144,8 @@ fn with_minima(scales: [f32; 2], groups: &[u8; 12], out: &mut Vec<u8>) {
     out.extend(minima);
 }
 
-/// Appends a block of bytes with words 32 bytes apart made neighbours, as kernels store activations.
+/// Appends a block of bytes with words 32 bytes apart made neighbours, as kernels store
+/// activations.
 fn permute_words(block: &[u8; 256], out: &mut Vec<u8>) {
     for group in block.as_chunks::<128>().0 {
         out.extend((0..128).map(|to| {

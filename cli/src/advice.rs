@@ -16,6 +16,7 @@ fn of_file(cause: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
         FileError::Empty
         | FileError::BadMagic { .. }
         | FileError::Truncated { .. }
+        | FileError::CountTooLarge { .. }
         | FileError::OutOfBounds { .. } => Some(
             "bring a whole one with `cargo xtask fetch-models` or `cargo xtask download-model`",
         ),

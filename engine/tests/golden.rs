@@ -263,10 +263,13 @@ fn every_case_is_within_the_noise_of_llama_cpp() {
     }
 }
 
+/// A tensor by its name, and what becomes of each of its values.
+type Change<'a> = (&'a str, fn(f32) -> f32);
+
 /// The logits of a gated delta net with other values for a tensor and for keys, if any, and their
 /// distance from those of a plain pass (`fixtures/golden/qwen35_f32.py`), as a share of
 /// the variance.
-fn delta_net_apart(change: Option<(&str, fn(f32) -> f32)>, keys: &[(&str, Value)]) -> f64 {
+fn delta_net_apart(change: Option<Change<'_>>, keys: &[(&str, Value)]) -> f64 {
     let folder = root().join("fixtures/golden");
     let golden = Gguf::open(folder.join("qwen35-f32.gguf")).expect("a golden model opens");
     let mut writer = Writer::new();
@@ -336,7 +339,7 @@ fn layers_may_be_flagged_one_by_one() {
 
 #[test]
 fn each_part_of_a_gated_delta_net_shows_in_the_logits() {
-    let changes: [(&str, fn(f32) -> f32); 9] = [
+    let changes: [Change<'_>; 9] = [
         // The decay left out.
         ("blk.0.ssm_a", |_| 0.0),
         ("blk.2.ssm_a", |rate| rate * 1.01),

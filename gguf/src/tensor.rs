@@ -12,7 +12,8 @@ pub struct TensorInfo {
     /// The dimensions in GGUF's order, fastest first: a matrix of `rows` by `cols` is `[cols,
     /// rows]`. A single number has none.
     pub shape: Vec<u64>,
-    /// The ggml type id; [`TensorInfo::tensor_type`] looks it up. It is the one in the file, but for
+    /// The ggml type id; [`TensorInfo::tensor_type`] looks it up. It is the one in the file, but
+    /// for
     /// tensors of `Q2_0` in the blocks of 128 that were written before that type was settled: those
     /// have the id that this layout has now, `PQ2_0`'s.
     pub type_id: u32,

@@ -1,4 +1,5 @@
-//! Products of matrices of codes of 1, 2 or 4 bits with activations of `Q8_0`, for one token and for
+//! Products of matrices of codes of 1, 2 or 4 bits with activations of `Q8_0`, for one token and
+//! for
 //! several.
 //!
 //! Sixteen rows stand side by side in the SIMD lanes, as in [`super::gemm`]: a step multiplies a
@@ -15,10 +16,11 @@ use bitnet_kernels::order::LANES;
 
 use super::gemm::{LINE, PANEL_ROWS, Panel, following, parts, store, tiles};
 use crate::microkernel::coded::{
-    CodeLayout, RUN_WORDS, Runs, STEPS, Steps, meaning, per_byte, pieces_per_run,
+    CodeLayout, RUN_WORDS, STEPS, Steps, meaning, per_byte, pieces_per_run,
 };
 use crate::microkernel::gemm::{Microkernel, TileArgs};
 use crate::microkernel::operands::{Encoded, MatrixRef};
+use crate::microkernel::runs::Runs;
 
 /// The integers of a piece, for `S` strips and `T` tokens: the words of each strip, the steps of
 /// each token, and the sum of its activations.

@@ -2,8 +2,9 @@
 
 use bitnet_kernels::format::{ptq1_0, q1_0, q2_0, q4_0};
 
-use crate::microkernel::coded::{CodeLayout, Order, RUN_BYTES, Runs, adjacent, apart};
+use crate::microkernel::coded::{CodeLayout, Order, adjacent, apart};
 use crate::microkernel::dot::BlockDot;
+use crate::microkernel::runs::{RUN_BYTES, Runs};
 
 /// A scale, then `RUNS` runs of codes, in `BYTES`.
 #[inline(always)]

@@ -235,7 +235,8 @@ macro_rules! product {
     };
 }
 
-/// A [`Specialised`] kernel of `generic` for up to some tokens that packs rows or activations first.
+/// A [`Specialised`] kernel of `generic` for up to some tokens that packs rows or activations
+/// first.
 macro_rules! with_panel {
     ($isa:literal, $name:literal, Format::$format:ident, $tokens:expr, $token:expr,
         $(#[$features:meta])? $module:ident::$function:ident ::<$($generic:ty),+>) => {

@@ -6,6 +6,7 @@
 //! brought into the order of the steps once, and codes are used as they lie.
 
 use crate::microkernel::dot::BlockDot;
+use crate::microkernel::runs::{RUN_BYTES, Runs};
 
 /// Activations that share a scale.
 pub(crate) const PIECE: usize = bitnet_kernels::format::Q8_0_BLOCK;
@@ -13,17 +14,11 @@ pub(crate) const PIECE: usize = bitnet_kernels::format::Q8_0_BLOCK;
 /// Steps of four activations in a piece.
 pub(crate) const STEPS: usize = PIECE / 4;
 
-/// Bytes of codes that are transposed together.
-pub(crate) const RUN_BYTES: usize = 16;
-
 /// Words of four bytes in a run.
 pub(crate) const RUN_WORDS: usize = RUN_BYTES / 4;
 
 /// The activations of a piece, in the order of the steps.
 pub(crate) type Steps = [[i8; 4]; STEPS];
-
-/// Room for the runs of a block that are not stored as such.
-pub(crate) type Runs = [[u8; RUN_BYTES]; 2];
 
 /// Codes in a byte.
 pub(crate) const fn per_byte(bits: usize) -> usize {

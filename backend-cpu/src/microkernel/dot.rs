@@ -8,7 +8,7 @@
 use bitnet_kernels::format::k_groups::{GROUP, GROUPS, Groups};
 use bitnet_kernels::format::{Q8_0_BLOCK, Q8K_BLOCK, i2_s, ptq1_0, q4_k, q5_k, q6_k, q8_0, tq1_0};
 
-use crate::microkernel::coded::Runs;
+use crate::microkernel::runs::Runs;
 use crate::microkernel::simd::Simd;
 use crate::microkernel::trits::{self, BlockCodes};
 

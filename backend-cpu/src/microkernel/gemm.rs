@@ -89,7 +89,8 @@ pub(crate) trait Microkernel: BlockDot {
     /// Sixteen i32 accumulators, one per row of a strip.
     type Acc: Copy;
     /// The accumulators within one group. They may be narrower than [`Microkernel::Acc`]: a group
-    /// has [`GROUP_STEPS`] steps, each of four products of at most `3 * 128` in magnitude; or eight,
+    /// has [`GROUP_STEPS`] steps, each of four products of at most `3 * 128` in magnitude; or
+    /// eight,
     /// of at most `15 * 127`.
     type GroupAcc: Copy;
 

@@ -6,6 +6,7 @@ pub(crate) mod dot;
 pub(crate) mod gemm;
 pub(crate) mod operands;
 pub(crate) mod peak;
+pub(crate) mod runs;
 pub(crate) mod screen;
 pub(crate) mod simd;
 pub(crate) mod trits;

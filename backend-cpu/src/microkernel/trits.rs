@@ -3,7 +3,7 @@
 
 use bitnet_kernels::format::{ptq1_0, tq1_0, tq2_0};
 
-use crate::microkernel::coded::Runs;
+use crate::microkernel::runs::Runs;
 
 /// The codes of a block of `TQ2_0`, the order in which scaled ternary formats are packed.
 pub(crate) type BlockCodes = [u8; tq2_0::CODE_BYTES];

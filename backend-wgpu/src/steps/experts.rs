@@ -136,6 +136,7 @@ impl Step for ExpertLinear {
         let pieces = self.matrix.pieces.iter().zip(&self.numbers);
         let bind = |(piece, numbers): (&Piece, &Buffer)| {
             let mut bindings = vec![
+                ("extent", buffers.extents),
                 ("piece", numbers),
                 ("results", buffers.values(self.out)),
                 ("codes", &piece.weights),

@@ -20,7 +20,8 @@ use super::trajectory::Trajectory;
 /// Tokens in one forward pass where the residual stream is looked at.
 const BATCH: usize = 256;
 
-/// Positions of the smallest context that the C++ references are opened with, and the steps in which
+/// Positions of the smallest context that the C++ references are opened with, and the steps in
+/// which
 /// it grows: some models rotate by the size of the context.
 const CONTEXT: usize = 512;
 const CONTEXT_STEP: usize = 256;

@@ -87,7 +87,8 @@ static GROUPS: &[KeyRule] = &[
     KeyRule::refused("clip.", Neutral::Nothing, "an encoder of images is"),
 ];
 
-/// The word by which a transform of activations is known, wherever a key has it (`prism.hadamard.*`):
+/// The word by which a transform of activations is known, wherever a key has it
+/// (`prism.hadamard.*`):
 /// without the transform, every product is noise.
 const HADAMARD: &str = "hadamard";
 

@@ -2,22 +2,19 @@
 //!
 //! Metadata is accounted for as tensors are. A graph takes the keys that it needs, through `keys`;
 //! of all others the tables say what they mean where nobody reads them: `model` for those under the
-//! architecture's prefix, `file` for the rest, and [`bitnet_tokenizers::keys`] for the tokenizer's. A
+//! architecture's prefix, `file` for the rest, and [`bitnet_tokenizers::keys`] for the tokenizer's.
+//! A
 //! key that would change results stops the file, by its name; one that no table has is a doubt.
 
 mod file;
 mod keys;
+mod listing;
 mod model;
 
 use bitnet_gguf::keys::Fate;
-use bitnet_gguf::{Gguf, Shown};
-
-use crate::config::Config;
 
 pub(crate) use keys::Keys;
-
-/// Doubts that are said in full.
-const DOUBTS: usize = 20;
+pub use listing::{account, doubts};
 
 /// A key of a file, and what becomes of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,36 +23,4 @@ pub struct KeyAccount {
     pub key: String,
     /// What becomes of it.
     pub fate: Fate,
-}
-
-/// What becomes of every key of a file, in the order of the file. The tokenizer's are those of the
-/// tokenizer inside.
-pub fn account(gguf: &Gguf) -> Vec<KeyAccount> {
-    Config::accounted(gguf).0
-}
-
-/// What is doubtful about a model that runs: keys that are not known, or not done in full. The
-/// tokenizer has [warnings](bitnet_tokenizers::Tokenizer::warnings) of its own.
-pub fn doubts(gguf: &Gguf) -> Vec<String> {
-    let mut accounts = account(gguf);
-    accounts.retain(|account| !account.key.starts_with(bitnet_tokenizers::keys::PREFIX));
-    let mut doubts = accounts
-        .into_iter()
-        .filter_map(|account| match account.fate {
-            Fate::Doubtful(doubt) => Some((account.key, doubt)),
-            _ => None,
-        });
-    let mut said: Vec<String> = doubts
-        .by_ref()
-        .take(DOUBTS)
-        .map(|(_, doubt)| doubt)
-        .collect();
-    if let Some((key, _)) = doubts.next() {
-        let more = doubts.count();
-        said.push(format!(
-            "metadata `{}` and {more} more are doubtful too",
-            Shown(&key)
-        ));
-    }
-    said
 }

@@ -178,7 +178,8 @@ mod tests {
                 matrix.dequantize_row(row, &mut out);
                 for (out, trit) in out.iter().zip(&trits(3 * 256)[row * 256..]) {
                     let weight = 0.5 * f32::from(*trit);
-                    // Blocks of floats round, at worst to four bits: a step of an eighth. Where there
+                    // Blocks of floats round, at worst to four bits: a step of an eighth. Where
+                    // there
                     // are signs alone, all become the mean magnitude, here some two thirds.
                     let tolerance = match (format.is_ternary(), format.block_len()) {
                         (true, _) | (_, 1) => 0.0,

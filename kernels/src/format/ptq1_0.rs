@@ -9,7 +9,8 @@
 //!  b, byte m <  8: weights  80 +  8 n + m, n = 0..5
 //!  c, byte m <  2: weights 120 +  2 n + m, n = 0..4
 //! ```
-//! Trits lie in a byte as in [`TQ1_0`](super::tq1_0). The type belongs to PrismML's fork of llama.cpp.
+//! Trits lie in a byte as in [`TQ1_0`](super::tq1_0). The type belongs to PrismML's fork of
+//! llama.cpp.
 
 use std::mem::offset_of;
 use std::ops::Range;

@@ -3,7 +3,8 @@
 //! ```text
 //! byte 0    2                18
 //!      +----+----------------+
-//!      | d  | codes          |     byte m: weight m in the low half, weight m + 16 in the high half
+//!      | d  | codes          |     byte m: weight m in the low half, weight m + 16 in the high
+//! half
 //!      +----+----------------+
 //! ```
 

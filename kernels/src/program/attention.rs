@@ -68,7 +68,8 @@ pub enum RopeScaling {
         /// The divisor.
         factor: f32,
     },
-    /// YaRN (<https://arxiv.org/abs/2309.00071>), as llama.cpp has it with its fixed 32 and 1 turns:
+    /// YaRN (<https://arxiv.org/abs/2309.00071>), as llama.cpp has it with its fixed 32 and 1
+    /// turns:
     /// pairs that turn often within `context` keep their frequency, those that turn less than once
     /// have it divided by the factor, with a ramp between.
     Yarn {

@@ -461,7 +461,8 @@ impl Op {
                 attention: work.tokens * 3 * shape.state() as u64,
                 ..Cost::default()
             },
-            // At least those that one token is routed to; each token multiplies with all of its own.
+            // At least those that one token is routed to; each token multiplies with all of its
+            // own.
             Op::GatedExperts { experts, .. } | Op::ExpertLinear { experts, .. } => {
                 let of = |all: u64| all / experts.count as u64 * experts.used as u64;
                 Cost {
