@@ -11,9 +11,9 @@
 //! - **Products of blocks** (`TQ1_0`, `TQ2_0`, `Q6_K`, and every format without an order of its
 //!   own): piece after piece that has one scale on either side, `sum = fma(d_weight * d_activation,
 //!   integer, sum)`. A block of weights that meets several scales of activations (`Q2_0`, `Q1_0`)
-//! adds
+//!   adds
 //!   up `inner = fma(d_activation, integer, inner)` from 0, then `sum = fma(d_weight, inner, sum)`,
-//! as
+//!   as
 //!   ggml nests them. Where groups have minima (`Q4_K`, `Q5_K`), the same with `-(d_minimum *
 //!   d_activation)` and their integer follows, piece by piece.
 //! - **`Q8_0`**: within a block of 32, lane `j < 8` has the integer sum of elements `4j .. 4j + 4`;
@@ -28,7 +28,7 @@
 //! - **Causal convolution**: one chain per channel, `s = fma(w[j], x[t - columns + 1 + j], s)` for
 //!   `j = 0, 1, 2, ...` from 0.
 //! - **Delta rule**: the state is decayed, `m = m * decay`; then one chain per value element over
-//! the
+//!   the
 //!   key's, `s[j] = fma(k[i], m[i][j], s[j])` for `i = 0, 1, 2, ...` from 0; the correction `c[j] =
 //!   share * (v[j] - s[j])` and `m[i][j] = fma(k[i], c[j], m[i][j])`; the result `o[j] = fma(q[i],
 //!   m[i][j], o[j])` in the same order, times `1 / sqrt(size)`. Tokens follow one another.
