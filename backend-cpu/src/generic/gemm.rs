@@ -24,11 +24,12 @@ use std::ops::Range;
 use bitnet_kernels::format::tq2_0;
 use bitnet_kernels::order::LANES;
 
-use crate::microkernel::coded::{RUN_BYTES, RUN_WORDS};
+use crate::microkernel::coded::RUN_WORDS;
 use crate::microkernel::gemm::{
     GROUP, GROUP_BYTES, GROUP_STEPS, GROUP_WORDS, Microkernel, PackedWord, TernaryLayout, TileArgs,
 };
 use crate::microkernel::operands::{Encoded, MatrixRef};
+use crate::microkernel::runs::RUN_BYTES;
 
 /// Rows of a panel.
 pub(crate) const PANEL_ROWS: usize = 64;

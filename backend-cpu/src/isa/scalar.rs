@@ -6,10 +6,11 @@ use bitnet_kernels::order::LANES;
 
 use crate::generic::{coded, gemm};
 use crate::isa::table::{Kernels, kernels};
-use crate::microkernel::coded::{RUN_BYTES, RUN_WORDS};
+use crate::microkernel::coded::RUN_WORDS;
 use crate::microkernel::dot::BlockDot;
 use crate::microkernel::gemm::{Microkernel, PackedWord, TernaryLayout, TileArgs};
 use crate::microkernel::peak::Peak;
+use crate::microkernel::runs::RUN_BYTES;
 use crate::microkernel::screen::ScreenDot;
 use crate::microkernel::simd::Simd;
 

@@ -10,9 +10,10 @@ use std::ops::Range;
 use bitnet_kernels::format::i2_s;
 use bitnet_kernels::order::LANES;
 
-use crate::microkernel::coded::{Order, PIECE, RUN_BYTES, RUN_WORDS};
+use crate::microkernel::coded::{Order, PIECE, RUN_WORDS};
 use crate::microkernel::dot::BlockDot;
 use crate::microkernel::operands::Encoded;
+use crate::microkernel::runs::RUN_BYTES;
 use crate::microkernel::trits::BlockCodes;
 
 /// Ternary weights of a row that are packed together: a group of `I2_S`, half a block of `TQ2_0`.

@@ -5,10 +5,11 @@ use std::arch::aarch64::*;
 use bitnet_kernels::order::LANES;
 
 use super::byte_dot::{Aarch64, ByteDot};
-use crate::microkernel::coded::{Order, PIECE, RUN_BYTES, RUN_WORDS};
+use crate::microkernel::coded::{Order, PIECE, RUN_WORDS};
 use crate::microkernel::gemm::{
     GROUP_STEPS, Microkernel, PackedGroup, PackedWord, TernaryLayout, TileArgs,
 };
+use crate::microkernel::runs::RUN_BYTES;
 
 /// Four rows of sixteen bytes: the `i`th register of the result has bytes `4i .. 4i + 4` of each.
 #[inline]

@@ -8,8 +8,9 @@ use bitnet_kernels::order::LANES;
 use super::super::reorder::reorder;
 use super::token::Avx2;
 use crate::generic::{coded, gemm};
-use crate::microkernel::coded::{Order, PIECE, RUN_BYTES, RUN_WORDS};
+use crate::microkernel::coded::{Order, PIECE, RUN_WORDS};
 use crate::microkernel::gemm::{Microkernel, PackedWord, TernaryLayout, TileArgs};
+use crate::microkernel::runs::RUN_BYTES;
 
 impl<const VNNI: bool> Microkernel for Avx2<VNNI> {
     type Bytes = [__m256i; 2];

@@ -7,8 +7,9 @@ use bitnet_kernels::order::LANES;
 use super::super::reorder::reorder;
 use super::token::Avx512;
 use crate::generic::{coded, gemm};
-use crate::microkernel::coded::{Order, PIECE, RUN_BYTES, RUN_WORDS};
+use crate::microkernel::coded::{Order, PIECE, RUN_WORDS};
 use crate::microkernel::gemm::{Microkernel, PackedWord, TernaryLayout, TileArgs};
+use crate::microkernel::runs::RUN_BYTES;
 
 impl<const VBMI: bool> Microkernel for Avx512<VBMI> {
     type Bytes = __m512i;
