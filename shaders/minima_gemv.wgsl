@@ -1,4 +1,5 @@
-// Weights of 4 or 5 bits with sub-scales and minima, widened to bytes, against i8 activations with a
+// Weights of 4 or 5 bits with sub-scales and minima, widened to bytes, against i8 activations with
+// a
 // scale per 256. ${LANES} threads share a row.
 #include shared/extent.wgsl
 #include shared/piece.wgsl

@@ -2,6 +2,7 @@
 
 mod delta_net;
 mod experts;
+mod ranges;
 mod rope;
 mod scales;
 mod sections;
@@ -17,6 +18,7 @@ use crate::error::Problem;
 use crate::metadata::{KeyAccount, Keys};
 pub use delta_net::DeltaNet;
 pub use experts::Mixture;
+use ranges::BASES;
 pub use scales::Scales;
 
 /// The shape of a model.
@@ -71,10 +73,6 @@ pub struct Config {
 
 /// Values of the epsilon under norms that are taken seriously; models have 1e-6 and 1e-5.
 const EPSILONS: RangeInclusive<f32> = 1e-30..=0.1;
-/// Bases of the rotation that are taken seriously; models have 1e4 to 1e7.
-const BASES: RangeInclusive<f32> = 1.0..=1e12;
-/// Factors that are taken seriously: on positions, where models have 1 to 64, and on values.
-const FACTORS: RangeInclusive<f32> = 1e-6..=1e6;
 
 impl Config {
     /// Reads the metadata of a file.

@@ -1,4 +1,5 @@
-// Weights of 4 or 5 bits with sub-scales and minima, widened to bytes, against i8 activations with a
+// Weights of 4 or 5 bits with sub-scales and minima, widened to bytes, against i8 activations with
+// a
 // scale per 256. 32 threads share a row.
 // What one dispatch of a pass covers. Rewritten before each pass.
 struct Extent {

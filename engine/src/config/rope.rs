@@ -3,7 +3,8 @@
 use bitnet_gguf::Shown;
 use bitnet_kernels::program::{Rope, RopeScaling};
 
-use super::{BASES, FACTORS, sections};
+use super::ranges::{BASES, FACTORS};
+use super::sections;
 use crate::architecture::Architecture;
 use crate::metadata::Keys;
 

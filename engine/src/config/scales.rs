@@ -1,6 +1,6 @@
 //! Factors on the embedding, the residual stream and the logits.
 
-use super::FACTORS;
+use super::ranges::FACTORS;
 use crate::architecture::Architecture;
 use crate::metadata::Keys;
 
