@@ -874,8 +874,11 @@ fn main() {
         trial!(every_linear_format_meets_its_twin),
         trial!(every_embedding_format_meets_its_twin),
         trial!(activations_pairings_and_caches_meet_their_twins),
-        trial!(layers_with_a_window_and_without_a_rotation_meet_their_twins),
-        trial!(experts_and_heads_rotated_in_place_meet_their_twins),
+        // Known to fail, see the issue on models: it runs with `--ignored`.
+        trial!(layers_with_a_window_and_without_a_rotation_meet_their_twins)
+            .with_ignored_flag(true),
+        // Known to fail, see the issue on models: it runs with `--ignored`.
+        trial!(experts_and_heads_rotated_in_place_meet_their_twins).with_ignored_flag(true),
         trial!(prompts_around_the_edges_of_tiles_and_spans_meet_their_twin),
         trial!(results_are_the_same_bits_for_every_split_of_a_prompt),
         trial!(the_best_few_are_those_of_the_logits),
