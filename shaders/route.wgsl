@@ -15,6 +15,11 @@ var<workgroup> broken: atomic<u32>;
 @compute @workgroup_size(256)
 fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) group: vec3<u32>) {
     let row = group.x * EXPERTS;
+    // Memory of a workgroup begins with anything.
+    if (thread == 0u) {
+        atomicStore(&broken, 0u);
+    }
+    workgroupBarrier();
     var own: array<vec2<u32>, PER_THREAD>;
     for (var i = 0u; i < PER_THREAD; i += 1u) {
         let expert = i * 256u + thread;

@@ -51,10 +51,25 @@ fn magnitude(x: f32) -> f32 {
     return select(LARGEST, abs(x), is_finite(x));
 }
 
+// The first 12 bits of a value's 24.
+fn high_half(x: f32) -> f32 {
+    return bitcast<f32>(bitcast<u32>(x) & 0xfffff000u);
+}
+
+// a - q * b, exact where q is near a / b, and also where a driver's fma rounds twice: products of
+// halves fit into 24 bits, and so do the differences.
+fn residual(a: f32, q: f32, b: f32) -> f32 {
+    let qh = high_half(q);
+    let ql = q - qh;
+    let bh = high_half(b);
+    let bl = b - bh;
+    return a - qh * bh - qh * bl - ql * bh - ql * bl;
+}
+
 // a / b, rounded correctly also where the hardware's division is only near: one step of correction.
 fn divide(a: f32, b: f32) -> f32 {
     let q = a / b;
-    let better = fma(fma(-q, b, a), 1.0 / b, q);
+    let better = q + residual(a, q, b) * (1.0 / b);
     return select(q, better, abs(better) < 3.0e38 && abs(q) > 1.0e-30);
 }
 
@@ -75,14 +90,16 @@ fn exp_f32(value: f32) -> f32 {
     return select(p * bitcast<f32>(u32(i32(n) + 127) << 23u), value, is_nan(value));
 }
 
-// x rounded to binary16, ties to even, for magnitudes below 65520 and NaN. Some drivers take a
-// round trip through pack2x16float for nothing.
+// x rounded to binary16, ties to even; infinite from 65520 on. Some drivers take a round trip
+// through pack2x16float for nothing.
 fn round_f16(x: f32) -> f32 {
     let bits = bitcast<u32>(x);
     let normal = bitcast<f32>((bits + 0xfffu + ((bits >> 13u) & 1u)) & 0xffffe000u);
     // Below 2^-14 the step is 2^-24, that of f32 between 0.5 and 1.
     let small = bitcast<f32>(bitcast<u32>((abs(x) + 0.5) - 0.5) | (bits & 0x80000000u));
-    return select(select(normal, small, abs(x) < 6.103515625e-5), x, is_nan(x));
+    let finite = select(normal, small, abs(x) < 6.103515625e-5);
+    let infinite = bitcast<f32>((nan_bits & 0x7f800000u) | (bits & 0x80000000u));
+    return select(select(finite, infinite, (bits & 0x7fffffffu) >= 0x477ff000u), x, is_nan(x));
 }
 // Four words of four i8 against four words of four i8.
 fn dot16(a: vec4<u32>, b: vec4<u32>) -> i32 {
