@@ -2,9 +2,11 @@
 
 use std::ops::Range;
 
-use bitnet_kernels::format::k_groups::{GROUPS, Groups};
+use bitnet_kernels::format::k_groups::{self, GROUPS, Groups};
+use bitnet_kernels::format::q4_k::Q4KBlock;
+use bitnet_kernels::format::q5_k::Q5KBlock;
 use bitnet_kernels::format::{
-    Format, Matrix, i2_s, ptq1_0, q1_0, q2_0, q4_0, q4_k, q5_k, q6_k, q8_0, tq1_0, tq2_0,
+    Format, Matrix, i2_s, ptq1_0, q1_0, q2_0, q4_0, q6_k, q8_0, tq1_0, tq2_0,
 };
 use bitnet_kernels::wgsl::Storage;
 
@@ -103,26 +105,8 @@ fn pack_row(
                 scales.extend(block.scales.map(|s| s as u8));
             }
         }
-        Format::Q4K => {
-            for block in q4_k::blocks(bytes) {
-                permute_words(&block.unpack(), weights);
-                with_minima(
-                    [block.scale(), block.minimum_scale()],
-                    &block.groups,
-                    scales,
-                );
-            }
-        }
-        Format::Q5K => {
-            for block in q5_k::blocks(bytes) {
-                permute_words(&block.unpack(), weights);
-                with_minima(
-                    [block.scale(), block.minimum_scale()],
-                    &block.groups,
-                    scales,
-                );
-            }
-        }
+        Format::Q4K => pack_grouped::<Q4KBlock>(bytes, weights, scales),
+        Format::Q5K => pack_grouped::<Q5KBlock>(bytes, weights, scales),
     }
 }
 
@@ -136,12 +120,17 @@ fn pack_codes(weights: &[i8], out: &mut Vec<u8>) {
     }
 }
 
-/// Appends a block's scales, its sub-scales and minima.
-fn with_minima(scales: [f32; 2], groups: &[u8; 12], out: &mut Vec<u8>) {
-    out.extend(scales.map(f32::to_le_bytes).as_flattened());
-    let Groups { scales, minima } = Groups::unpack(groups);
-    out.extend(scales);
-    out.extend(minima);
+/// Appends blocks of groups that have minima: their codes; their scales, sub-scales and minima.
+fn pack_grouped<B: k_groups::Block>(bytes: &[u8], weights: &mut Vec<u8>, scales: &mut Vec<u8>) {
+    for block in k_groups::blocks::<B>(bytes) {
+        permute_words(&block.unpack(), weights);
+        let head = block.head();
+        let both = [head.scale(), head.minimum_scale()];
+        scales.extend(both.map(f32::to_le_bytes).as_flattened());
+        let groups = Groups::unpack(&head.groups);
+        scales.extend(groups.scales);
+        scales.extend(groups.minima);
+    }
 }
 
 /// Appends a block of bytes with words 32 bytes apart made neighbours, as kernels store

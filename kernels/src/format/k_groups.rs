@@ -9,6 +9,11 @@
 //!      +--------------------+--------------------+-------------------------------------+
 //! ```
 
+use bytemuck::{Pod, Zeroable};
+use half::f16;
+
+use super::rows;
+
 /// Weights of a group.
 pub const GROUP: usize = 32;
 
@@ -57,28 +62,121 @@ impl Groups {
     }
 }
 
-/// A block of weights, encoded.
-pub(super) struct Encoded {
-    pub(super) d: half::f16,
-    pub(super) dmin: half::f16,
-    pub(super) groups: Groups,
-    /// From 0 to the last level.
-    pub(super) codes: [u8; BLOCK],
+/// What a block begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Head {
+    /// The scale, f16 in little-endian bytes so that a block may lie at any address.
+    pub d: [u8; 2],
+    /// The scale of the minima, likewise.
+    pub dmin: [u8; 2],
+    /// Scales and minima of the groups.
+    pub groups: [u8; 12],
+}
+
+impl Head {
+    /// The scale.
+    pub fn scale(&self) -> f32 {
+        f16::from_le_bytes(self.d).to_f32()
+    }
+
+    /// The scale of the minima.
+    pub fn minimum_scale(&self) -> f32 {
+        f16::from_le_bytes(self.dmin).to_f32()
+    }
+}
+
+/// A block as it lies in a file: a [`Head`] and codes. The formats differ in how codes lie.
+pub trait Block: Pod {
+    /// How scales and minima are looked for.
+    const SEARCH: Search;
+
+    /// What it begins with.
+    fn head(&self) -> &Head;
+
+    /// The codes, from 0 to the last level.
+    fn unpack(&self) -> [u8; BLOCK];
+
+    /// A block of these.
+    fn of(head: Head, codes: &[u8; BLOCK]) -> Self;
+}
+
+/// The blocks of a row.
+///
+/// # Panics
+/// If `bytes` are not whole blocks.
+pub fn blocks<B: Block>(bytes: &[u8]) -> &[B] {
+    bytemuck::cast_slice(bytes)
+}
+
+/// The byte of a weight's low four bits, and their shift.
+pub(super) fn nibble(weight: usize) -> (usize, usize) {
+    let (pair, rest) = (weight / (2 * GROUP), weight % (2 * GROUP));
+    (GROUP * pair + rest % GROUP, rest / GROUP * 4)
+}
+
+/// Appends a row, encoded by [`Search`].
+///
+/// # Panics
+/// If `weights` are not whole blocks.
+pub(super) fn pack<B: Block>(weights: &[f32], out: &mut Vec<u8>) {
+    rows::pack(weights, out, |block| {
+        let (head, codes) = B::SEARCH.encode(block);
+        B::of(head, &codes)
+    });
+}
+
+/// Reads a block as its codes, scales of groups applied.
+pub(super) fn unpack<B: Block>(block: &[u8], out: &mut [i16]) -> f32 {
+    let block: &B = bytemuck::from_bytes(block);
+    let scales = Groups::unpack(&block.head().groups).scales;
+    for (weight, (out, code)) in out.iter_mut().zip(block.unpack()).enumerate() {
+        *out = i16::from(scales[weight / GROUP]) * i16::from(code);
+    }
+    block.head().scale()
+}
+
+/// Reads what is taken off each weight of a block.
+pub(super) fn unpack_minima<B: Block>(block: &[u8], out: &mut [i16]) -> f32 {
+    let block: &B = bytemuck::from_bytes(block);
+    let minima = Groups::unpack(&block.head().groups).minima;
+    for (out, minimum) in out.chunks_exact_mut(GROUP).zip(minima) {
+        out.fill(i16::from(minimum));
+    }
+    block.head().minimum_scale()
+}
+
+/// Reads a row as f32.
+///
+/// # Panics
+/// If `bytes` do not hold `out.len()` weights.
+pub(super) fn dequantize_row<B: Block>(bytes: &[u8], out: &mut [f32]) {
+    let blocks = blocks::<B>(bytes);
+    assert_eq!(blocks.len() * BLOCK, out.len());
+    for (block, out) in blocks.iter().zip(out.chunks_exact_mut(BLOCK)) {
+        let head = block.head();
+        let Groups { scales, minima } = Groups::unpack(&head.groups);
+        for (weight, (out, code)) in out.iter_mut().zip(block.unpack()).enumerate() {
+            let (scale, minimum) = (scales[weight / GROUP], minima[weight / GROUP]);
+            *out = head.scale() * f32::from(scale) * f32::from(code)
+                - head.minimum_scale() * f32::from(minimum);
+        }
+    }
 }
 
 /// How a group's scale and minimum are looked for.
-pub(super) struct Search {
+pub struct Search {
     /// The largest code.
-    pub(super) last: u8,
+    pub last: u8,
     /// The first of the scales that are tried, in steps of a tenth from the obvious one.
-    pub(super) first: i8,
+    pub first: i8,
     /// How many are tried.
-    pub(super) count: i8,
+    pub count: i8,
 }
 
 impl Search {
     /// Encodes 256 weights as ggml's `quantize_row_q4_K_ref` and `quantize_row_q5_K_ref` do.
-    pub(super) fn encode(&self, weights: &[f32; BLOCK]) -> Encoded {
+    fn encode(&self, weights: &[f32; BLOCK]) -> (Head, [u8; BLOCK]) {
         let (parts, _) = weights.as_chunks::<GROUP>();
         let fits: [Fit; GROUPS] = std::array::from_fn(|group| self.best(&parts[group]));
         let largest = |of: fn(&Fit) -> f32| fits.iter().map(of).fold(0.0, f32::max);
@@ -91,8 +189,8 @@ impl Search {
             scales: fits.each_ref().map(|fit| six_bits(fit.scale, scale)),
             minima: fits.each_ref().map(|fit| six_bits(fit.minimum, minimum)),
         };
-        let d = half::f16::from_f32(scale / 63.0);
-        let dmin = half::f16::from_f32(minimum / 63.0);
+        let d = f16::from_f32(scale / 63.0);
+        let dmin = f16::from_f32(minimum / 63.0);
         let codes = std::array::from_fn(|i| {
             let group = i / GROUP;
             let step = d.to_f32() * f32::from(groups.scales[group]);
@@ -102,12 +200,12 @@ impl Search {
             let taken_off = dmin.to_f32() * f32::from(groups.minima[group]);
             self.code((weights[i] + taken_off) / step)
         });
-        Encoded {
-            d,
-            dmin,
-            groups,
-            codes,
-        }
+        let head = Head {
+            d: d.to_le_bytes(),
+            dmin: dmin.to_le_bytes(),
+            groups: groups.pack(),
+        };
+        (head, codes)
     }
 
     fn code(&self, x: f32) -> u8 {
@@ -187,8 +285,36 @@ struct Fit {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    /// Two blocks of `bytes` that are encoded and decoded.
+    pub(in crate::format) fn decoding_is_within_a_step<B: Block>(bytes: usize, last: f32) {
+        let weights: Vec<f32> = (0..2 * BLOCK)
+            .map(|i| (i as f32 * 0.731).sin() * (0.2 + (i / GROUP % 8) as f32 * 0.1) + 0.1)
+            .collect();
+        let (mut packed, mut out) = (Vec::new(), vec![f32::NAN; 2 * BLOCK]);
+        pack::<B>(&weights, &mut packed);
+        assert_eq!(packed.len(), bytes);
+        dequantize_row::<B>(&packed, &mut out);
+        for (out, weights) in out.chunks(GROUP).zip(weights.chunks(GROUP)) {
+            let least = weights.iter().copied().fold(0.0, f32::min);
+            let most = weights.iter().copied().fold(0.0, f32::max);
+            // A step is the group's range over the last code. Scales and minima of six bits add a
+            // 63rd of the block's largest.
+            let tolerance = (most - least) / last + 0.03;
+            for (out, weight) in out.iter().zip(weights) {
+                assert!((out - weight).abs() <= tolerance, "{out} for {weight}");
+            }
+        }
+    }
+
+    pub(in crate::format) fn zeros_stay_zero<B: Block>() {
+        let (mut bytes, mut out) = (Vec::new(), [f32::NAN; BLOCK]);
+        pack::<B>(&[0.0; BLOCK], &mut bytes);
+        dequantize_row::<B>(&bytes, &mut out);
+        assert_eq!(out, [0.0; BLOCK]);
+    }
 
     #[test]
     fn bytes_lie_where_ggml_reads_them() {

@@ -7,6 +7,7 @@
 mod descriptor;
 mod encoding;
 mod matrix;
+mod rows;
 
 pub mod i2_s;
 pub mod k_groups;

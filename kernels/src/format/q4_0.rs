@@ -13,7 +13,7 @@ use std::mem::offset_of;
 use bytemuck::{Pod, Zeroable};
 use half::f16;
 
-use super::{Descriptor, Encoding, Product, Reduction, Values};
+use super::{Descriptor, Encoding, Product, Reduction, Values, rows};
 
 /// See the module.
 pub const DESCRIPTOR: Descriptor = Descriptor {
@@ -95,15 +95,7 @@ pub fn blocks(bytes: &[u8]) -> &[Q4_0Block] {
 /// # Panics
 /// If `weights` are not whole blocks.
 pub fn pack(weights: &[f32], out: &mut Vec<u8>) {
-    let (whole, rest) = weights.as_chunks();
-    assert!(
-        rest.is_empty(),
-        "{} weights are no whole blocks",
-        weights.len()
-    );
-    for block in whole {
-        out.extend(bytemuck::bytes_of(&Q4_0Block::quantize(block)));
-    }
+    rows::pack(weights, out, Q4_0Block::quantize);
 }
 
 /// Reads a block as its weights over its scale.

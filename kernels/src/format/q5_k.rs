@@ -9,15 +9,16 @@
 //! ```
 //! Byte `32 k + l` of `ql` (`k < 4`, `l < 32`) has the low bits of weight `64 k + l` in its low
 //! half and those of weight `64 k + 32 + l` in its high half; bits `2 k` and `2 k + 1` of byte `l`
-//! of `qh` are their highest. [`Groups`] says how the 12 bytes of scales and minima lie.
+//! of `qh` are their highest. [`Groups`](super::k_groups::Groups) says how the 12 bytes of scales and minima lie.
 
 use std::mem::offset_of;
 use std::ops::Range;
 
 use bytemuck::{Pod, Zeroable};
-use half::f16;
 
-use super::k_groups::{GROUP, Groups, Search};
+use super::k_groups::{
+    Block, GROUP, Head, Search, dequantize_row, nibble, pack, unpack, unpack_minima,
+};
 use super::{Descriptor, Encoding, Product, Reduction, Values};
 
 /// See the module.
@@ -26,14 +27,16 @@ pub const DESCRIPTOR: Descriptor = Descriptor {
     block_len: BLOCK,
     block_bytes: BLOCK_BYTES,
     trailer: None,
-    dequantize: dequantize_row,
-    values: Values::Floats { pack },
+    dequantize: dequantize_row::<Q5KBlock>,
+    values: Values::Floats {
+        pack: pack::<Q5KBlock>,
+    },
     find_invalid_code: None,
     product: Some(Product {
         encoding: Encoding::Q8K,
         reduction: Reduction::Blocks {
-            unpack,
-            minima: Some(unpack_minima),
+            unpack: unpack::<Q5KBlock>,
+            minima: Some(unpack_minima::<Q5KBlock>),
         },
         rounds_softmax_weights: true,
     }),
@@ -46,9 +49,9 @@ pub const BLOCK: usize = super::k_groups::BLOCK;
 pub const BLOCK_BYTES: usize = size_of::<Q5KBlock>();
 
 /// Where the scale of the minima lies in a block; that of the codes is at 0.
-pub const DMIN_AT: usize = offset_of!(Q5KBlock, dmin);
+pub const DMIN_AT: usize = offset_of!(Head, dmin);
 /// Where scales and minima lie in a block.
-pub const GROUPS: Range<usize> = offset_of!(Q5KBlock, groups)..QH.start;
+pub const GROUPS: Range<usize> = offset_of!(Head, groups)..QH.start;
 /// Where the highest bits lie in a block.
 pub const QH: Range<usize> = offset_of!(Q5KBlock, qh)..QL.start;
 /// Where the low 4 bits lie in a block.
@@ -58,12 +61,8 @@ pub const QL: Range<usize> = offset_of!(Q5KBlock, ql)..BLOCK_BYTES;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Q5KBlock {
-    /// The scale, f16 in little-endian bytes so that a block may lie at any address.
-    pub d: [u8; 2],
-    /// The scale of the minima, likewise.
-    pub dmin: [u8; 2],
-    /// Scales and minima of the groups.
-    pub groups: [u8; 12],
+    /// Scales and minima.
+    pub head: Head,
     /// The highest bit of each code.
     pub qh: [u8; BLOCK / 8],
     /// The low 4 bits of each code.
@@ -72,43 +71,34 @@ pub struct Q5KBlock {
 
 const _: () = assert!(size_of::<Q5KBlock>() == 176 && align_of::<Q5KBlock>() == 1);
 
-impl Q5KBlock {
-    /// The scale.
-    pub fn scale(&self) -> f32 {
-        f16::from_le_bytes(self.d).to_f32()
+impl Block for Q5KBlock {
+    /// As ggml's `quantize_row_q5_K_ref` does.
+    const SEARCH: Search = Search {
+        last: 31,
+        first: -5,
+        count: 15,
+    };
+
+    fn head(&self) -> &Head {
+        &self.head
     }
 
-    /// The scale of the minima.
-    pub fn minimum_scale(&self) -> f32 {
-        f16::from_le_bytes(self.dmin).to_f32()
-    }
-
-    /// The codes, 0 to 31.
-    pub fn unpack(&self) -> [u8; BLOCK] {
+    fn unpack(&self) -> [u8; BLOCK] {
         std::array::from_fn(|weight| {
-            let (byte, shift) = place(weight);
+            let (byte, shift) = nibble(weight);
             let high = self.qh[weight % GROUP] >> (weight / GROUP) & 1;
             self.ql[byte] >> shift & 15 | high << 4
         })
     }
 
-    /// Encodes 256 weights as ggml's `quantize_row_q5_K_ref` does.
-    pub fn quantize(weights: &[f32; BLOCK]) -> Self {
-        let search = Search {
-            last: 31,
-            first: -5,
-            count: 15,
-        };
-        let encoded = search.encode(weights);
+    fn of(head: Head, codes: &[u8; BLOCK]) -> Self {
         let mut block = Self {
-            d: encoded.d.to_le_bytes(),
-            dmin: encoded.dmin.to_le_bytes(),
-            groups: encoded.groups.pack(),
+            head,
             qh: [0; BLOCK / 8],
             ql: [0; BLOCK / 2],
         };
-        for (weight, code) in encoded.codes.into_iter().enumerate() {
-            let (byte, shift) = place(weight);
+        for (weight, code) in codes.iter().enumerate() {
+            let (byte, shift) = nibble(weight);
             block.ql[byte] |= (code & 15) << shift;
             block.qh[weight % GROUP] |= code >> 4 << (weight / GROUP);
         }
@@ -116,89 +106,27 @@ impl Q5KBlock {
     }
 }
 
-/// The byte and shift of the low bits of a weight.
-fn place(weight: usize) -> (usize, usize) {
-    let (pair, rest) = (weight / (2 * GROUP), weight % (2 * GROUP));
-    (GROUP * pair + rest % GROUP, rest / GROUP * 4)
-}
-
-/// The blocks of a row.
-///
-/// # Panics
-/// If `bytes` are not whole blocks.
-pub fn blocks(bytes: &[u8]) -> &[Q5KBlock] {
-    bytemuck::cast_slice(bytes)
-}
-
-/// Appends a row, encoded by [`Q5KBlock::quantize`].
-///
-/// # Panics
-/// If `weights` are not whole blocks.
-pub fn pack(weights: &[f32], out: &mut Vec<u8>) {
-    let (whole, rest) = weights.as_chunks();
-    assert!(
-        rest.is_empty(),
-        "{} weights are no whole blocks",
-        weights.len()
-    );
-    for block in whole {
-        out.extend(bytemuck::bytes_of(&Q5KBlock::quantize(block)));
-    }
-}
-
-/// Reads a block as its codes, scales of groups applied.
-fn unpack(block: &[u8], out: &mut [i16]) -> f32 {
-    let block: &Q5KBlock = bytemuck::from_bytes(block);
-    let scales = Groups::unpack(&block.groups).scales;
-    for (weight, (out, code)) in out.iter_mut().zip(block.unpack()).enumerate() {
-        *out = i16::from(scales[weight / GROUP]) * i16::from(code);
-    }
-    block.scale()
-}
-
-/// Reads what is taken off each weight of a block.
-fn unpack_minima(block: &[u8], out: &mut [i16]) -> f32 {
-    let block: &Q5KBlock = bytemuck::from_bytes(block);
-    let minima = Groups::unpack(&block.groups).minima;
-    for (out, minimum) in out.chunks_exact_mut(GROUP).zip(minima) {
-        out.fill(i16::from(minimum));
-    }
-    block.minimum_scale()
-}
-
-/// Reads a row as f32.
-///
-/// # Panics
-/// If `bytes` do not hold `out.len()` weights.
-pub fn dequantize_row(bytes: &[u8], out: &mut [f32]) {
-    assert_eq!(blocks(bytes).len() * BLOCK, out.len());
-    for (block, out) in blocks(bytes).iter().zip(out.chunks_exact_mut(BLOCK)) {
-        let Groups { scales, minima } = Groups::unpack(&block.groups);
-        for (weight, (out, code)) in out.iter_mut().zip(block.unpack()).enumerate() {
-            let (scale, minimum) = (scales[weight / GROUP], minima[weight / GROUP]);
-            *out = block.scale() * f32::from(scale) * f32::from(code)
-                - block.minimum_scale() * f32::from(minimum);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::k_groups::{Groups, tests};
+    use half::f16;
 
     #[test]
     fn bits_lie_where_ggml_reads_them() {
         // The loop of ggml's dequantize_row_q5_K: it walks bytes and counts weights.
         let block = Q5KBlock {
-            d: f16::ONE.to_le_bytes(),
-            dmin: f16::from_f32(0.5).to_le_bytes(),
-            groups: std::array::from_fn(|i| (i * 83 + 29) as u8),
+            head: Head {
+                d: f16::ONE.to_le_bytes(),
+                dmin: f16::from_f32(0.5).to_le_bytes(),
+                groups: std::array::from_fn(|i| (i * 83 + 29) as u8),
+            },
             qh: std::array::from_fn(|i| (i * 59 + 3) as u8),
             ql: std::array::from_fn(|i| (i * 41 + 7) as u8),
         };
         let mut out = [f32::NAN; BLOCK];
-        dequantize_row(bytemuck::bytes_of(&block), &mut out);
-        let Groups { scales, minima } = Groups::unpack(&block.groups);
+        dequantize_row::<Q5KBlock>(bytemuck::bytes_of(&block), &mut out);
+        let Groups { scales, minima } = Groups::unpack(&block.head.groups);
         let mut next = out.iter();
         for (pair, bytes) in block.ql.chunks(GROUP).enumerate() {
             for (group, shift) in [(2 * pair, 0), (2 * pair + 1, 4)] {
@@ -215,30 +143,11 @@ mod tests {
 
     #[test]
     fn decoding_is_within_a_step() {
-        let weights: Vec<f32> = (0..2 * BLOCK)
-            .map(|i| (i as f32 * 0.731).sin() * (0.2 + (i / GROUP % 8) as f32 * 0.1) + 0.1)
-            .collect();
-        let (mut bytes, mut out) = (Vec::new(), vec![f32::NAN; 2 * BLOCK]);
-        pack(&weights, &mut bytes);
-        assert_eq!(bytes.len(), 352);
-        dequantize_row(&bytes, &mut out);
-        for (out, weights) in out.chunks(GROUP).zip(weights.chunks(GROUP)) {
-            let least = weights.iter().copied().fold(0.0, f32::min);
-            let most = weights.iter().copied().fold(0.0, f32::max);
-            // A step is a 31st of the group's range. Scales and minima of six bits add a 63rd of
-            // the block's largest.
-            let tolerance = (most - least) / 31.0 + 0.03;
-            for (out, weight) in out.iter().zip(weights) {
-                assert!((out - weight).abs() <= tolerance, "{out} for {weight}");
-            }
-        }
+        tests::decoding_is_within_a_step::<Q5KBlock>(352, 31.0);
     }
 
     #[test]
     fn zeros_stay_zero() {
-        let (mut bytes, mut out) = (Vec::new(), [f32::NAN; BLOCK]);
-        pack(&[0.0; BLOCK], &mut bytes);
-        dequantize_row(&bytes, &mut out);
-        assert_eq!(out, [0.0; BLOCK]);
+        tests::zeros_stay_zero::<Q5KBlock>();
     }
 }

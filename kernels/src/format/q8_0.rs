@@ -10,7 +10,7 @@
 use bytemuck::{Pod, Zeroable};
 use half::f16;
 
-use super::{Descriptor, Encoding, Product, Reduction, Values};
+use super::{Descriptor, Encoding, Product, Reduction, Values, rows};
 
 /// See the module.
 pub const DESCRIPTOR: Descriptor = Descriptor {
@@ -78,15 +78,7 @@ pub fn blocks(bytes: &[u8]) -> &[Q8_0Block] {
 /// # Panics
 /// If `weights` are not whole blocks.
 pub fn pack(weights: &[f32], out: &mut Vec<u8>) {
-    let (whole, rest) = weights.as_chunks();
-    assert!(
-        rest.is_empty(),
-        "{} weights are no whole blocks",
-        weights.len()
-    );
-    for block in whole {
-        out.extend(bytemuck::bytes_of(&Q8_0Block::quantize(block)));
-    }
+    rows::pack(weights, out, Q8_0Block::quantize);
 }
 
 /// Reads a block as its weights over its scale.

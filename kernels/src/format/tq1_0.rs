@@ -21,7 +21,7 @@ use std::ops::Range;
 use bytemuck::{Pod, Zeroable};
 use half::f16;
 
-use super::{Descriptor, Encoding, Product, Reduction, Values};
+use super::{Descriptor, Encoding, Product, Reduction, Values, rows};
 
 /// See the module.
 pub const DESCRIPTOR: Descriptor = Descriptor {
@@ -146,16 +146,8 @@ pub fn blocks(bytes: &[u8]) -> &[Tq1_0Block] {
 /// # Panics
 /// If `weights` are not whole blocks.
 pub fn pack(weights: &[i8], scale: f32, out: &mut Vec<u8>) {
-    let (whole, rest) = weights.as_chunks();
-    assert!(
-        rest.is_empty(),
-        "{} weights are no whole blocks",
-        weights.len()
-    );
     let d = f16::from_f32(scale);
-    for block in whole {
-        out.extend(bytemuck::bytes_of(&Tq1_0Block::new(block, d)));
-    }
+    rows::pack(weights, out, |block| Tq1_0Block::new(block, d));
 }
 
 /// Reads a block as its weights over its scale.
