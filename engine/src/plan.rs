@@ -13,8 +13,8 @@
 //! h += sum of share_e * BL_down_e(activation(BL_gate_e x) * BL_up_e x) over those of BL_router x
 //! ```
 //!
-//! [Scales] stand on the embedding, on what is added to `h` and on the logits.
-//! A gated delta net may take the place of attention ([`delta_net`]).
+//! Scales stand on the embedding, on what is added to `h` and on the logits.
+//! A gated delta net may take the place of attention (`plan/delta_net.rs`).
 
 mod delta_net;
 

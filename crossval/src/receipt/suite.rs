@@ -96,7 +96,7 @@ pub struct SuiteReceipt {
     pub test_suite: String,
     /// [`Status::of`] the runs.
     pub status: Status,
-    /// [`SuiteMetrics::worst_of`] the runs.
+    /// The worst of the runs; times are sums.
     pub metrics: SuiteMetrics,
     /// Every model on every lane.
     #[serde(default)]

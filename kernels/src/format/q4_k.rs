@@ -8,8 +8,8 @@
 //!      +----+------+-----------------------+----------------+
 //! ```
 //! Byte `32 k + l` of the codes (`k < 4`, `l < 32`) has weight `64 k + l` in its low half and
-//! weight `64 k + 32 + l` in its high half. [`Groups`](super::k_groups::Groups) says how the 12 bytes of scales and minima
-//! lie.
+//! weight `64 k + 32 + l` in its high half. [`Groups`](super::k_groups::Groups) says how the 12
+//! bytes of scales and minima lie.
 
 use std::mem::offset_of;
 use std::ops::Range;

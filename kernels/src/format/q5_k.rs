@@ -9,7 +9,8 @@
 //! ```
 //! Byte `32 k + l` of `ql` (`k < 4`, `l < 32`) has the low bits of weight `64 k + l` in its low
 //! half and those of weight `64 k + 32 + l` in its high half; bits `2 k` and `2 k + 1` of byte `l`
-//! of `qh` are their highest. [`Groups`](super::k_groups::Groups) says how the 12 bytes of scales and minima lie.
+//! of `qh` are their highest. [`Groups`](super::k_groups::Groups) says how the 12 bytes of scales
+//! and minima lie.
 
 use std::mem::offset_of;
 use std::ops::Range;
