@@ -160,6 +160,8 @@ fn unreadable(error: &ComparisonError) -> bool {
         ComparisonError::Lane(LaneFailure::Refused { source, .. }) => {
             source.kind == ErrorKind::CannotRead
         }
+        // It does not say so in every case: bitnet.cpp aborts on types that it does not know.
+        ComparisonError::Lane(LaneFailure::Crash { call, .. }) => *call == "load",
         _ => false,
     }
 }

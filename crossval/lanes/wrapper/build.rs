@@ -16,10 +16,11 @@ const DEPTH: usize = 8;
 const LIBRARIES: [&str; 4] = ["llama", "ggml", "ggml-cpu", "ggml-base"];
 
 /// A function or field of the header, and the `cfg` that its presence sets.
-const API_MARKS: [(&str, &str); 3] = [
+const API_MARKS: [(&str, &str); 4] = [
     ("fn llama_model_get_vocab(", "vocab_api"),
     ("fn llama_get_memory(", "memory_api"),
     ("flash_attn_type:", "flash_enum"),
+    ("use_extra_bufts:", "extra_buffers"),
 ];
 
 fn main() {

@@ -311,7 +311,13 @@ pub fn compare(
     }
     client.unload()?;
 
-    let layers = layers::compare(&followed.layers, &theirs, &itself.layers, &itself.local);
+    let layers = layers::compare(
+        &followed.layers,
+        &ours.layers_of_halves(),
+        &theirs,
+        &itself.layers,
+        &itself.local,
+    );
     let head = LayerSpread::of(&itself.head);
     let finding = layers::first_to_part(&layers, Some(&head));
     let own = widest(&itself.logits);

@@ -21,14 +21,18 @@ use super::trajectory::Trajectory;
 /// takes its position to 1e-4, which is why the median decides.
 pub(crate) const LAYER_BOUND: f64 = 1e-9;
 
-/// The same for the head, where llama.cpp rounds activations to f16 (4e-8) and ours does not.
-pub(crate) const HEAD_BOUND: f64 = 1e-6;
+/// The same where llama.cpp rounds the activations that meet weights of F16 to f16 (4e-8) and ours
+/// does not: for the head, and for a layer of such weights.
+pub(crate) const HALVES_BOUND: f64 = 1e-6;
 
 /// The distance of one layer's output from the reference's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LayerDistance {
     /// The layer, from 0.
     pub layer: usize,
+    /// Whether it has matrices of F16.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub halves: bool,
     /// Both on their own.
     pub free: LayerSpread,
     /// Our layer on the reference's input.
@@ -157,9 +161,10 @@ impl fmt::Display for PartFinding {
 }
 
 /// Compares layer by layer, both sides on their own. The rows of `own` and `local` are the caller's
-/// to choose.
+/// to choose. `halves` tells which layers have matrices of F16.
 pub(crate) fn compare(
     ours: &[Vec<f32>],
+    halves: &[bool],
     theirs: &Trajectory,
     own: &[Vec<VectorDistance>],
     local: &[Vec<VectorDistance>],
@@ -172,6 +177,7 @@ pub(crate) fn compare(
     layers
         .map(|(layer, ((ours, theirs), own))| LayerDistance {
             layer,
+            halves: halves.get(layer).copied().unwrap_or(false),
             free: LayerSpread::of(&rows(ours, theirs, hidden)),
             local: local.get(layer).map(|rows| LayerSpread::of(rows)),
             own: LayerSpread::of(own),
@@ -186,10 +192,14 @@ pub(crate) fn first_to_part(
     layers: &[LayerDistance],
     head: Option<&LayerSpread>,
 ) -> Option<PartFinding> {
-    let layers = layers
-        .iter()
-        .filter_map(|layer| Some((Part::Layer(layer.layer), layer.local?, LAYER_BOUND)));
-    let head = head.map(|head| (Part::Head, *head, HEAD_BOUND));
+    let layers = layers.iter().filter_map(|layer| {
+        let bound = match layer.halves {
+            true => HALVES_BOUND,
+            false => LAYER_BOUND,
+        };
+        Some((Part::Layer(layer.layer), layer.local?, bound))
+    });
+    let head = head.map(|head| (Part::Head, *head, HALVES_BOUND));
     layers.chain(head).find_map(|(part, local, bound)| {
         let within = local.median_nmse <= bound;
         (!within).then_some(PartFinding {
@@ -220,6 +230,7 @@ mod tests {
         let local: Vec<_> = local.iter().map(|nmse| row(*nmse)).collect();
         LayerDistance {
             layer,
+            halves: false,
             free: zero,
             local: Some(LayerSpread::of(&local)),
             own: zero,
@@ -260,5 +271,16 @@ mod tests {
         let found = first_to_part(&[], Some(&head(1e-4))).expect("the head is wrong");
         assert_eq!(found.part, Part::Head);
         assert!(first_to_part(&[layer(0, &[f64::NAN])], None).is_some());
+    }
+
+    #[test]
+    fn a_layer_of_halves_is_held_to_the_bound_of_the_head() {
+        let mut layers = [layer(0, &[4e-8; 3])];
+        assert!(first_to_part(&layers, None).is_some());
+        layers[0].halves = true;
+        assert_eq!(first_to_part(&layers, None), None);
+        layers[0] = layer(0, &[2e-6; 3]);
+        layers[0].halves = true;
+        assert!(first_to_part(&layers, None).is_some());
     }
 }

@@ -11,8 +11,8 @@ use std::time::Instant;
 pub use bitnet_engine::CacheType;
 use bitnet_engine::gguf::Gguf;
 use bitnet_engine::kernels::oracle::argmax;
-use bitnet_engine::kernels::program::BufferId;
-use bitnet_engine::kernels::{Batch, CacheId, Inspect, Segment};
+use bitnet_engine::kernels::program::{BufferId, Op};
+use bitnet_engine::kernels::{Batch, CacheId, Format, Inspect, Segment};
 use bitnet_engine::{Device, Error, Isa, LoadOptions, Model, Output, Want};
 
 use super::trajectory::Trajectory;
@@ -21,8 +21,7 @@ use super::trajectory::Trajectory;
 const BATCH: usize = 256;
 
 /// Positions of the smallest context that the C++ references are opened with, and the steps in
-/// which
-/// it grows: some models rotate by the size of the context.
+/// which it grows: some models rotate by the size of the context.
 const CONTEXT: usize = 512;
 const CONTEXT_STEP: usize = 256;
 
@@ -206,6 +205,19 @@ impl Ours {
         let ends = self.model.plan().layer_ends.iter().map(|end| end + 1);
         let starts = std::iter::once(0).chain(ends.clone());
         starts.zip(ends).map(|(start, end)| start..end).collect()
+    }
+
+    /// Of each layer, whether it has matrices of F16.
+    pub(crate) fn layers_of_halves(&self) -> Vec<bool> {
+        let program = &self.model.plan().program;
+        let halves = |op: &Op| {
+            let mut weights = op.products().map(|product| program.weight(product.weight));
+            weights.any(|weight| weight.format == Format::F16)
+        };
+        let parts = self.parts().into_iter();
+        parts
+            .map(|part| program.ops[part].iter().any(halves))
+            .collect()
     }
 
     fn logits(&self) -> BufferId {

@@ -382,6 +382,7 @@ mod tests {
         receipt.layers = (0..3)
             .map(|layer| LayerDistance {
                 layer,
+                halves: false,
                 free: spread,
                 local: Some(spread),
                 own: spread,

@@ -94,6 +94,12 @@ impl Weights {
         let model = unsafe {
             let mut parameters = bindings::llama_model_default_params();
             parameters.n_gpu_layers = 0;
+            // Weights as they lie in the file: what is repacked for a CPU's matrix unit is looked up
+            // by row all the same, and llama.cpp dies of it.
+            #[cfg(extra_buffers)]
+            {
+                parameters.use_extra_bufts = false;
+            }
             #[cfg(vocab_api)]
             let model = bindings::llama_model_load_from_file(path.as_ptr(), parameters);
             #[cfg(not(vocab_api))]
