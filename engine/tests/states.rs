@@ -1,6 +1,5 @@
 //! Sequences of a model that keeps a state: however they got where they are, they give the bits of
-//! a
-//! new one that has read the same tokens.
+//! a new one that has read the same tokens.
 
 use std::path::Path;
 use std::sync::Arc;

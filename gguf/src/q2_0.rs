@@ -2,17 +2,15 @@
 //!
 //! `Q2_0` has blocks of 64 weights. Before that was settled, files were written with blocks of 128
 //! under the same id; now that layout has an id of its own, [`PQ2_0`]. Nothing in a file says which
-//! of
-//! the two it has, but writers place one tensor behind the other, so that the distance to the next
-//! gives a tensor's size up to the alignment.
+//! of the two it has, but writers place one tensor behind the other, so that the distance to the
+//! next gives a tensor's size up to the alignment.
 
 use crate::tensor::size;
 use crate::tensor_type::{PQ2_0, Q2_0};
 use crate::{Error, TensorInfo};
 
 /// Gives tensors of type 42 the id of the layout that all of them have. Offsets count from the
-/// start
-/// of the data, of which there are `data_len` bytes.
+/// start of the data, of which there are `data_len` bytes.
 pub(crate) fn settle(
     tensors: &mut [TensorInfo],
     data_len: u64,

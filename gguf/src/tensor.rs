@@ -13,9 +13,8 @@ pub struct TensorInfo {
     /// rows]`. A single number has none.
     pub shape: Vec<u64>,
     /// The ggml type id; [`TensorInfo::tensor_type`] looks it up. It is the one in the file, but
-    /// for
-    /// tensors of `Q2_0` in the blocks of 128 that were written before that type was settled: those
-    /// have the id that this layout has now, `PQ2_0`'s.
+    /// for tensors of `Q2_0` in the blocks of 128 that were written before that type was settled:
+    /// those have the id that this layout has now, `PQ2_0`'s.
     pub type_id: u32,
     /// Where the data begins, in bytes from the start of the file.
     pub offset: u64,

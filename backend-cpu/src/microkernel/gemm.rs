@@ -91,8 +91,7 @@ pub(crate) trait Microkernel: BlockDot {
     type Acc: Copy;
     /// The accumulators within one group. They may be narrower than [`Microkernel::Acc`]: a group
     /// has [`GROUP_STEPS`] steps, each of four products of at most `3 * 128` in magnitude; or
-    /// eight,
-    /// of at most `15 * 127`.
+    /// eight, of at most `15 * 127`.
     type GroupAcc: Copy;
 
     /// MR / 16: the strips of a register tile.

@@ -3,8 +3,7 @@
 //! Metadata is accounted for as tensors are. A graph takes the keys that it needs, through `keys`;
 //! of all others the tables say what they mean where nobody reads them: `model` for those under the
 //! architecture's prefix, `file` for the rest, and [`bitnet_tokenizers::keys`] for the tokenizer's.
-//! A
-//! key that would change results stops the file, by its name; one that no table has is a doubt.
+//! A key that would change results stops the file, by its name; one that no table has is a doubt.
 
 mod file;
 mod keys;

@@ -3,8 +3,8 @@
 //! A row says what a key means in a model whose graph does not read it. What graphs read is not
 //! decided here: each takes what it needs ([`crate::config`]), and is asked first. Names and
 //! meanings are llama.cpp's (`LLM_KV_NAMES` in its `llama-arch.cpp`); the values that change
-//! nothing
-//! are those that its converters and `llama_model_saver` write where a model has no such part.
+//! nothing are those that its converters and `llama_model_saver` write where a model has no such
+//! part.
 
 use bitnet_gguf::keys::{FACTOR, KeyRule, Neutral, ONE, ZERO};
 

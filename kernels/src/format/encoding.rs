@@ -122,8 +122,7 @@ fn encode_q8k(x: &[f32], q: &mut Vec<i8>) -> f32 {
 }
 
 /// The scale is `max|x| / 127`, rounded to f16. Its inverse is `127 / max|x|`, as in the x86 code
-/// of
-/// ggml. Values too small for that become zeros.
+/// of ggml. Values too small for that become zeros.
 fn encode_q8_0(x: &[f32], q: &mut Vec<i8>) -> f32 {
     let largest = largest(x).abs();
     let d = largest / 127.0;

@@ -179,8 +179,7 @@ mod tests {
                 for (out, trit) in out.iter().zip(&trits(3 * 256)[row * 256..]) {
                     let weight = 0.5 * f32::from(*trit);
                     // Blocks of floats round, at worst to four bits: a step of an eighth. Where
-                    // there
-                    // are signs alone, all become the mean magnitude, here some two thirds.
+                    // there are signs alone, all become the mean magnitude, here some two thirds.
                     let tolerance = match (format.is_ternary(), format.block_len()) {
                         (true, _) | (_, 1) => 0.0,
                         _ if format == Format::Q1_0 => 0.5 * 0.75,

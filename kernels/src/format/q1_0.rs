@@ -1,6 +1,5 @@
 //! `Q1_0`: signs of 128 weights and one f16 scale. `weight` is `d` where the bit is 1, `-d` where
-//! it
-//! is 0: there is no zero.
+//! it is 0: there is no zero.
 //!
 //! ```text
 //! byte 0    2                18

@@ -14,9 +14,8 @@
 //! Code 3 is a weight of `2 d`. No quantiser of ternary weights writes it, but it is legal.
 //!
 //! `Q2_0` has 64 weights in a block. Files from before that was settled have 128, under the same
-//! id;
-//! the reader tells them apart by the sizes of tensors and gives them the id of `PQ2_0`, which the
-//! fork that had brought the type up uses for that layout now.
+//! id; the reader tells them apart by the sizes of tensors and gives them the id of `PQ2_0`, which
+//! the fork that had brought the type up uses for that layout now.
 
 use half::f16;
 

@@ -36,8 +36,7 @@ pub fn softplus(x: f32) -> f32 {
 }
 
 /// What a token leaves of a state: `exp(rate * softplus(alpha + bias))`. `bias` and `rate`, which
-/// is
-/// below 0, are the head's.
+/// is below 0, are the head's.
 pub fn decay(alpha: f32, bias: f32, rate: f32) -> f32 {
     exp(rate * softplus(alpha + bias))
 }

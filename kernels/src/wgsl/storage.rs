@@ -12,8 +12,7 @@ pub enum Storage {
     /// The same with a scale per 256.
     ScaledTrits,
     /// Codes of two bits, sixteen to a word: that of weight `4 l + b` in byte `b`, from bit `6 - 2
-    /// l`
-    /// on. A weight is its scale times (code - 1).
+    /// l` on. A weight is its scale times (code - 1).
     Codes,
     /// Signed bytes with a scale per 32.
     Bytes,

@@ -21,8 +21,7 @@ use crate::{Exit, UsageError};
 pub struct Args {
     /// How large; `2b` is the exact shape of bitnet-b1.58-2B-4T, 1.2 GB with an F16 head, of any
     /// architecture but maple. Shapes of published models: qwen3 `1.7b`, `4b` and `8b`, minicpm
-    /// `1b`,
-    /// hunyuan-dense `1.8b`, maple `20b-a1b`
+    /// `1b`, hunyuan-dense `1.8b`, maple `20b-a1b`
     #[arg(long, default_value = "tiny", value_parser = PossibleValuesParser::new(Shape::NAMES))]
     pub size: String,
 
