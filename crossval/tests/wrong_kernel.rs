@@ -38,6 +38,19 @@ struct Altered {
     bytes: Vec<u8>,
 }
 
+impl Altered {
+    /// Flips one trit in each of the `matrices` that a tensor consists of.
+    fn flip_trit(&mut self, tensor: &str, matrices: usize) {
+        let range = self.find(tensor).expect("a tensor");
+        let length = range.len() / matrices;
+        for matrix in self.bytes[range].chunks_exact_mut(length) {
+            // The lowest two bits are a code of 0, 1 or 2: a trit becomes its neighbour.
+            let code = matrix[777] & 3;
+            matrix[777] ^= if code == 0 { 1 } else { 3 };
+        }
+    }
+}
+
 impl WeightSource for Altered {
     fn bytes(&self) -> &[u8] {
         &self.bytes
@@ -254,12 +267,7 @@ fn one_flipped_trit_is_caught_and_its_layer_named() {
             (2, "ffn_down"),
         ] {
             let weight = format!("blk.{layer}.{part}.weight");
-            let flip = |altered: &mut Altered| {
-                let at = altered.find(&weight).expect("a tensor").start + 777;
-                // The lowest two bits are a code of 0, 1 or 2: a trit becomes its neighbour.
-                let code = altered.bytes[at] & 3;
-                altered.bytes[at] ^= if code == 0 { 1 } else { 3 };
-            };
+            let flip = |altered: &mut Altered| altered.flip_trit(&weight, 1);
             let found = compared(lane, model, |_, _| {}, flip);
             let finding = found.finding.as_ref();
             let part = finding.map(|finding| finding.part);
@@ -410,14 +418,10 @@ fn what_is_wrong_in_a_layer_of_any_architecture_is_caught_and_the_layer_named() 
             assert_eq!(part, Some(Part::Layer(1)), "{model}, {what}");
             assert!(!found.verdict.passed(), "{model}, {what}");
         }
-        let weight = match model.starts_with("maple") {
-            true => "blk.1.ffn_down_exps.weight",
-            false => "blk.1.ffn_down.weight",
-        };
-        let flip = |altered: &mut Altered| {
-            let at = altered.find(weight).expect("a tensor").start + 777;
-            let code = altered.bytes[at] & 3;
-            altered.bytes[at] ^= if code == 0 { 1 } else { 3 };
+        let flip = |altered: &mut Altered| match model.starts_with("maple") {
+            false => altered.flip_trit("blk.1.ffn_down.weight", 1),
+            // Every token chooses experts of its own.
+            true => altered.flip_trit("blk.1.ffn_down_exps.weight", 6),
         };
         let found = compared(Lane::LlamaCpp, model, |_, _| {}, flip);
         let part = found.finding.as_ref().map(|finding| finding.part);

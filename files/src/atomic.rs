@@ -1,6 +1,7 @@
 //! Writing a file beside its place and renaming it: who reads the place sees the old file or the
 //! new one, whole.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -42,8 +43,7 @@ impl AtomicFile {
         if let Some(folder) = place.parent().filter(|path| !path.as_os_str().is_empty()) {
             fs::create_dir_all(folder)?;
         }
-        let partial = beside(&place)?;
-        let file = File::create(&partial)?;
+        let (partial, file) = beside(&place)?;
         let begun = AtomicFile {
             place,
             partial: Some(partial),
@@ -71,14 +71,54 @@ impl AtomicFile {
     }
 }
 
-/// A name of its own in the folder of `place`, whoever else writes there.
-fn beside(place: &Path) -> io::Result<PathBuf> {
+/// Ends the name of a file that is being written.
+const PARTIAL: &str = ".partial";
+
+/// A new file in the folder of `place`, under a name of its own whoever else writes there, and
+/// locked for as long as it is open. What writers that were killed left there is removed.
+fn beside(place: &Path) -> io::Result<(PathBuf, File)> {
     static FILES: AtomicU32 = AtomicU32::new(0);
-    let name = place.file_name();
-    let mut name = name.ok_or(io::ErrorKind::IsADirectory)?.to_owned();
-    let (process, file) = (std::process::id(), FILES.fetch_add(1, Ordering::Relaxed));
-    name.push(format!(".{process}-{file}.partial"));
-    Ok(place.with_file_name(name))
+    let name = place.file_name().ok_or(io::ErrorKind::IsADirectory)?;
+    remove_abandoned(place, name);
+    let process = std::process::id();
+    loop {
+        let number = FILES.fetch_add(1, Ordering::Relaxed);
+        let mut name = name.to_owned();
+        name.push(format!(".{process}-{number}{PARTIAL}"));
+        let partial = place.with_file_name(name);
+        let file = File::create(&partial)?;
+        // A file system without locks has nobody who takes this file for abandoned.
+        let _ = file.lock();
+        // Between these two steps another writer may have taken it for that.
+        if partial.exists() {
+            return Ok((partial, file));
+        }
+    }
+}
+
+/// Removes files that were begun for `place`, of this `name`, and that nobody holds any more.
+fn remove_abandoned(place: &Path, name: &OsStr) {
+    let folder = match place.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let Some(name) = name.to_str() else { return };
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    for entry in entries {
+        let found = entry.file_name();
+        let owner = found
+            .to_str()
+            .and_then(|found| found.strip_prefix(name)?.strip_prefix('.'))
+            .and_then(|found| found.strip_suffix(PARTIAL)?.split_once('-'));
+        let number = |text: &str| text.parse::<u32>().is_ok();
+        if !owner.is_some_and(|(process, file)| number(process) && number(file)) {
+            continue;
+        }
+        let opened = File::options().write(true).open(entry.path());
+        if opened.is_ok_and(|file| file.try_lock().is_ok()) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
 }
 
 impl Write for AtomicFile {
@@ -151,6 +191,28 @@ mod tests {
         replace(&place, b"new").expect("written");
         assert_eq!(fs::read(&place).expect("there"), b"new");
         assert_eq!(names(&folder.path().join("deep")), ["x.json"]);
+    }
+
+    #[test]
+    fn what_a_killed_writer_left_is_removed_and_what_is_being_written_stays() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let place = folder.path().join("x");
+        let mut held = AtomicFile::create(&place).expect("begun");
+        held.write_all(b"held").expect("written");
+        for left in [
+            "x.77-0.partial",
+            "y.77-0.partial",
+            "x.partial",
+            "x.7.partial",
+        ] {
+            fs::write(folder.path().join(left), b"half").expect("written");
+        }
+        replace(&place, b"new").expect("written");
+        assert!(!folder.path().join("x.77-0.partial").exists());
+        held.commit().expect("still there");
+        assert_eq!(fs::read(&place).expect("there"), b"held");
+        let others = ["x", "x.7.partial", "x.partial", "y.77-0.partial"];
+        assert_eq!(names(folder.path()), others);
     }
 
     #[test]
