@@ -94,8 +94,8 @@ impl Weights {
         let model = unsafe {
             let mut parameters = bindings::llama_model_default_params();
             parameters.n_gpu_layers = 0;
-            // Weights as they lie in the file: what is repacked for a CPU's matrix unit is looked up
-            // by row all the same, and llama.cpp dies of it.
+            // Weights as they lie in the file: what is repacked for a CPU's matrix unit is looked
+            // up by row all the same, and llama.cpp dies of it.
             #[cfg(extra_buffers)]
             {
                 parameters.use_extra_bufts = false;
