@@ -88,8 +88,8 @@ impl Decoding {
         piece.transpose()
     }
 
-    /// Chooses a token from what was read.
-    fn choose(&mut self, sequence: &mut Sequence) -> Result<Option<Piece>, Error> {
+    /// Chooses a token from what was read; no piece where that ends it and nothing was held back.
+    pub(crate) fn choose(&mut self, sequence: &mut Sequence) -> Result<Option<Piece>, Error> {
         if self.max_tokens == 0 {
             return Ok(self.end(StopReason::MaxTokens));
         }

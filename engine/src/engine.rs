@@ -125,6 +125,11 @@ impl Engine {
         &self.encoder.tokenizer
     }
 
+    /// What turns prompts into tokens, without the model.
+    pub fn encoder(&self) -> &Encoder {
+        &self.encoder
+    }
+
     /// The model's file.
     pub fn file(&self) -> &Gguf {
         &self.encoder.file

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use bitnet_gguf::{Shown, TensorType};
 use bitnet_kernels::{BackendError, Format};
@@ -103,6 +104,17 @@ pub enum Error {
         /// Positions there are.
         have: usize,
     },
+    /// A token that the model does not have.
+    #[error("token id {id} is outside the vocabulary of {vocabulary}")]
+    Token {
+        /// The token.
+        id: u32,
+        /// Tokens of the model.
+        vocabulary: usize,
+    },
+    /// A pass over several sequences failed, and with it each of them.
+    #[error("a pass over several sequences failed")]
+    Pass(#[source] Arc<Error>),
     /// There is nothing to predict from.
     #[error("the prompt has no tokens; give at least one")]
     EmptyPrompt,

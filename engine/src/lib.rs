@@ -64,6 +64,8 @@
 //! # Ok::<(), bitnet_engine::Error>(())
 //! ```
 //!
+//! A [`scheduler`] runs many requests at once, whose sequences join and leave between passes.
+//!
 //! # Errors
 //!
 //! Every [`Error`] says what happened. Nothing here reads an environment variable, prints, or
@@ -92,6 +94,7 @@ mod placement;
 pub mod plan;
 mod prompt;
 pub mod sampler;
+pub mod scheduler;
 mod sequence;
 mod session;
 mod stop;

@@ -105,23 +105,44 @@ impl Model {
                 sessions.len()
             )));
         }
+        self.pass(sessions, |_| 1, tokens, |_| true, want, out)
+    }
+
+    /// Reads the next `len(i)` of `tokens` for the `i`-th of several sequences, in one forward
+    /// pass; what is wanted is given for each token of which `selects` holds.
+    ///
+    /// # Errors
+    /// As [`Model::step`].
+    pub(crate) fn pass(
+        &self,
+        sessions: &mut [impl BorrowMut<Session>],
+        len: impl Fn(usize) -> usize,
+        tokens: &[u32],
+        selects: impl Fn(usize) -> bool,
+        want: Want,
+        out: &mut Output,
+    ) -> Result<(), Error> {
         for (index, session) in sessions.iter().enumerate() {
             let session = session.borrow();
             if !session.is_of(&self.loaded) {
                 let problem = format!("sequence {index} was started by another model");
                 return Err(Error::Batch(problem));
             }
-            session.room_for(1)?;
+            session.room_for(len(index))?;
         }
         for session in &mut *sessions {
             session.borrow_mut().catch_up()?;
         }
-        let segments = sessions.iter().map(|session| session.borrow().segment(1));
+        let segments = sessions.iter().enumerate();
+        let segments = segments.map(|(index, session)| session.borrow().segment(len(index)));
         let mut running = self.loaded.lock();
-        let read = running.pass(segments, tokens, |_| true, want, out);
+        let read = running.pass(segments, tokens, selects, want, out);
         drop(running);
-        for (session, token) in sessions.iter_mut().zip(tokens) {
-            session.borrow_mut().has_read(&[*token], &read);
+        let mut rest = tokens;
+        for (index, session) in sessions.iter_mut().enumerate() {
+            let (own, others) = rest.split_at(len(index));
+            session.borrow_mut().has_read(own, &read);
+            rest = others;
         }
         read
     }

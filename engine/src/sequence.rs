@@ -101,6 +101,16 @@ impl Sequence {
         Ok(all)
     }
 
+    /// What the model has not read yet.
+    pub(crate) fn unread(&self) -> &[u32] {
+        &self.tokens[self.session.len()..]
+    }
+
+    /// The session, to be read with by whoever reads for several sequences at once.
+    pub(crate) fn session(&mut self) -> &mut Session {
+        &mut self.session
+    }
+
     /// Tokens, read or not.
     pub(crate) fn len(&self) -> usize {
         self.tokens.len()

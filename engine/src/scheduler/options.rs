@@ -1,0 +1,61 @@
+//! [`SchedulerOptions`]: how much is done at once.
+
+/// How much a scheduler does at once. None of it changes what a request gives.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct SchedulerOptions {
+    pub(super) parallel: usize,
+    pub(super) context: usize,
+    pub(super) budget: usize,
+    pub(super) chunk: usize,
+}
+
+impl Default for SchedulerOptions {
+    fn default() -> SchedulerOptions {
+        SchedulerOptions {
+            parallel: 8,
+            context: usize::MAX,
+            budget: 512,
+            chunk: 64,
+        }
+    }
+}
+
+impl SchedulerOptions {
+    /// Most sequences in one pass, at least 1; 8 by default. Further requests wait, and join in the
+    /// order in which they came.
+    pub fn parallel(mut self, sequences: usize) -> SchedulerOptions {
+        self.parallel = sequences.max(1);
+        self
+    }
+
+    /// Most tokens of a sequence, prompt and answer together; as many as the model has positions by
+    /// default, and never more.
+    pub fn context(mut self, tokens: usize) -> SchedulerOptions {
+        self.context = tokens;
+        self
+    }
+
+    /// Most tokens of one pass, 512 by default. Every sequence that is being continued takes part
+    /// with its token even where they are more, and so does a token of a prompt.
+    pub fn budget(mut self, tokens: usize) -> SchedulerOptions {
+        self.budget = tokens.max(1);
+        self
+    }
+
+    /// Most tokens of prompts in a pass that also continues sequences, at least 1; 64 by default.
+    /// The fewer they are, the less a long prompt slows down the others.
+    pub fn chunk(mut self, tokens: usize) -> SchedulerOptions {
+        self.chunk = tokens.max(1);
+        self
+    }
+
+    /// Tokens of prompts in a pass that continues so many sequences.
+    pub(super) fn for_prompts(&self, continued: usize) -> usize {
+        let left = self.budget.saturating_sub(continued).max(1);
+        match continued {
+            0 => left,
+            _ => left.min(self.chunk),
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! [`Scheduler`]: which sequences read what, pass after pass.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bitnet_kernels::{Output, Want};
+
+use super::logprobs::{Logprobs, Normalizer};
+use super::options::SchedulerOptions;
+use super::request::{Event, Request, RequestId};
+use super::rows::{Row, joint};
+use super::share::shares;
+use crate::decoding::Decoding;
+use crate::encoder::Encoder;
+use crate::engine::Engine;
+use crate::error::Error;
+use crate::model::Model;
+use crate::sampler::Sampler;
+use crate::sequence::Sequence;
+use crate::session::Session;
+
+/// Runs requests side by side, a forward pass at a time. It does nothing between calls of
+/// [`Scheduler::pass`], has no thread of its own, and gives caches back as requests end.
+pub struct Scheduler {
+    model: Model,
+    encoder: Encoder,
+    options: SchedulerOptions,
+    context: usize,
+    next: u64,
+    waiting: VecDeque<Waiting>,
+    running: Vec<Running>,
+    tokens: Vec<u32>,
+    out: Output,
+}
+
+/// How much there is to do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Load {
+    /// Requests that take part in passes.
+    pub running: usize,
+    /// Requests that wait for one of them to end.
+    pub waiting: usize,
+    /// Positions of the caches of those that run.
+    pub positions: usize,
+    /// How many of these hold a token.
+    pub used: usize,
+}
+
+/// A request that has no sequence yet.
+struct Waiting {
+    id: RequestId,
+    tokens: Vec<u32>,
+    max_tokens: usize,
+    sampler: Sampler,
+    decoding: Decoding,
+    logprobs: Option<usize>,
+}
+
+/// A request with its sequence.
+struct Running {
+    id: RequestId,
+    sequence: Sequence,
+    decoding: Decoding,
+    logprobs: Option<usize>,
+    /// Whether its last event was given.
+    done: bool,
+}
+
+/// What one of those that run reads in a pass.
+#[derive(Clone, Copy)]
+struct Part {
+    index: usize,
+    len: usize,
+    /// What is wanted behind its last token; nothing where more of the prompt follows.
+    want: Want,
+}
+
+impl Scheduler {
+    /// Runs requests on `engine`, which others may use between passes.
+    pub fn new(engine: &Engine, options: SchedulerOptions) -> Scheduler {
+        Scheduler {
+            model: engine.model().clone(),
+            encoder: engine.encoder().clone(),
+            context: engine.context().min(options.context),
+            options,
+            next: 0,
+            waiting: VecDeque::new(),
+            running: Vec::new(),
+            tokens: Vec::new(),
+            out: Output::default(),
+        }
+    }
+
+    /// Most tokens of a sequence.
+    pub fn context(&self) -> usize {
+        self.context
+    }
+
+    /// Adds a request behind those that wait. It takes part from the next pass on where there is
+    /// room.
+    ///
+    /// # Errors
+    /// [`Error::EmptyPrompt`], [`Error::ContextFull`] where the prompt alone is longer than the
+    /// context, [`Error::Token`] where a token is outside the vocabulary, and [`Error::Sampling`]
+    /// where a setting is out of its range.
+    pub fn add(&mut self, request: Request<'_>) -> Result<RequestId, Error> {
+        let tokens = request.tokens;
+        if tokens.is_empty() {
+            return Err(Error::EmptyPrompt);
+        }
+        let (need, have) = (tokens.len(), self.context);
+        if need > have {
+            return Err(Error::ContextFull { need, have });
+        }
+        let vocabulary = self.model.config().vocabulary;
+        if let Some(&id) = tokens.iter().find(|id| **id as usize >= vocabulary) {
+            return Err(Error::Token { id, vocabulary });
+        }
+        let ends = self.encoder.ends(request.template);
+        let options = &request.options;
+        let id = RequestId(self.next);
+        self.next += 1;
+        self.waiting.push_back(Waiting {
+            id,
+            tokens: tokens.to_vec(),
+            max_tokens: options.max_tokens,
+            sampler: options.new_sampler()?,
+            decoding: Decoding::new(&self.encoder.tokenizer, ends, options, have - need),
+            logprobs: request.logprobs,
+        });
+        Ok(id)
+    }
+
+    /// Ends a request, running or waiting, without another event; its cache is given back. Whether
+    /// there was such a request.
+    pub fn cancel(&mut self, id: RequestId) -> bool {
+        let before = self.waiting.len() + self.running.len();
+        self.waiting.retain(|request| request.id != id);
+        self.running.retain(|request| request.id != id);
+        self.waiting.len() + self.running.len() < before
+    }
+
+    /// Whether there is nothing to do.
+    pub fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.running.is_empty()
+    }
+
+    /// How much there is to do.
+    pub fn load(&self) -> Load {
+        let sequences = || self.running.iter().map(|request| &request.sequence);
+        Load {
+            running: self.running.len(),
+            waiting: self.waiting.len(),
+            positions: sequences().map(Sequence::capacity).sum(),
+            used: sequences().map(Sequence::len).sum(),
+        }
+    }
+
+    /// Lets requests join, makes one forward pass, and calls `each` with what became of them.
+    pub fn pass(&mut self, mut each: impl FnMut(RequestId, Event)) {
+        self.join(&mut each);
+        let parts = self.parts();
+        if parts.is_empty() {
+            return;
+        }
+        if let Err(error) = self.read(&parts) {
+            // Nobody can tell whose fault it was, and the state of each is unknown.
+            let error = Arc::new(error);
+            for request in self.running.drain(..) {
+                each(request.id, Event::Failed(Error::Pass(Arc::clone(&error))));
+            }
+            return;
+        }
+        let rows = parts.iter().filter(|part| part.want != Want::Nothing);
+        let rows = rows.count();
+        let mut row = 0;
+        for part in &parts {
+            let request = &mut self.running[part.index];
+            if request.decoding.generated.tokens.is_empty() {
+                each(request.id, Event::Read(part.len));
+            }
+            if part.want == Want::Nothing {
+                continue;
+            }
+            let given = Row::of(&self.out, row, rows);
+            row += 1;
+            request.choose(&given, &mut each);
+        }
+        self.running.retain(|request| !request.done);
+    }
+
+    /// Gives those that wait a sequence, in their order, as long as there is room.
+    fn join(&mut self, each: &mut impl FnMut(RequestId, Event)) {
+        while self.running.len() < self.options.parallel {
+            let Some(next) = self.waiting.pop_front() else {
+                return;
+            };
+            let id = next.id;
+            match next.start(&self.model, self.context) {
+                Ok(running) => {
+                    each(id, Event::Joined);
+                    self.running.push(running);
+                }
+                Err(error) => each(id, Event::Failed(error)),
+            }
+        }
+    }
+
+    /// What is read in the next pass: a token of each sequence that is being continued, and shares
+    /// of the prompts.
+    fn parts(&self) -> Vec<Part> {
+        let left = |request: &Running| request.sequence.unread().len();
+        let started = |request: &Running| !request.decoding.generated.tokens.is_empty();
+        let continued = self.running.iter().filter(|request| started(request));
+        let budget = self.options.for_prompts(continued.count());
+        let prompts = self.running.iter().filter(|request| !started(request));
+        let prompts = shares(&prompts.map(left).collect::<Vec<_>>(), budget);
+        let mut prompts = prompts.into_iter();
+        let part = |(index, request): (usize, &Running)| {
+            let len = match started(request) {
+                true => 1,
+                false => prompts.next().unwrap_or(0),
+            };
+            let want = match len == left(request) {
+                true => request.wants(),
+                false => Want::Nothing,
+            };
+            Part { index, len, want }
+        };
+        let parts = self.running.iter().enumerate().map(part);
+        parts.filter(|part| part.len > 0).collect()
+    }
+
+    fn read(&mut self, parts: &[Part]) -> Result<(), Error> {
+        self.tokens.clear();
+        let mut selected = Vec::new();
+        let mut want = Want::Nothing;
+        let mut reading: Vec<&mut Session> = Vec::with_capacity(parts.len());
+        let mut wanted = parts.iter().peekable();
+        for (index, request) in self.running.iter_mut().enumerate() {
+            let Some(part) = wanted.next_if(|part| part.index == index) else {
+                continue;
+            };
+            let unread = &request.sequence.unread()[..part.len];
+            self.tokens.extend_from_slice(unread);
+            selected.resize(self.tokens.len() - 1, false);
+            selected.push(part.want != Want::Nothing);
+            want = joint(want, part.want);
+            reading.push(request.sequence.session());
+        }
+        self.model.pass(
+            &mut reading,
+            |index| parts[index].len,
+            &self.tokens,
+            |at| selected[at],
+            want,
+            &mut self.out,
+        )
+    }
+}
+
+impl std::fmt::Debug for Scheduler {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Scheduler")
+            .field("options", &self.options)
+            .field("load", &self.load())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Waiting {
+    fn start(self, model: &Model, context: usize) -> Result<Running, Error> {
+        let wanted = self.tokens.len().saturating_add(self.max_tokens);
+        let session = model.session(context.min(wanted))?;
+        let mut sequence = Sequence::new(session, self.sampler);
+        sequence.rewrite(&self.tokens, self.max_tokens)?;
+        Ok(Running {
+            id: self.id,
+            sequence,
+            decoding: self.decoding,
+            logprobs: self.logprobs,
+            done: false,
+        })
+    }
+}
+
+impl Running {
+    /// What a pass is asked for on its behalf.
+    fn wants(&self) -> Want {
+        match self.logprobs {
+            Some(_) => Want::Logits,
+            None => self.sequence.sampler.want(),
+        }
+    }
+
+    /// Chooses a token from what a pass gave, and tells of it.
+    fn choose(&mut self, row: &Row<'_>, each: &mut impl FnMut(RequestId, Event)) {
+        let want = self.sequence.sampler.want();
+        row.give(want, &mut self.sequence.out);
+        let piece = match self.decoding.choose(&mut self.sequence) {
+            Ok(piece) => piece,
+            Err(error) => {
+                self.done = true;
+                return each(self.id, Event::Failed(error));
+            }
+        };
+        if let Some(piece) = piece {
+            let logprobs = self.logprobs.zip(piece.token).map(|(best, token)| {
+                let normalizer = Normalizer::of(row.logits);
+                Logprobs {
+                    chosen: normalizer.ln(token.logit),
+                    best: normalizer.best(&row.best(best)),
+                }
+            });
+            each(self.id, Event::Piece { piece, logprobs });
+        }
+        if self.decoding.has_ended() {
+            let generated = std::mem::take(&mut self.decoding.generated);
+            each(self.id, Event::Ended(generated));
+            self.done = true;
+        }
+    }
+}

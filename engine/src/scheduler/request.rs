@@ -1,0 +1,61 @@
+//! [`Request`]: what a scheduler is asked for, and [`Event`]: what it gives.
+
+use crate::error::Error;
+use crate::generate_options::GenerateOptions;
+use crate::generated::{Generated, Piece};
+use crate::prompt::EncodedPrompt;
+use crate::scheduler::logprobs::Logprobs;
+use crate::template::Template;
+
+/// A prompt, and what is to be generated behind it.
+#[derive(Clone, Debug)]
+pub struct Request<'p> {
+    pub(super) tokens: &'p [u32],
+    pub(super) template: &'p Template,
+    pub(super) options: GenerateOptions,
+    pub(super) logprobs: Option<usize>,
+}
+
+impl<'p> Request<'p> {
+    /// Continues `prompt` as `options` say.
+    pub fn new(prompt: &'p EncodedPrompt, options: GenerateOptions) -> Request<'p> {
+        Request {
+            tokens: &prompt.tokens,
+            template: &prompt.template,
+            options,
+            logprobs: None,
+        }
+    }
+
+    /// Gives each chosen token's [`Logprobs`], with those of the `best` most probable tokens.
+    pub fn logprobs(mut self, best: usize) -> Request<'p> {
+        self.logprobs = Some(best);
+        self
+    }
+}
+
+/// A request that was added to a scheduler. No two of one scheduler are equal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RequestId(pub(super) u64);
+
+/// What becomes of a request. The last event is [`Event::Ended`] or [`Event::Failed`]; a request
+/// that was cancelled has none.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// It takes part in passes from now on.
+    Joined,
+    /// So many tokens of its prompt were read.
+    Read(usize),
+    /// A token was chosen, or text that was held back is sure now.
+    Piece {
+        /// The token and the text.
+        piece: Piece,
+        /// Where they were asked for, and there is a token.
+        logprobs: Option<Logprobs>,
+    },
+    /// It is done: all that was generated, and why it ended.
+    Ended(Generated),
+    /// It cannot go on.
+    Failed(Error),
+}

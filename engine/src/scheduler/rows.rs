@@ -1,0 +1,104 @@
+//! What one sequence wants of a pass, out of what several of them got.
+
+use bitnet_kernels::{Candidate, Output, Want};
+
+/// What gives both what they want.
+pub(super) fn joint(a: Want, b: Want) -> Want {
+    match (a, b) {
+        (Want::Logits, _) | (_, Want::Logits) => Want::Logits,
+        (Want::Top(a), Want::Top(b)) => Want::Top(a.max(b)),
+        (Want::Nothing, other) | (other, Want::Nothing) => other,
+    }
+}
+
+/// The results of the `index`-th of `rows` selected tokens.
+pub(super) struct Row<'o> {
+    pub(super) logits: &'o [f32],
+    top: &'o [Candidate],
+}
+
+impl<'o> Row<'o> {
+    pub(super) fn of(out: &'o Output, index: usize, rows: usize) -> Row<'o> {
+        let (logits, top) = (out.logits.len() / rows, out.top.len() / rows);
+        Row {
+            logits: &out.logits[index * logits..(index + 1) * logits],
+            top: &out.top[index * top..(index + 1) * top],
+        }
+    }
+
+    /// Fills `out` with what a pass gives that is asked for `want` alone: the same values in the
+    /// same order, so that nothing behind it can depend on what others asked for.
+    pub(super) fn give(&self, want: Want, out: &mut Output) {
+        out.logits.clear();
+        out.top.clear();
+        match want {
+            Want::Nothing => {}
+            Want::Logits => out.logits.extend_from_slice(self.logits),
+            Want::Top(count) if self.logits.is_empty() => {
+                out.top.extend(self.top.iter().take(count));
+            }
+            Want::Top(count) => best(self.logits, count, &mut out.top),
+        }
+    }
+
+    /// The best `count`, in order, of a row of all logits.
+    pub(super) fn best(&self, count: usize) -> Vec<Candidate> {
+        let mut found = Vec::new();
+        best(self.logits, count, &mut found);
+        found
+    }
+}
+
+/// Puts the best `count` of all candidates into `found`, in order.
+fn best(logits: &[f32], count: usize, found: &mut Vec<Candidate>) {
+    let all = (0..).zip(logits);
+    found.extend(all.map(|(id, logit)| Candidate::new(id, *logit)));
+    if count > 0 && count < found.len() {
+        found.select_nth_unstable_by(count - 1, Candidate::best_first);
+    }
+    found.truncate(count);
+    found.sort_unstable_by(Candidate::best_first);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_gives_what_the_backend_gives_one_that_asks_alone() {
+        let rows = [[0.5, 3.0, -0.0, 3.0, 0.0], [9.0, -2.0, 4.0, 5.0, 1.0]];
+        let all = Output {
+            logits: rows.concat(),
+            top: Vec::new(),
+        };
+        let top = |count: usize| {
+            rows.iter()
+                .flat_map(|row| bitnet_kernels::oracle::top(row, count))
+                .collect::<Vec<_>>()
+        };
+        let listed = Output {
+            logits: Vec::new(),
+            top: top(4),
+        };
+        let mut out = Output::default();
+        for (index, row) in rows.iter().enumerate() {
+            for count in 0..=4 {
+                let wanted = bitnet_kernels::oracle::top(row, count);
+                for given in [&all, &listed] {
+                    Row::of(given, index, 2).give(Want::Top(count), &mut out);
+                    assert_eq!(out.top, wanted);
+                    assert!(out.logits.is_empty());
+                }
+            }
+            Row::of(&all, index, 2).give(Want::Logits, &mut out);
+            assert_eq!((&out.logits[..], out.top.len()), (&row[..], 0));
+        }
+    }
+
+    #[test]
+    fn what_is_asked_for_is_enough_for_all() {
+        let all = [Want::Top(3), Want::Nothing, Want::Top(40), Want::Top(1)];
+        assert_eq!(all.into_iter().fold(Want::Nothing, joint), Want::Top(40));
+        assert_eq!(joint(Want::Top(3), Want::Logits), Want::Logits);
+    }
+}

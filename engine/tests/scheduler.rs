@@ -1,0 +1,400 @@
+//! What a request gives does not depend on what runs beside it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use bitnet_engine::gguf::Gguf;
+use bitnet_engine::scheduler::{Event, Logprobs, Request, RequestId, Scheduler, SchedulerOptions};
+use bitnet_engine::{
+    Device, Engine, Error, GenerateOptions, Generated, LoadOptions, Model, Sampling, StopReason,
+};
+
+fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+/// A model of the repository.
+fn open(file: &str) -> Engine {
+    let options = LoadOptions::default().device(Device::Cpu).threads(1);
+    Engine::open(root().join(file), &options).expect("the model opens")
+}
+
+/// Numbers from a seed.
+struct Noise(u64);
+
+impl Noise {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 = self
+            .0
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
+        (self.0 >> 33) as usize % end
+    }
+}
+
+/// What is asked for.
+struct Case {
+    prompt: Vec<u32>,
+    options: GenerateOptions,
+    logprobs: Option<usize>,
+}
+
+impl Case {
+    fn random(noise: &mut Noise, vocabulary: usize) -> Case {
+        let len = [1, 2, 7, 40, 90][noise.below(5)] + noise.below(20);
+        let temperature = [0.0, 0.7, 1.5][noise.below(3)];
+        let sampling = Sampling::default()
+            .temperature(temperature)
+            .top_k([0, 1, 5, 40][noise.below(4)])
+            .top_p([1.0, 0.95, 0.5][noise.below(3)])
+            .min_p([0.0, 0.05][noise.below(2)])
+            .repeat_penalty([1.0, 1.2, 0.9][noise.below(3)])
+            .seed(noise.below(1000) as u64);
+        let mut options = GenerateOptions::default()
+            .max_tokens(noise.below(16))
+            .sampling(sampling);
+        if noise.below(3) == 0 {
+            options = options.stop("e ").stop("the");
+        }
+        Case {
+            prompt: (0..len).map(|_| noise.below(vocabulary) as u32).collect(),
+            options,
+            logprobs: [None, Some(0), Some(3)][noise.below(3)],
+        }
+    }
+
+    fn add(&self, engine: &Engine, scheduler: &mut Scheduler) -> RequestId {
+        let prompt = engine.encode(&self.prompt[..]).expect("tokens");
+        let mut request = Request::new(&prompt, self.options.clone());
+        if let Some(best) = self.logprobs {
+            request = request.logprobs(best);
+        }
+        scheduler.add(request).expect("a sound request")
+    }
+}
+
+/// All that a request gave.
+#[derive(Debug, Default, PartialEq)]
+struct Given {
+    text: String,
+    tokens: Vec<(u32, u32)>,
+    logprobs: Vec<(u64, Vec<(u32, u64)>)>,
+    stop: Option<StopReason>,
+}
+
+impl Given {
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::Joined | Event::Read(_) => {}
+            Event::Piece { piece, logprobs } => {
+                self.text.push_str(&piece.text);
+                let token = piece.token.map(|token| (token.id, token.logit.to_bits()));
+                self.tokens.extend(token);
+                self.logprobs.extend(logprobs.map(bits));
+            }
+            Event::Ended(Generated {
+                text, tokens, stop, ..
+            }) => {
+                assert_eq!(text, self.text);
+                assert!(tokens.iter().eq(self.tokens.iter().map(|(id, _)| id)));
+                self.stop = stop;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn bits(logprobs: Logprobs) -> (u64, Vec<(u32, u64)>) {
+    let best = logprobs.best.into_iter();
+    let best = best.map(|(id, logprob)| (id, logprob.to_bits()));
+    (logprobs.chosen.to_bits(), best.collect())
+}
+
+/// Each case after the other.
+fn alone(engine: &Engine, cases: &[Case]) -> Vec<Given> {
+    let mut scheduler = Scheduler::new(engine, SchedulerOptions::default());
+    let one = |case: &Case| {
+        let mut given = Given::default();
+        case.add(engine, &mut scheduler);
+        while !scheduler.is_idle() {
+            scheduler.pass(|_, event| given.take(event));
+        }
+        given
+    };
+    cases.iter().map(one).collect()
+}
+
+/// All cases side by side; some are cancelled on the way, and have nothing to be compared.
+fn together(
+    engine: &Engine,
+    cases: &[Case],
+    options: SchedulerOptions,
+    noise: &mut Noise,
+) -> Vec<Option<Given>> {
+    let mut scheduler = Scheduler::new(engine, options);
+    let mut given: Vec<Option<Given>> = cases.iter().map(|_| Some(Given::default())).collect();
+    let mut ids = BTreeMap::new();
+    let mut coming = cases.iter().enumerate();
+    loop {
+        for (index, case) in coming.by_ref().take(noise.below(4)) {
+            ids.insert(case.add(engine, &mut scheduler), index);
+        }
+        scheduler.pass(|id, event| {
+            let given = given[ids[&id]].as_mut();
+            given
+                .expect("nothing comes of what was cancelled")
+                .take(event);
+        });
+        if noise.below(12) == 0 {
+            let index = noise.below(ids.len().max(1));
+            if let Some(id) = ids.iter().find(|(_, at)| **at == index).map(|(id, _)| *id)
+                && scheduler.cancel(id)
+            {
+                given[index] = None;
+                assert!(!scheduler.cancel(id), "it is gone");
+            }
+        }
+        if scheduler.is_idle() && coming.len() == 0 {
+            return given;
+        }
+    }
+}
+
+fn assert_same(engine: &Engine, count: usize, settings: &[(usize, usize, usize)]) {
+    let vocabulary = engine.model().config().vocabulary;
+    let vocabulary = vocabulary.min(engine.tokenizer().vocab_size());
+    let mut noise = Noise(16);
+    let cases: Vec<Case> = (0..count)
+        .map(|_| Case::random(&mut noise, vocabulary))
+        .collect();
+    let wanted = alone(engine, &cases);
+    assert!(wanted.iter().filter(|given| given.tokens.len() > 3).count() > count / 3);
+    for &(parallel, budget, chunk) in settings {
+        let options = SchedulerOptions::default();
+        let options = options.parallel(parallel).budget(budget).chunk(chunk);
+        let found = together(engine, &cases, options, &mut noise);
+        let kept = found.iter().flatten().count();
+        assert!(kept > count / 2, "{kept}");
+        for (index, (found, wanted)) in found.iter().zip(&wanted).enumerate() {
+            if let Some(found) = found {
+                assert_eq!(
+                    found, wanted,
+                    "request {index}, {parallel} {budget} {chunk}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn requests_give_side_by_side_what_they_give_alone() {
+    let settings = [
+        (1, 512, 64),
+        (3, 7, 1),
+        (8, 512, 64),
+        (16, 64, 5),
+        (16, 512, 512),
+    ];
+    assert_same(&open("demo/demo.gguf"), 40, &settings);
+}
+
+#[test]
+fn a_request_gives_what_a_generation_gives() {
+    let engine = open("demo/demo.gguf");
+    let mut noise = Noise(3);
+    let vocabulary = engine.tokenizer().vocab_size();
+    let cases: Vec<Case> = (0..12)
+        .map(|_| Case::random(&mut noise, vocabulary))
+        .collect();
+    for (case, given) in cases.iter().zip(alone(&engine, &cases)) {
+        let mut generation = engine.generate(&case.prompt[..], &case.options).unwrap();
+        let pieces: Result<Vec<_>, Error> = generation.by_ref().collect();
+        let pieces = pieces.unwrap();
+        let tokens = pieces.iter().filter_map(|piece| piece.token);
+        let tokens: Vec<_> = tokens
+            .map(|token| (token.id, token.logit.to_bits()))
+            .collect();
+        assert_eq!(given.tokens, tokens);
+        let generated = generation.generated();
+        assert_eq!(
+            (given.text, given.stop),
+            (generated.text.clone(), generated.stop)
+        );
+    }
+}
+
+#[test]
+fn every_architecture_gives_side_by_side_what_it_gives_alone() {
+    let golden = std::fs::read_dir(root().join("fixtures/golden")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let mut engines: Vec<Engine> = Vec::new();
+    for entry in golden {
+        let file = entry.unwrap().path();
+        if file.extension().is_none_or(|ending| ending != "gguf") {
+            continue;
+        }
+        let engine = with_tokenizer(&file, folder.path());
+        if !engines.iter().any(|other| names(other) == names(&engine)) {
+            engines.push(engine);
+        }
+    }
+    for engine in &engines {
+        assert_same(engine, 16, &[(6, 31, 9)]);
+    }
+    for name in bitnet_engine::Architecture::names() {
+        let found = engines.iter().any(|engine| names(engine).contains(&name));
+        assert!(found, "no model of {name}");
+    }
+}
+
+/// A model, with so many of the demo model's tokens as it has logits.
+fn with_tokenizer(file: &Path, folder: &Path) -> Engine {
+    let options = LoadOptions::default().device(Device::Cpu).threads(1);
+    let gguf = Arc::new(Gguf::open(file).unwrap());
+    let model = Model::load(Arc::clone(&gguf), &options).unwrap();
+    let rows = model.config().vocabulary as u64;
+    let demo = std::fs::read(root().join("demo/tokenizer.json")).unwrap();
+    let mut tokenizer: serde_json::Value = serde_json::from_slice(&demo).unwrap();
+    tokenizer["model"]["merges"] = serde_json::json!([]);
+    let vocabulary = tokenizer["model"]["vocab"].as_object_mut().unwrap();
+    vocabulary.retain(|_, id| id.as_u64().unwrap() < rows);
+    let path = folder.join(format!("{rows}.json"));
+    std::fs::write(&path, tokenizer.to_string()).unwrap();
+    Engine::open(file, &options.tokenizer(path)).unwrap()
+}
+
+/// The names of a model's architecture.
+fn names(engine: &Engine) -> &'static [&'static str] {
+    engine.model().config().architecture.names
+}
+
+fn prompt(engine: &Engine, len: usize) -> Vec<u32> {
+    let vocabulary = engine.tokenizer().vocab_size();
+    (0..len)
+        .map(|i| ((i * 31 + 7) % vocabulary) as u32)
+        .collect()
+}
+
+fn add(engine: &Engine, scheduler: &mut Scheduler, len: usize, max_tokens: usize) -> RequestId {
+    let case = Case {
+        prompt: prompt(engine, len),
+        options: GenerateOptions::default().max_tokens(max_tokens),
+        logprobs: None,
+    };
+    case.add(engine, scheduler)
+}
+
+/// Those that got a token in one pass.
+fn told(scheduler: &mut Scheduler) -> Vec<RequestId> {
+    let mut told = Vec::new();
+    scheduler.pass(|id, event| {
+        if matches!(event, Event::Piece { piece, .. } if piece.token.is_some()) {
+            told.push(id);
+        }
+    });
+    told
+}
+
+#[test]
+fn a_long_prompt_stops_nobody_and_a_short_one_gets_its_first_token_soon() {
+    let engine = open("demo/demo.gguf");
+    let options = SchedulerOptions::default().parallel(10).chunk(32);
+    let mut scheduler = Scheduler::new(&engine, options);
+    let eight: Vec<_> = (0..8)
+        .map(|_| add(&engine, &mut scheduler, 4, 60))
+        .collect();
+    while told(&mut scheduler) != eight {}
+    let long = add(&engine, &mut scheduler, 200, 4);
+    for _ in 0..3 {
+        assert_eq!(told(&mut scheduler), eight);
+    }
+    let short = add(&engine, &mut scheduler, 20, 4);
+    let mut passes = 1;
+    loop {
+        let told = told(&mut scheduler);
+        assert!(eight.iter().all(|id| told.contains(id)));
+        if told.contains(&short) {
+            break;
+        }
+        passes += 1;
+    }
+    assert!(passes < 3, "{passes} passes");
+    while !told(&mut scheduler).contains(&long) {}
+}
+
+#[test]
+fn nobody_starves_and_those_that_wait_join_in_their_order() {
+    let engine = open("demo/demo.gguf");
+    let options = SchedulerOptions::default().parallel(2).budget(1).chunk(1);
+    let mut scheduler = Scheduler::new(&engine, options);
+    let all: Vec<_> = (0..6)
+        .map(|i| add(&engine, &mut scheduler, 5 + i, 3))
+        .collect();
+    let (mut joined, mut ended) = (Vec::new(), Vec::new());
+    for _ in 0..200 {
+        scheduler.pass(|id, event| match event {
+            Event::Joined => joined.push(id),
+            Event::Ended(_) => ended.push(id),
+            _ => {}
+        });
+    }
+    assert_eq!(joined, all);
+    ended.sort();
+    assert_eq!(ended, all);
+    assert!(scheduler.is_idle());
+}
+
+#[test]
+fn what_is_cancelled_is_gone_by_the_next_pass_and_makes_room() {
+    let engine = open("demo/demo.gguf");
+    let mut scheduler = Scheduler::new(&engine, SchedulerOptions::default().parallel(1));
+    let first = add(&engine, &mut scheduler, 5, 100);
+    let (second, third) = (
+        add(&engine, &mut scheduler, 5, 100),
+        add(&engine, &mut scheduler, 5, 1),
+    );
+    assert_eq!(told(&mut scheduler), [first]);
+    let load = scheduler.load();
+    assert_eq!((load.running, load.waiting, load.used), (1, 2, 6));
+    assert!(scheduler.cancel(first) && scheduler.cancel(second));
+    assert_eq!(scheduler.load().positions, 0);
+    assert_eq!(told(&mut scheduler), [third]);
+    assert!(scheduler.is_idle() && !scheduler.cancel(third));
+}
+
+#[test]
+fn what_cannot_be_answered_is_refused_before_it_waits() {
+    let engine = open("demo/demo.gguf");
+    let options = SchedulerOptions::default().context(16);
+    let mut scheduler = Scheduler::new(&engine, options);
+    assert_eq!(scheduler.context(), 16);
+    let mut refused = |tokens: &[u32], options: GenerateOptions| {
+        let prompt = engine.encode(tokens).unwrap();
+        scheduler.add(Request::new(&prompt, options)).unwrap_err()
+    };
+    let usual = GenerateOptions::default();
+    assert!(matches!(
+        refused(&prompt(&engine, 17), usual.clone()),
+        Error::ContextFull { need: 17, have: 16 }
+    ));
+    assert!(matches!(
+        refused(&[4, 99_999], usual.clone()),
+        Error::Token { id: 99_999, .. }
+    ));
+    let wrong = usual.sampling(Sampling::default().top_p(7.0));
+    assert!(matches!(refused(&[4], wrong), Error::Sampling(_)));
+    assert!(scheduler.is_idle());
+
+    // What fills the context ends there.
+    add(&engine, &mut scheduler, 14, 100);
+    let mut ended = Vec::new();
+    while !scheduler.is_idle() {
+        scheduler.pass(|_, event| {
+            if let Event::Ended(generated) = event {
+                ended.push((generated.stop, generated.tokens.len()));
+            }
+        });
+    }
+    assert_eq!(ended, [(Some(StopReason::ContextFull), 3)]);
+}
