@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use bitnet_files::{AtomicFile, Hasher, Sha256Hex};
-use bitnet_fixtures::{Arch, Recipe, Shape, Tokenizer};
+use bitnet_fixtures::{Arch, Recipe, Scaling, Shape, Tokenizer};
 use bitnet_kernels::Format;
 use bitnet_process::say;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
@@ -20,8 +20,8 @@ use crate::{Exit, UsageError};
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// How large; `2b` is the exact shape of bitnet-b1.58-2B-4T, 1.2 GB with an F16 head, of any
-    /// architecture but maple. Shapes of published models: qwen3 `1.7b`, `4b` and `8b`, minicpm
-    /// `1b`, hunyuan-dense `1.8b`, maple `20b-a1b`
+    /// architecture but maple and qwen35. Shapes of published models: qwen3 `1.7b`, `4b` and `8b`,
+    /// minicpm `1b`, hunyuan-dense `1.8b`, maple `20b-a1b`, qwen35 `0.8b` and `27b`
     #[arg(long, default_value = "tiny", value_parser = PossibleValuesParser::new(Shape::NAMES))]
     pub size: String,
 
@@ -40,6 +40,12 @@ pub struct Args {
     /// The format of an embedding of its own; without it, the head's rows are looked up
     #[arg(long, value_parser = one_of(&HEADS))]
     pub embedding: Option<Format>,
+
+    /// How positions are scaled: as the architecture does by itself, or by 8 (`linear`, `yarn`), or
+    /// by the divisors for longer contexts, from an eighth of the context on (`longrope`, of
+    /// minicpm)
+    #[arg(long, default_value = "usual", value_parser = one_of(&SCALINGS))]
+    pub rope_scaling: Scaling,
 
     /// The vocabulary: `bytes` reads and writes any text, `none` leaves ids only
     #[arg(long, default_value = "bytes", value_parser = one_of(&TOKENIZERS))]
@@ -74,18 +80,26 @@ const LINEARS: [(&str, Format); 9] = [
     ("q4_0", Format::Q4_0),
     ("f16", Format::F16),
 ];
-const HEADS: [(&str, Format); 11] = [
+const HEADS: [(&str, Format); 13] = [
     ("f16", Format::F16),
     ("q8_0", Format::Q8_0),
     ("q6_k", Format::Q6K),
     ("q5_k", Format::Q5K),
     ("q4_k", Format::Q4K),
     ("q4_0", Format::Q4_0),
+    ("tq1_0", Format::TQ1_0),
+    ("tq2_0", Format::TQ2_0),
     ("q2_0", Format::Q2_0),
     ("q1_0", Format::Q1_0),
     ("pq2_0", Format::PQ2_0),
     ("ptq1_0", Format::PTQ1_0),
     ("bf16", Format::BF16),
+];
+const SCALINGS: [(&str, Scaling); 4] = [
+    ("usual", Scaling::Usual),
+    ("linear", Scaling::Linear),
+    ("yarn", Scaling::Yarn),
+    ("longrope", Scaling::LongRope),
 ];
 const TOKENIZERS: [(&str, Tokenizer); 2] = [("bytes", Tokenizer::Bytes), ("none", Tokenizer::None)];
 
@@ -116,6 +130,7 @@ struct Description<'a> {
     linears: &'a str,
     head: &'a str,
     embedding: &'a str,
+    rope_scaling: &'a str,
     tokenizer: &'a str,
     seed: u64,
     layers: usize,
@@ -126,6 +141,8 @@ struct Description<'a> {
     head_size: usize,
     /// In each layer, where there are any.
     experts: Option<usize>,
+    /// One layer in so many is attention, the others are delta nets, where there are any.
+    full_attention_interval: Option<usize>,
     vocabulary: usize,
     context: usize,
     rope_base: f32,
@@ -139,12 +156,17 @@ struct Description<'a> {
 /// The files cannot be written.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
+    if args.rope_scaling == Scaling::LongRope && args.arch != Arch::Minicpm {
+        let text = "--rope-scaling longrope: only minicpm has two sets of divisors";
+        return Err(UsageError(text.to_owned()).into());
+    }
     let recipe = Recipe {
         arch: args.arch,
         shape: shape(args)?,
         linears: args.linears,
         head: args.head,
         embedding: args.embedding,
+        scaling: args.rope_scaling,
         tokenizer: args.tokenizer,
         seed: args.seed,
     };
@@ -192,6 +214,9 @@ fn model_path(args: &Args) -> PathBuf {
     }
     if let Some(embedding) = args.embedding {
         name += &format!("-embedding-{}", name_of(&HEADS, &embedding));
+    }
+    if args.rope_scaling != Scaling::Usual {
+        name += &format!("-{}", name_of(&SCALINGS, &args.rope_scaling));
     }
     if args.tokenizer == Tokenizer::None {
         name += "-no-vocab";
@@ -242,6 +267,7 @@ fn describe<'a>(
         linears: args.linears.name(),
         head: args.head.name(),
         embedding: args.embedding.unwrap_or(args.head).name(),
+        rope_scaling: name_of(&SCALINGS, &args.rope_scaling),
         tokenizer: name_of(&TOKENIZERS, &args.tokenizer),
         seed: args.seed,
         layers: shape.layers,
@@ -251,6 +277,7 @@ fn describe<'a>(
         kv_heads: shape.kv_heads,
         head_size: shape.head_size,
         experts: shape.experts.map(|experts| experts.count),
+        full_attention_interval: shape.delta_net.map(|net| net.interval),
         vocabulary: shape.vocabulary,
         context: shape.context,
         rope_base: shape.rope_base,
