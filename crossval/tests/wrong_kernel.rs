@@ -318,6 +318,29 @@ fn without_a_head_norm(program: &mut Program, plan: &Plan) {
     left_out(program, plan, |op| matches!(op, Op::HeadNorm { .. }));
 }
 
+/// The norm before the mixer, its gain included, does nothing but store what it is given.
+fn without_a_norm(program: &mut Program, plan: &Plan) {
+    let mut ops = second_layer(program, plan).iter_mut();
+    let op = ops.find(|op| matches!(op, Op::Norm { .. }));
+    let op = op.expect("a norm");
+    if let Op::Norm { x, out, .. } = *op {
+        *op = Op::Encode { x, out };
+    }
+}
+
+/// What a delta net forgets from token to token is what it should add.
+fn with_alpha_for_beta(program: &mut Program, plan: &Plan) {
+    for op in second_layer(program, plan) {
+        if let Op::DeltaRule { alpha, beta, .. } = op {
+            std::mem::swap(alpha, beta);
+        }
+    }
+}
+
+fn without_a_gate(program: &mut Program, plan: &Plan) {
+    left_out(program, plan, |op| matches!(op, Op::Gate { .. }));
+}
+
 fn without_a_rotation(program: &mut Program, plan: &Plan) {
     for op in second_layer(program, plan) {
         match op {
@@ -361,11 +384,12 @@ fn without_a_clamp(program: &mut Program, plan: &Plan) {
 }
 
 /// A model of each further architecture, and what can be wrong in it.
-const FURTHER: [(&str, &[Alteration]); 5] = [
+const FURTHER: [(&str, &[Alteration]); 9] = [
     (
         "qwen3-yarn-tq2_0.gguf",
         &[
             ("head norm", without_a_head_norm),
+            ("norm", without_a_norm),
             ("rotation", without_a_rotation),
             ("scale", with_one_scale_off),
         ],
@@ -373,6 +397,7 @@ const FURTHER: [(&str, &[Alteration]); 5] = [
     (
         "llama-linear-tq2_0.gguf",
         &[
+            ("norm", without_a_norm),
             ("rotation", without_a_rotation),
             ("scale", with_one_scale_off),
         ],
@@ -381,6 +406,7 @@ const FURTHER: [(&str, &[Alteration]); 5] = [
         "hunyuan-tq2_0.gguf",
         &[
             ("head norm", without_a_head_norm),
+            ("norm", without_a_norm),
             ("rotation", without_a_rotation),
             ("scale", with_one_scale_off),
         ],
@@ -388,6 +414,7 @@ const FURTHER: [(&str, &[Alteration]); 5] = [
     (
         "minicpm-long-tq2_0.gguf",
         &[
+            ("norm", without_a_norm),
             ("rotation", without_a_rotation),
             ("scale", with_one_scale_off),
         ],
@@ -396,8 +423,47 @@ const FURTHER: [(&str, &[Alteration]); 5] = [
         "maple-tq2_0.gguf",
         &[
             ("head norm", without_a_head_norm),
+            ("norm", without_a_norm),
             ("expert", with_another_expert),
             ("clamp", without_a_clamp),
+            ("scale", with_one_scale_off),
+        ],
+    ),
+    (
+        "qwen3-q2_0.gguf",
+        &[
+            ("head norm", without_a_head_norm),
+            ("norm", without_a_norm),
+            ("scale", with_one_scale_off),
+        ],
+    ),
+    (
+        "qwen3-q1_0.gguf",
+        &[
+            ("head norm", without_a_head_norm),
+            ("norm", without_a_norm),
+            ("scale", with_one_scale_off),
+        ],
+    ),
+    // Layer 1 is a delta net; its head norm is that of what the rule gives.
+    (
+        "qwen35-q2_0.gguf",
+        &[
+            ("head norm", without_a_head_norm),
+            ("norm", without_a_norm),
+            ("steps", with_alpha_for_beta),
+            ("gate", without_a_gate),
+            ("scale", with_one_scale_off),
+        ],
+    ),
+    // Layer 1 is gated attention.
+    (
+        "qwen35-q2_0-emb.gguf",
+        &[
+            ("head norm", without_a_head_norm),
+            ("norm", without_a_norm),
+            ("rotation", without_a_rotation),
+            ("gate", without_a_gate),
             ("scale", with_one_scale_off),
         ],
     ),

@@ -108,6 +108,10 @@ impl Config {
 
     /// The shape of a model of this architecture. What is wrong is noted with the keys.
     fn of(architecture: &'static Architecture, gguf: &Gguf, keys: &mut Keys<'_>) -> Config {
+        architecture
+            .expected
+            .iter()
+            .for_each(|name| keys.expect(name));
         let blocks = keys.size("block_count");
         let draft_blocks = draft_blocks(architecture, blocks, keys);
         let layers = blocks - draft_blocks;

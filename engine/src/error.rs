@@ -151,8 +151,10 @@ pub enum Problem {
     },
     /// A tensor in an encoding that is not computed with.
     TensorType {
-        /// Its name.
+        /// Its name, or that of the first of them.
         name: String,
+        /// How many more are in this encoding.
+        more: usize,
         /// ggml's id of the type.
         id: u32,
         /// The names that the id goes by.
@@ -192,8 +194,10 @@ pub enum Problem {
     },
     /// A tensor whose effect would be lost.
     UnusedTensor {
-        /// Its name.
+        /// Its name, or that of the first of them.
         name: String,
+        /// How many more there are, each the same part of another layer.
+        more: usize,
     },
     /// Tensors of a part that is no model of text.
     Part {
@@ -221,6 +225,14 @@ impl Problem {
     }
 }
 
+/// The beginning of a sentence on what a tensor, and as many more, have.
+fn having(name: &str, more: usize) -> String {
+    match more {
+        0 => format!("tensor `{}` has", Shown(name)),
+        more => format!("tensors `{}` and {more} more have", Shown(name)),
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -237,6 +249,7 @@ impl fmt::Display for Problem {
             Problem::MissingTensor { name } => write!(f, "tensor `{}` is missing", Shown(name)),
             Problem::TensorType {
                 name,
+                more,
                 id,
                 type_name,
             } => {
@@ -245,8 +258,8 @@ impl fmt::Display for Problem {
                 let origin = origin.unwrap_or_default();
                 write!(
                     f,
-                    "tensor `{}` has type {id} ({type_name}{origin}); supported are {known}",
-                    Shown(name)
+                    "{} type {id} ({type_name}{origin}); supported are {known}",
+                    having(name, *more)
                 )
             }
             Problem::TensorShape {
@@ -270,11 +283,12 @@ impl fmt::Display for Problem {
                 Shown(name),
                 format.block_len()
             ),
-            Problem::UnusedTensor { name } => {
+            Problem::UnusedTensor { name, more } => {
+                let whose = if *more == 0 { "its" } else { "their" };
                 write!(
                     f,
-                    "tensor `{}` has no place in this architecture; its effect would be lost",
-                    Shown(name)
+                    "{} no place in this architecture; {whose} effect would be lost",
+                    having(name, *more)
                 )
             }
             Problem::VectorType { name, format } => write!(

@@ -18,6 +18,7 @@
 
 mod delta_net;
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
 use bitnet_gguf::{Gguf, TensorInfo};
@@ -508,18 +509,15 @@ impl<'a> Builder<'a> {
         }
     }
 
+    /// The matrices of `count` experts, of `rows x cols` each. Scales for each of them have no
+    /// place: llama.cpp, too, computes without.
+    fn expert_matrix(&mut self, name: &str, count: usize, rows: usize, cols: usize) -> Matrix {
+        self.unscaled(name, &[cols as u64, rows as u64, count as u64])
+    }
+
     /// A matrix of `rows x cols`, with the one-element `.scale` tensor that may stand beside it.
     fn matrix(&mut self, name: &str, rows: usize, cols: usize) -> Matrix {
-        self.scaled(name, &[cols as u64, rows as u64])
-    }
-
-    /// The matrices of `count` experts, of `rows x cols` each.
-    fn expert_matrix(&mut self, name: &str, count: usize, rows: usize, cols: usize) -> Matrix {
-        self.scaled(name, &[cols as u64, rows as u64, count as u64])
-    }
-
-    fn scaled(&mut self, name: &str, shape: &[u64]) -> Matrix {
-        let matrix = self.unscaled(name, shape);
+        let matrix = self.unscaled(name, &[cols as u64, rows as u64]);
         let scale_name = name
             .strip_suffix("weight")
             .map(|stem| format!("{stem}scale"));
@@ -572,12 +570,7 @@ impl<'a> Builder<'a> {
     fn format(&mut self, tensor: &TensorInfo, shape: &[u64]) -> Format {
         let name = tensor.name.clone();
         let Some(format) = Format::from_ggml(tensor.type_id) else {
-            let type_name = tensor.type_name().to_owned();
-            self.problems.push(Problem::TensorType {
-                name,
-                id: tensor.type_id,
-                type_name,
-            });
+            self.refuse_type(tensor);
             return Format::F32;
         };
         let ones = tensor.shape.get(shape.len()..).unwrap_or_default();
@@ -597,6 +590,25 @@ impl<'a> Builder<'a> {
             });
         }
         format
+    }
+
+    /// Notes that a tensor is of a type that is not computed with, with all others of that type.
+    fn refuse_type(&mut self, tensor: &TensorInfo) {
+        let of_type = |problem: &mut Problem| match problem {
+            Problem::TensorType { id, more, .. } if *id == tensor.type_id => {
+                *more += 1;
+                true
+            }
+            _ => false,
+        };
+        if !self.problems.iter_mut().any(of_type) {
+            self.problems.push(Problem::TensorType {
+                name: tensor.name.clone(),
+                more: 0,
+                id: tensor.type_id,
+                type_name: tensor.type_name().to_owned(),
+            });
+        }
     }
 
     fn scalar(&mut self, name: &str) -> Option<f32> {
@@ -686,18 +698,24 @@ impl<'a> Builder<'a> {
     }
 
     /// Notes every tensor that the graph did not ask for; those of a part that is no model of text
-    /// together.
+    /// together, as those that are the same part of several layers.
     fn refuse_unused(&mut self) {
         let mut parts: Vec<(&'static str, usize, &str)> = Vec::new();
+        let mut unused: Vec<(&str, usize)> = Vec::new();
+        let mut places: HashMap<&str, usize> = HashMap::new();
         for tensor in self.gguf.tensors() {
             let name = tensor.name.as_str();
             if self.used.contains(name) {
                 continue;
             }
             let Some(part) = part(name) else {
-                self.problems.push(Problem::UnusedTensor {
-                    name: name.to_owned(),
-                });
+                match places.entry(in_layer(name)) {
+                    Entry::Occupied(place) => unused[*place.get()].1 += 1,
+                    Entry::Vacant(place) => {
+                        place.insert(unused.len());
+                        unused.push((name, 0));
+                    }
+                }
                 continue;
             };
             match parts.iter_mut().find(|(other, ..)| *other == part) {
@@ -705,6 +723,13 @@ impl<'a> Builder<'a> {
                 None => parts.push((part, 1, name)),
             }
         }
+        let unused = unused
+            .into_iter()
+            .map(|(name, more)| Problem::UnusedTensor {
+                name: name.to_owned(),
+                more,
+            });
+        self.problems.extend(unused);
         for (part, tensors, first) in parts {
             self.problems.push(Problem::Part {
                 part,
@@ -713,6 +738,14 @@ impl<'a> Builder<'a> {
             });
         }
     }
+}
+
+/// What a tensor is called within its layer, or its whole name where it is in none.
+fn in_layer(tensor: &str) -> &str {
+    let of_layer = tensor
+        .strip_prefix("blk.")
+        .and_then(|rest| rest.split_once('.'));
+    of_layer.map_or(tensor, |(_, part)| part)
 }
 
 /// Parts that a file may have beside its model of text, by the names of their tensors.

@@ -22,10 +22,24 @@ fn llama_cpp() -> impl Iterator<Item = &'static str> {
 
 /// A golden model with other values under some keys, and with further tensors of f32.
 fn changed(model: &str, keys: &[(&str, Value)], tensors: &[(&str, &[f32])]) -> Gguf {
+    rewritten(model, "", keys, tensors)
+}
+
+/// A golden model that lacks a key.
+fn without(model: &str, key: &str) -> Gguf {
+    rewritten(model, key, &[], &[])
+}
+
+fn rewritten(
+    model: &str,
+    left_out: &str,
+    keys: &[(&str, Value)],
+    tensors: &[(&str, &[f32])],
+) -> Gguf {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/golden");
     let golden = Gguf::open(folder.join(model)).expect("a golden model");
     let mut writer = Writer::new();
-    for (key, value) in golden.metadata().iter() {
+    for (key, value) in golden.metadata().iter().filter(|(key, _)| *key != left_out) {
         writer.set(key, value.clone());
     }
     for (key, value) in keys {
@@ -273,6 +287,102 @@ fn a_scaled_rotation_is_that_of_factors_alike() {
     );
 }
 
+/// As llama.cpp reads it: its windowed layers know the factor only, and only they are rotated.
+#[test]
+fn a_type_of_none_takes_the_factor_away_but_not_from_windowed_layers() {
+    for (model, arch, scaled) in [
+        ("qwen3-tq2_0.gguf", "qwen3", false),
+        ("qwen35-q2_0.gguf", "qwen35", false),
+        ("hunyuan-tq2_0.gguf", "hunyuan-dense", false),
+        ("llama-tq2_0-q4k.gguf", "llama", false),
+        ("b158-i2_s.gguf", "bitnet-b1.58", false),
+        ("maple-tq2_0.gguf", "maple", true),
+    ] {
+        let rotations = |keys: &[(&str, Value)]| {
+            let keys: Vec<_> = keys
+                .iter()
+                .map(|(name, value)| (format!("{arch}.rope.scaling.{name}"), value.clone()))
+                .collect();
+            let keys: Vec<_> = keys
+                .iter()
+                .map(|(key, value)| (key.as_str(), value.clone()))
+                .collect();
+            let plan = planned(&changed(model, &keys, &[])).expect("it runs");
+            plan.program.rotations
+        };
+        let (none, factor) = (("type", "none".into()), ("factor", 8.0_f32.into()));
+        let plain = rotations(&[none.clone(), ("factor", 1.0_f32.into())]);
+        let linear = rotations(&[("type", "linear".into()), factor.clone()]);
+        assert_ne!(plain, linear, "{model}");
+        let wanted = if scaled { linear } else { plain };
+        assert_eq!(rotations(&[none, factor]), wanted, "{model}");
+    }
+}
+
+#[test]
+fn a_missing_key_that_converters_write_is_a_doubt() {
+    for (model, keys) in [
+        (
+            "minicpm-tq2_0.gguf",
+            &[
+                "minicpm.logit_scale",
+                "minicpm.residual_scale",
+                "minicpm.embedding_scale",
+            ][..],
+        ),
+        ("maple-tq2_0.gguf", &["maple.rope.freq_base"]),
+        ("qwen35-q2_0.gguf", &["qwen35.rope.freq_base"]),
+        ("hunyuan-tq2_0.gguf", &["hunyuan-dense.rope.freq_base"]),
+    ] {
+        assert_eq!(metadata::doubts(&changed(model, &[], &[])), [""; 0]);
+        for key in keys {
+            let gguf = without(model, key);
+            planned(&gguf).expect("it runs");
+            let doubts = metadata::doubts(&gguf);
+            assert_eq!(doubts.len(), 1, "{doubts:?}");
+            assert!(
+                doubts[0].contains(&format!("`{key}` is missing")),
+                "{doubts:?}"
+            );
+        }
+    }
+}
+
+/// What llama.cpp needs is needed here too, and named where it is missing.
+#[test]
+fn a_missing_key_that_llama_cpp_needs_is_an_error_that_names_it() {
+    for (model, keys) in [
+        (
+            "maple-tq2_0.gguf",
+            &[
+                "maple.expert_count",
+                "maple.expert_used_count",
+                "maple.expert_feed_forward_length",
+                "maple.attention.sliding_window",
+                "maple.attention.sliding_window_pattern",
+                "maple.swiglu_clamp_exp",
+                "maple.attention.layer_norm_rms_epsilon",
+            ][..],
+        ),
+        (
+            "qwen35-q2_0.gguf",
+            &[
+                "qwen35.rope.dimension_sections",
+                "qwen35.ssm.conv_kernel",
+                "qwen35.ssm.inner_size",
+                "qwen35.ssm.state_size",
+                "qwen35.ssm.time_step_rank",
+                "qwen35.ssm.group_count",
+            ],
+        ),
+    ] {
+        for key in keys {
+            let problems = planned(&without(model, key)).expect_err(key);
+            assert!(problems.contains(key), "{key}: {problems}");
+        }
+    }
+}
+
 #[test]
 fn the_activation_is_the_files_where_it_says_one() {
     let key = "bitnet.hidden_activation";
@@ -325,6 +435,45 @@ fn a_transform_of_activations_is_refused_in_one_line() {
         problems.contains("`prism.hadamard.version` and 2 more"),
         "{problems}"
     );
+}
+
+#[test]
+fn tensors_without_a_place_are_refused_in_a_line_for_each_part_of_a_layer() {
+    let names = |parts: &[&str]| -> Vec<String> {
+        let of_layer = |layer| parts.iter().map(move |part| format!("blk.{layer}.{part}"));
+        (0..2).flat_map(of_layer).collect()
+    };
+    for (model, parts) in [
+        (
+            "qwen3-tq2_0.gguf",
+            &["attn_q.bias", "attn_k.bias", "attn_v.bias"][..],
+        ),
+        ("llama-tq2_0-q4k.gguf", &["attn_qkv.weight"]),
+        // llama.cpp leaves these out without a word.
+        (
+            "maple-tq2_0.gguf",
+            &["ffn_gate_exps.scale", "ffn_down_exps.scale"],
+        ),
+        ("qwen3-q2_0.gguf", &["attn_norm_in.weight"]),
+    ] {
+        let names = names(parts);
+        let tensors: Vec<(&str, &[f32])> = names
+            .iter()
+            .map(|name| (name.as_str(), &[0.5_f32; 6][..]))
+            .collect();
+        let problems = planned(&changed(model, &[], &tensors)).expect_err(model);
+        let lines: Vec<&str> = problems.lines().collect();
+        let wanted: Vec<String> = parts
+            .iter()
+            .map(|part| {
+                format!(
+                    "tensors `blk.0.{part}` and 1 more have no place in this architecture; their \
+                     effect would be lost"
+                )
+            })
+            .collect();
+        assert_eq!(lines, wanted);
+    }
 }
 
 #[test]

@@ -182,12 +182,16 @@ fn table(out: &mut impl Write, name: &str, gguf: &Gguf, tokenizer: &Found) -> Re
     )
     .context(place)?;
     writeln!(out, "tokenizer: {tokenizer}\n\nmetadata").context(place)?;
-    for ((key, value), account) in gguf.metadata().iter().zip(metadata::account(gguf)) {
+    let mut accounts = metadata::account(gguf).into_iter();
+    for ((key, value), account) in gguf.metadata().iter().zip(accounts.by_ref()) {
         let fate = match &account.fate {
             Fate::NoEffect(why) => format!("no effect: {why}"),
             other => other.name().to_owned(),
         };
         writeln!(out, "  {} = {}  ({fate})", Shown(key), brief(value)).context(place)?;
+    }
+    for KeyAccount { key, fate } in accounts {
+        writeln!(out, "  {} is missing  ({})", Shown(&key), fate.name()).context(place)?;
     }
     let shown = tensors.iter().map(|tensor| Shown(&tensor.name).to_string());
     let shown: Vec<String> = shown.collect();

@@ -28,6 +28,9 @@ pub struct Architecture {
     /// A key that does so where there is no such array, and its default: one layer in so many is
     /// `layers[1]`.
     pub interval: Option<(&'static str, usize)>,
+    /// Keys that every converter writes. A model without one runs on what llama.cpp takes instead,
+    /// and that is said.
+    pub expected: &'static [&'static str],
     /// Whether the last blocks may be a draft head (`nextn_predict_layers`), which is left aside.
     pub draft_head: bool,
 }
@@ -44,6 +47,7 @@ impl Architecture {
         layers: &[Layer::PLAIN],
         pattern: None,
         interval: None,
+        expected: &[],
         draft_head: false,
     };
 }

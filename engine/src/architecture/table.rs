@@ -37,6 +37,7 @@ pub(super) static TABLE: [Architecture; 8] = [
             head_norms: Some(HeadNorms::BeforeRotation),
             ..Layer::PLAIN
         }],
+        expected: &["rope.freq_base"],
         ..Architecture::PLAIN
     },
     Architecture {
@@ -59,11 +60,13 @@ pub(super) static TABLE: [Architecture; 8] = [
         pattern: Some("attention.recurrent_layers"),
         interval: Some(("full_attention_interval", 4)),
         draft_head: true,
+        expected: &["rope.freq_base"],
         ..Architecture::PLAIN
     },
     Architecture {
         names: &["minicpm"],
         scales: true,
+        expected: &["embedding_scale", "residual_scale", "logit_scale"],
         ..Architecture::PLAIN
     },
     Architecture {
@@ -74,6 +77,7 @@ pub(super) static TABLE: [Architecture; 8] = [
             head_norms: Some(HeadNorms::AfterRotation),
             ..Layer::PLAIN
         }],
+        expected: &["rope.freq_base"],
         ..Architecture::PLAIN
     },
     Architecture {
@@ -94,6 +98,7 @@ pub(super) static TABLE: [Architecture; 8] = [
             },
         ],
         pattern: Some("attention.sliding_window_pattern"),
+        expected: &["rope.freq_base"],
         ..Architecture::PLAIN
     },
 ];

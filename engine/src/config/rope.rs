@@ -30,9 +30,12 @@ pub(super) fn read(keys: &mut Keys<'_>, architecture: &Architecture, head_dim: u
         rope.factors = sections::factors(dims, keys);
     }
     rope.magnitude = keys.number_within("rope.scaling.attn_factor", Some(1.0), FACTORS);
+    // llama.cpp looks at the type for layers without a window alone; where there are windows, those
+    // are the layers that are rotated.
+    let always = architecture.layers.iter().any(|layer| layer.windowed);
     match keys.text(TYPE).unwrap_or("linear") {
-        "none" => {}
-        "linear" | LONG_ROPE => {
+        "none" if !always => {}
+        "none" | "linear" | LONG_ROPE => {
             let factor = scaling_factor(keys);
             rope.scaling = RopeScaling::Linear { factor };
         }

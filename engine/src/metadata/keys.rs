@@ -22,6 +22,7 @@ pub(crate) struct Keys<'a> {
     /// Whether there is a graph that they are for.
     has_graph: bool,
     fates: HashMap<String, Fate>,
+    missing: Vec<KeyAccount>,
     problems: Vec<Problem>,
 }
 
@@ -33,6 +34,7 @@ impl<'a> Keys<'a> {
             prefix: format!("{architecture}."),
             has_graph,
             fates: HashMap::new(),
+            missing: Vec::new(),
             problems: Vec::new(),
         }
     }
@@ -45,6 +47,22 @@ impl<'a> Keys<'a> {
     /// Whether the file has the model's key of this name.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.metadata.contains(&self.key(name))
+    }
+
+    /// Notes a doubt where the file lacks a key that every converter writes.
+    pub(crate) fn expect(&mut self, name: &str) {
+        if self.has(name) {
+            return;
+        }
+        let key = self.key(name);
+        let doubt = format!(
+            "metadata `{key}` is missing, which every converter writes: what llama.cpp takes in \
+             its place may not be what the model was trained with"
+        );
+        self.missing.push(KeyAccount {
+            key,
+            fate: Fate::Doubtful(doubt),
+        });
     }
 
     /// Notes that a key has no effect here, where the file has it; `why` says so.
@@ -241,7 +259,8 @@ impl<'a> Keys<'a> {
         value.as_str()
     }
 
-    /// What became of every key of the file, in its order, and everything that stops the model.
+    /// What became of every key of the file, in its order, with those that are missing behind them,
+    /// and everything that stops the model.
     pub(crate) fn account(mut self) -> (Vec<KeyAccount>, Vec<Problem>) {
         if let Some(problem) = file::transforms(self.metadata) {
             self.problems.push(Problem::Metadata(problem));
@@ -257,6 +276,7 @@ impl<'a> Keys<'a> {
                 fate,
             });
         }
+        accounts.append(&mut self.missing);
         (accounts, self.problems)
     }
 

@@ -9,7 +9,8 @@ use crate::config::Config;
 /// Doubts that are said in full.
 const DOUBTS: usize = 20;
 
-/// What becomes of every key of a file, in the order of the file. The tokenizer's are those of the
+/// What becomes of every key of a file, in the order of the file; behind them, keys that it should
+/// have and lacks. The tokenizer's are those of the
 /// tokenizer inside.
 pub fn account(gguf: &Gguf) -> Vec<KeyAccount> {
     Config::accounted(gguf).0
