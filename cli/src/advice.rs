@@ -3,11 +3,16 @@
 use bitnet_engine::Error;
 use bitnet_engine::gguf::Error as FileError;
 use bitnet_engine::kernels::BackendError;
+use bitnet_server::ServerError;
 
 /// The advice for an error, if there is some to give.
 pub(crate) fn on(error: &anyhow::Error) -> Option<&'static str> {
     let mut causes = error.chain();
-    causes.find_map(|cause| of_engine(cause).or_else(|| of_file(cause)))
+    causes.find_map(|cause| {
+        of_engine(cause)
+            .or_else(|| of_file(cause))
+            .or_else(|| of_server(cause))
+    })
 }
 
 /// What to do about a model file that is not whole.
@@ -20,6 +25,17 @@ fn of_file(cause: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
         | FileError::OutOfBounds { .. } => Some(
             "bring a whole one with `cargo xtask fetch-models` or `cargo xtask download-model`",
         ),
+        _ => None,
+    }
+}
+
+/// What to do where a server does not start.
+fn of_server(cause: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
+    match cause.downcast_ref()? {
+        ServerError::Open(_) => {
+            Some("name a file with keys as --api-key-file, or say --allow-anyone")
+        }
+        ServerError::Listen { .. } => Some("choose another --port or --host"),
         _ => None,
     }
 }

@@ -11,6 +11,7 @@ use crate::conversation::{EncodedConversation, ModelTemplate, begin};
 use crate::error::Error;
 use crate::prompt::{Content, EncodedPrompt, Prompt};
 use crate::template::{Template, TemplateChoice};
+use crate::thoughts::{Marks, Thinking};
 
 /// LLaMA-2's form without its token that begins a text.
 const INSTRUCT: &str = "{% set system = namespace(text='') %}\
@@ -141,6 +142,14 @@ impl Encoder {
             begin(&mut encoded.tokens, tokenizer);
         }
         Ok(encoded)
+    }
+
+    /// What divides an answer to `prompt` into its thought and what is said; none where the model
+    /// does not think.
+    pub fn thinking(&self, prompt: &EncodedPrompt) -> Option<Thinking> {
+        let marks = Marks::of(prompt.template.source(), &self.tokenizer)?;
+        let text = prompt.text().unwrap_or_default();
+        Some(Thinking::begin(marks, text, &self.tokenizer))
     }
 
     fn plain(&self, text: &str, special: Special) -> Result<Vec<u32>, Error> {

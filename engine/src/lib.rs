@@ -132,3 +132,4 @@ pub use prompt::{EncodedPrompt, Prompt};
 pub use sampler::{SampleStage, Sampler, Sampling};
 pub use session::Session;
 pub use template::{Template, TemplateChoice};
+pub use thoughts::{Stretch, Thinking};

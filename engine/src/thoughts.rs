@@ -1,7 +1,10 @@
 //! Thoughts that a model writes before its answer, told apart from it as they come.
 
+use std::sync::Arc;
+
 use bitnet_tokenizers::Tokenizer;
 
+use crate::generated::Piece;
 use crate::stop::begun;
 
 /// What stands before and behind a thought.
@@ -48,10 +51,49 @@ impl Marks {
 
 /// A stretch of what a model writes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Stretch {
-    pub(crate) text: String,
+pub struct Stretch {
+    /// The text.
+    pub text: String,
     /// Whether it is of a thought, without its marks and the line breaks beside them.
-    pub(crate) thought: bool,
+    pub thought: bool,
+}
+
+/// Divides one answer into its thought and what is said, piece by piece. Made by
+/// [`Encoder::thinking`](crate::Encoder::thinking).
+#[derive(Clone, Debug)]
+pub struct Thinking {
+    thoughts: Thoughts,
+    tokenizer: Arc<Tokenizer>,
+}
+
+impl Thinking {
+    pub(crate) fn begin(marks: Marks, prompt: &str, tokenizer: &Arc<Tokenizer>) -> Thinking {
+        Thinking {
+            thoughts: Thoughts::begin(marks, prompt),
+            tokenizer: Arc::clone(tokenizer),
+        }
+    }
+
+    /// What is sure of the answer with one more piece, which may be a control token that no text
+    /// shows.
+    pub fn push(&mut self, piece: &Piece) -> Vec<Stretch> {
+        let tokenizer = &self.tokenizer;
+        let hidden = piece
+            .token
+            .filter(|token| tokenizer.token_bytes(token.id).is_empty());
+        let mark = hidden.and_then(|token| self.thoughts.marks.spelled(token.id, tokenizer));
+        let mut stretches = Vec::new();
+        let text = format!("{}{}", piece.text, mark.unwrap_or_default());
+        self.thoughts.push(&text, |stretch| stretches.push(stretch));
+        stretches
+    }
+
+    /// What was held back, once no more comes.
+    pub fn finish(&mut self) -> Vec<Stretch> {
+        let mut stretches = Vec::new();
+        self.thoughts.finish(|stretch| stretches.push(stretch));
+        stretches
+    }
 }
 
 /// Divides the text of one answer, however it is cut into pieces. A thought is what stands between
@@ -88,11 +130,6 @@ impl Thoughts {
             },
             held: String::new(),
         }
-    }
-
-    /// The marks that are looked for.
-    pub(crate) fn marks(&self) -> Marks {
-        self.marks
     }
 
     /// Takes more text, and calls `each` with what is sure now.

@@ -11,6 +11,7 @@ mod models;
 mod pipe;
 mod price;
 mod run;
+mod serve;
 mod template;
 mod tokens;
 
@@ -61,6 +62,21 @@ pub(crate) enum Command {
     /// When the conversation fills the context, that is said, and the oldest turns are no longer
     /// sent to the model; with --on-full stop, nothing more is said, and a pipe ends with code 1.
     Chat(chat::Args),
+    /// Answer requests over HTTP, as OpenAI's API has them
+    ///
+    /// Many requests run side by side, and each gives what it gives alone, to the bit: an answer
+    /// depends on the model, the request and its seed, not on what else the server does. What is
+    /// supported of each API is in docs/reference/api.md, how to use it in docs/how-to/serve.md.
+    ///
+    /// It listens on this machine alone, and needs no key there. With --api-key-file, every request
+    /// needs one of the keys in it, except for /health. An address that other machines can reach is
+    /// refused without keys, unless --allow-anyone is given. Requests of web pages of other sites
+    /// are refused.
+    ///
+    /// Where it listens is said on standard error, and so is a JSON object for each request,
+    /// without what was said in it. On Ctrl-C or SIGTERM it takes no more requests, lets those that
+    /// run end within --drain seconds, and ends with code 0; a second signal ends it at once.
+    Serve(serve::Args),
     /// Show what a GGUF file holds
     ///
     /// Metadata and what becomes of each key (honoured, without effect, warned about or refused),
@@ -167,6 +183,7 @@ impl Command {
         match self {
             Command::Run(args) => run::run(args),
             Command::Chat(args) => chat::run(&args),
+            Command::Serve(args) => serve::run(args),
             Command::Inspect(args) => inspect::run(&args),
             Command::CompatCheck(args) => compat_check::run(&args),
             Command::Logits(args) => logits::run(&args),

@@ -7,6 +7,7 @@ mod chat;
 mod damage;
 mod endings;
 mod run;
+mod serve;
 mod template;
 
 use std::path::{Path, PathBuf};

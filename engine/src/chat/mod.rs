@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::generated::{Generated, Piece};
 use crate::sequence::Sequence;
 use crate::template::{Template, TemplateChoice};
-use crate::thoughts::{Marks, Stretch, Thoughts};
+use crate::thoughts::{Marks, Stretch, Thinking};
 use turns::Turns;
 
 pub use options::{ChatOptions, OnFull};
@@ -57,7 +57,7 @@ pub struct Chat {
 /// The latest answer: as the model writes it, and divided.
 struct Latest {
     decoding: Decoding,
-    thoughts: Option<Thoughts>,
+    thinking: Option<Thinking>,
     thought: String,
     said: String,
 }
@@ -215,9 +215,9 @@ impl Chat {
         self.turns = sent.turns;
         self.latest = Some(Latest {
             decoding: Decoding::new(&self.encoder.tokenizer, ends, answers, remaining),
-            thoughts: self
+            thinking: self
                 .marks
-                .map(|marks| Thoughts::begin(marks, &rendered.text)),
+                .map(|marks| Thinking::begin(marks, &rendered.text, &self.encoder.tokenizer)),
             thought: String::new(),
             said: String::new(),
         });
@@ -278,11 +278,13 @@ impl Latest {
     /// The answer as a message, as far as it came.
     fn message(&self) -> Json {
         let (mut thought, mut said) = (self.thought.clone(), self.said.clone());
-        if let Some(thoughts) = &self.thoughts {
-            thoughts.clone().finish(|stretch| match stretch.thought {
-                true => thought.push_str(&stretch.text),
-                false => said.push_str(&stretch.text),
-            });
+        if let Some(thinking) = &self.thinking {
+            for stretch in thinking.clone().finish() {
+                match stretch.thought {
+                    true => thought.push_str(&stretch.text),
+                    false => said.push_str(&stretch.text),
+                }
+            }
         }
         let mut message = Json::message("assistant", &said);
         if let Json::Map(entries) = &mut message
@@ -323,30 +325,19 @@ impl Answer<'_> {
     /// Divides a piece, or what was held back where there are no more.
     fn divide(&mut self, piece: Option<Piece>) -> Option<Piece> {
         let latest = self.chat.latest.as_mut()?;
-        let Some(mut thoughts) = latest.thoughts.take() else {
+        let Some(thinking) = &mut latest.thinking else {
             let piece = piece?;
             latest.said.push_str(&piece.text);
             return Some(piece);
         };
-        let mut stretches = Vec::new();
-        let each = |stretch| stretches.push(stretch);
-        let token = match &piece {
-            Some(piece) => {
-                let tokenizer = &self.chat.encoder.tokenizer;
-                let hidden = piece
-                    .token
-                    .filter(|token| tokenizer.token_bytes(token.id).is_empty());
-                let mark = hidden.and_then(|token| thoughts.marks().spelled(token.id, tokenizer));
-                let mark = mark.unwrap_or_default();
-                thoughts.push(&format!("{}{mark}", piece.text), each);
-                latest.thoughts = Some(thoughts);
-                piece.token
-            }
-            None => {
-                thoughts.finish(each);
-                None
-            }
+        let mut stretches = match &piece {
+            Some(piece) => thinking.push(piece),
+            None => thinking.finish(),
         };
+        let token = piece.as_ref().and_then(|piece| piece.token);
+        if piece.is_none() {
+            latest.thinking = None;
+        }
         for stretch in &stretches {
             let whole = match stretch.thought {
                 true => &mut latest.thought,

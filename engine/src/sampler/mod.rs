@@ -4,9 +4,11 @@
 //! min-p, temperature, and a draw. [`Sampler::first`] and [`Sampler::then`] add a stage of one's
 //! own; [`Sampler::best`] and [`Sampler::drawing`] start from an empty chain.
 
+mod bias;
 mod candidates;
 mod chain;
 mod min_p;
+mod occurrence;
 mod penalty;
 mod pick;
 mod random;
@@ -16,9 +18,11 @@ mod temperature;
 mod top_k;
 mod top_p;
 
+pub use bias::LogitBias;
 pub use candidates::{Candidates, Weights};
 pub use chain::Sampler;
 pub use min_p::MinP;
+pub use occurrence::OccurrencePenalty;
 pub use penalty::RepeatPenalty;
 pub use settings::Sampling;
 pub use stage::{CloneStage, SampleStage};

@@ -1,6 +1,7 @@
 //! `xtask docs`: the reference pages of the programs, from their tables and from clap, so that no
 //! page can drift from its program.
 
+mod api;
 mod page;
 
 use std::path::PathBuf;
@@ -28,9 +29,12 @@ pub struct Args {
 /// # Errors
 /// A page cannot be read or written, or with `--check`, differs.
 pub fn run(args: &Args, xtask: clap::Command) -> anyhow::Result<ExitCode> {
-    for page in [bitnet(), page_of(xtask)] {
-        let path = args.folder.join(page.file);
-        let wanted = page.markdown();
+    for (file, wanted) in [
+        ("cli.md", bitnet().markdown()),
+        ("xtask.md", page_of(xtask).markdown()),
+        ("api.md", api::markdown(bitnet_server::APIS)),
+    ] {
+        let path = args.folder.join(file);
         if args.check {
             let found = std::fs::read_to_string(&path)
                 .with_context(|| format!("cannot read {}", path.display()))?;
@@ -56,7 +60,6 @@ fn bitnet() -> Page {
         .iter()
         .map(|(name, effect)| vec![format!("`{name}`"), (*effect).to_owned()]);
     Page {
-        file: "cli.md",
         title: "The `bitnet` command",
         source: "cli/src",
         introduction: "Results go to standard output, everything else to standard error.",
@@ -73,7 +76,6 @@ fn page_of(command: clap::Command) -> Page {
         vec![code, (*meaning).to_owned(), (*causes).to_owned()]
     });
     Page {
-        file: "xtask.md",
         title: "xtask reference",
         source: "xtask/src",
         introduction: "Run as `cargo xtask <command>` from the root of the repository.",

@@ -4,8 +4,6 @@ use std::fmt::Write as _;
 
 /// What a page is made of.
 pub(super) struct Page {
-    /// Its name in the folder.
-    pub(super) file: &'static str,
     /// Its first line.
     pub(super) title: &'static str,
     /// The folder of the sources that it is made from.
@@ -37,7 +35,7 @@ impl Table {
     }
 
     /// The table below its heading; nothing where it has no row.
-    fn write(&self, page: &mut String, heading: &str) {
+    pub(super) fn write(&self, page: &mut String, heading: &str) {
         if self.rows.is_empty() {
             return;
         }

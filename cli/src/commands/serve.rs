@@ -1,0 +1,103 @@
+//! `bitnet serve`: an HTTP server for one model.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use bitnet_engine::TemplateChoice;
+use bitnet_process::{Watch, note};
+use bitnet_server::{Keys, ServerOptions, serve};
+
+use crate::source::ModelArgs;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Tokenizer file; without it: inside the model, beside it, in the folder above
+    #[arg(long, value_name = "FILE")]
+    tokenizer: Option<PathBuf>,
+    /// Address to listen at; 0.0.0.0 and [::] are all of this machine
+    #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST), value_name = "ADDRESS")]
+    host: IpAddr,
+    /// Port to listen at; 0 for any that is free
+    #[arg(long, default_value_t = 8080, value_name = "PORT")]
+    port: u16,
+    /// A name of the model, instead of its file's without `.gguf`; may be given several times
+    #[arg(long, value_name = "NAME")]
+    alias: Vec<String>,
+    /// Most sequences that are continued at once
+    #[arg(long, default_value_t = 8, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    parallel: u16,
+    /// Most sequences that wait; what comes beyond is refused with 429
+    #[arg(long, default_value_t = 64, value_name = "N")]
+    queue: u16,
+    /// Most tokens of a sequence, prompt and answer together [default: the model's positions]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    context: Option<u32>,
+    /// File with keys, one in each line; every request needs one
+    #[arg(long, value_name = "FILE")]
+    api_key_file: Option<PathBuf>,
+    /// Listen where other machines can reach it without a key
+    #[arg(long)]
+    allow_anyone: bool,
+    /// How conversations are put to the model, as for `run`
+    #[arg(long, value_name = "TEMPLATE", default_value = "auto", value_parser = TemplateChoice::of_argument)]
+    prompt_template: TemplateChoice,
+    /// Seconds that answers may go on once a signal has come
+    #[arg(long, default_value_t = 30, value_name = "SECONDS")]
+    drain: u32,
+    /// Write nothing about requests
+    #[arg(long)]
+    quiet: bool,
+}
+
+pub(crate) fn run(args: Args) -> Result<u8> {
+    let keys = args.api_key_file.as_deref().map(keys).transpose()?;
+    let watch = Watch::begin();
+    let (engine, name) = args.model.engine(args.tokenizer.as_deref())?;
+    let names = match args.alias.is_empty() {
+        true => vec![plain(&name)],
+        false => args.alias,
+    };
+    let model = names.join(", ");
+    let mut options = ServerOptions::new(SocketAddr::new(args.host, args.port), names)
+        .parallel(args.parallel.into())
+        .queue(args.queue.into())
+        .open_to_all(args.allow_anyone)
+        .template(args.prompt_template)
+        .drain(Duration::from_secs(args.drain.into()));
+    if let Some(tokens) = args.context {
+        options = options.context(tokens as usize);
+    }
+    if let Some(keys) = keys {
+        options = options.keys(keys);
+    }
+    if !args.quiet {
+        let log = tracing_subscriber::fmt().json().flatten_event(true);
+        let log = log.with_target(false).with_writer(io::stderr).finish();
+        // It is the first of this process.
+        tracing::subscriber::set_global_default(log).context("the log of requests")?;
+    }
+    serve(engine, options, watch.interrupt(), |address| {
+        note!("{model} listens at http://{address}");
+    })?;
+    Ok(0)
+}
+
+/// The name of a model's file without its folder, which is nobody's business, and its ending.
+fn plain(name: &str) -> String {
+    let file = Path::new(name).file_name().unwrap_or(name.as_ref());
+    let file = file.to_string_lossy();
+    file.strip_suffix(".gguf").unwrap_or(&file).to_owned()
+}
+
+fn keys(path: &Path) -> Result<Keys> {
+    let named = || format!("key file {}", path.display());
+    let text = std::fs::read_to_string(path).with_context(named)?;
+    Keys::parse(&text)
+        .map_err(anyhow::Error::msg)
+        .with_context(named)
+}

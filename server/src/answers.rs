@@ -1,0 +1,118 @@
+//! [`Answers`]: what the choices of a request say, as they say it.
+
+use std::collections::VecDeque;
+
+use bitnet_engine::scheduler::{Event, Logprobs};
+use bitnet_engine::{StopReason, Stretch, Thinking};
+
+use crate::error::ApiError;
+use crate::worker::Events;
+
+/// A step of one choice.
+#[derive(Debug)]
+pub(crate) enum Said {
+    /// What is sure now.
+    Text {
+        choice: usize,
+        stretches: Vec<Stretch>,
+        token: Option<Token>,
+    },
+    /// It is done.
+    End { choice: usize, reason: StopReason },
+}
+
+/// A token that was chosen.
+#[derive(Debug)]
+pub(crate) struct Token {
+    pub(crate) id: u32,
+    pub(crate) logprobs: Option<Logprobs>,
+}
+
+/// The choices of a request. Dropping it cancels those that are not done.
+pub(crate) struct Answers {
+    events: Events,
+    thinking: Vec<Option<Thinking>>,
+    ready: VecDeque<Said>,
+    left: usize,
+    /// Tokens that were generated so far.
+    pub(crate) generated: usize,
+}
+
+impl Answers {
+    /// Of as many choices as there are in `thinking`, which divides their thoughts.
+    pub(crate) fn new(events: Events, thinking: Vec<Option<Thinking>>) -> Answers {
+        Answers {
+            events,
+            left: thinking.len(),
+            thinking,
+            ready: VecDeque::new(),
+            generated: 0,
+        }
+    }
+
+    /// The next step of any choice; nothing once all are done.
+    pub(crate) async fn next(&mut self) -> Option<Result<Said, ApiError>> {
+        loop {
+            if let Some(said) = self.ready.pop_front() {
+                return Some(Ok(said));
+            }
+            if self.left == 0 {
+                return None;
+            }
+            let Some((choice, event)) = self.events.recv().await else {
+                self.left = 0;
+                return Some(Err(ApiError::internal(
+                    "The engine has stopped.".to_owned(),
+                )));
+            };
+            match event {
+                Event::Piece { piece, logprobs } => {
+                    self.generated += usize::from(piece.token.is_some());
+                    let stretches = match &mut self.thinking[choice] {
+                        Some(thinking) => thinking.push(&piece),
+                        None => said(&piece.text),
+                    };
+                    let token = piece.token;
+                    let token = token.map(|token| Token {
+                        id: token.id,
+                        logprobs,
+                    });
+                    self.ready.push_back(Said::Text {
+                        choice,
+                        stretches,
+                        token,
+                    });
+                }
+                Event::Ended(generated) => {
+                    self.left -= 1;
+                    let thinking = self.thinking[choice].as_mut();
+                    let stretches = thinking.map(Thinking::finish).unwrap_or_default();
+                    if !stretches.is_empty() {
+                        self.ready.push_back(Said::Text {
+                            choice,
+                            stretches,
+                            token: None,
+                        });
+                    }
+                    let reason = generated.stop.unwrap_or(StopReason::EndOfGeneration);
+                    self.ready.push_back(Said::End { choice, reason });
+                }
+                Event::Failed(error) => {
+                    self.left = 0;
+                    return Some(Err(ApiError::of_engine(&error, "messages")));
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+fn said(text: &str) -> Vec<Stretch> {
+    match text.is_empty() {
+        true => Vec::new(),
+        false => vec![Stretch {
+            text: text.to_owned(),
+            thought: false,
+        }],
+    }
+}

@@ -1,0 +1,189 @@
+//! `POST /v1/chat/completions`, as OpenAI specifies it.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use bitnet_engine::{StopReason, Stretch};
+use serde_json::{Map, Value, json};
+
+use super::{conversation, models, tokens};
+use crate::answers::{Said, Token};
+use crate::ask::{Ask, Frame};
+use crate::error::ApiError;
+use crate::fields::Fields;
+use crate::finish;
+use crate::settings::Settings;
+use crate::state::{Server, Shared};
+use crate::stream::{self, Translate};
+use crate::support;
+
+/// Most tokens of `top_logprobs`.
+const MOST_LOGPROBS: i128 = 20;
+
+pub(crate) async fn complete(
+    State(server): State<Server>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let body = server.body(request).await?;
+    let ask = server.aside(move |server| read(server, &body)).await?;
+    let frame = Frame::new(&server, "chatcmpl", ask.settings.seed).await?;
+    let mut answers = ask.submit(&server)?;
+    if ask.settings.stream {
+        let told = Told { server, ask, frame };
+        let first = (0..told.ask.settings.choices).map(|choice| {
+            let delta = json!({ "role": "assistant", "content": "" });
+            told.chunk(choice, delta, Value::Null, Value::Null)
+        });
+        return Ok(stream::response(answers, first.collect(), told));
+    }
+    let mut choices: Vec<Message> = Vec::new();
+    choices.resize_with(ask.settings.choices, Message::default);
+    while let Some(said) = answers.next().await {
+        match said? {
+            Said::Text {
+                choice,
+                stretches,
+                token,
+            } => choices[choice].take(&server, stretches, token),
+            Said::End { choice, reason } => choices[choice].reason = Some(reason),
+        }
+    }
+    let wants_logprobs = ask.logprobs.is_some();
+    let choices = choices.into_iter().enumerate();
+    let choices = choices.map(|(index, message)| message.json(index, wants_logprobs));
+    let usage = ask.usage(answers.generated);
+    let response = frame.response("chat.completion", choices.collect(), usage);
+    Ok(Json(response).into_response())
+}
+
+fn read(server: &Shared, body: &[u8]) -> Result<Ask, ApiError> {
+    let fields = Fields::read(body, &support::CHAT)?;
+    models::check(server, &fields)?;
+    let settings = Settings::read(&fields, server.vocabulary())?;
+    let best = fields.whole("top_logprobs", 0..=MOST_LOGPROBS)?;
+    let logprobs = match (fields.flag("logprobs")?, best) {
+        (true, best) => Some(best.unwrap_or(0) as usize),
+        (false, None | Some(0)) => None,
+        (false, Some(_)) => {
+            let message = "`top_logprobs` needs `logprobs` to be true.";
+            return Err(ApiError::field("top_logprobs", message));
+        }
+    };
+    let prompt = conversation::encode(server, &fields)?;
+    Ok(Ask {
+        settings,
+        prompts: vec![Arc::new(prompt)],
+        param: "messages",
+        usually: usize::MAX,
+        logprobs,
+        thoughts: true,
+    })
+}
+
+/// One choice, whole.
+#[derive(Default)]
+struct Message {
+    said: String,
+    thought: String,
+    logprobs: Vec<Value>,
+    reason: Option<StopReason>,
+}
+
+impl Message {
+    fn take(&mut self, server: &Shared, stretches: Vec<Stretch>, token: Option<Token>) {
+        for stretch in stretches {
+            match stretch.thought {
+                true => self.thought.push_str(&stretch.text),
+                false => self.said.push_str(&stretch.text),
+            }
+        }
+        self.logprobs.extend(logprobs(server, token.as_ref()));
+    }
+
+    fn json(self, index: usize, wants_logprobs: bool) -> Value {
+        let mut message = json!({ "role": "assistant", "content": self.said, "refusal": null });
+        if !self.thought.is_empty() {
+            message["reasoning_content"] = self.thought.into();
+        }
+        let logprobs = match wants_logprobs {
+            true => json!({ "content": self.logprobs, "refusal": null }),
+            false => Value::Null,
+        };
+        json!({
+            "index": index,
+            "message": message,
+            "logprobs": logprobs,
+            "finish_reason": self.reason.map(finish::reason),
+        })
+    }
+}
+
+fn logprobs(server: &Shared, token: Option<&Token>) -> Option<Value> {
+    let token = token?;
+    let found = token.logprobs.as_ref()?;
+    Some(tokens::logprobs(server.engine.tokenizer(), token.id, found))
+}
+
+/// A choice as it comes.
+struct Told {
+    server: Server,
+    ask: Ask,
+    frame: Frame,
+}
+
+impl Told {
+    fn chunk(&self, choice: usize, delta: Value, logprobs: Value, reason: Value) -> Value {
+        let choice = json!({
+            "index": choice,
+            "delta": delta,
+            "logprobs": logprobs,
+            "finish_reason": reason,
+        });
+        self.frame
+            .response("chat.completion.chunk", vec![choice], Value::Null)
+    }
+}
+
+impl Translate for Told {
+    fn said(&mut self, said: Said) -> Option<Value> {
+        match said {
+            Said::Text {
+                choice,
+                stretches,
+                token,
+            } => {
+                let mut delta = Map::new();
+                for stretch in stretches {
+                    let name = match stretch.thought {
+                        true => "reasoning_content",
+                        false => "content",
+                    };
+                    let text = delta.entry(name).or_insert_with(|| "".into());
+                    *text = format!("{}{}", text.as_str().unwrap_or_default(), stretch.text).into();
+                }
+                let logprobs = logprobs(&self.server, token.as_ref());
+                if delta.is_empty() && logprobs.is_none() {
+                    return None;
+                }
+                let logprobs = logprobs.map(|one| json!({ "content": [one], "refusal": null }));
+                let logprobs = logprobs.unwrap_or_default();
+                Some(self.chunk(choice, delta.into(), logprobs, Value::Null))
+            }
+            Said::End { choice, reason } => {
+                let reason = finish::reason(reason).into();
+                Some(self.chunk(choice, json!({}), Value::Null, reason))
+            }
+        }
+    }
+
+    fn usage(&mut self, generated: usize) -> Option<Value> {
+        let usage = self.ask.usage(generated);
+        let last = || {
+            self.frame
+                .response("chat.completion.chunk", Vec::new(), usage)
+        };
+        self.ask.settings.include_usage.then(last)
+    }
+}

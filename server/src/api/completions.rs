@@ -1,0 +1,226 @@
+//! `POST /v1/completions`, as OpenAI specifies it.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use bitnet_engine::chat_templates::Json as Field;
+use bitnet_engine::{EncodedPrompt, Prompt, StopReason, Stretch};
+use serde_json::{Map, Value, json};
+
+use super::{models, tokens};
+use crate::answers::{Said, Token};
+use crate::ask::{Ask, Frame};
+use crate::error::ApiError;
+use crate::fields::{Fields, text, whole, wrong};
+use crate::finish;
+use crate::settings::Settings;
+use crate::state::{Server, Shared};
+use crate::stream::{self, Translate};
+use crate::support;
+
+/// Most tokens of `logprobs`.
+const MOST_LOGPROBS: i128 = 20;
+/// Most prompts of a request.
+const MOST_PROMPTS: usize = 128;
+/// Most tokens of an answer where the request does not say, as in OpenAI's API.
+const USUALLY: usize = 16;
+
+pub(crate) async fn complete(
+    State(server): State<Server>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let body = server.body(request).await?;
+    let ask = server.aside(move |server| read(server, &body)).await?;
+    let frame = Frame::new(&server, "cmpl", ask.settings.seed).await?;
+    let mut answers = ask.submit(&server)?;
+    let mut texts: Vec<Text> = Vec::new();
+    texts.resize_with(ask.prompts.len() * ask.settings.choices, Text::default);
+    if ask.settings.stream {
+        let told = Told {
+            server,
+            ask,
+            frame,
+            texts,
+        };
+        return Ok(stream::response(answers, Vec::new(), told));
+    }
+    while let Some(said) = answers.next().await {
+        match said? {
+            Said::Text {
+                choice,
+                stretches,
+                token,
+            } => texts[choice].take(&server, stretches, token),
+            Said::End { choice, reason } => texts[choice].reason = Some(reason),
+        }
+    }
+    let wants_logprobs = ask.logprobs.is_some();
+    let texts = texts.iter_mut().enumerate();
+    let choices = texts.map(|(index, text)| text.json(index, wants_logprobs));
+    let usage = ask.usage(answers.generated);
+    let response = frame.response("text_completion", choices.collect(), usage);
+    Ok(Json(response).into_response())
+}
+
+fn read(server: &Shared, body: &[u8]) -> Result<Ask, ApiError> {
+    let fields = Fields::read(body, &support::COMPLETIONS)?;
+    models::check(server, &fields)?;
+    let settings = Settings::read(&fields, server.vocabulary())?;
+    let logprobs = fields.whole("logprobs", 0..=MOST_LOGPROBS)?;
+    Ok(Ask {
+        settings,
+        prompts: prompts(server, fields.needed("prompt")?)?,
+        param: "prompt",
+        usually: USUALLY,
+        logprobs: logprobs.map(|best| best as usize),
+        thoughts: false,
+    })
+}
+
+fn prompts(server: &Shared, field: &Field) -> Result<Vec<Arc<EncodedPrompt>>, ApiError> {
+    let encode = |prompt: Prompt| {
+        let encoded = server.encoder().encode(prompt);
+        let encoded = encoded.map_err(|error| ApiError::of_engine(&error, "prompt"));
+        encoded.map(Arc::new)
+    };
+    let ids = |name: &str, items: &[Field]| {
+        let most = server.vocabulary() as i128 - 1;
+        let each = items.iter().enumerate();
+        let ids = each.map(|(i, id)| Ok(whole(&format!("{name}[{i}]"), id, 0..=most)? as u32));
+        let ids: Result<Vec<u32>, ApiError> = ids.collect();
+        encode(Prompt::from(ids?))
+    };
+    match field {
+        Field::Text(text) => Ok(vec![encode(Prompt::from(&text[..]))?]),
+        Field::List(items) if matches!(items.first(), Some(Field::Int(_))) => {
+            Ok(vec![ids("prompt", items)?])
+        }
+        Field::List(items) if (1..=MOST_PROMPTS).contains(&items.len()) => {
+            let one = |(i, item): (usize, &Field)| match item {
+                Field::List(items) => ids(&format!("prompt[{i}]"), items),
+                item => encode(Prompt::from(text(&format!("prompt[{i}]"), item)?)),
+            };
+            items.iter().enumerate().map(one).collect()
+        }
+        Field::List(items) => {
+            let message = format!(
+                "`prompt` has {} prompts; it must have 1 ..= {MOST_PROMPTS}.",
+                items.len()
+            );
+            Err(ApiError::field("prompt", message))
+        }
+        other => Err(wrong(
+            "prompt",
+            "a text, a list of texts, or token ids",
+            other,
+        )),
+    }
+}
+
+/// One choice: what was said since it was told last.
+#[derive(Default)]
+struct Text {
+    said: String,
+    tokens: Vec<String>,
+    logprobs: Vec<f64>,
+    best: Vec<Value>,
+    offsets: Vec<usize>,
+    /// Characters of all tokens so far.
+    offset: usize,
+    reason: Option<StopReason>,
+}
+
+impl Text {
+    fn take(&mut self, server: &Shared, stretches: Vec<Stretch>, token: Option<Token>) {
+        for stretch in stretches {
+            self.said.push_str(&stretch.text);
+        }
+        let Some(token) = token else {
+            return;
+        };
+        let tokenizer = server.engine.tokenizer();
+        let spelled = tokens::text(tokenizer, token.id).into_owned();
+        self.offsets.push(self.offset);
+        self.offset += spelled.chars().count();
+        self.tokens.push(spelled);
+        if let Some(found) = token.logprobs {
+            self.logprobs.push(found.chosen);
+            let mut best = Map::new();
+            for (id, logprob) in found.best {
+                // Two tokens may look alike; the more probable one stays.
+                let spelled = tokens::text(tokenizer, id).into_owned();
+                best.entry(spelled).or_insert(logprob.into());
+            }
+            self.best.push(best.into());
+        }
+    }
+
+    /// What was said, and forgets it.
+    fn json(&mut self, index: usize, wants_logprobs: bool) -> Value {
+        let logprobs = match wants_logprobs {
+            true => json!({
+                "tokens": self.tokens,
+                "token_logprobs": self.logprobs,
+                "top_logprobs": self.best,
+                "text_offset": self.offsets,
+            }),
+            false => Value::Null,
+        };
+        let choice = json!({
+            "index": index,
+            "text": self.said,
+            "logprobs": logprobs,
+            "finish_reason": self.reason.map(finish::reason),
+        });
+        *self = Text {
+            offset: self.offset,
+            ..Text::default()
+        };
+        choice
+    }
+}
+
+/// The choices as they come.
+struct Told {
+    server: Server,
+    ask: Ask,
+    frame: Frame,
+    texts: Vec<Text>,
+}
+
+impl Translate for Told {
+    fn said(&mut self, said: Said) -> Option<Value> {
+        let wants_logprobs = self.ask.logprobs.is_some();
+        let choice = match said {
+            Said::Text {
+                choice,
+                stretches,
+                token,
+            } => {
+                let text = &mut self.texts[choice];
+                text.take(&self.server, stretches, token);
+                if text.said.is_empty() && !wants_logprobs {
+                    return None;
+                }
+                choice
+            }
+            Said::End { choice, reason } => {
+                self.texts[choice].reason = Some(reason);
+                choice
+            }
+        };
+        let told = self.texts[choice].json(choice, wants_logprobs);
+        Some(
+            self.frame
+                .response("text_completion", vec![told], Value::Null),
+        )
+    }
+
+    fn usage(&mut self, generated: usize) -> Option<Value> {
+        let usage = self.ask.usage(generated);
+        let last = || self.frame.response("text_completion", Vec::new(), usage);
+        self.ask.settings.include_usage.then(last)
+    }
+}

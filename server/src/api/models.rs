@@ -1,0 +1,49 @@
+//! `/v1/models`.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use serde_json::{Value, json};
+
+use crate::error::ApiError;
+use crate::fields::Fields;
+use crate::state::{Server, Shared};
+
+pub(crate) async fn list(State(server): State<Server>) -> Json<Value> {
+    let names = server.options.names.iter();
+    let models: Vec<Value> = names.map(|name| model(&server, name)).collect();
+    Json(json!({ "object": "list", "data": models }))
+}
+
+pub(crate) async fn one(
+    State(server): State<Server>,
+    Path(name): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    known(&server, &name)?;
+    Ok(Json(model(&server, &name)))
+}
+
+fn model(server: &Shared, name: &str) -> Value {
+    json!({
+        "id": name,
+        "object": "model",
+        "created": server.started,
+        "owned_by": "bitnet",
+        "max_model_len": server.worker.context(),
+    })
+}
+
+/// Refuses a request for another model.
+pub(crate) fn check(server: &Shared, fields: &Fields) -> Result<(), ApiError> {
+    match fields.text("model")? {
+        Some(name) => known(server, name),
+        None => Ok(()),
+    }
+}
+
+fn known(server: &Shared, name: &str) -> Result<(), ApiError> {
+    let names = &server.options.names;
+    match names.iter().any(|own| own == name) {
+        true => Ok(()),
+        false => Err(ApiError::no_such_model(name, names)),
+    }
+}

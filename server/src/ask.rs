@@ -1,0 +1,107 @@
+//! [`Ask`]: the one form that every API's request for text is brought into.
+
+use std::sync::Arc;
+
+use bitnet_engine::EncodedPrompt;
+use serde_json::{Value, json};
+
+use crate::answers::Answers;
+use crate::error::ApiError;
+use crate::settings::Settings;
+use crate::state::{Server, Shared, now};
+use crate::worker::Task;
+
+/// A request for text.
+#[derive(Debug)]
+pub(crate) struct Ask {
+    pub(crate) settings: Settings,
+    /// Each is answered as often as there are choices.
+    pub(crate) prompts: Vec<Arc<EncodedPrompt>>,
+    /// The field that they came in.
+    pub(crate) param: &'static str,
+    /// Most tokens of an answer where the request does not say.
+    pub(crate) usually: usize,
+    pub(crate) logprobs: Option<usize>,
+    /// Whether a thought is told apart from what is said.
+    pub(crate) thoughts: bool,
+}
+
+impl Ask {
+    /// Hands it to the scheduler.
+    pub(crate) fn submit(&self, server: &Shared) -> Result<Answers, ApiError> {
+        let have = server.worker.context();
+        for prompt in &self.prompts {
+            let need = prompt.tokens.len();
+            if need > have {
+                return Err(ApiError::too_long(need, have, self.param));
+            }
+        }
+        let max_tokens = self.settings.max_tokens.unwrap_or(self.usually).min(have);
+        let each = |prompt| std::iter::repeat_n(prompt, self.settings.choices);
+        let choices = || (0_u64..).zip(self.prompts.iter().flat_map(each));
+        let tasks: Result<Vec<Task>, ApiError> = choices()
+            .map(|(choice, prompt)| {
+                let options = self.settings.options(choice, max_tokens);
+                Ok(Task {
+                    prompt: Arc::clone(prompt),
+                    options: options.map_err(|error| ApiError::of_engine(&error, self.param))?,
+                    logprobs: self.logprobs,
+                })
+            })
+            .collect();
+        let thinking = choices().map(|(_, prompt)| {
+            let thinking = || server.encoder().thinking(prompt);
+            self.thoughts.then(thinking).flatten()
+        });
+        let thinking = thinking.collect();
+        Ok(Answers::new(server.worker.submit(tasks?)?, thinking))
+    }
+
+    /// What it took, once so many tokens were generated.
+    pub(crate) fn usage(&self, generated: usize) -> Value {
+        let read: usize = self.prompts.iter().map(|prompt| prompt.tokens.len()).sum();
+        json!({
+            "prompt_tokens": read,
+            "completion_tokens": generated,
+            "total_tokens": read + generated,
+        })
+    }
+}
+
+/// What every part of a response has.
+#[derive(Clone, Debug)]
+pub(crate) struct Frame {
+    id: String,
+    created: u64,
+    model: String,
+    fingerprint: String,
+    seed: u64,
+}
+
+impl Frame {
+    /// For a response whose id begins with `kind`.
+    pub(crate) async fn new(server: &Server, kind: &str, seed: u64) -> Result<Frame, ApiError> {
+        let number = getrandom::u64().map_err(|error| ApiError::internal(error.to_string()))?;
+        Ok(Frame {
+            id: format!("{kind}-{number:016x}"),
+            created: now(),
+            model: server.name().to_owned(),
+            fingerprint: server.fingerprint().await?,
+            seed,
+        })
+    }
+
+    /// A response, or a part of one.
+    pub(crate) fn response(&self, object: &str, choices: Vec<Value>, usage: Value) -> Value {
+        json!({
+            "id": self.id,
+            "object": object,
+            "created": self.created,
+            "model": self.model,
+            "system_fingerprint": self.fingerprint,
+            "seed": self.seed,
+            "choices": choices,
+            "usage": usage,
+        })
+    }
+}

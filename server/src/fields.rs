@@ -1,0 +1,175 @@
+//! [`Fields`]: the fields of a request's body, read by name.
+
+use std::ops::RangeInclusive;
+
+use bitnet_engine::chat_templates::Json;
+
+use crate::error::ApiError;
+use crate::support::{Api, Status};
+
+/// The fields of a request's body. One that is `null` is not there.
+#[derive(Debug)]
+pub(crate) struct Fields(Json);
+
+impl Fields {
+    /// Reads a body, and refuses the fields of which `api` says that they are not honoured.
+    pub(crate) fn read(body: &[u8], api: &Api) -> Result<Fields, ApiError> {
+        let text = std::str::from_utf8(body)
+            .map_err(|error| ApiError::body(format!("The body is not UTF-8: {error}.")))?;
+        let json = Json::parse(text)
+            .map_err(|error| ApiError::body(format!("The body is not JSON: {error}.")))?;
+        if !matches!(json, Json::Map(_)) {
+            let found = json.kind();
+            return Err(ApiError::body(format!("The body is {found}, no object.")));
+        }
+        let fields = Fields(json);
+        for field in api.fields {
+            let Some(value) = fields.get(field.name) else {
+                continue;
+            };
+            if let Status::Refused { but } = field.status {
+                let neutral = |text: &&str| Json::parse(text).is_ok_and(|json| json == *value);
+                if !but.iter().any(neutral) {
+                    let message = format!(
+                        "`{}` is not supported by this server: {}.",
+                        field.name, field.meaning
+                    );
+                    return Err(ApiError::unsupported(field.name, message));
+                }
+            }
+        }
+        Ok(fields)
+    }
+
+    /// A field's value.
+    pub(crate) fn get(&self, name: &str) -> Option<&Json> {
+        match &self.0 {
+            Json::Map(entries) => entries.get(name).filter(|value| **value != Json::Null),
+            _ => None,
+        }
+    }
+
+    /// A field that must be there.
+    pub(crate) fn needed(&self, name: &str) -> Result<&Json, ApiError> {
+        self.get(name)
+            .ok_or_else(|| ApiError::field(name, format!("`{name}` is missing.")))
+    }
+
+    pub(crate) fn text(&self, name: &str) -> Result<Option<&str>, ApiError> {
+        self.get(name).map(|value| text(name, value)).transpose()
+    }
+
+    pub(crate) fn flag(&self, name: &str) -> Result<bool, ApiError> {
+        match self.get(name) {
+            None => Ok(false),
+            Some(Json::Bool(value)) => Ok(*value),
+            Some(other) => Err(wrong(name, "true or false", other)),
+        }
+    }
+
+    pub(crate) fn whole(
+        &self,
+        name: &str,
+        range: RangeInclusive<i128>,
+    ) -> Result<Option<i128>, ApiError> {
+        self.get(name)
+            .map(|value| whole(name, value, range))
+            .transpose()
+    }
+
+    pub(crate) fn number(
+        &self,
+        name: &str,
+        range: RangeInclusive<f64>,
+    ) -> Result<Option<f32>, ApiError> {
+        let value = self.get(name);
+        let value = value.map(|value| number(name, value, range)).transpose()?;
+        Ok(value.map(|value| value as f32))
+    }
+
+    /// A text, or a list of at most `most` of them.
+    pub(crate) fn texts(&self, name: &str, most: usize) -> Result<Vec<String>, ApiError> {
+        match self.get(name) {
+            None => Ok(Vec::new()),
+            Some(Json::List(items)) if items.len() > most => {
+                let message = format!("`{name}` has {} texts; {most} are allowed.", items.len());
+                Err(ApiError::field(name, message))
+            }
+            Some(Json::List(items)) => {
+                let each = (0..).zip(items);
+                each.map(|(i, item)| Ok(text(&format!("{name}[{i}]"), item)?.to_owned()))
+                    .collect()
+            }
+            Some(Json::Text(text)) => Ok(vec![text.clone()]),
+            Some(other) => Err(wrong(name, "a text or a list of texts", other)),
+        }
+    }
+
+    /// Two names for one thing, which may not contradict each other.
+    pub(crate) fn either<T: PartialEq>(
+        names: [&str; 2],
+        values: [Option<T>; 2],
+    ) -> Result<Option<T>, ApiError> {
+        match values {
+            [Some(a), Some(b)] if a != b => {
+                let [first, second] = names;
+                let message = format!("`{first}` and `{second}` contradict each other.");
+                Err(ApiError::field(second, message))
+            }
+            [first, second] => Ok(first.or(second)),
+        }
+    }
+}
+
+pub(crate) fn text<'j>(name: &str, value: &'j Json) -> Result<&'j str, ApiError> {
+    match value {
+        Json::Text(text) => Ok(text),
+        other => Err(wrong(name, "a text", other)),
+    }
+}
+
+pub(crate) fn list<'j>(name: &str, value: &'j Json) -> Result<&'j [Json], ApiError> {
+    match value {
+        Json::List(items) => Ok(items),
+        other => Err(wrong(name, "a list", other)),
+    }
+}
+
+pub(crate) fn whole(
+    name: &str,
+    value: &Json,
+    range: RangeInclusive<i128>,
+) -> Result<i128, ApiError> {
+    match value {
+        Json::Int(value) if range.contains(value) => Ok(*value),
+        Json::Int(value) => {
+            let (from, to) = range.into_inner();
+            let message = format!("`{name}` is {value}; it must be in {from} ..= {to}.");
+            Err(ApiError::field(name, message))
+        }
+        other => Err(wrong(name, "a whole number", other)),
+    }
+}
+
+pub(crate) fn number(
+    name: &str,
+    value: &Json,
+    range: RangeInclusive<f64>,
+) -> Result<f64, ApiError> {
+    let found = match value {
+        Json::Int(value) => *value as f64,
+        Json::Float(value) => *value,
+        other => return Err(wrong(name, "a number", other)),
+    };
+    if range.contains(&found) {
+        return Ok(found);
+    }
+    let (from, to) = range.into_inner();
+    let message = format!("`{name}` is {found}; it must be in {from} ..= {to}.");
+    Err(ApiError::field(name, message))
+}
+
+pub(crate) fn wrong(name: &str, wanted: &str, found: &Json) -> ApiError {
+    let found = found.kind();
+    ApiError::field(name, format!("`{name}` must be {wanted}; it is {found}."))
+}

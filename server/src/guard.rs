@@ -1,0 +1,107 @@
+//! Who gets to the model: keys, web pages of others, and a server that is about to stop.
+
+use std::time::Instant;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use crate::error::ApiError;
+use crate::state::{Server, Shared};
+
+/// Lets a request pass, or answers in its place; and notes it without what was said in it.
+pub(crate) async fn guard(State(server): State<Server>, request: Request, next: Next) -> Response {
+    let came = Instant::now();
+    let method = request.method().clone();
+    let path = request.uri().path().to_owned();
+    let response = match check(&server, &path, request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(error) => error.into_response(),
+    };
+    tracing::info!(
+        method = %method,
+        path,
+        status = response.status().as_u16(),
+        milliseconds = came.elapsed().as_millis() as u64,
+        "request"
+    );
+    response
+}
+
+fn check(server: &Shared, path: &str, headers: &HeaderMap) -> Result<(), ApiError> {
+    let host = text(headers, header::HOST);
+    let keys = &server.options.keys;
+    if let Some(origin) = text(headers, header::ORIGIN) {
+        // A page of another site can have a browser send requests, though not read the answers.
+        let own = origin.split_once("://").map(|(_, place)| place);
+        if own != host {
+            let message = format!("Requests of web pages from {origin} are not answered.");
+            return Err(ApiError::foreign(message));
+        }
+    }
+    // A site whose name comes to stand for this machine is no other origin to a browser.
+    if let Some(host) = host.filter(|host| keys.is_empty() && !is_own(host)) {
+        let message = format!(
+            "`{host}` is not a name of this server, which asks for no key; use its address or `localhost`."
+        );
+        return Err(ApiError::foreign(message));
+    }
+    if path == "/health" {
+        return Ok(());
+    }
+    if !keys.is_empty() {
+        let given = text(headers, header::AUTHORIZATION);
+        let given = given.and_then(|given| {
+            let (scheme, key) = given.split_once(' ')?;
+            scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
+        });
+        if !given.is_some_and(|key| keys.have(key)) {
+            return Err(ApiError::key());
+        }
+    }
+    match server.is_ending() {
+        true => Err(ApiError::ending()),
+        false => Ok(()),
+    }
+}
+
+/// Whether a host is an address or `localhost`, which no site can take for itself.
+fn is_own(host: &str) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+    };
+    name.eq_ignore_ascii_case("localhost") || name.parse::<std::net::IpAddr>().is_ok()
+}
+
+fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
+    headers.get(name)?.to_str().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_addresses_and_localhost_are_names_that_nobody_else_can_take() {
+        for own in [
+            "localhost",
+            "LOCALHOST:8080",
+            "127.0.0.1:1",
+            "[::1]:80",
+            "10.0.0.7",
+        ] {
+            assert!(is_own(own), "{own}");
+        }
+        for other in [
+            "",
+            "evil.example",
+            "evil.example:8080",
+            "localhost.evil.example",
+            "[evil]",
+        ] {
+            assert!(!is_own(other), "{other}");
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! An HTTP server that speaks OpenAI's API for one model, and whose answers do not depend on its
+//! load.
+//!
+//! [`serve`] runs it: many requests side by side on one [`Scheduler`], each with the bits that it
+//! has alone. What it understands of each API is one table, [`APIS`].
+//!
+//! [`Scheduler`]: bitnet_engine::scheduler::Scheduler
+
+mod answers;
+mod api;
+mod ask;
+mod error;
+mod fields;
+mod fingerprint;
+mod finish;
+mod guard;
+mod keys;
+mod metrics;
+mod options;
+mod serve;
+mod settings;
+mod state;
+mod stream;
+mod support;
+mod worker;
+
+pub use error::ServerError;
+pub use keys::Keys;
+pub use options::ServerOptions;
+pub use serve::serve;
+pub use support::{APIS, Api, Field, Status};

@@ -1,0 +1,91 @@
+//! [`ServerOptions`]: what a server allows.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bitnet_engine::TemplateChoice;
+
+use crate::keys::Keys;
+
+/// Where a server listens, and what it allows. Each setter changes one thing.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ServerOptions {
+    pub(crate) address: SocketAddr,
+    pub(crate) names: Vec<String>,
+    pub(crate) parallel: usize,
+    pub(crate) queue: usize,
+    pub(crate) context: usize,
+    pub(crate) keys: Keys,
+    pub(crate) open_to_all: bool,
+    pub(crate) template: TemplateChoice,
+    pub(crate) drain: Duration,
+    pub(crate) max_body: usize,
+}
+
+impl ServerOptions {
+    /// A server at `address` for a model that goes by the first of `names`, and by the others too.
+    pub fn new(address: SocketAddr, names: Vec<String>) -> ServerOptions {
+        ServerOptions {
+            address,
+            names,
+            parallel: 8,
+            queue: 64,
+            context: usize::MAX,
+            keys: Keys::default(),
+            open_to_all: false,
+            template: TemplateChoice::Auto,
+            drain: Duration::from_secs(30),
+            max_body: 8 << 20,
+        }
+    }
+
+    /// Most sequences that are continued at once; 8 by default.
+    pub fn parallel(mut self, sequences: usize) -> ServerOptions {
+        self.parallel = sequences.max(1);
+        self
+    }
+
+    /// Most sequences that wait for their turn; 64 by default. What comes beyond is refused.
+    pub fn queue(mut self, sequences: usize) -> ServerOptions {
+        self.queue = sequences;
+        self
+    }
+
+    /// Most tokens of a sequence, prompt and answer together; as many as the model has positions
+    /// by default.
+    pub fn context(mut self, tokens: usize) -> ServerOptions {
+        self.context = tokens;
+        self
+    }
+
+    /// Keys of which every request has to bring one; none are needed by default.
+    pub fn keys(mut self, keys: Keys) -> ServerOptions {
+        self.keys = keys;
+        self
+    }
+
+    /// Whether it may be reached from other machines without a key.
+    pub fn open_to_all(mut self, open: bool) -> ServerOptions {
+        self.open_to_all = open;
+        self
+    }
+
+    /// How conversations are put to the model; by its own template, by default.
+    pub fn template(mut self, template: TemplateChoice) -> ServerOptions {
+        self.template = template;
+        self
+    }
+
+    /// How long answers may go on once the server was asked to stop; 30 seconds by default.
+    pub fn drain(mut self, time: Duration) -> ServerOptions {
+        self.drain = time;
+        self
+    }
+
+    /// Most bytes of a request's body; 8 MiB by default.
+    pub fn max_body(mut self, bytes: usize) -> ServerOptions {
+        self.max_body = bytes;
+        self
+    }
+}

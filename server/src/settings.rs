@@ -1,0 +1,129 @@
+//! [`Settings`]: how an answer is generated, by the fields that all APIs share.
+
+use bitnet_engine::chat_templates::Json;
+use bitnet_engine::sampler::{LogitBias, OccurrencePenalty, Sampler};
+use bitnet_engine::{Error, GenerateOptions, Sampling};
+
+use crate::error::ApiError;
+use crate::fields::{Fields, number, wrong};
+
+/// Most choices of a request.
+const MOST_CHOICES: i128 = 128;
+/// Most texts at which an answer stops.
+const MOST_STOPS: usize = 16;
+
+/// How answers are generated, and how they are told.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    /// None: as many as fit.
+    pub(crate) max_tokens: Option<usize>,
+    pub(crate) choices: usize,
+    pub(crate) seed: u64,
+    pub(crate) stream: bool,
+    pub(crate) include_usage: bool,
+    stop: Vec<String>,
+    sampling: Sampling,
+    presence: f32,
+    frequency: f32,
+    bias: Vec<(u32, f32)>,
+}
+
+impl Settings {
+    /// For a model of `vocabulary` tokens.
+    pub(crate) fn read(fields: &Fields, vocabulary: usize) -> Result<Settings, ApiError> {
+        let most = |name: &str| fields.whole(name, 0..=i128::from(u32::MAX));
+        let names = ["max_tokens", "max_completion_tokens"];
+        let max_tokens = Fields::either(names, [most(names[0])?, most(names[1])?])?;
+        let any = f64::from(f32::MIN)..=f64::from(f32::MAX);
+        let names = ["repeat_penalty", "repetition_penalty"];
+        let repeat = names.map(|name| fields.number(name, any.clone()));
+        let [first, second] = repeat;
+        let repeat = Fields::either(names, [first?, second?])?;
+        let penalty =
+            |name: &str| Ok::<f32, ApiError>(fields.number(name, -2.0..=2.0)?.unwrap_or(0.0));
+        // Both mean all of them.
+        let top_k = fields.whole("top_k", -1..=i128::from(u32::MAX))?;
+        let top_k = usize::try_from(top_k.unwrap_or(0)).unwrap_or(0);
+        let seed = fields.whole("seed", i128::from(i64::MIN)..=i128::from(u64::MAX))?;
+        let seed = match seed {
+            // A negative one by its bits.
+            Some(seed) => seed as u64,
+            None => getrandom::u64().map_err(|error| ApiError::internal(error.to_string()))?,
+        };
+        let sampling = Sampling::default()
+            .temperature(fields.number("temperature", 0.0..=100.0)?.unwrap_or(1.0))
+            .top_p(fields.number("top_p", 0.0..=1.0)?.unwrap_or(1.0))
+            .top_k(top_k)
+            .min_p(fields.number("min_p", 0.0..=1.0)?.unwrap_or(0.0))
+            .repeat_penalty(repeat.unwrap_or(1.0))
+            .seed(seed);
+        let stream = fields.flag("stream")?;
+        Ok(Settings {
+            max_tokens: max_tokens.map(|tokens| tokens as usize),
+            choices: fields.whole("n", 1..=MOST_CHOICES)?.unwrap_or(1) as usize,
+            seed,
+            include_usage: stream && include_usage(fields)?,
+            stream,
+            stop: fields.texts("stop", MOST_STOPS)?,
+            sampling,
+            presence: penalty("presence_penalty")?,
+            frequency: penalty("frequency_penalty")?,
+            bias: bias(fields, vocabulary)?,
+        })
+    }
+
+    /// For one of the choices, with so many tokens at most.
+    ///
+    /// # Errors
+    /// [`Error::Sampling`] where a setting is out of its range.
+    pub(crate) fn options(&self, choice: u64, max_tokens: usize) -> Result<GenerateOptions, Error> {
+        let sampling = self.sampling.clone().seed(self.seed.wrapping_add(choice));
+        let mut sampler = Sampler::new(&sampling)?;
+        if self.presence != 0.0 || self.frequency != 0.0 {
+            sampler = sampler.first(OccurrencePenalty::new(self.presence, self.frequency));
+        }
+        if !self.bias.is_empty() {
+            sampler = sampler.first(LogitBias::new(self.bias.iter().copied()));
+        }
+        let options = GenerateOptions::default().max_tokens(max_tokens);
+        let stops = self.stop.iter();
+        Ok(stops.fold(options.sampler(sampler), GenerateOptions::stop))
+    }
+}
+
+fn include_usage(fields: &Fields) -> Result<bool, ApiError> {
+    let Some(options) = fields.get("stream_options") else {
+        return Ok(false);
+    };
+    let Json::Map(entries) = options else {
+        return Err(wrong("stream_options", "an object", options));
+    };
+    match entries.get("include_usage") {
+        None | Some(Json::Null) => Ok(false),
+        Some(Json::Bool(value)) => Ok(*value),
+        Some(other) => Err(wrong(
+            "stream_options.include_usage",
+            "true or false",
+            other,
+        )),
+    }
+}
+
+fn bias(fields: &Fields, vocabulary: usize) -> Result<Vec<(u32, f32)>, ApiError> {
+    let Some(biases) = fields.get("logit_bias") else {
+        return Ok(Vec::new());
+    };
+    let Json::Map(entries) = biases else {
+        return Err(wrong("logit_bias", "an object", biases));
+    };
+    let one = |(key, value): (&String, &Json)| {
+        let name = format!("logit_bias.{key}");
+        let id = key.parse().ok().filter(|id| (*id as usize) < vocabulary);
+        let id: u32 = id.ok_or_else(|| {
+            let message = format!("`{key}` is no token of this model, which has {vocabulary}.");
+            ApiError::field(&name, message)
+        })?;
+        Ok((id, number(&name, value, -100.0..=100.0)? as f32))
+    };
+    entries.iter().map(one).collect()
+}

@@ -1,0 +1,279 @@
+//! What is supported of each API: the one table of it. Requests are read by it, and
+//! docs/reference/api.md is made of it.
+
+/// One path of the server.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Api {
+    /// Method and path.
+    pub path: &'static str,
+    /// What it is for, in a sentence.
+    pub about: &'static str,
+    /// What its body may have.
+    pub fields: &'static [Field],
+}
+
+/// A field of a request's body.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Field {
+    /// Its name.
+    pub name: &'static str,
+    /// What becomes of it.
+    pub status: Status,
+    /// What it does here, or why it is not honoured.
+    pub meaning: &'static str,
+}
+
+/// What becomes of a field. One that is in no table is tolerated and changes nothing.
+#[derive(Clone, Copy, Debug)]
+pub enum Status {
+    /// It does what it should.
+    Honoured,
+    /// It is taken and changes nothing, as it would change no answer.
+    WithoutEffect,
+    /// It would change the answer, and is not honoured: a request that has it is an error, unless
+    /// its value is one of these, which ask for nothing.
+    Refused {
+        /// As JSON.
+        but: &'static [&'static str],
+    },
+}
+
+const fn honoured(name: &'static str, meaning: &'static str) -> Field {
+    Field {
+        name,
+        status: Status::Honoured,
+        meaning,
+    }
+}
+
+const fn idle(name: &'static str, meaning: &'static str) -> Field {
+    Field {
+        name,
+        status: Status::WithoutEffect,
+        meaning,
+    }
+}
+
+const fn refused(name: &'static str, but: &'static [&'static str], meaning: &'static str) -> Field {
+    Field {
+        name,
+        status: Status::Refused { but },
+        meaning,
+    }
+}
+
+/// The names of OpenAI's API, of vLLM and of llama.cpp for what chooses tokens otherwise.
+const NO_STAGE: &str = "the sampler has no such stage";
+const NO_CONSTRAINT: &str = "answers cannot be constrained yet";
+const NO_TOOLS: &str = "calls of tools cannot be read back yet";
+
+macro_rules! generating {
+    ($($own:expr),* $(,)?) => {
+        &[
+            $($own,)*
+            honoured("model", "A name that `/v1/models` lists, or nothing; any other is 404"),
+            honoured("max_tokens", "Most tokens of the answer. It ends at the context in any case"),
+            honoured("temperature", "0 takes the best token; 1 by default"),
+            honoured("top_p", "1, all, by default"),
+            honoured("top_k", "0 or -1, all, by default"),
+            honoured("min_p", "0, all, by default"),
+            honoured("presence_penalty", "-2 to 2, over tokens that were generated"),
+            honoured("frequency_penalty", "-2 to 2, over tokens that were generated"),
+            honoured("repeat_penalty", "Over the last 64 tokens, those of the prompt too"),
+            honoured("repetition_penalty", "The same by vLLM's name"),
+            honoured("logit_bias", "Token ids with what is added to their logits, -100 to 100"),
+            honoured("seed", "Choice number `i` is drawn with `seed + i`; a random one by default, which the answer tells"),
+            honoured("stop", "A text or up to 16 of them, which are no part of the answer"),
+            honoured("n", "1 to 128 choices"),
+            honoured("stream", "Server-sent events, with a comment every 15 seconds where nothing else comes"),
+            honoured("stream_options", "`include_usage`: a last chunk with the usage"),
+            idle("user", "Nobody is told apart"),
+            idle("metadata", "Nothing is kept"),
+            idle("store", "Nothing is kept"),
+            idle("service_tier", "There is one"),
+            idle("safety_identifier", "Nobody is told apart"),
+            idle("prompt_cache_key", "Answers do not depend on caches"),
+            idle("cache_prompt", "Answers do not depend on caches"),
+            idle("id_slot", "Answers do not depend on where they are computed"),
+            refused("best_of", &["1"], "no choice is left out"),
+            refused("echo", &["false"], "the prompt is not repeated"),
+            refused("suffix", &["\"\""], "nothing can be filled in before a text"),
+            refused("response_format", &["{\"type\": \"text\"}"], NO_CONSTRAINT),
+            refused("structured_outputs", &[], NO_CONSTRAINT),
+            refused("json_schema", &[], NO_CONSTRAINT),
+            refused("grammar", &["\"\""], NO_CONSTRAINT),
+            refused("guided_json", &[], NO_CONSTRAINT),
+            refused("guided_regex", &[], NO_CONSTRAINT),
+            refused("guided_choice", &[], NO_CONSTRAINT),
+            refused("guided_grammar", &[], NO_CONSTRAINT),
+            refused("ignore_eos", &["false"], "an answer ends where the model ends it"),
+            refused("min_tokens", &["0"], "an answer ends where the model ends it"),
+            refused("stop_token_ids", &["[]"], "give texts as `stop`"),
+            refused("bad_words", &["[]"], "forbid tokens with `logit_bias`"),
+            refused("allowed_token_ids", &["[]"], NO_CONSTRAINT),
+            refused("prompt_logprobs", &["0"], "only tokens of answers have logprobs"),
+            refused("n_predict", &[], "its name here is `max_tokens`"),
+            refused("typical_p", &["1", "1.0"], NO_STAGE),
+            refused("mirostat", &["0"], NO_STAGE),
+            refused("dynatemp_range", &["0", "0.0"], NO_STAGE),
+            refused("dry_multiplier", &["0", "0.0"], NO_STAGE),
+            refused("xtc_probability", &["0", "0.0"], NO_STAGE),
+            refused("top_n_sigma", &["-1", "-1.0"], NO_STAGE),
+            refused("repeat_last_n", &["64"], "the repeat penalty looks back on 64 tokens"),
+            refused("use_beam_search", &["false"], NO_STAGE),
+            refused("length_penalty", &["1", "1.0"], NO_STAGE),
+        ]
+    };
+}
+
+/// `POST /v1/chat/completions`.
+pub(crate) const CHAT: Api = Api {
+    path: "POST /v1/chat/completions",
+    about: "The next message of a conversation, which the model's own template writes. Thoughts of a thinking model stand under `reasoning_content`.",
+    fields: generating!(
+        honoured(
+            "messages",
+            "`content` is a text or a list of parts of type `text`; the role `developer` is `system`. All else is handed to the template"
+        ),
+        honoured("max_completion_tokens", "As `max_tokens`"),
+        honoured(
+            "logprobs",
+            "The model's own probabilities, before the sampler"
+        ),
+        honoured("top_logprobs", "0 to 20"),
+        honoured(
+            "chat_template_kwargs",
+            "Names that the template sees, such as `enable_thinking`"
+        ),
+        refused("tools", &["[]"], NO_TOOLS),
+        refused("tool_choice", &["\"none\"", "\"auto\""], NO_TOOLS),
+        refused("functions", &["[]"], NO_TOOLS),
+        refused("function_call", &["\"none\"", "\"auto\""], NO_TOOLS),
+        idle("parallel_tool_calls", "There are no calls of tools"),
+        refused("modalities", &["[\"text\"]"], "answers are text"),
+        refused("audio", &[], "answers are text"),
+        refused(
+            "reasoning_effort",
+            &[],
+            "give what the template knows as `chat_template_kwargs`"
+        ),
+        refused("verbosity", &[], "no template knows it"),
+        refused(
+            "web_search_options",
+            &[],
+            "the server reaches no other machine"
+        ),
+        refused(
+            "chat_template",
+            &[],
+            "the template is chosen when the server starts"
+        ),
+        refused(
+            "documents",
+            &["[]"],
+            "documents are not handed to the template yet"
+        ),
+        refused(
+            "add_generation_prompt",
+            &["true"],
+            "an answer begins with a message"
+        ),
+        refused(
+            "continue_final_message",
+            &["false"],
+            "an answer begins with a message"
+        ),
+        idle("prediction", "It would change no token"),
+    ),
+};
+
+/// `POST /v1/completions`.
+pub(crate) const COMPLETIONS: Api = Api {
+    path: "POST /v1/completions",
+    about: "The continuation of a text as it is. `max_tokens` is 16 by default.",
+    fields: generating!(
+        honoured(
+            "prompt",
+            "A text, a list of texts, a list of token ids, or a list of such lists. Control tokens that are spelled out are text"
+        ),
+        honoured("logprobs", "0 to 20: so many of the most probable tokens"),
+    ),
+};
+
+/// `POST /tokenize`.
+pub(crate) const TOKENIZE: Api = Api {
+    path: "POST /tokenize",
+    about: "The tokens of a text (`content`), or of a conversation (`messages`): `tokens`, `count`, `max_model_len`.",
+    fields: &[
+        honoured("content", "A text, as it is"),
+        honoured("prompt", "The same by vLLM's name"),
+        honoured(
+            "add_special",
+            "Whether the token that begins a text comes first; false by default",
+        ),
+        honoured(
+            "parse_special",
+            "Whether control tokens that are spelled out are read as such; false by default",
+        ),
+        honoured("messages", "As for `/v1/chat/completions`"),
+        honoured("chat_template_kwargs", "As for `/v1/chat/completions`"),
+        refused(
+            "with_pieces",
+            &["false"],
+            "ask `/detokenize` for each token",
+        ),
+    ],
+};
+
+/// `POST /detokenize`.
+pub(crate) const DETOKENIZE: Api = Api {
+    path: "POST /detokenize",
+    about: "The text of tokens: `content`, and the same as `prompt`.",
+    fields: &[honoured("tokens", "A list of token ids")],
+};
+
+/// `POST /apply-template`.
+pub(crate) const APPLY_TEMPLATE: Api = Api {
+    path: "POST /apply-template",
+    about: "What the template makes of a conversation: `prompt`.",
+    fields: &[
+        honoured("messages", "As for `/v1/chat/completions`"),
+        honoured("chat_template_kwargs", "As for `/v1/chat/completions`"),
+        refused("tools", &["[]"], NO_TOOLS),
+    ],
+};
+
+/// `GET /v1/models`.
+pub(crate) const MODELS: Api = Api {
+    path: "GET /v1/models",
+    about: "The names that the model goes by; `GET /v1/models/NAME` is one of them.",
+    fields: &[],
+};
+
+/// `GET /health`.
+pub(crate) const HEALTH: Api = Api {
+    path: "GET /health",
+    about: "200 as long as the model answers, 503 once the server was asked to stop. It needs no key.",
+    fields: &[],
+};
+
+/// `GET /metrics`.
+pub(crate) const METRICS: Api = Api {
+    path: "GET /metrics",
+    about: "Figures for Prometheus, by the names that vLLM made usual.",
+    fields: &[],
+};
+
+/// All of them.
+pub const APIS: &[&Api] = &[
+    &CHAT,
+    &COMPLETIONS,
+    &MODELS,
+    &TOKENIZE,
+    &DETOKENIZE,
+    &APPLY_TEMPLATE,
+    &HEALTH,
+    &METRICS,
+];

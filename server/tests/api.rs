@@ -1,0 +1,420 @@
+//! The server over real connections, with the demo model behind it.
+
+mod client;
+
+use std::collections::BTreeMap;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use bitnet_engine::{Device, Engine, LoadOptions, TemplateChoice};
+use bitnet_process::Interrupt;
+use bitnet_server::{Keys, ServerError, ServerOptions, serve};
+use client::{Response, Site};
+use serde_json::{Value, json};
+
+fn engine() -> Engine {
+    let options = LoadOptions::default().device(Device::Cpu).threads(1);
+    Engine::open("../demo/demo.gguf", &options).expect("the demo model opens")
+}
+
+fn options() -> ServerOptions {
+    let address = "127.0.0.1:0".parse().unwrap();
+    ServerOptions::new(address, vec!["demo".to_owned(), "gpt".to_owned()])
+        .template(TemplateChoice::Instruct)
+        .drain(Duration::from_secs(20))
+}
+
+/// A server that runs until this is dropped.
+struct Running {
+    site: Site,
+    stop: Interrupt,
+    thread: Option<thread::JoinHandle<Result<(), ServerError>>>,
+}
+
+impl Running {
+    fn start(options: ServerOptions) -> Running {
+        let stop = Interrupt::default();
+        let (ready, is_ready) = mpsc::channel();
+        let stopped = stop.clone();
+        let thread = thread::spawn(move || {
+            serve(engine(), options, &stopped, |address| {
+                ready.send(address).unwrap();
+            })
+        });
+        Running {
+            site: Site(is_ready.recv().expect("the server listens")),
+            stop,
+            thread: Some(thread),
+        }
+    }
+
+    /// Has it end, and waits for that.
+    fn end(&mut self) {
+        self.stop.raise();
+        if let Some(thread) = self.thread.take() {
+            thread.join().expect("no panic").expect("no error");
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn chat(fields: Value) -> Value {
+    let mut body = json!({
+        "model": "demo",
+        "messages": [{ "role": "user", "content": "Who is there?" }],
+        "max_tokens": 12,
+        "temperature": 0,
+    });
+    for (key, value) in fields.as_object().expect("an object") {
+        body[key] = value.clone();
+    }
+    body
+}
+
+const CHAT: &str = "/v1/chat/completions";
+const TEXT: &str = "/v1/completions";
+
+#[test]
+fn an_answer_comes_whole_or_streamed_and_is_the_same() {
+    let server = Running::start(options());
+    let whole = server.site.post(CHAT, &chat(json!({}))).ok();
+    let message = &whole["choices"][0]["message"];
+    let said = message["content"].as_str().unwrap();
+    assert!(!said.is_empty() && message["role"] == "assistant");
+    assert_eq!(whole["choices"][0]["finish_reason"], "length");
+    assert_eq!(whole["usage"]["completion_tokens"], 12);
+
+    let body = chat(json!({ "stream": true, "stream_options": { "include_usage": true } }));
+    let streamed = server.site.post(CHAT, &body).events();
+    let text: String = streamed
+        .iter()
+        .filter_map(|chunk| chunk["choices"][0]["delta"]["content"].as_str())
+        .collect();
+    assert_eq!(text, said);
+    let last = streamed.last().unwrap();
+    assert_eq!(last["usage"], whole["usage"]);
+    assert_eq!(last["choices"], json!([]));
+    let reasons = streamed
+        .iter()
+        .filter_map(|chunk| chunk["choices"][0]["finish_reason"].as_str());
+    assert_eq!(reasons.collect::<Vec<_>>(), ["length"]);
+    assert_eq!(last["system_fingerprint"], whole["system_fingerprint"]);
+}
+
+#[test]
+fn a_text_is_continued_as_the_engine_continues_it() {
+    let server = Running::start(options());
+    let body =
+        json!({ "prompt": "ROMEO:\nWhat light", "temperature": 0, "max_tokens": 8, "logprobs": 2 });
+    let answer = server.site.post(TEXT, &body).ok();
+    let choice = &answer["choices"][0];
+    assert_eq!(choice["text"], "s are this, that is not so");
+    let logprobs = &choice["logprobs"];
+    assert_eq!(logprobs["tokens"].as_array().unwrap().len(), 8);
+    assert_eq!(logprobs["text_offset"][1], 1);
+    for at in 0..8 {
+        let best = logprobs["top_logprobs"][at].as_object().unwrap();
+        let largest = best.values().map(|value| value.as_f64().unwrap());
+        let largest = largest.fold(f64::NEG_INFINITY, f64::max);
+        assert_eq!(logprobs["token_logprobs"][at], largest);
+    }
+    // The same by its tokens, and twice over.
+    let tokens = server
+        .site
+        .post("/tokenize", &json!({ "content": "ROMEO:\nWhat light" }))
+        .ok();
+    let body = json!({ "prompt": [tokens["tokens"], tokens["tokens"]], "temperature": 0, "max_tokens": 8 });
+    let twice = server.site.post(TEXT, &body).ok();
+    for choice in twice["choices"].as_array().unwrap() {
+        assert_eq!(choice["text"], "s are this, that is not so");
+    }
+    let text = server
+        .site
+        .post("/detokenize", &json!({ "tokens": tokens["tokens"] }));
+    assert_eq!(text.ok()["content"], "ROMEO:\nWhat light");
+}
+
+#[test]
+fn answers_do_not_depend_on_what_else_is_asked() {
+    let server = Running::start(options().parallel(4));
+    let body = |i: usize| {
+        let logprobs = i % 2 == 0;
+        let (temperature, top_k) = ([0.0, 1.0, 1.3][i % 3], [0, 20][i % 2]);
+        let presence = [0.0, 0.5][i / 2 % 2];
+        chat(json!({
+            "messages": [{ "role": "user", "content": "Speak, ".repeat(1 + i * 5 % 13) }],
+            "temperature": temperature,
+            "top_k": top_k,
+            "presence_penalty": presence,
+            "logit_bias": { "5": 2 },
+            "seed": i,
+            "n": 1 + i % 3,
+            "stop": ["and", "\n\n"],
+            "logprobs": logprobs,
+            "top_logprobs": logprobs.then_some(3),
+        }))
+    };
+    let choices = |response: Response| response.ok()["choices"].clone();
+    let alone: Vec<Value> = (0..16)
+        .map(|i| choices(server.site.post(CHAT, &body(i))))
+        .collect();
+    let site = server.site;
+    let together: Vec<_> = (0..16)
+        .map(|i| {
+            let body = body(i);
+            thread::spawn(move || {
+                if i % 5 == 4 {
+                    // Somebody else who leaves in the middle.
+                    site.post_and_leave(CHAT, &chat(json!({ "max_tokens": 90, "stream": true })));
+                }
+                site.post(CHAT, &body).ok()["choices"].clone()
+            })
+        })
+        .collect();
+    for (i, (alone, together)) in alone.into_iter().zip(together).enumerate() {
+        assert_eq!(together.join().unwrap(), alone, "request {i}");
+    }
+    // A choice of several is the one that its own seed gives.
+    let seeded = |seed: u64, n: u64| {
+        let body = chat(json!({ "temperature": 1.2, "seed": seed, "n": n }));
+        choices(server.site.post(CHAT, &body))
+    };
+    assert_eq!(seeded(40, 3)[2]["message"], seeded(42, 1)[0]["message"]);
+}
+
+#[test]
+fn what_is_wrong_with_a_request_is_named() {
+    let server = Running::start(options().context(64));
+    let refused = |path: &str, body: Value| {
+        let response = server.site.post(path, &body);
+        let error = response.json()["error"].clone();
+        let text = |key: &str| error[key].as_str().unwrap_or_default().to_owned();
+        (response.status, text("param"), text("code"))
+    };
+    for (fields, status, param, code) in [
+        (json!({ "model": "other" }), 404, "model", "model_not_found"),
+        (
+            json!({ "messages": null }),
+            400,
+            "messages",
+            "invalid_value",
+        ),
+        (json!({ "messages": [] }), 400, "messages", "invalid_value"),
+        (
+            json!({ "messages": [{ "content": "x" }] }),
+            400,
+            "messages[0].role",
+            "invalid_value",
+        ),
+        (
+            json!({ "messages": [{ "role": "user", "content": [{ "type": "image_url" }] }] }),
+            400,
+            "messages[0].content[0].type",
+            "unsupported_parameter",
+        ),
+        (
+            json!({ "messages": [{ "role": "user", "content": "so ".repeat(200) }] }),
+            400,
+            "messages",
+            "context_length_exceeded",
+        ),
+        (
+            json!({ "temperature": -1 }),
+            400,
+            "temperature",
+            "invalid_value",
+        ),
+        (
+            json!({ "temperature": "hot" }),
+            400,
+            "temperature",
+            "invalid_value",
+        ),
+        (json!({ "top_p": 1.5 }), 400, "top_p", "invalid_value"),
+        (json!({ "n": 0 }), 400, "n", "invalid_value"),
+        (json!({ "n": 100 }), 400, "n", "invalid_value"),
+        (
+            json!({ "logit_bias": { "99999": 1 } }),
+            400,
+            "logit_bias.99999",
+            "invalid_value",
+        ),
+        (
+            json!({ "top_logprobs": 2 }),
+            400,
+            "top_logprobs",
+            "invalid_value",
+        ),
+        (
+            json!({ "tools": [{ "type": "function" }] }),
+            400,
+            "tools",
+            "unsupported_parameter",
+        ),
+        (
+            json!({ "response_format": { "type": "json_object" } }),
+            400,
+            "response_format",
+            "unsupported_parameter",
+        ),
+        (
+            json!({ "max_completion_tokens": 13 }),
+            400,
+            "max_completion_tokens",
+            "invalid_value",
+        ),
+        (
+            json!({ "stream_options": { "include_usage": 1 }, "stream": true }),
+            400,
+            "stream_options.include_usage",
+            "invalid_value",
+        ),
+    ] {
+        let body = chat(fields.clone());
+        // All of 100 choices do not fit the queue either.
+        let found = refused(CHAT, body);
+        assert_eq!(
+            found,
+            (status, param.to_owned(), code.to_owned()),
+            "{fields}"
+        );
+    }
+    // What asks for nothing, and what nobody knows, is no error.
+    let neutral =
+        json!({ "tools": [], "response_format": { "type": "text" }, "of_my_own": 1, "seed": null });
+    server.site.post(CHAT, &chat(neutral)).ok();
+    assert_eq!(
+        refused(TEXT, json!({ "prompt": [5, 99999] })).1,
+        "prompt[1]"
+    );
+    assert_eq!(
+        refused(TEXT, json!({ "prompt": "x", "echo": true })).1,
+        "echo"
+    );
+    assert_eq!(refused("/v1/none", json!({})).0, 404);
+    for (body, status) in [
+        (&b"{\"messages\": "[..], 400),
+        (b"[]", 400),
+        (b"{\"messages\": \"\xff\"}", 400),
+        (&[b'['; 100_000], 400),
+        (&vec![b' '; 9 << 20], 413),
+    ] {
+        let response = server.site.send("POST", CHAT, &[], body);
+        assert_eq!(response.status, status);
+        assert!(response.json()["error"]["message"].is_string());
+    }
+    assert_eq!(server.site.send("DELETE", CHAT, &[], b"").status, 405);
+    server.site.post(CHAT, &chat(json!({}))).ok();
+}
+
+#[test]
+fn a_model_without_a_template_says_so() {
+    let server = Running::start(options().template(TemplateChoice::Auto));
+    let response = server.site.post(CHAT, &chat(json!({})));
+    let message = response.json()["error"]["message"].to_string();
+    assert!(
+        response.status == 422 && message.contains("--prompt-template"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_key_is_needed_where_there_are_keys() {
+    let keys = Keys::parse("sk-right\n").unwrap();
+    let server = Running::start(options().keys(keys));
+    let status = |path: &str, key: &str| {
+        let header = format!("Authorization: {key}");
+        server.site.send("GET", path, &[&header], b"").status
+    };
+    assert_eq!(status("/v1/models", "Bearer sk-right"), 200);
+    for wrong in ["Bearer sk-wrong", "sk-right", "Basic sk-right", "Bearer "] {
+        assert_eq!(status("/v1/models", wrong), 401, "{wrong}");
+        assert_eq!(status("/metrics", wrong), 401, "{wrong}");
+    }
+    assert_eq!(server.site.get("/health").status, 200);
+    let open = ServerOptions::new("0.0.0.0:0".parse().unwrap(), Vec::new());
+    let refused = serve(engine(), open, &Interrupt::default(), |_| {});
+    assert!(matches!(refused, Err(ServerError::Open(_))));
+}
+
+#[test]
+fn web_pages_of_others_get_nothing() {
+    let server = Running::start(options());
+    let status = |header: &str| {
+        let body = chat(json!({})).to_string();
+        server
+            .site
+            .send("POST", CHAT, &[header], body.as_bytes())
+            .status
+    };
+    assert_eq!(status("Origin: https://evil.example"), 403);
+    assert_eq!(status("Origin: null"), 403);
+    assert_eq!(status("Host: evil.example"), 403);
+    assert_eq!(status(&format!("Origin: http://{}", server.site.0)), 200);
+}
+
+#[test]
+fn what_finds_no_room_is_told_when_to_come_back() {
+    let server = Running::start(options().parallel(1).queue(1));
+    let long = chat(json!({ "max_tokens": 200, "stream": true, "n": 2 }));
+    let reading = server.site.open(CHAT, &long);
+    let response = server.site.post(CHAT, &chat(json!({})));
+    assert_eq!(response.status, 429);
+    assert!(response.headers.to_lowercase().contains("\nretry-after: "));
+    assert_eq!(response.json()["error"]["code"], "rate_limit_exceeded");
+    // Whoever leaves makes room.
+    drop(reading);
+    let mut tries = 0;
+    while server.site.post(CHAT, &chat(json!({}))).status == 429 {
+        tries += 1;
+        assert!(tries < 500, "there is no room");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn it_lets_what_runs_end_and_takes_no_more() {
+    let mut server = Running::start(options());
+    let site = server.site;
+    let long = chat(json!({ "max_tokens": 60, "stream": true }));
+    let mut reading = site.open(CHAT, &long);
+    server.stop.raise();
+    let rest = reading.rest();
+    assert!(rest.contains("data: [DONE]"), "{rest}");
+    server.end();
+    assert!(std::net::TcpStream::connect(site.0).is_err());
+}
+
+#[test]
+fn figures_count_what_was_done() {
+    let server = Running::start(options());
+    server.site.post(CHAT, &chat(json!({ "n": 2 }))).ok();
+    let text = server.site.get("/metrics").body;
+    let figures: BTreeMap<&str, &str> = text
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.rsplit_once(' '))
+        .collect();
+    let figure = |name: &str| figures[format!("vllm:{name}{{model_name=\"demo\"}}").as_str()];
+    assert_eq!(figure("generation_tokens_total"), "24");
+    assert_eq!(figure("time_to_first_token_seconds_count"), "2");
+    assert_eq!(figure("inter_token_latency_seconds_count"), "22");
+    assert_eq!(figure("num_requests_running"), "0");
+    assert_eq!(figure("num_requests_waiting"), "0");
+    assert_eq!(
+        figures[r#"vllm:request_success_total{model_name="demo",finished_reason="length"}"#],
+        "2"
+    );
+    let models = server.site.get("/v1/models").ok();
+    assert_eq!(models["data"][1]["id"], "gpt");
+    assert_eq!(server.site.get("/v1/models/gpt").ok()["id"], "gpt");
+    assert_eq!(server.site.get("/v1/models/none").status, 404);
+    let prompt = server.site.post("/apply-template", &chat(json!({}))).ok();
+    assert_eq!(prompt["prompt"], "[INST] Who is there? [/INST]");
+}
