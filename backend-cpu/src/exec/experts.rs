@@ -10,7 +10,7 @@ use bitnet_kernels::oracle;
 use bitnet_kernels::program::{Activation, BufferId, Experts, Product, Rows};
 
 use crate::exec::groups::{Gathered, Groups};
-use crate::exec::pass::{Pass, Phase};
+use crate::exec::pass::{Pass, Phase, scale};
 use crate::exec::pieces::piece_rows;
 use crate::exec::scratch::Scratch;
 use crate::generic::gemm::Panel;
@@ -257,11 +257,7 @@ impl Pass<'_> {
         let kernel = self.kernels.product(desc.format, count);
         let outputs = piece.outputs.clone();
         (kernel.run)(&matrix, outputs, &x, 0..count, panel, out);
-        if product.scale != 1.0 {
-            for y in out {
-                *y *= product.scale;
-            }
-        }
+        scale(product, out);
     }
 }
 

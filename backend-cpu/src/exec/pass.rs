@@ -115,10 +115,15 @@ impl Pass<'_> {
             panel,
             out,
         );
-        if product.scale != 1.0 {
-            for y in out {
-                *y = finite_or_nan(*y * product.scale);
-            }
+        scale(product, out);
+    }
+}
+
+/// Applies the factor of a product to its results.
+pub(crate) fn scale(product: &Product, results: &mut [f32]) {
+    if product.scale != 1.0 {
+        for y in results {
+            *y = finite_or_nan(*y * product.scale);
         }
     }
 }

@@ -8,6 +8,7 @@ use bitnet_kernels::format::{
 };
 use bitnet_kernels::order::{LANES, finite_or_nan, fold};
 
+use super::gemv::{prefetch_blocks, scaled};
 use crate::microkernel::dot::{BlockDot, DOT_ROWS, GroupSums, WithMinima};
 use crate::microkernel::operands::{Encoded, MatrixRef};
 use crate::microkernel::simd::Simd;
@@ -132,9 +133,7 @@ fn with_minima<B: BlockDot, const BYTES: usize, const DMIN_AT: usize>(
                 let group_sums = b.group_sums(q);
                 let (mut values, mut minima) = ([0.0; LANES], [0.0; LANES]);
                 let (mut scales, mut minimum_scales) = ([0; LANES], [0; LANES]);
-                for row in strip {
-                    b.prefetch(&row[i], LANES * m.stride);
-                }
+                prefetch_blocks(b, &strip, i, LANES * m.stride);
                 for four in 0..LANES / DOT_ROWS {
                     let [e, f, g, h] = strip.as_chunks::<DOT_ROWS>().0[four];
                     let sums = integers([&e[i], &f[i], &g[i], &h[i]], q, &group_sums);
@@ -212,15 +211,15 @@ pub(crate) fn q6_k<B: BlockDot>(
     tokens: Range<usize>,
     out: &mut [f32],
 ) {
-    each(rows, tokens, out, |row, token| {
-        let blocks = m.row(row).as_chunks::<{ q6_k::BLOCK_BYTES }>().0.iter();
-        let activations = x.q(token).as_chunks::<Q8K_BLOCK>().0.iter();
-        let mut sum = 0.0_f32;
-        for ((block, q), d) in blocks.zip(activations).zip(x.scales(token)) {
-            sum = (f16(&block[q6_k::SCALE_AT..]) * d).mul_add(b.q6_k(block, q) as f32, sum);
-        }
-        sum
-    });
+    scaled::<B, { q6_k::BLOCK_BYTES }, { q6_k::SCALE_AT }>(
+        b,
+        m,
+        rows,
+        x,
+        tokens,
+        out,
+        |blocks, q, _| b.q6_k_rows(blocks, q),
+    );
 }
 
 /// `Q8_0`.

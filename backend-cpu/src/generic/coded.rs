@@ -1,6 +1,5 @@
 //! Products of matrices of codes of 1, 2 or 4 bits with activations of `Q8_0`, for one token and
-//! for
-//! several.
+//! for several.
 //!
 //! Sixteen rows stand side by side in the SIMD lanes, as in [`super::gemm`]: a step multiplies a
 //! code of each of four bytes of every row with four activations. Every 32 activations the integers
@@ -34,11 +33,14 @@ fn integers<M: Microkernel, const BITS: usize, const S: usize, const T: usize>(
     let (step, offset) = meaning(BITS);
     // Codes of one bit are doubled in the end.
     let start = |t: usize| if step == 1 { -offset * sums[t] } else { 0 };
-    let mut starts = [k.splat_i32(start(0)); T];
-    let mut group = [[k.begin_group(starts[0]); S]; T];
+    // A lone sum would wait for each of its additions: it is made in two parts.
+    let chains = if S * T == 1 { 2 } else { 1 };
+    let zero = k.splat_i32(0);
+    let mut starts = [zero; T];
+    let mut group = [[[k.begin_group(zero); S]; T]; 2];
     for t in 0..T {
         starts[t] = k.splat_i32(start(t));
-        group[t] = [k.begin_group(starts[t]); S];
+        group[0][t] = [k.begin_group(starts[t]); S];
     }
     for word in 0..BITS {
         let mut bytes = [words[0][word]; S];
@@ -54,7 +56,8 @@ fn integers<M: Microkernel, const BITS: usize, const S: usize, const T: usize>(
             for t in 0..T {
                 let q = k.broadcast(&q[t][word * per_byte(BITS) + place]);
                 for s in 0..S {
-                    group[t][s] = k.multiply_add(group[t][s], codes[s], q);
+                    let group = &mut group[place % chains][t][s];
+                    *group = k.multiply_add(*group, codes[s], q);
                 }
             }
         }
@@ -62,9 +65,12 @@ fn integers<M: Microkernel, const BITS: usize, const S: usize, const T: usize>(
     let mut out = [[k.splat(0.0); S]; T];
     for t in 0..T {
         for s in 0..S {
-            out[t][s] = k.to_f32(k.end_group(starts[t], group[t][s]));
+            // Exact here and below: the integers are small.
+            out[t][s] = k.to_f32(k.end_group(starts[t], group[0][t][s]));
+            if chains == 2 {
+                out[t][s] = k.add(out[t][s], k.to_f32(k.end_group(zero, group[1][t][s])));
+            }
             if step == 2 {
-                // Exact: the integers are small.
                 out[t][s] = k.fma(k.splat(2.0), out[t][s], k.splat(-sums[t] as f32));
             }
         }
@@ -214,7 +220,7 @@ pub(crate) fn gemm<M: Microkernel, F: CodeLayout<BITS>, const BITS: usize>(
             let out = &mut out[part.start * rows.len() + first - rows.start..];
             for (tile, tile_rows, prefetched) in tiles(end - first, strips * LANES, &mut next_rows)
             {
-                k.coded_tile::<BITS>(TileArgs {
+                k.coded_tile::<F, BITS>(TileArgs {
                     words: &panel.words[tile * words..][..words],
                     scales: &panel.scales[tile * blocks * strips..][..blocks * strips],
                     scale: 1.0,
@@ -273,31 +279,43 @@ fn pack<M: Microkernel, F: CodeLayout<BITS>, const BITS: usize>(
 
 /// A tile of `S` strips by as many tokens as there are, `T` at most.
 #[inline(always)]
-pub(crate) fn tile<M: Microkernel, const BITS: usize, const S: usize, const T: usize>(
+pub(crate) fn tile<
+    M: Microkernel,
+    F: CodeLayout<BITS>,
+    const BITS: usize,
+    const S: usize,
+    const T: usize,
+>(
     k: M,
     args: TileArgs<'_>,
 ) {
     match args.tokens.len().min(T) {
-        1 => tile_of::<M, BITS, S, 1>(k, args),
-        2 => tile_of::<M, BITS, S, 2>(k, args),
-        3 => tile_of::<M, BITS, S, 3>(k, args),
-        4 => tile_of::<M, BITS, S, 4>(k, args),
-        5 => tile_of::<M, BITS, S, 5>(k, args),
-        6 => tile_of::<M, BITS, S, 6>(k, args),
+        1 => tile_of::<M, F, BITS, S, 1>(k, args),
+        2 => tile_of::<M, F, BITS, S, 2>(k, args),
+        3 => tile_of::<M, F, BITS, S, 3>(k, args),
+        4 => tile_of::<M, F, BITS, S, 4>(k, args),
+        5 => tile_of::<M, F, BITS, S, 5>(k, args),
+        6 => tile_of::<M, F, BITS, S, 6>(k, args),
         _ => {}
     }
 }
 
 #[inline(always)]
-fn tile_of<M: Microkernel, const BITS: usize, const S: usize, const T: usize>(
+fn tile_of<
+    M: Microkernel,
+    F: CodeLayout<BITS>,
+    const BITS: usize,
+    const S: usize,
+    const T: usize,
+>(
     k: M,
     args: TileArgs<'_>,
 ) {
     let (runs, _) = args.words.as_chunks::<RUN_WORDS>();
     let (runs, _) = runs.as_chunks::<S>();
     let (scales, _) = args.scales.as_chunks::<S>();
-    let pieces = runs.len() * pieces_per_run(BITS);
-    let per_block = pieces / scales.len().max(1);
+    let per_block = F::RUNS * pieces_per_run(BITS);
+    let pieces = scales.len() * per_block;
     let mut q: [&[Steps]; T] = [&[]; T];
     let mut x_scales: [&[f32]; T] = [&[]; T];
     let mut sums: [&[i32]; T] = [&[]; T];
@@ -307,48 +325,55 @@ fn tile_of<M: Microkernel, const BITS: usize, const S: usize, const T: usize>(
         sums[t] = &args.x.sums(t)[..pieces];
     }
     let mut floats = [[k.splat(0.0); S]; T];
-    let mut inner = floats;
-    let mut scale = [k.splat(0.0); S];
-    let prefetch_step = args.prefetched.len().div_ceil(runs.len().max(1));
-    for (i, run) in runs.iter().enumerate() {
-        for at in (i * prefetch_step..(i + 1) * prefetch_step).step_by(LINE) {
+    let prefetch_step = args.prefetched.len().div_ceil(scales.len().max(1));
+    for (block, (runs, scales)) in runs.chunks_exact(F::RUNS).zip(scales).enumerate() {
+        for at in (block * prefetch_step..(block + 1) * prefetch_step).step_by(LINE) {
             k.prefetch(args.prefetched, at);
         }
-        for piece in 0..pieces_per_run(BITS) {
-            let at = i * pieces_per_run(BITS) + piece;
-            let (block, place) = (at / per_block, at % per_block);
-            if place == 0 {
-                for s in 0..S {
-                    scale[s] = k.load_f16(&scales[block][s]);
-                }
-                inner = [[k.splat(0.0); S]; T];
-            }
-            let mut words = [[k.load_bytes(&run[0][0]); BITS]; S];
+        // What a block meets, cut here: a check of bounds between the products of two tokens would
+        // keep them from running side by side.
+        let of_block = block * per_block..(block + 1) * per_block;
+        let (mut q, mut x_scales, mut sums) = (q, x_scales, sums);
+        for t in 0..T {
+            q[t] = &q[t][of_block.clone()];
+            x_scales[t] = &x_scales[t][of_block.clone()];
+            sums[t] = &sums[t][of_block.clone()];
+        }
+        let mut inner = [[k.splat(0.0); S]; T];
+        for place in 0..per_block {
+            let (run, first) = (
+                place / pieces_per_run(BITS),
+                place % pieces_per_run(BITS) * BITS,
+            );
+            let mut words = [[k.load_bytes(&runs[0][0][0]); BITS]; S];
             for s in 0..S {
                 for word in 0..BITS {
-                    words[s][word] = k.load_bytes(&run[s][piece * BITS + word]);
+                    words[s][word] = k.load_bytes(&runs[run][s][first + word]);
                 }
             }
-            let (mut steps, mut totals) = ([&q[0][at]; T], [0; T]);
+            let (mut steps, mut totals) = ([&q[0][place]; T], [0; T]);
             for t in 0..T {
-                (steps[t], totals[t]) = (&q[t][at], sums[t][at]);
+                (steps[t], totals[t]) = (&q[t][place], sums[t][place]);
             }
             let integers = integers::<M, BITS, S, T>(k, words, steps, totals);
             for t in 0..T {
-                let d = k.splat(x_scales[t][at]);
+                let d = k.splat(x_scales[t][place]);
                 for s in 0..S {
+                    // A block that meets one scale has its own multiplied by it first.
                     if per_block == 1 {
-                        floats[t][s] = k.fma(k.mul(scale[s], d), integers[t][s], floats[t][s]);
+                        let d = k.mul(k.load_f16(&scales[s]), d);
+                        floats[t][s] = k.fma(d, integers[t][s], floats[t][s]);
                     } else {
                         inner[t][s] = k.fma(d, integers[t][s], inner[t][s]);
                     }
                 }
             }
-            if per_block > 1 && place + 1 == per_block {
+        }
+        if per_block > 1 {
+            for s in 0..S {
+                let scale = k.load_f16(&scales[s]);
                 for t in 0..T {
-                    for s in 0..S {
-                        floats[t][s] = k.fma(scale[s], inner[t][s], floats[t][s]);
-                    }
+                    floats[t][s] = k.fma(scale, inner[t][s], floats[t][s]);
                 }
             }
         }

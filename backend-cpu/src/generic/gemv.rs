@@ -1,4 +1,4 @@
-//! Products of matrices of ternary blocks with one token: rows as they lie, a few at a time.
+//! Products of matrices of blocks of 256 with one token: rows as they lie, a few at a time.
 //!
 //! The weights pass by once, so that their bytes per second are what counts. Adjacent rows share
 //! the loads of the activations.
@@ -8,20 +8,37 @@ use std::ops::Range;
 use bitnet_kernels::format::{Q8K_BLOCK, tq1_0, tq2_0};
 use bitnet_kernels::order::LANES;
 
+use super::gemm::LINE;
 use crate::microkernel::dot::{BlockDot, DOT_ROWS};
 use crate::microkernel::operands::{Encoded, MatrixRef};
 
-/// `rows` of a matrix with a scale per block of `BYTES`, at byte `AT` of it, against `tokens` of
-/// `x`.
+/// Prefetches what lies `ahead` bytes behind the `i`th block of each row of a strip. A block that
+/// is hardly longer than some lines asks for as many.
 #[inline(always)]
-fn scaled<B: BlockDot, const BYTES: usize, const AT: usize>(
+pub(super) fn prefetch_blocks<B: BlockDot, const BYTES: usize>(
+    b: B,
+    strip: &[&[[u8; BYTES]]; LANES],
+    i: usize,
+    ahead: usize,
+) {
+    for row in strip {
+        for line in 0..(BYTES - LINE / 8).div_ceil(LINE) {
+            b.prefetch(&row[i], ahead + line * LINE);
+        }
+    }
+}
+
+/// `rows` of a matrix with a scale per block of `BYTES`, at byte `AT` of it, against `tokens` of
+/// `x`. `integers` makes the products of a block of some rows, given the sum of the activations.
+#[inline(always)]
+pub(super) fn scaled<B: BlockDot, const BYTES: usize, const AT: usize>(
     b: B,
     m: &MatrixRef<'_>,
     rows: Range<usize>,
     x: &Encoded<'_>,
     tokens: Range<usize>,
     out: &mut [f32],
-    integers: impl Fn([&[u8; BYTES]; DOT_ROWS], &[i8; Q8K_BLOCK]) -> [i32; DOT_ROWS],
+    integers: impl Fn([&[u8; BYTES]; DOT_ROWS], &[i8; Q8K_BLOCK], i32) -> [i32; DOT_ROWS],
 ) {
     let width = rows.len();
     for (t, token) in tokens.enumerate() {
@@ -37,19 +54,18 @@ fn scaled<B: BlockDot, const BYTES: usize, const AT: usize>(
                 let mut sums = [0; LANES];
                 let mut values = [0.0; LANES];
                 let mut scales = [0; LANES];
-                for row in strip {
-                    b.prefetch(&row[i], LANES * m.stride);
-                }
+                prefetch_blocks(b, &strip, i, LANES * m.stride);
+                let total = x.sums(token)[i];
                 let fours = sums.as_chunks_mut::<DOT_ROWS>().0.iter_mut();
                 for (sums, rows) in fours.zip(strip.as_chunks::<DOT_ROWS>().0) {
                     let [e, f, g, h] = rows;
-                    *sums = integers([&e[i], &f[i], &g[i], &h[i]], q);
+                    *sums = integers([&e[i], &f[i], &g[i], &h[i]], q, total);
                 }
                 for (scale, row) in scales.iter_mut().zip(strip) {
                     *scale = u16::from_le_bytes([row[i][AT], row[i][AT + 1]]);
                 }
                 for (value, sum) in values.iter_mut().zip(sums) {
-                    *value = (sum - x.sums(token)[i]) as f32;
+                    *value = sum as f32;
                 }
                 let d = b.mul(b.load_f16(&scales), b.splat(*d));
                 floats = b.fma(d, b.load(&values), floats);
@@ -77,14 +93,14 @@ pub(crate) fn tq2_0<B: BlockDot>(
         x,
         tokens,
         out,
-        |blocks, q| {
+        |blocks, q, total| {
             let [e, f, g, h] = blocks.map(|block| {
                 let (codes, _) = block
                     .split_first_chunk()
                     .expect("a block begins with its codes");
                 codes
             });
-            b.tq2_0_rows([e, f, g, h], q)
+            b.tq2_0_rows([e, f, g, h], q).map(|sum| sum - total)
         },
     );
 }
@@ -106,6 +122,6 @@ pub(crate) fn tq1_0<B: BlockDot>(
         x,
         tokens,
         out,
-        |blocks, q| b.tq1_0_rows(blocks, q),
+        |blocks, q, total| b.tq1_0_rows(blocks, q).map(|sum| sum - total),
     );
 }

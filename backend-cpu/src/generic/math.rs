@@ -68,17 +68,39 @@ pub(crate) fn sigmoid<L: Simd>(l: L, x: L::F) -> L::F {
     l.div(l.splat(1.0), l.add(l.splat(1.0), e))
 }
 
-/// `out = f(gate) * up`. `f` is a function and not a closure: those are compiled without the
-/// instruction set's features unless the compiler happens to inline them.
+/// A function of one value, in each lane. A type and not a closure or a function handed over: those
+/// are called through code that is compiled without the instruction set's features.
+trait Curve {
+    fn of<L: Simd>(l: L, x: L::F) -> L::F;
+}
+
+struct Silu;
+struct Sigmoid;
+
+impl Curve for Silu {
+    #[inline(always)]
+    fn of<L: Simd>(l: L, x: L::F) -> L::F {
+        silu(l, x)
+    }
+}
+
+impl Curve for Sigmoid {
+    #[inline(always)]
+    fn of<L: Simd>(l: L, x: L::F) -> L::F {
+        sigmoid(l, x)
+    }
+}
+
+/// `out = C(gate) * up`.
 #[inline(always)]
-fn gate_by<L: Simd>(l: L, f: impl Fn(L, L::F) -> L::F, gate: &[f32], up: &[f32], out: &mut [f32]) {
+fn gate_by<L: Simd, C: Curve>(l: L, gate: &[f32], up: &[f32], out: &mut [f32]) {
     let (gates, gate_tail) = gate.as_chunks::<LANES>();
     let (ups, up_tail) = up.as_chunks::<LANES>();
     let (outs, out_tail) = out.as_chunks_mut::<LANES>();
     for ((gate, up), out) in gates.iter().zip(ups).zip(outs) {
-        l.store(l.mul(f(l, l.load(gate)), l.load(up)), out);
+        l.store(l.mul(C::of(l, l.load(gate)), l.load(up)), out);
     }
-    let tail = f(l, l.load_tail(gate_tail, 0.0));
+    let tail = C::of(l, l.load_tail(gate_tail, 0.0));
     let tail = l.to_array(l.mul(tail, l.load_tail(up_tail, 0.0)));
     out_tail.copy_from_slice(&tail[..out_tail.len()]);
 }
@@ -93,8 +115,8 @@ pub(crate) fn gate<L: Simd>(
     out: &mut [f32],
 ) {
     match activation {
-        Activation::Silu => gate_by(l, silu::<L>, gate, up, out),
-        Activation::Sigmoid => gate_by(l, sigmoid::<L>, gate, up, out),
+        Activation::Silu => gate_by::<L, Silu>(l, gate, up, out),
+        Activation::Sigmoid => gate_by::<L, Sigmoid>(l, gate, up, out),
         Activation::Relu2 => {
             for ((gate, up), out) in gate.iter().zip(up).zip(out) {
                 // What is not finite times 0 is NaN.

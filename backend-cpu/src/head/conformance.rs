@@ -4,7 +4,7 @@
 use bitnet_fixtures::program::product;
 use bitnet_fixtures::{Noise, ProgramBuilder};
 use bitnet_kernels::format::{Encoding, plain};
-use bitnet_kernels::program::{Op, Rows};
+use bitnet_kernels::program::{Op, Product, Rows};
 use bitnet_kernels::{Batch, Candidate, Format, Forward, Output, Segment, Telemetry, Want, oracle};
 
 use super::PASSES;
@@ -15,10 +15,12 @@ use crate::isa::table::Kernels;
 use crate::microkernel::operands::MatrixRef;
 use crate::microkernel::screen::Block;
 
-/// A backend whose hidden state for token `t` is row `t` of `x`.
+/// A backend whose hidden state for token `t` is row `t` of `x`. All logits are multiplied by
+/// `factor`.
 fn backend(
     x: &[Vec<f32>],
     (format, head): (Format, &[Vec<f32>]),
+    factor: f32,
     isa: Isa,
     threads: usize,
 ) -> CpuBackend {
@@ -54,7 +56,10 @@ fn backend(
             out: selected,
         })
         .op(Op::Head {
-            product: product(selected, head),
+            product: Product {
+                scale: factor,
+                ..product(selected, head)
+            },
             logits,
         });
     let (program, weights) = b.finish();
@@ -74,8 +79,14 @@ fn bits(candidates: &[Candidate]) -> Vec<(u32, u32)> {
 /// Searches again and again while the screen is made and when it is complete, and compares with all
 /// logits.
 fn judge(what: &str, x: &[Vec<f32>], format: Format, head: &[Vec<f32>]) {
+    for factor in [1.0, 0.1] {
+        judge_with(&format!("{what}, times {factor}"), x, format, head, factor);
+    }
+}
+
+fn judge_with(what: &str, x: &[Vec<f32>], format: Format, head: &[Vec<f32>], factor: f32) {
     for isa in Isa::available() {
-        let mut backend = backend(x, (format, head), isa, 2);
+        let mut backend = backend(x, (format, head), factor, isa, 2);
         let cache = backend.create_cache(x.len()).expect("a cache");
         let tokens: Vec<u32> = (0..x.len() as u32).collect();
         let segment = Segment {
@@ -203,7 +214,7 @@ fn few_rows_are_read() {
     let head: Vec<Vec<f32>> = (0..rows)
         .map(|r| Noise::new(7 + r).normals(width))
         .collect();
-    let mut backend = backend(&x, (Format::F16, &head), Isa::best(), 1);
+    let mut backend = backend(&x, (Format::F16, &head), 1.0, Isa::best(), 1);
     let cache = backend.create_cache(1).expect("a cache");
     let batch = Batch {
         tokens: &[0],

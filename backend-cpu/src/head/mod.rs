@@ -33,6 +33,12 @@ const ROWS_FOR_ONE: usize = 16;
 /// Columns up to which the integer sums of a row fit 32 bits.
 const MOST_COLS: usize = 1 << 17;
 
+/// Whether a factor of all logits leaves bounds as they are: rounded products rise with what is
+/// multiplied, and none becomes infinite.
+fn keeps_order(factor: f32) -> bool {
+    factor > 0.0 && factor <= 1.0
+}
+
 /// A program's head, and what is kept for it from pass to pass.
 pub(crate) struct Head {
     product: Product,
@@ -61,8 +67,7 @@ impl Head {
             logits,
             rows: desc.rows,
             cols: desc.cols,
-            // A scale would have to be taken into the bound.
-            screened: takes(desc.format) && product.scale == 1.0 && desc.cols <= MOST_COLS,
+            screened: takes(desc.format) && keeps_order(product.scale) && desc.cols <= MOST_COLS,
             screen: None,
             k: 0,
             until: 0,

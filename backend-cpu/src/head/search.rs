@@ -11,7 +11,7 @@ use std::time::Instant;
 use bitnet_kernels::program::{BufferId, Product};
 
 use super::screen::Screen;
-use crate::exec::pass::{Pass, Phase};
+use crate::exec::pass::{Pass, Phase, scale};
 use crate::exec::scratch::Scratch;
 use crate::generic::gemm::Panel;
 
@@ -100,6 +100,8 @@ impl Pass<'_> {
                 // SAFETY: made in an earlier pass.
                 let made = unsafe { screen.read(rows_here.clone()) };
                 (self.kernels.screen_uppers)(made, &found.queries[..tokens], results);
+                // An infinite bound stays one.
+                results.iter_mut().for_each(|upper| *upper *= product.scale);
                 for (token, uppers) in results.chunks_exact(rows_here.len()).enumerate() {
                     found.seeds[token].extend(rows_here.start, uppers);
                     let at = token * rows + rows_here.start..token * rows + rows_here.end;
@@ -128,6 +130,7 @@ impl Pass<'_> {
             let single = self.weights.single_row(product.weight, row, row_bytes);
             let mut logit = [0.0];
             (kernel.run)(&single, 0..1, &x, token..token + 1, panel, &mut logit);
+            scale(product, &mut logit);
             logit[0]
         };
         for (token, threshold) in search.thresholds.iter().enumerate() {

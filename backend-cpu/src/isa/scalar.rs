@@ -6,7 +6,7 @@ use bitnet_kernels::order::LANES;
 
 use crate::generic::{coded, gemm};
 use crate::isa::table::{Kernels, kernels};
-use crate::microkernel::coded::RUN_WORDS;
+use crate::microkernel::coded::{CodeLayout, RUN_WORDS};
 use crate::microkernel::dot::BlockDot;
 use crate::microkernel::gemm::{Microkernel, PackedWord, TernaryLayout, TileArgs};
 use crate::microkernel::peak::Peak;
@@ -112,8 +112,8 @@ impl Microkernel for Scalar {
     const CODED_STRIPS: usize = 1;
     const CODED_TOKENS: usize = 4;
 
-    fn coded_tile<const BITS: usize>(self, args: TileArgs<'_>) {
-        coded::tile::<Scalar, BITS, 1, 4>(self, args);
+    fn coded_tile<F: CodeLayout<BITS>, const BITS: usize>(self, args: TileArgs<'_>) {
+        coded::tile::<Scalar, F, BITS, 1, 4>(self, args);
     }
     fn transpose(self, rows: [&[u8; RUN_BYTES]; LANES]) -> [Self::Bytes; RUN_WORDS] {
         std::array::from_fn(|i| rows.map(|row| row.as_chunks().0[i]))

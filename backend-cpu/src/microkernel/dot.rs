@@ -161,6 +161,20 @@ pub(crate) trait BlockDot: Simd {
         }
         sum
     }
+
+    /// The same of adjacent rows.
+    #[inline(always)]
+    fn q6_k_rows(
+        self,
+        blocks: [&[u8; q6_k::BLOCK_BYTES]; DOT_ROWS],
+        q: &[i8; Q8K_BLOCK],
+    ) -> [i32; DOT_ROWS] {
+        let mut sums = [0; DOT_ROWS];
+        for (sum, block) in sums.iter_mut().zip(blocks) {
+            *sum = self.q6_k(block, q);
+        }
+        sums
+    }
 }
 
 /// Scales and minima of a block of `Q4_K` or `Q5_K`.

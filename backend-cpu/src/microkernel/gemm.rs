@@ -10,7 +10,7 @@ use std::ops::Range;
 use bitnet_kernels::format::i2_s;
 use bitnet_kernels::order::LANES;
 
-use crate::microkernel::coded::{Order, PIECE, RUN_WORDS};
+use crate::microkernel::coded::{CodeLayout, Order, PIECE, RUN_WORDS};
 use crate::microkernel::dot::BlockDot;
 use crate::microkernel::operands::Encoded;
 use crate::microkernel::runs::RUN_BYTES;
@@ -105,7 +105,7 @@ pub(crate) trait Microkernel: BlockDot {
     const CODED_TOKENS: usize;
 
     /// Runs `generic::coded::tile` with these two.
-    fn coded_tile<const BITS: usize>(self, args: TileArgs<'_>);
+    fn coded_tile<F: CodeLayout<BITS>, const BITS: usize>(self, args: TileArgs<'_>);
 
     /// Brings activations into an order: `to[i] = from[order[i]]`.
     #[inline(always)]

@@ -2,6 +2,7 @@
 
 use std::arch::aarch64::*;
 
+use crate::microkernel::coded::CodeLayout;
 use crate::microkernel::gemm::{self, GROUP_STEPS, PackedGroup, TernaryLayout, TileArgs};
 
 /// Sums of byte products. A value of the implementing type is the proof that the CPU has NEON and
@@ -32,7 +33,7 @@ pub(crate) trait ByteDot: Copy {
     const CODED_TOKENS: usize;
 
     /// Runs `generic::coded::tile` for sixteen rows and the tokens above.
-    fn coded_tile<const BITS: usize>(self, args: TileArgs<'_>);
+    fn coded_tile<F: CodeLayout<BITS>, const BITS: usize>(self, args: TileArgs<'_>);
 
     fn begin_group(self, sums: int32x4_t) -> Self::GroupAcc;
     /// Adds to each of four sums the products of four adjacent codes and activations.

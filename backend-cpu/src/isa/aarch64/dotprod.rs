@@ -6,6 +6,7 @@ use std::arch::asm;
 use super::byte_dot::{Aarch64, ByteDot};
 use crate::generic::{coded, gemm};
 use crate::isa::table::{Kernels, kernels};
+use crate::microkernel::coded::CodeLayout;
 use crate::microkernel::gemm::{TernaryLayout, TileArgs};
 
 /// Proof that the CPU has `sdot`.
@@ -59,8 +60,8 @@ impl ByteDot for Dotprod {
     const CODED_TOKENS: usize = 4;
 
     #[inline(always)]
-    fn coded_tile<const BITS: usize>(self, args: TileArgs<'_>) {
-        coded::tile::<Aarch64<Self>, BITS, 1, 4>(Aarch64(self), args);
+    fn coded_tile<F: CodeLayout<BITS>, const BITS: usize>(self, args: TileArgs<'_>) {
+        coded::tile::<Aarch64<Self>, F, BITS, 1, 4>(Aarch64(self), args);
     }
 
     #[inline(always)]

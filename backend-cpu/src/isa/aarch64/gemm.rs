@@ -5,7 +5,7 @@ use std::arch::aarch64::*;
 use bitnet_kernels::order::LANES;
 
 use super::byte_dot::{Aarch64, ByteDot};
-use crate::microkernel::coded::{Order, PIECE, RUN_WORDS};
+use crate::microkernel::coded::{CodeLayout, Order, PIECE, RUN_WORDS};
 use crate::microkernel::gemm::{
     GROUP_STEPS, Microkernel, PackedGroup, PackedWord, TernaryLayout, TileArgs,
 };
@@ -47,8 +47,8 @@ impl<D: ByteDot> Microkernel for Aarch64<D> {
     const CODED_TOKENS: usize = D::CODED_TOKENS;
 
     #[inline(always)]
-    fn coded_tile<const BITS: usize>(self, args: TileArgs<'_>) {
-        self.0.coded_tile::<BITS>(args);
+    fn coded_tile<F: CodeLayout<BITS>, const BITS: usize>(self, args: TileArgs<'_>) {
+        self.0.coded_tile::<F, BITS>(args);
     }
 
     #[inline(always)]

@@ -5,6 +5,7 @@ use std::arch::aarch64::*;
 use super::byte_dot::{Aarch64, ByteDot};
 use crate::generic::{coded, gemm};
 use crate::isa::table::{Kernels, kernels};
+use crate::microkernel::coded::CodeLayout;
 use crate::microkernel::gemm::{TernaryLayout, TileArgs};
 
 /// NEON.
@@ -64,8 +65,8 @@ impl ByteDot for Neon {
     const CODED_TOKENS: usize = 2;
 
     #[inline(always)]
-    fn coded_tile<const BITS: usize>(self, args: TileArgs<'_>) {
-        coded::tile::<Aarch64<Self>, BITS, 1, 2>(Aarch64(self), args);
+    fn coded_tile<F: CodeLayout<BITS>, const BITS: usize>(self, args: TileArgs<'_>) {
+        coded::tile::<Aarch64<Self>, F, BITS, 1, 2>(Aarch64(self), args);
     }
 
     #[inline(always)]

@@ -8,9 +8,31 @@ use bitnet_kernels::order::LANES;
 use super::super::reorder::reorder;
 use super::token::Avx2;
 use crate::generic::{coded, gemm};
-use crate::microkernel::coded::{Order, PIECE, RUN_WORDS};
+use crate::microkernel::coded::{CodeLayout, Order, PIECE, RUN_WORDS};
 use crate::microkernel::gemm::{Microkernel, PackedWord, TernaryLayout, TileArgs};
 use crate::microkernel::runs::RUN_BYTES;
+
+impl<const VNNI: bool> Avx2<VNNI> {
+    /// Words of half a strip.
+    #[inline(always)]
+    fn transpose_half(self, rows: &[&[u8; RUN_BYTES]; LANES / 2]) -> [__m256i; RUN_WORDS] {
+        // SAFETY: `self` proves AVX2; each load covers a row's bytes.
+        unsafe {
+            let mut pieces = [_mm256_setzero_si256(); LANES / 4];
+            for (i, piece) in pieces.iter_mut().enumerate() {
+                let low = _mm_loadu_si128(rows[i].as_ptr().cast());
+                let high = _mm_loadu_si128(rows[i + LANES / 4].as_ptr().cast());
+                *piece = _mm256_set_m128i(high, low);
+            }
+            let [a, b, c, d] = pieces;
+            let (ab, cd) = (_mm256_unpacklo_epi32(a, b), _mm256_unpacklo_epi32(c, d));
+            let (first, second) = (_mm256_unpacklo_epi64(ab, cd), _mm256_unpackhi_epi64(ab, cd));
+            let (ab, cd) = (_mm256_unpackhi_epi32(a, b), _mm256_unpackhi_epi32(c, d));
+            let (third, fourth) = (_mm256_unpacklo_epi64(ab, cd), _mm256_unpackhi_epi64(ab, cd));
+            [first, second, third, fourth]
+        }
+    }
+}
 
 impl<const VNNI: bool> Microkernel for Avx2<VNNI> {
     type Bytes = [__m256i; 2];
@@ -30,8 +52,8 @@ impl<const VNNI: bool> Microkernel for Avx2<VNNI> {
     const CODED_TOKENS: usize = 4;
 
     #[inline(always)]
-    fn coded_tile<const BITS: usize>(self, args: TileArgs<'_>) {
-        coded::tile::<Self, BITS, 1, 4>(self, args);
+    fn coded_tile<F: CodeLayout<BITS>, const BITS: usize>(self, args: TileArgs<'_>) {
+        coded::tile::<Self, F, BITS, 1, 4>(self, args);
     }
 
     #[inline(always)]
@@ -42,23 +64,10 @@ impl<const VNNI: bool> Microkernel for Avx2<VNNI> {
 
     #[inline(always)]
     fn transpose(self, rows: [&[u8; RUN_BYTES]; LANES]) -> [Self::Bytes; RUN_WORDS] {
-        // SAFETY: `self` proves AVX2; each load covers a row's bytes.
-        unsafe {
-            let piece = |row: usize| _mm_loadu_si128(rows[row].as_ptr().cast());
-            let eight_rows = |first: usize| {
-                let pieces = |i: usize| _mm256_set_m128i(piece(first + i + 4), piece(first + i));
-                let (a, b, c, d) = (pieces(0), pieces(1), pieces(2), pieces(3));
-                let (ab, cd) = (_mm256_unpacklo_epi32(a, b), _mm256_unpacklo_epi32(c, d));
-                let (first, second) =
-                    (_mm256_unpacklo_epi64(ab, cd), _mm256_unpackhi_epi64(ab, cd));
-                let (ab, cd) = (_mm256_unpackhi_epi32(a, b), _mm256_unpackhi_epi32(c, d));
-                let (third, fourth) =
-                    (_mm256_unpacklo_epi64(ab, cd), _mm256_unpackhi_epi64(ab, cd));
-                [first, second, third, fourth]
-            };
-            let ([a, b, c, d], [e, f, g, h]) = (eight_rows(0), eight_rows(8));
-            [[a, e], [b, f], [c, g], [d, h]]
-        }
+        let halves = rows.as_chunks().0;
+        let [a, b, c, d] = self.transpose_half(&halves[0]);
+        let [e, f, g, h] = self.transpose_half(&halves[1]);
+        [[a, e], [b, f], [c, g], [d, h]]
     }
     #[inline(always)]
     fn load_bytes(self, word: &PackedWord) -> Self::Bytes {

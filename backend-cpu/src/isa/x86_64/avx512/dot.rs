@@ -161,9 +161,59 @@ impl<const VBMI: bool> BlockDot for Avx512<VBMI> {
     }
 
     #[inline(always)]
-    fn q6_k(self, block: &[u8; q6_k::BLOCK_BYTES], q: &[i8; Q8K_BLOCK]) -> i32 {
-        // SAFETY: `self` proves AVX2.
-        unsafe { quantized::q6_k(block, q) }
+    fn q6_k_rows(
+        self,
+        blocks: [&[u8; q6_k::BLOCK_BYTES]; DOT_ROWS],
+        q: &[i8; Q8K_BLOCK],
+    ) -> [i32; DOT_ROWS] {
+        let mut sums = [self.zero(); DOT_ROWS];
+        // SAFETY: `self` proves AVX-512 with VNNI; every load lies within the slice it is from.
+        unsafe {
+            let zero = _mm512_set1_epi8(q6_k::ZERO);
+            let (mut activations, mut zeros) = ([zero; 4], [zero; 4]);
+            for (i, q) in q.as_chunks::<REGISTER>().0.iter().enumerate() {
+                activations[i] = _mm512_loadu_si512(q.as_ptr().cast());
+                zeros[i] = _mm512_maddubs_epi16(zero, activations[i]);
+            }
+            // By how much the high bits of either half of a register are shifted.
+            let halves =
+                |lower, upper| _mm512_mask_set1_epi16(_mm512_set1_epi16(upper), 0x0000_ffff, lower);
+            let (up, down) = (halves(4, 2), halves(0, 2));
+            let (nibble, top) = (_mm512_set1_epi8(15), _mm512_set1_epi8(0x30));
+            let lane = |i: i64| i * 0x0001_0001_0001_0001;
+            let [a, b, c, d] = [lane(0), lane(1), lane(2), lane(3)];
+            let lanes = _mm512_set_epi64(d, d, c, c, b, b, a, a);
+            for (block, sum) in blocks.into_iter().zip(&mut sums) {
+                let scales = _mm_loadu_si128(block[q6_k::SCALES].as_ptr().cast());
+                let scales = _mm512_castsi256_si512(_mm256_cvtepi8_epi16(scales));
+                let low = block[q6_k::QL].as_chunks::<REGISTER>().0;
+                let high = block[q6_k::QH].as_chunks::<{ q6_k::QUARTER }>().0;
+                for (half, (low, high)) in low.iter().zip(high).enumerate() {
+                    let low = _mm512_loadu_si512(low.as_ptr().cast());
+                    let high = _mm512_broadcast_i64x4(_mm256_loadu_si256(high.as_ptr().cast()));
+                    let codes = [
+                        _mm512_or_si512(
+                            _mm512_and_si512(low, nibble),
+                            _mm512_and_si512(_mm512_sllv_epi16(high, up), top),
+                        ),
+                        _mm512_or_si512(
+                            _mm512_and_si512(_mm512_srli_epi16::<4>(low), nibble),
+                            _mm512_and_si512(_mm512_srlv_epi16(high, down), top),
+                        ),
+                    ];
+                    for (i, codes) in codes.into_iter().enumerate() {
+                        let i = 2 * half + i;
+                        // A pair of products is at most 2 * 63 * 128 in magnitude.
+                        let pairs = _mm512_maddubs_epi16(codes, activations[i]);
+                        let pairs = _mm512_sub_epi16(pairs, zeros[i]);
+                        let places = _mm512_add_epi16(lanes, _mm512_set1_epi16(4 * i as i16));
+                        let scales = _mm512_permutexvar_epi16(places, scales);
+                        *sum = _mm512_dpwssd_epi32(*sum, pairs, scales);
+                    }
+                }
+            }
+        }
+        self.totals(sums)
     }
 
     #[inline(always)]

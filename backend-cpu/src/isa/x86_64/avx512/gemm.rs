@@ -7,7 +7,7 @@ use bitnet_kernels::order::LANES;
 use super::super::reorder::reorder;
 use super::token::Avx512;
 use crate::generic::{coded, gemm};
-use crate::microkernel::coded::{Order, PIECE, RUN_WORDS};
+use crate::microkernel::coded::{CodeLayout, Order, PIECE, RUN_WORDS};
 use crate::microkernel::gemm::{Microkernel, PackedWord, TernaryLayout, TileArgs};
 use crate::microkernel::runs::RUN_BYTES;
 
@@ -29,8 +29,8 @@ impl<const VBMI: bool> Microkernel for Avx512<VBMI> {
     const CODED_TOKENS: usize = 6;
 
     #[inline(always)]
-    fn coded_tile<const BITS: usize>(self, args: TileArgs<'_>) {
-        coded::tile::<Self, BITS, 2, 6>(self, args);
+    fn coded_tile<F: CodeLayout<BITS>, const BITS: usize>(self, args: TileArgs<'_>) {
+        coded::tile::<Self, F, BITS, 2, 6>(self, args);
     }
 
     #[inline(always)]
