@@ -155,6 +155,17 @@ impl WgpuBackend {
         self.bind()
     }
 
+    /// Makes room for sequences that end before this position.
+    fn reserve_positions(&mut self, end: usize) -> Result<(), BackendError> {
+        let most = self.caches.values().map(|cache| cache.positions).max();
+        let most = most.unwrap_or(end);
+        let (gpu, program) = (&self.gpu, &self.program);
+        match self.rotations.reserve(gpu, program, end, most)? {
+            true => self.bind(),
+            false => Ok(()),
+        }
+    }
+
     /// Binds everything to the buffers that there are now; caches are bound when they are used.
     pub(crate) fn bind(&mut self) -> Result<(), BackendError> {
         self.ahead = None;
@@ -178,10 +189,12 @@ impl WgpuBackend {
     /// many candidates each selected row gives.
     pub(crate) fn prepare(&mut self, batch: &Batch<'_>, best: usize) -> Result<Pass, BackendError> {
         batch.validate(&self.program)?;
+        let mut end = 0;
         for segment in batch.segments {
             let capacity = self.cache(segment.cache)?.positions;
-            segment.positions(capacity)?;
+            end = end.max(segment.positions(capacity)?.end);
         }
+        self.reserve_positions(end)?;
         self.reserve(batch.tokens.len(), batch.selected.len())?;
         for (buffer, ids) in [
             (&self.batch_buffers.tokens, batch.tokens),

@@ -40,7 +40,7 @@ impl Cache {
         let layer = |layer: &LayerCache| match *layer {
             LayerCache::KeysAndValues { kv_heads, head_dim } => {
                 let (width, kind) = (kv_heads * head_dim, program.cache_type);
-                let bytes = positions * width * kind.bytes();
+                let bytes = positions.saturating_mul(width * kind.bytes());
                 Ok(Layer::KeysAndValues(KeysAndValues {
                     keys: gpu.storage(&what, bytes)?,
                     values: gpu.storage(&what, bytes)?,

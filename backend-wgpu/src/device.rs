@@ -121,22 +121,7 @@ impl Gpu {
         bytes: usize,
         usage: BufferUsages,
     ) -> Result<Buffer, BackendError> {
-        let size = (bytes as u64).max(16).next_multiple_of(16);
-        let exhausted = |have| BackendError::OutOfMemory {
-            device: self.name.clone(),
-            what: what.to_owned(),
-            need: size,
-            have,
-        };
-        let binds = usage.intersects(BufferUsages::STORAGE);
-        let limit = if binds {
-            self.max_binding
-        } else {
-            self.device.limits().max_buffer_size
-        };
-        if size > limit {
-            return Err(exhausted(Some(limit)));
-        }
+        let size = self.size(what, bytes, usage)?;
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let buffer = self.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some(what),
@@ -145,9 +130,41 @@ impl Gpu {
             mapped_at_creation: false,
         });
         match pollster::block_on(scope.pop()) {
-            Some(_) => Err(exhausted(None)),
+            Some(_) => Err(BackendError::OutOfMemory {
+                device: self.name.clone(),
+                what: what.to_owned(),
+                need: size,
+                have: None,
+            }),
             None => Ok(buffer),
         }
+    }
+
+    /// The size of a buffer of `bytes`, which the device must allow.
+    fn size(&self, what: &str, bytes: usize, usage: BufferUsages) -> Result<u64, BackendError> {
+        let size = (bytes as u64)
+            .max(16)
+            .checked_next_multiple_of(16)
+            .unwrap_or(u64::MAX);
+        let limit = if usage.intersects(BufferUsages::STORAGE) {
+            self.max_binding
+        } else {
+            self.device.limits().max_buffer_size
+        };
+        if size <= limit {
+            return Ok(size);
+        }
+        Err(BackendError::OutOfMemory {
+            device: self.name.clone(),
+            what: what.to_owned(),
+            need: size,
+            have: Some(limit),
+        })
+    }
+
+    /// Whether the device allows a [`Gpu::storage`] of so many bytes; its memory may not.
+    pub(crate) fn allows_storage(&self, what: &str, bytes: usize) -> Result<(), BackendError> {
+        self.size(what, bytes, BufferUsages::STORAGE).map(|_| ())
     }
 
     /// A buffer that kernels read and write.

@@ -10,6 +10,7 @@ use crate::backend::{Recorded, WgpuBackend};
 use crate::cache::Cache;
 use crate::pass::Pass;
 use crate::recording::Recording;
+use crate::rotations::Rotations;
 use crate::steps::{MAX_BEST, decode};
 
 /// Passes of up to so many tokens are recorded ahead.
@@ -121,13 +122,8 @@ impl Forward for WgpuBackend {
     }
 
     fn create_cache(&mut self, positions: usize) -> Result<CacheId, BackendError> {
+        Rotations::allow(&self.gpu, &self.program, positions)?;
         let cache = Cache::new(&self.gpu, &self.program, positions)?;
-        if self
-            .rotations
-            .reserve(&self.gpu, &self.program, positions)?
-        {
-            self.bind()?;
-        }
         let id = CacheId(self.next_cache);
         self.next_cache += 1;
         self.caches.insert(id, cache);

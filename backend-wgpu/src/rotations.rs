@@ -14,6 +14,9 @@ pub(crate) struct Rotations {
     positions: usize,
 }
 
+/// Positions of the first tables.
+const FIRST_POSITIONS: usize = 1024;
+
 /// A rotation's `[positions, pairs, 2]`.
 struct Table {
     cos_sin: Buffer,
@@ -43,20 +46,42 @@ impl Rotations {
         }
     }
 
-    /// Makes tables for at least so many positions; says whether they are new.
+    /// Refuses a capacity whose tables the device would not allow, before a sequence is that long.
+    pub(crate) fn allow(
+        gpu: &Gpu,
+        program: &Program,
+        positions: usize,
+    ) -> Result<(), BackendError> {
+        let what = format!("a table of {positions} rotations");
+        let mut rotations = program.rotations.iter();
+        rotations.try_for_each(|rope| gpu.allows_storage(&what, bytes(rope.dims / 2, positions)))
+    }
+
+    /// Makes tables for at least so many positions, and more than a pass needs, so that few passes
+    /// make any, but for no more than `most`, the largest capacity; says whether they are new.
+    ///
+    /// Tables grow with what sequences hold and not with what they may: contexts of millions of
+    /// positions are seldom filled.
     pub(crate) fn reserve(
         &mut self,
         gpu: &Gpu,
         program: &Program,
         positions: usize,
+        most: usize,
     ) -> Result<bool, BackendError> {
         if positions <= self.positions {
             return Ok(false);
         }
+        let positions = positions.max(FIRST_POSITIONS).next_power_of_two().min(most);
         self.tables = tables(gpu, program, positions)?;
         self.positions = positions;
         Ok(true)
     }
+}
+
+/// Bytes of a table: a cosine and a sine for each pair and position.
+fn bytes(pairs: usize, positions: usize) -> usize {
+    positions.saturating_mul(pairs * 2 * 4)
 }
 
 fn tables(gpu: &Gpu, program: &Program, positions: usize) -> Result<Vec<Table>, BackendError> {
@@ -81,15 +106,15 @@ fn cos_sin(
 ) -> Result<Buffer, BackendError> {
     let frequencies = oracle::rope_frequencies(rope, capacity);
     // The device says first whether it has room for the table.
-    let len = positions.saturating_mul(frequencies.len() * 2);
-    let table = gpu.storage("rotations", len.saturating_mul(4))?;
+    let bytes = bytes(frequencies.len(), positions);
+    let table = gpu.storage("rotations", bytes)?;
     let mut values = Vec::new();
     values
-        .try_reserve_exact(len)
+        .try_reserve_exact(bytes / 4)
         .map_err(|_| BackendError::OutOfMemory {
             device: gpu.name.clone(),
             what: format!("a table of {positions} rotations"),
-            need: len as u64 * 4,
+            need: bytes as u64,
             have: None,
         })?;
     for position in 0..positions {
