@@ -166,7 +166,7 @@ fn unreadable(error: &ComparisonError) -> bool {
     }
 }
 
-/// What is doubtful about a model's tokenizer, in words.
+/// What is doubtful about a model's metadata and tokenizer, in words.
 ///
 /// # Errors
 /// The model's file cannot be read.
@@ -187,7 +187,7 @@ fn prompts(model: &Path) -> Result<Vec<Prompt>, PromptError> {
     let rows = vocabulary(&gguf);
     let vocabulary = u32::try_from(rows).unwrap_or(u32::MAX).max(1);
     IDS.iter()
-        .map(|ids| Prompt::of_ids(ids.iter().map(|id| id % vocabulary).collect()))
+        .map(|ids| Prompt::of_ids(model, ids.iter().map(|id| id % vocabulary).collect()))
         .collect()
 }
 

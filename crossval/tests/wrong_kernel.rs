@@ -78,7 +78,7 @@ fn compared(
         .expect("an embedding");
     // Ids beyond a small vocabulary begin anew.
     let prompt = PROMPT.map(|id| id % vocabulary as u32);
-    let prompt = Prompt::of_ids(prompt.to_vec()).expect("tokens");
+    let prompt = Prompt::of_ids(&golden(model), prompt.to_vec()).expect("tokens");
     let scratch = tempfile::tempdir().expect("a folder");
     let question = Question {
         model: &golden(model),

@@ -7,7 +7,7 @@ use bitnet_engine::chat_templates::Segment;
 use bitnet_engine::gguf::Gguf;
 use bitnet_engine::tokenizers::discovery::{TokenizerDiscovery, TokenizerNotFound};
 use bitnet_engine::tokenizers::{Error as TokenizerError, TokenizerAuthority};
-use bitnet_engine::{Encoder, Template, TemplateChoice, check_vocabulary};
+use bitnet_engine::{Encoder, Template, TemplateChoice, check_vocabulary, metadata};
 use bitnet_lane_protocol::message::TokenizeRequest;
 
 use crate::digest;
@@ -21,7 +21,7 @@ pub struct Prompt {
     pub text: Option<PromptText>,
     /// Which tokenizer made them.
     pub authority: TokenizerAuthority,
-    /// What is doubtful about the tokenizer and the template, in words.
+    /// What is doubtful about the model's metadata, the tokenizer and the template, in words.
     pub doubts: Vec<String>,
 }
 
@@ -68,11 +68,11 @@ pub enum PromptError {
 }
 
 impl Prompt {
-    /// Ids given by hand.
+    /// Ids given by hand, for `model`.
     ///
     /// # Errors
-    /// There are none.
-    pub fn of_ids(tokens: Vec<u32>) -> Result<Self, PromptError> {
+    /// There are none, or the model cannot be read.
+    pub fn of_ids(model: &Path, tokens: Vec<u32>) -> Result<Self, PromptError> {
         if tokens.is_empty() {
             return Err(PromptError::Empty);
         }
@@ -87,7 +87,7 @@ impl Prompt {
             tokens,
             text: None,
             authority,
-            doubts: Vec::new(),
+            doubts: metadata::doubts(&Gguf::open(model)?),
         })
     }
 
@@ -103,6 +103,7 @@ impl Prompt {
         prompt: &str,
     ) -> Result<Self, PromptError> {
         let gguf = Arc::new(Gguf::open(model)?);
+        let mut doubts = metadata::doubts(&gguf);
         let source = TokenizerDiscovery::new(model).discover(tokenizer, &gguf)?;
         let tokenizer = Arc::new(source.load(&gguf)?);
         check_vocabulary(&tokenizer, vocabulary(&gguf)).map_err(Box::new)?;
@@ -127,8 +128,8 @@ impl Prompt {
         let bos = bos.is_some() && !bos_text.is_some_and(begins);
         let template = encoded.template.source().unwrap_or_default();
         let foreign = tokenizer.template_warnings(template);
-        let doubts = tokenizer.warnings().iter().chain(&foreign);
-        let doubts = doubts.map(ToString::to_string).collect();
+        let of_tokenizer = tokenizer.warnings().iter().chain(&foreign);
+        doubts.extend(of_tokenizer.map(ToString::to_string));
         let authority = TokenizerAuthority::of(&tokenizer, &source, model, encoded.tokens.len())?;
         Ok(Self {
             text: encoded.rendered.map(|rendered| PromptText {

@@ -8,7 +8,7 @@ use bitnet_crossval::receipt::{Baseline, Key};
 use bitnet_crossval::{digest, receipt};
 use bitnet_engine::gguf::Gguf;
 use bitnet_engine::measure::{self, Sample, Workload};
-use bitnet_engine::{Device, LoadOptions, Model};
+use bitnet_engine::{Device, LoadOptions, Model, metadata};
 use bitnet_fixtures::{Arch, Recipe, Shape};
 use bitnet_kernels::Format;
 
@@ -78,6 +78,7 @@ impl WorkloadArgs {
         let model_sha256 =
             digest::of_file(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let gguf = Gguf::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
+        let gguf = Arc::new(gguf);
         let mut options = LoadOptions::default().device(Device::Cpu);
         if let Some(threads) = self.threads {
             options = options.threads(threads.into());
@@ -85,8 +86,11 @@ impl WorkloadArgs {
         if let Some(isa) = isa::from_environment()? {
             options = options.isa(isa);
         }
-        let model = Model::load(Arc::new(gguf), &options)
+        let model = Model::load(Arc::clone(&gguf), &options)
             .with_context(|| format!("cannot run {}", path.display()))?;
+        for doubt in metadata::doubts(&gguf) {
+            bitnet_cli::warn(doubt)?;
+        }
         let workload = Workload {
             prompt_tokens: usize::from(self.prompt_tokens),
             gen_tokens: usize::from(self.gen_tokens),

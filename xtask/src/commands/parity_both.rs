@@ -314,7 +314,7 @@ fn question<'a>(args: &'a Args, prompt: &'a Prompt) -> Question<'a> {
 
 fn prompt(args: &Args) -> anyhow::Result<Prompt> {
     let prompt = match &args.tokens {
-        Some(tokens) => Prompt::of_ids(tokens.clone()),
+        Some(tokens) => Prompt::of_ids(&args.model_gguf, tokens.clone()),
         None => Prompt::of_text(
             &args.model_gguf,
             args.tokenizer.as_deref(),

@@ -164,3 +164,36 @@ fn a_model_that_is_missing_is_fetched_first_unless_told_otherwise() {
         .exits(2)
         .says("setup-cpp-auto");
 }
+
+#[test]
+fn metadata_that_nobody_knows_is_a_warning_and_in_strict_mode_an_error() {
+    let bench = Workbench::new();
+    let mut model = std::fs::read(golden("llama-i2_s")).expect("a golden model");
+    let key = b"llama.rope.dimension_count";
+    let at = model.windows(key.len()).position(|bytes| bytes == key);
+    model[at.expect("the key")..][..key.len()].copy_from_slice(b"llama.nope.dimension_count");
+    let changed = bench.path("changed.gguf");
+    std::fs::write(&changed, model).expect("written");
+    let changed = changed.display().to_string();
+    let arguments = ["--no-repair", "--model", &changed];
+    let strict = [("BITNET_STRICT_MODE", "1")];
+    parity(&bench, &arguments, &[])
+        .exits(2)
+        .says("warning: ")
+        .says("`llama.nope.dimension_count`")
+        .says("backend not found");
+    let refused = parity(&bench, &arguments, &strict).exits(1);
+    refused
+        .says("`llama.nope.dimension_count`")
+        .says("BITNET_STRICT_MODE makes this warning an error");
+    // The suite says it of each model.
+    bench
+        .run(&[
+            "full-crossval",
+            "--no-repair",
+            "--no-download",
+            "--model",
+            &changed,
+        ])
+        .says("warning: ");
+}
