@@ -1,5 +1,6 @@
 //! `bitnet compat-check`: what would stop a file from running, one line each.
 
+use std::fmt::Display;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -192,12 +193,23 @@ fn damage(gguf: &Gguf, weight: &WeightDesc) -> Option<String> {
         rows,
         cols,
     } = weight;
-    let bytes = gguf.data(gguf.tensor(name)?).ok()?;
-    let matrix = Matrix::new(*format, *rows, *cols, bytes).ok()?;
-    let name = Shown(name);
+    let shown = Shown(name);
+    let unread = |why: &dyn Display| Some(format!("tensor `{shown}` ({format}): {why}"));
+    let Some(tensor) = gguf.tensor(name) else {
+        return unread(&"it is missing");
+    };
+    let bytes = match gguf.data(tensor) {
+        Ok(bytes) => bytes,
+        Err(error) => return unread(&error),
+    };
+    // The matrices of experts are one, the rows of one expert after those of another.
+    let matrix = match Matrix::new(*format, *rows, *cols, bytes) {
+        Ok(matrix) => matrix,
+        Err(error) => return unread(&error),
+    };
     if let Some(code) = matrix.find_invalid_code() {
         return Some(format!(
-            "tensor `{name}` ({format}): row {}, column {} holds the code 3, which no ternary \
+            "tensor `{shown}` ({format}): row {}, column {} holds the code 3, which no ternary \
              weight has; the file is damaged or in the order of another build",
             code.row, code.col
         ));
@@ -207,11 +219,77 @@ fn damage(gguf: &Gguf, weight: &WeightDesc) -> Option<String> {
         matrix.dequantize_row(row, &mut values);
         if let Some(col) = values.iter().position(|value| !value.is_finite()) {
             return Some(format!(
-                "tensor `{name}` ({format}): row {row}, column {col} is {}, no number; a scale or \
+                "tensor `{shown}` ({format}): row {row}, column {col} is {}, no number; a scale or \
                  a value is damaged",
                 values[col]
             ));
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use bitnet_engine::{CacheType, plan};
+
+    use super::*;
+
+    /// A model in which each of these tensors ends with a row of bytes that no sound file has:
+    /// codes without a meaning, and scales and values that are NaN.
+    fn damaged(sound: &Gguf, content: &[u8], names: &[&str]) -> Arc<Gguf> {
+        let mut content = content.to_vec();
+        for name in names {
+            let tensor = sound.tensor(name).unwrap();
+            let range = tensor.range().unwrap();
+            let rows = tensor.elements() / tensor.shape[0];
+            let row = range.len() / rows as usize;
+            content[range.end - row..range.end].fill(0xff);
+        }
+        Arc::new(Gguf::from_bytes(content).unwrap())
+    }
+
+    fn problems(gguf: &Arc<Gguf>) -> Vec<String> {
+        let mut report = Report::default();
+        report.model(gguf);
+        report.problems
+    }
+
+    #[test]
+    fn every_tensor_that_is_read_is_looked_at_to_its_end_whatever_its_shape() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let golden = std::fs::read_dir(root.join("fixtures/golden")).unwrap();
+        let golden = golden.map(|entry| entry.unwrap().path());
+        let models = golden.filter(|path| path.extension().is_some_and(|end| end == "gguf"));
+        let mut shapes = [0; 5];
+        for path in models.chain([root.join("demo/demo.gguf")]) {
+            let content = std::fs::read(&path).unwrap();
+            let sound = Arc::new(Gguf::from_bytes(content.clone()).unwrap());
+            assert_eq!(problems(&sound), [""; 0], "{}", path.display());
+            let plan = plan::plan(&sound, CacheType::F16).unwrap();
+            let drafts = plan.config.layers..plan.config.layers + plan.config.draft_blocks;
+            let aside = |name: &str| {
+                let of = |block: usize| name.starts_with(&format!("blk.{block}."));
+                drafts.clone().any(of)
+            };
+            let read = sound.tensors().iter().filter(|tensor| !aside(&tensor.name));
+            let weights = &plan.program.weights;
+            let (kept, small): (Vec<_>, Vec<_>) = read
+                .inspect(|tensor| shapes[tensor.shape.len()] += 1)
+                .map(|tensor| tensor.name.as_str())
+                .partition(|name| weights.iter().any(|weight| weight.name == *name));
+            // Those that become part of the program stop the plan, one at a time.
+            for names in small.chunks(1).chain([&kept[..]]) {
+                let found = problems(&damaged(&sound, &content, names));
+                for name in names {
+                    let named = found
+                        .iter()
+                        .filter(|line| line.contains(&format!("`{name}`")));
+                    assert_eq!(named.count(), 1, "{}: {name}: {found:?}", path.display());
+                }
+            }
+        }
+        assert!(shapes[1..=3].iter().all(|tried| *tried > 0), "{shapes:?}");
+    }
 }
