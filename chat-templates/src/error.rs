@@ -6,6 +6,9 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// The source is blank: what a user writes would be lost in it.
+    #[error("the chat template is empty: nothing of a conversation would be sent")]
+    Empty,
     /// The source is longer than any template that is known.
     #[error("the chat template has {bytes} bytes, and at most {limit} are taken")]
     TooLong {

@@ -175,16 +175,21 @@ fn named_entry(entry: &Json) -> Option<(String, String)> {
     }
 }
 
-/// The one for tools where tools are wanted, else the plain one, which is the one named default.
+/// The one for tools where tools are wanted, else the plain one, which is the one named default. A
+/// blank text is none.
 fn pick<'o>(
     plain: Option<&'o String>,
     named: &'o IndexMap<String, String>,
     wanted: Wanted,
 ) -> Option<(Option<&'static str>, &'o str)> {
-    let by_name = |name: &'static str| Some((Some(name), named.get(name)?.as_str()));
+    let is_there = |source: &&String| !source.trim().is_empty();
+    let by_name = |name: &'static str| {
+        let source = named.get(name).filter(is_there)?;
+        Some((Some(name), source.as_str()))
+    };
     let for_tools = wanted.tools.then(|| by_name(TOOL_USE)).flatten();
     for_tools
-        .or(plain.map(|source| (None, source.as_str())))
+        .or(plain.filter(is_there).map(|source| (None, source.as_str())))
         .or_else(|| by_name(DEFAULT))
 }
 
@@ -235,6 +240,18 @@ mod tests {
         assert_eq!(find(&offered, PLAIN).unwrap().source, "config");
         offered.in_tokenizer_config = None;
         assert_eq!(find(&offered, PLAIN), Err(NotFound::Nothing));
+    }
+
+    #[test]
+    fn a_blank_template_is_none() {
+        let mut offered = Offered {
+            in_file: Some(" \n".into()),
+            named_in_file: [("default".to_owned(), String::new())].into(),
+            ..Offered::default()
+        };
+        assert_eq!(find(&offered, PLAIN), Err(NotFound::Nothing));
+        offered.beside = Some("beside".into());
+        assert_eq!(find(&offered, PLAIN).unwrap().source, "beside");
     }
 
     #[test]

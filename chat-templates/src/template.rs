@@ -87,8 +87,11 @@ impl ChatTemplate {
     /// Compiles a template for a vocabulary with these special tokens.
     ///
     /// # Errors
-    /// A source that is too long, nested too deep or not in the language.
+    /// A source that is blank, too long, nested too deep or not in the language.
     pub fn compile(source: &str, tokens: Tokens) -> Result<ChatTemplate, Error> {
+        if source.trim().is_empty() {
+            return Err(Error::Empty);
+        }
         if source.len() > MAX_SOURCE_BYTES {
             return Err(Error::TooLong {
                 bytes: source.len(),

@@ -17,6 +17,23 @@ pub enum Warning {
     /// A key of the file that is not known, or not done in full; in words that name it.
     #[error("{0}")]
     Key(String),
+    /// Tokens that are spelled alike, so that nothing says which of them a text becomes; llama.cpp
+    /// does not open such a file.
+    #[error(
+        "tokens {first} and {second} are both `{text}`, and {others} more are spelled like \
+         another: ids and counts may differ from the model's own",
+        text = Shown(text)
+    )]
+    SpelledAlike {
+        /// The first.
+        first: u32,
+        /// The second.
+        second: u32,
+        /// What both are.
+        text: String,
+        /// How many more there are of the kind.
+        others: usize,
+    },
     /// A key that names a token which is not there.
     #[error("`{key}` is {id}, but the vocabulary has {tokens} tokens: the key is passed over")]
     IdOutOfRange {

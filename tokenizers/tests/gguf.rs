@@ -112,6 +112,20 @@ fn a_rule_that_is_not_named_is_warned_about() {
 }
 
 #[test]
+fn tokens_that_are_spelled_alike_are_warned_about() {
+    let mut tokens = bytes();
+    tokens.extend(["he", "A", "he"].map(str::to_owned));
+    let keys = Keys::tokens("llama", &tokens, 0, 1).with("tokenizer.ggml.pre", "default");
+    let warnings = keys.read().warnings().to_vec();
+    let twins = warnings.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(warnings.len(), 1, "{twins:?}");
+    assert!(
+        twins[0].starts_with("tokens 65 and 257 are both `A`, and 1 more "),
+        "{twins:?}"
+    );
+}
+
+#[test]
 fn llama3s_vocabulary_has_llama3s_rule_in_any_architecture() {
     let mut tokens = bytes();
     tokens.extend((256..LLAMA3_TOKENS).map(|id| format!("token {id}")));

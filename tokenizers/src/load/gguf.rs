@@ -1,5 +1,7 @@
 //! Tokenizers inside GGUF files.
 
+use std::collections::HashMap;
+
 use bitnet_gguf::keys::Fate;
 use bitnet_gguf::{Gguf, Metadata, Value};
 
@@ -89,6 +91,7 @@ pub(super) fn read(gguf: &Gguf) -> Result<Tokenizer, Error> {
             warnings.push(make_control(&texts, &mut types, id));
         }
     }
+    warnings.extend(spelled_alike(&texts, &types));
     let special = (0_u32..).zip(types.iter().zip(&texts));
     let special = special.filter(|(_, (kind, _))| {
         matches!(
@@ -135,6 +138,23 @@ pub(super) fn read(gguf: &Gguf) -> Result<Tokenizer, Error> {
         vocabulary: Vocabulary::Owned { pieces, texts },
         kind: parts.name,
         warnings,
+    })
+}
+
+/// The first two tokens that text can become and that are spelled alike.
+fn spelled_alike(texts: &[String], types: &[i32]) -> Option<Warning> {
+    let used = |kind: i32| matches!(kind, token_type::NORMAL | token_type::USER_DEFINED);
+    let mut ids = HashMap::with_capacity(texts.len());
+    let mut twins = (0_u32..)
+        .zip(texts.iter().zip(types))
+        .filter(|(_, (_, kind))| used(**kind))
+        .filter_map(|(id, (text, _))| Some((ids.insert(text, id)?, id, text)));
+    let (first, second, text) = twins.next()?;
+    Some(Warning::SpelledAlike {
+        first,
+        second,
+        text: text.clone(),
+        others: twins.count(),
     })
 }
 
