@@ -188,7 +188,7 @@ impl PriceList {
             path: name.clone(),
             source,
         };
-        let text = std::fs::read_to_string(path).map_err(failed)?;
+        let text = bitnet_files::read_to_string(path).map_err(failed)?;
         let changed = std::fs::metadata(path).and_then(|about| about.modified());
         let as_of = changed.map_or_else(|_| Date::today(), Date::of);
         let list = match import::read(&text, as_of, &name) {

@@ -13,10 +13,11 @@ use crate::output;
 pub(crate) fn list(path: &Path, what: &str) -> Result<Vec<Json>> {
     let text = match path.to_str() {
         Some("-") => io::read_to_string(io::stdin()),
-        _ => fs::read_to_string(path),
+        _ => bitnet_files::read_to_string(path),
     };
     let text = text.with_context(|| format!("{what} {}", path.display()))?;
-    let parsed = Json::parse(&text).with_context(|| format!("{what} {}", path.display()))?;
+    let parsed = Json::parse(text.trim_start_matches('\u{feff}'))
+        .with_context(|| format!("{what} {}", path.display()))?;
     match parsed {
         Json::List(items) => Ok(items),
         other => Err(anyhow!(

@@ -22,7 +22,7 @@ pub(crate) fn create(place: &Path, inputs: &[Option<&Path>]) -> Result<AtomicFil
         let mut magic = [0; 4];
         file.read_exact(&mut magic).is_ok_and(|()| magic == MAGIC)
     };
-    if place.is_file() && File::open(place).is_ok_and(magic) {
+    if place.is_file() && bitnet_files::open(place).is_ok_and(magic) {
         bail!("{} is a model; write to another file", place.display());
     }
     AtomicFile::create(place).with_context(|| format!("output file {}", place.display()))

@@ -1,6 +1,5 @@
 //! [`ModelTemplate`]: conversations in the form that a model was trained on, as its tokens.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
@@ -256,7 +255,7 @@ fn read(path: &Path, limit: u64) -> Result<Option<String>, Error> {
         return Ok(None);
     }
     let mut text = String::new();
-    let file = File::open(path).map_err(|source| unreadable(path, source))?;
+    let file = bitnet_files::open(path).map_err(|source| unreadable(path, source))?;
     file.take(limit)
         .read_to_string(&mut text)
         .map_err(|source| unreadable(path, source))?;

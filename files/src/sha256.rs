@@ -1,7 +1,6 @@
 //! A SHA-256, and how it is made and written: 64 hexadecimal digits.
 
 use std::fmt;
-use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::str::FromStr;
@@ -139,7 +138,7 @@ impl Write for Hasher {
 /// As [`Hasher::read`].
 pub fn hash_file(path: &Path, stop: impl Fn() -> bool) -> io::Result<Sha256Hex> {
     let mut hasher = Hasher::default();
-    hasher.read(File::open(path)?, stop)?;
+    hasher.read(crate::input::open(path)?, stop)?;
     Ok(hasher.digest())
 }
 

@@ -109,7 +109,7 @@ impl ModelLock {
     /// # Errors
     /// It cannot be read, is malformed, or has a schema version this program does not know.
     pub fn read(path: &Path) -> Result<Self, LockfileError> {
-        let text = std::fs::read(path).map_err(|source| LockfileError::Read {
+        let text = bitnet_files::read(path).map_err(|source| LockfileError::Read {
             path: path.to_owned(),
             source,
         })?;

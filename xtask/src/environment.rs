@@ -53,7 +53,7 @@ pub(crate) fn token() -> Result<Option<Token>, TokenError> {
         return Ok(None);
     };
     // Without a login there is no file.
-    let saved = std::fs::read_to_string(&file).unwrap_or_default();
+    let saved = bitnet_files::read_to_string(&file).unwrap_or_default();
     Token::saved(&saved).map_err(|source| TokenError {
         place: file.display().to_string(),
         source,

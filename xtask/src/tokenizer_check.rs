@@ -59,8 +59,8 @@ struct AddedToken {
 /// In words: it cannot be read, where its JSON ends to make sense, which field is missing, how many
 /// tokens it has instead of [`LLAMA3_TOKENS`], or why it does not load.
 pub fn check(path: &Path) -> Result<usize, String> {
-    let text =
-        std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    let text = bitnet_files::read(path)
+        .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
     let tokens = structure(&text).map_err(|reason| format!("{}: {reason}", path.display()))?;
     match Tokenizer::from_tokenizer_json(&text) {
         Ok(tokenizer) if tokenizer.vocab_size() == tokens => Ok(tokens),

@@ -37,6 +37,6 @@ pub fn commit() -> Option<String> {
 }
 
 fn is_root(folder: &Path) -> bool {
-    let manifest = std::fs::read_to_string(folder.join("Cargo.toml"));
+    let manifest = bitnet_files::read_to_string(folder.join("Cargo.toml"));
     manifest.is_ok_and(|text| text.lines().any(|line| line.trim() == "[workspace]"))
 }

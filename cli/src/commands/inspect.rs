@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -128,7 +127,7 @@ fn is_tokenizer(path: &Path) -> bool {
     let mut start = [0; 64];
     // To open a pipe would wait for whoever writes to it.
     path.is_file()
-        && File::open(path)
+        && bitnet_files::open(path)
             .and_then(|mut file| file.read(&mut start))
             .is_ok_and(|read| start[..read].trim_ascii_start().starts_with(b"{"))
 }

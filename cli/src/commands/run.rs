@@ -56,7 +56,7 @@ impl Args {
             return Ok(prompt.clone());
         }
         if let Some(path) = &self.prompt_file {
-            return std::fs::read_to_string(path)
+            return bitnet_files::read_to_string(path)
                 .with_context(|| format!("prompt file {}", path.display()));
         }
         if io::stdin().is_terminal() {

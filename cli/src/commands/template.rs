@@ -1,6 +1,5 @@
 //! `bitnet template`: what would be sent to a model for a conversation.
 
-use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -125,7 +124,7 @@ fn source_of(given: &Path) -> Result<Given> {
     match family {
         Some(family) => Ok(Given::Family(family)),
         None => {
-            let source = fs::read_to_string(given);
+            let source = bitnet_files::read_to_string(given);
             Ok(Given::Source(source.with_context(|| {
                 format!("template {}", given.display())
             })?))

@@ -412,3 +412,64 @@ fn a_name_cannot_fake_a_line_or_command_a_terminal() {
     }
     refused(folder.path(), &file, &["\\u{1b}[2J\\nproblem: fake!"]);
 }
+
+/// What a program says and its exit code; one that does not end is ended.
+#[cfg(unix)]
+fn ends(command: &mut std::process::Command) -> (Option<i32>, String) {
+    use std::time::{Duration, Instant};
+    let streams = command.stdin(Stdio::null()).stdout(Stdio::null());
+    let mut child = streams.stderr(Stdio::piped()).spawn().unwrap();
+    let until = Instant::now() + Duration::from_secs(60);
+    while child.try_wait().unwrap().is_none() {
+        if Instant::now() > until {
+            child.kill().unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let mut said = String::new();
+    child
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut said)
+        .unwrap();
+    (child.wait().unwrap().code(), said)
+}
+
+#[cfg(unix)]
+#[test]
+fn a_named_pipe_in_place_of_any_file_is_said_and_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let made = std::process::Command::new("mkfifo")
+        .arg(at.join("pipe"))
+        .status();
+    assert!(made.unwrap().success());
+    std::fs::write(at.join("list"), "[]").unwrap();
+    for arguments in [
+        "inspect pipe",
+        "inspect --tokenizer pipe",
+        "compat-check pipe",
+        "run --prompt x --model pipe",
+        "run --prompt x --tokenizer pipe",
+        "run --prompt x --prompt-template pipe",
+        "run --prompt-file pipe",
+        "chat --tokenizer pipe",
+        "chat --prompt-template pipe",
+        "tokens pipe",
+        "pipe pipe",
+        "price --model gpt-4o pipe",
+        "price --model gpt-4o --prices pipe list",
+        "template --messages pipe",
+        "template --messages list --tools pipe",
+        "template --messages list --template-file pipe",
+        "template --messages list --tokenizer pipe",
+        "logits --tokens 1 --out out --model pipe",
+        "models --prices pipe",
+    ] {
+        let (code, said) = ends(bitnet(at).args(arguments.split(' ')));
+        assert!(matches!(code, Some(1 | 2)), "{arguments}: {code:?} {said}");
+        let what = said.contains("not a file") || said.contains("a device or pipe");
+        assert!(what, "{arguments}: {said}");
+    }
+}

@@ -103,7 +103,7 @@ impl Home {
     /// The built lane, if its manifest and program are there. Nothing is run.
     pub fn find(&self, lane: Lane) -> Option<Installed> {
         let folder = self.folder(lane);
-        let text = std::fs::read_to_string(folder.join("lane.json")).ok()?;
+        let text = bitnet_files::read_to_string(folder.join("lane.json")).ok()?;
         let manifest: Manifest = serde_json::from_str(&text).ok()?;
         let program = folder.join(&manifest.program);
         program.is_file().then_some(Installed { manifest, program })

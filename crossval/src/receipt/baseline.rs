@@ -197,7 +197,7 @@ impl Baselines {
     /// The file cannot be read, is of another form, or has a baseline that is none.
     pub fn read(path: &Path) -> Result<Baselines, BaselineError> {
         let name = path.display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|source| BaselineError::Read {
+        let text = bitnet_files::read_to_string(path).map_err(|source| BaselineError::Read {
             path: name.clone(),
             source,
         })?;

@@ -98,7 +98,7 @@ impl BenchReceipt {
 
 fn read(path: &Path) -> Result<BenchReceipt, BaselineError> {
     let name = path.display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|source| BaselineError::Read {
+    let text = bitnet_files::read_to_string(path).map_err(|source| BaselineError::Read {
         path: name.clone(),
         source,
     })?;

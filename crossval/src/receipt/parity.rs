@@ -257,7 +257,7 @@ impl ParityReceipt {
     /// # Errors
     /// When the file cannot be read or is no receipt.
     pub fn read(path: &Path) -> io::Result<Self> {
-        let receipt: Self = serde_json::from_slice(&std::fs::read(path)?)?;
+        let receipt: Self = serde_json::from_slice(&bitnet_files::read(path)?)?;
         if (1..=SCHEMA_VERSION).contains(&receipt.version) {
             return Ok(receipt);
         }

@@ -51,7 +51,7 @@ impl Receipt {
     /// # Errors
     /// The file cannot be read, or is no receipt.
     pub fn read(path: &Path) -> Result<Self, ReadError> {
-        let value: serde_json::Value = serde_json::from_slice(&std::fs::read(path)?)?;
+        let value: serde_json::Value = serde_json::from_slice(&bitnet_files::read(path)?)?;
         let schema = |found: &serde_json::Value| ReadError::Schema {
             found: found
                 .as_str()

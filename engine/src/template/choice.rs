@@ -54,7 +54,7 @@ impl TemplateChoice {
     /// Where it is no name that is known, and no file that can be read.
     pub fn of_argument(text: &str) -> Result<TemplateChoice, String> {
         text.parse()
-            .or_else(|unknown| match std::fs::read_to_string(text) {
+            .or_else(|unknown| match bitnet_files::read_to_string(text) {
                 Ok(source) => Ok(TemplateChoice::source(text, source)),
                 Err(error) if error.kind() == ErrorKind::NotFound => {
                     Err(format!("{unknown}, or the file of one"))

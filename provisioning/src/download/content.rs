@@ -1,7 +1,6 @@
 //! Telling by its first bytes what cannot be the file that was asked for: a page of a gate or a
 //! mirror, the pointer of a clone without LFS, or something else under the name of a model.
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -16,7 +15,9 @@ const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
 /// It cannot be read.
 pub(super) fn impostor(path: &Path, name: &Path) -> io::Result<Option<&'static str>> {
     let mut head = Vec::new();
-    File::open(path)?.take(HEAD).read_to_end(&mut head)?;
+    bitnet_files::open(path)?
+        .take(HEAD)
+        .read_to_end(&mut head)?;
     Ok(recognise(&head, name))
 }
 

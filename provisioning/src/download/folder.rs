@@ -1,7 +1,6 @@
 //! Reading from a local folder as if it were a server, so that copying a file gives the same
 //! guarantees as fetching it.
 
-use std::fs::File;
 use std::io::{Seek as _, SeekFrom};
 use std::path::Path;
 use std::time::UNIX_EPOCH;
@@ -11,7 +10,7 @@ use super::validators::Validators;
 
 pub(super) fn ask(path: &Path, ask: Ask<'_>) -> Result<Answer, AskError> {
     let failed = |error: std::io::Error| AskError::Permanent(error.to_string());
-    let mut file = match File::open(path) {
+    let mut file = match bitnet_files::open(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             return Ok(Answer::Status(Refusal {
                 code: 404,

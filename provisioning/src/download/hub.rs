@@ -203,7 +203,7 @@ impl Origin {
             Self::Folder(folder) => {
                 let cache =
                     folder.join(format!("models--{}", file.repository.0.replace('/', "--")));
-                let commit = std::fs::read_to_string(cache.join("refs").join(&file.revision));
+                let commit = bitnet_files::read_to_string(cache.join("refs").join(&file.revision));
                 let commit = commit.as_deref().map_or(file.revision.as_str(), str::trim);
                 let tried = [
                     folder.join(&file.repository.0).join(&file.file),

@@ -43,7 +43,7 @@ impl Validators {
     pub(super) fn load(place: &Place, source: &Source) -> Self {
         let address = source.to_string();
         let read = |path: PathBuf| {
-            let text = fs::read_to_string(path).ok()?;
+            let text = bitnet_files::read_to_string(path).ok()?;
             let mut lines = text.lines();
             let line = lines.next()?;
             let sendable = !line.is_empty()

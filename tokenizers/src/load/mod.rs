@@ -4,7 +4,6 @@ mod gguf;
 mod tiktoken;
 mod tokenizer_json;
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -45,7 +44,7 @@ impl Tokenizer {
             path: path.to_owned(),
             problem,
         };
-        let mut file = File::open(path).map_err(unreadable)?;
+        let mut file = bitnet_files::open(path).map_err(unreadable)?;
         let size = file.metadata().map_or(0, |about| about.len());
         let mut content = Vec::new();
         let mut more = |most: u64, content: &mut Vec<u8>| -> Result<(), Error> {

@@ -265,8 +265,8 @@ fn collect(folder: &Path, found: &mut Times) -> anyhow::Result<()> {
 }
 
 fn json(path: &Path) -> anyhow::Result<Value> {
-    let text =
-        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let text = bitnet_files::read_to_string(path)
+        .with_context(|| format!("cannot read {}", path.display()))?;
     serde_json::from_str(&text).with_context(|| format!("{} is no JSON", path.display()))
 }
 

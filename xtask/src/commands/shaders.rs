@@ -108,7 +108,7 @@ fn check(folder: &Path, kernels: &BTreeMap<String, Vec<u8>>) -> anyhow::Result<(
     for (name, wanted) in kernels {
         let path = folder.join(name);
         let found =
-            std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            bitnet_files::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
         ensure!(
             found == *wanted,
             "{} is out of step with its source. Run: cargo xtask shaders",

@@ -25,8 +25,8 @@ impl Package {
     /// Reads the pin from the lane's `Cargo.lock` below the repository's root.
     pub(super) fn pinned(root: &Path, lane: Lane, recipe: &Recipe) -> Result<Self, SetupError> {
         let path = manifest_of(root, lane).with_file_name("Cargo.lock");
-        let text =
-            fs::read_to_string(&path).map_err(|e| SetupError::io("read", path.clone(), e))?;
+        let text = bitnet_files::read_to_string(&path)
+            .map_err(|e| SetupError::io("read", path.clone(), e))?;
         Self::in_lockfile(&text, recipe.package).ok_or_else(|| SetupError::Source {
             package: recipe.package.to_owned(),
             problem: format!("{} does not pin it", path.display()),

@@ -55,7 +55,7 @@ impl Environment {
     /// Reads the pins below the repository's root.
     pub(super) fn pinned(root: &Path) -> Result<Self, SetupError> {
         let requirements = folder_of(root).join("requirements.txt");
-        let text = fs::read_to_string(&requirements)
+        let text = bitnet_files::read_to_string(&requirements)
             .map_err(|e| SetupError::io("read", requirements.clone(), e))?;
         let version = version_in(&text).ok_or_else(|| SetupError::Source {
             package: LANE.name().to_owned(),

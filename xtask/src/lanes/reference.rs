@@ -80,7 +80,8 @@ pub(super) fn compile(binary: &Path, target: Option<&str>) -> Command {
 fn apply(runner: &mut Runner<'_>, package: &Path, patch: &Patch) -> Result<(), SetupError> {
     tools::require("git", "the patched source")?;
     let file = package.join(patch.file);
-    let text = fs::read_to_string(&file).map_err(|e| SetupError::io("read", file.clone(), e))?;
+    let text =
+        bitnet_files::read_to_string(&file).map_err(|e| SetupError::io("read", file.clone(), e))?;
     let files = text
         .lines()
         .filter(|line| line.starts_with("diff --git "))

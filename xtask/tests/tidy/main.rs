@@ -139,7 +139,8 @@ fn xtask_is_called_by_its_alias() {
 
 #[test]
 fn only_programs_read_the_environment() {
-    let programs = ["cli/", "xtask/", "crossval/lanes/"];
+    // And tests, to find their data.
+    let programs = ["cli/", "xtask/", "crossval/lanes/", "fixtures/src/trial.rs"];
     let mut readers = Vec::new();
     for (name, text) in texts(&[".rs"]) {
         let library = name.contains("/src/") && !programs.iter().any(|at| name.starts_with(at));
@@ -153,6 +154,32 @@ fn only_programs_read_the_environment() {
         }
     }
     assert_none("libraries that read environment variables", &readers);
+}
+
+#[test]
+fn whatever_is_read_is_opened_where_pipes_are_refused() {
+    // gguf says what else stands there in an error of its own.
+    let exempt = ["files/src/", "gguf/src/file.rs", "crossval/lanes/"];
+    let mut openers = Vec::new();
+    for (name, text) in texts(&[".rs"]) {
+        if !name.contains("/src/") || exempt.iter().any(|at| name.starts_with(at)) {
+            continue;
+        }
+        let shipped = text.split("#[cfg(test)]").next().unwrap_or_default();
+        let shipped = shipped.split("#[cfg(all(test").next().unwrap_or_default();
+        for (number, line) in (1..).zip(shipped.lines()) {
+            let opens = ["File::open(", "fs::read(", "fs::read_to_string("];
+            // The kernel's files are no pipes, and a folder is opened to be made durable.
+            let other = line.contains("(\"/proc/") || line.contains(".sync_all()");
+            if !other && opens.iter().any(|call| line.contains(call)) {
+                openers.push(format!("{name}:{number}"));
+            }
+        }
+    }
+    assert_none(
+        "open it with bitnet-files, which waits for nobody",
+        &openers,
+    );
 }
 
 #[test]

@@ -4,7 +4,6 @@ mod blocks;
 mod line;
 
 use std::fmt::Write as _;
-use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
 
@@ -298,7 +297,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     }
     let input: Box<dyn Read + Send> = match &args.file {
         Some(path) => {
-            Box::new(File::open(path).with_context(|| format!("file {}", path.display()))?)
+            Box::new(bitnet_files::open(path).with_context(|| format!("file {}", path.display()))?)
         }
         None => Box::new(io::stdin()),
     };

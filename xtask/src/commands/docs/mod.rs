@@ -36,7 +36,7 @@ pub fn run(args: &Args, xtask: clap::Command) -> anyhow::Result<ExitCode> {
     ] {
         let path = args.folder.join(file);
         if args.check {
-            let found = std::fs::read_to_string(&path)
+            let found = bitnet_files::read_to_string(&path)
                 .with_context(|| format!("cannot read {}", path.display()))?;
             ensure!(
                 found == wanted,
