@@ -118,20 +118,6 @@ fn every_key_of_llama_cpp_is_known_in_every_architecture() {
     }
 }
 
-/// Against the source itself; a key that llama.cpp gains is missing here.
-#[test]
-fn the_list_of_keys_is_that_of_the_lane() {
-    let Some(file) = std::env::var_os("BITNET_TEST_LLAMA_CPP_ARCH") else {
-        println!("NOT RUN: set BITNET_TEST_LLAMA_CPP_ARCH to llama.cpp's llama-arch.cpp");
-        return;
-    };
-    let source = std::fs::read_to_string(file).expect("the file that the variable names");
-    let (_, table) = source.split_once("LLM_KV_NAMES = {").expect("the table");
-    let (table, _) = table.split_once("};").expect("the end of the table");
-    let names = table.split('"').skip(1).step_by(2);
-    assert_eq!(names.collect::<Vec<_>>(), llama_cpp().collect::<Vec<_>>());
-}
-
 #[test]
 fn what_is_honoured_changes_the_model_or_is_refused() {
     for (model, architecture) in [

@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use bitnet_fixtures::DataTest;
 use bitnet_tokenizers::{Encode, Special, Tokenizer};
-use libtest_mimic::{Arguments, Trial};
 
 /// Names the folder with tiktoken.jsonl.
 const TOKENS: &str = "BITNET_TEST_TOKENS";
@@ -15,11 +15,6 @@ const LLAMA3: &str = "BITNET_TEST_LLAMA3";
 const VOCAB: &str = "BITNET_TEST_VOCAB";
 /// Names llama.cpp's llama-vocab.cpp.
 const LLAMA_CPP_VOCAB: &str = "BITNET_TEST_LLAMA_CPP_VOCAB";
-
-/// The file or folder that `variable` names.
-fn named(variable: &str) -> PathBuf {
-    std::env::var_os(variable).map_or_else(PathBuf::new, PathBuf::from)
-}
 
 fn read(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
@@ -31,7 +26,7 @@ const PLAIN: Encode = Encode {
 };
 
 fn llama3_ids_are_those_of_tiktoken() {
-    let (texts, model) = (named(TOKENS), named(LLAMA3));
+    let (texts, model) = (DataTest::data(TOKENS), DataTest::data(LLAMA3));
     let tokenizer = Tokenizer::from_file(&model.join("tokenizer.model")).unwrap();
     assert_eq!(tokenizer.vocab_size(), 128_256);
     assert_eq!(tokenizer.bos(), Some(128_000));
@@ -50,7 +45,7 @@ fn llama3_ids_are_those_of_tiktoken() {
 }
 
 fn gguf_vocabularies_give_the_ids_of_llama_cpp() {
-    let folder = named(VOCAB);
+    let folder = DataTest::data(VOCAB);
     let llama3 = std::env::var_os(LLAMA3);
     let llama3 = llama3.map(|folder| PathBuf::from(folder).join("tokenizer.model"));
     let mut tried = Vec::new();
@@ -99,45 +94,17 @@ fn gguf_vocabularies_give_the_ids_of_llama_cpp() {
 
 /// Against the source itself; a name that llama.cpp gains is missing here.
 fn the_list_of_names_is_that_of_the_lane() {
-    let source = read(&named(LLAMA_CPP_VOCAB));
+    let source = read(&DataTest::data(LLAMA_CPP_VOCAB));
     let compared = source.split("tokenizer_pre == \"").skip(1);
     let names: BTreeSet<&str> = compared.filter_map(|rest| rest.split('"').next()).collect();
     let listed = include_str!("data/llama_cpp_pre.txt").lines();
     assert_eq!(names, listed.collect::<BTreeSet<_>>());
 }
 
-/// A test that is counted as ignored where one of `variables` is not set, which the harness of the
-/// compiler cannot do.
-fn trial(name: &str, variables: &[&str], test: fn()) -> Trial {
-    let missing = |variable: &&&str| std::env::var_os(variable).is_none();
-    let missing = variables.iter().find(missing);
-    if let Some(variable) = missing {
-        eprintln!("NOT RUN: {name}; {variable} names no test data");
-    }
-    let run = move || {
-        test();
-        Ok(())
-    };
-    Trial::test(name, run).with_ignored_flag(missing.is_some())
-}
-
 fn main() {
-    let trials = vec![
-        trial(
-            "llama3_ids_are_those_of_tiktoken",
-            &[TOKENS, LLAMA3],
-            llama3_ids_are_those_of_tiktoken,
-        ),
-        trial(
-            "gguf_vocabularies_give_the_ids_of_llama_cpp",
-            &[VOCAB],
-            gguf_vocabularies_give_the_ids_of_llama_cpp,
-        ),
-        trial(
-            "the_list_of_names_is_that_of_the_lane",
-            &[LLAMA_CPP_VOCAB],
-            the_list_of_names_is_that_of_the_lane,
-        ),
-    ];
-    libtest_mimic::run(&Arguments::from_args(), trials).exit();
+    bitnet_fixtures::data_tests! {
+        llama3_ids_are_those_of_tiktoken: TOKENS, LLAMA3;
+        gguf_vocabularies_give_the_ids_of_llama_cpp: VOCAB;
+        the_list_of_names_is_that_of_the_lane: LLAMA_CPP_VOCAB;
+    }
 }
