@@ -106,10 +106,13 @@ pub(crate) struct PriceArgs {
 }
 
 impl PriceArgs {
-    /// The price of a model. Says on standard error when it was looked up too long ago.
-    pub(crate) fn price(&self, spec: &ModelSpec) -> Result<Price> {
+    /// The price of a model, which is `named` so: as the list has it under that very name, such as
+    /// a reseller's or one that nobody knows, else under its own. Says on standard error when it
+    /// was looked up too long ago.
+    pub(crate) fn price(&self, named: &str, spec: &ModelSpec) -> Result<Price> {
         let list = self.list()?;
-        let Some(price) = list.price(&spec.canonical) else {
+        let listed = list.price(named).or_else(|| list.price(&spec.canonical));
+        let Some(price) = listed else {
             let place = self.prices.as_ref().map_or_else(
                 || "the price list that ships".to_owned(),
                 |path| path.display().to_string(),
@@ -168,7 +171,7 @@ fn input(path: &Path) -> Result<Input> {
             .read_to_end(&mut bytes)
             .context("standard input")?;
     } else {
-        bytes = std::fs::read(path).with_context(|| format!("file {name}"))?;
+        bytes = bitnet_files::read(path).with_context(|| format!("file {name}"))?;
     }
     let len = bytes.len();
     let text = String::from_utf8(bytes).unwrap_or_else(|error| {

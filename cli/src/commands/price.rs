@@ -55,7 +55,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
             (meter.spec().clone(), tokens)
         }
     };
-    let price = args.prices.price(&spec)?;
+    let price = args.prices.price(&args.count.model, &spec)?;
     let usage = Usage {
         input,
         cached: args.cached_tokens,

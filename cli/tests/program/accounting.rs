@@ -292,6 +292,38 @@ fn lists_that_others_publish_are_price_lists() {
 }
 
 #[test]
+fn a_price_is_that_of_the_very_name_in_a_list_else_of_the_model() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let list = r#"{"gpt-4o": {"input_cost_per_token": 7e-06, "output_cost_per_token": 1e-05},
+        "azure/gpt-4o": {"input_cost_per_token": 9e-06, "output_cost_per_token": 1e-05},
+        "my-model": {"input_cost_per_token": 1e-06, "output_cost_per_token": 1e-05}}"#;
+    std::fs::write(folder.path().join("list.json"), list).expect("written");
+    for (model, cost) in [
+        ("gpt-4o", 70),
+        ("openai/gpt-4o", 70),
+        ("openrouter/openai/gpt-4o", 70),
+        ("azure/gpt-4o", 90),
+        ("my-model", 10),
+    ] {
+        let arguments = [
+            "price",
+            "--prices",
+            "list.json",
+            "--input-tokens",
+            "10",
+            "--json",
+        ];
+        let result = output(
+            bitnet(folder.path())
+                .args(arguments)
+                .args(["--model", model]),
+        );
+        assert!(result.status.success(), "{model}: {}", stderr(&result));
+        assert_eq!(json(&stdout(&result))["cost_usd_micros"], cost, "{model}");
+    }
+}
+
+#[test]
 fn models_of_other_providers_are_priced_and_labelled_as_estimates() {
     for model in [
         "claude-sonnet-4-5",

@@ -162,7 +162,7 @@ impl Job {
         let meter = args.count.meter()?;
         let priced = args.mode == Mode::Price || args.max_cost.is_some();
         let price = priced
-            .then(|| args.prices.price(meter.spec()))
+            .then(|| args.prices.price(&args.count.model, meter.spec()))
             .transpose()?;
         Ok(Job {
             special: args.count.special(),
