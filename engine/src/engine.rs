@@ -42,6 +42,7 @@ const PADDING: usize = 512;
 #[derive(Clone)]
 pub struct Engine {
     model: Model,
+    tokenizer_file: Option<PathBuf>,
     encoder: Encoder,
 }
 
@@ -58,6 +59,12 @@ pub fn check_vocabulary(tokenizer: &Tokenizer, rows: usize) -> Result<(), Error>
         });
     }
     Ok(())
+}
+
+/// Where the files of a model are, where they are files.
+struct Place {
+    model: Option<PathBuf>,
+    tokenizer: Option<PathBuf>,
 }
 
 impl Engine {
@@ -80,7 +87,11 @@ impl Engine {
             path: found.path().unwrap_or(path).to_owned(),
             source: Box::new(source),
         })?;
-        Engine::with(Arc::new(file), Some(path.to_owned()), tokenizer, options)
+        let place = Place {
+            model: Some(path.to_owned()),
+            tokenizer: found.path().map(Path::to_owned),
+        };
+        Engine::with(Arc::new(file), place, tokenizer, options)
     }
 
     /// Takes a model file that is open already, or that is part of the program. Its tokenizer is
@@ -98,12 +109,16 @@ impl Engine {
             path: named.unwrap_or(Path::new("inside the model")).to_owned(),
             source: Box::new(source),
         })?;
-        Engine::with(file, None, tokenizer, options)
+        let place = Place {
+            model: None,
+            tokenizer: named.map(Path::to_owned),
+        };
+        Engine::with(file, place, tokenizer, options)
     }
 
     fn with(
         file: Arc<Gguf>,
-        path: Option<PathBuf>,
+        place: Place,
         tokenizer: Tokenizer,
         options: &LoadOptions,
     ) -> Result<Engine, Error> {
@@ -111,7 +126,8 @@ impl Engine {
         check_vocabulary(&tokenizer, model.config().vocabulary)?;
         Ok(Engine {
             model,
-            encoder: Encoder::new(Arc::new(tokenizer), file, path),
+            tokenizer_file: place.tokenizer,
+            encoder: Encoder::new(Arc::new(tokenizer), file, place.model),
         })
     }
 
@@ -123,6 +139,11 @@ impl Engine {
     /// The model's tokenizer.
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.encoder.tokenizer
+    }
+
+    /// The file that the tokenizer is in; none where it is the model's own.
+    pub fn tokenizer_file(&self) -> Option<&Path> {
+        self.tokenizer_file.as_deref()
     }
 
     /// What turns prompts into tokens, without the model.

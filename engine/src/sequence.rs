@@ -32,6 +32,20 @@ impl Sequence {
         }
     }
 
+    /// A session that has read `tokens`, to be rewritten.
+    pub(crate) fn continuing(session: Session, tokens: Vec<u32>, sampler: Sampler) -> Sequence {
+        Sequence {
+            tokens,
+            ..Sequence::new(session, sampler)
+        }
+    }
+
+    /// The session, and the tokens that the model has read.
+    pub(crate) fn into_read(mut self) -> (Session, Vec<u32>) {
+        self.tokens.truncate(self.session.len());
+        (self.session, self.tokens)
+    }
+
     /// The sequence of a conversation: each turn rewrites what the one before ended with.
     pub(crate) fn in_turns(self) -> Sequence {
         Sequence {
@@ -109,6 +123,11 @@ impl Sequence {
     /// The session, to be read with by whoever reads for several sequences at once.
     pub(crate) fn session(&mut self) -> &mut Session {
         &mut self.session
+    }
+
+    /// How many of its tokens the model has read.
+    pub(crate) fn read_so_far(&self) -> usize {
+        self.session.len()
     }
 
     /// Tokens, read or not.

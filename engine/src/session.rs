@@ -34,6 +34,8 @@ pub struct Session {
     loaded: Arc<Loaded>,
     cache: CacheId,
     len: usize,
+    /// Most tokens that it had read at any time.
+    most: usize,
     capacity: usize,
     /// Where the model keeps a state.
     history: Option<History>,
@@ -45,6 +47,7 @@ impl Session {
             cache: loaded.lock().create_cache(capacity)?,
             loaded: Arc::clone(loaded),
             len: 0,
+            most: 0,
             capacity,
             history: loaded
                 .plan
@@ -67,6 +70,11 @@ impl Session {
     /// Tokens there is room for.
     pub fn capacity(&self) -> usize {
         self.capacity
+    }
+
+    /// Bytes of its cache that tokens were written to, where they are still there or not.
+    pub(crate) fn bytes(&self) -> usize {
+        self.most * self.loaded.plan.program.cache_bytes_per_position()
     }
 
     /// Most tokens of one forward pass.
@@ -228,6 +236,7 @@ impl Session {
         match (read, &mut self.history) {
             (Ok(()), history) => {
                 self.len += tokens.len();
+                self.most = self.most.max(self.len);
                 if let Some(history) = history {
                     history.push(tokens);
                 }

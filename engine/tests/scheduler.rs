@@ -57,8 +57,15 @@ impl Case {
         if noise.below(3) == 0 {
             options = options.stop("e ").stop("the");
         }
+        // Half of them begin alike, some for as long as they are.
+        let alike = noise.below(2) * noise.below(60);
+        let prompt = (0..len).map(|at| match at < alike {
+            true => ((at * 31 + 7) % vocabulary) as u32,
+            false => noise.below(vocabulary) as u32,
+        });
+        let prompt = prompt.collect();
         Case {
-            prompt: (0..len).map(|_| noise.below(vocabulary) as u32).collect(),
+            prompt,
             options,
             logprobs: [None, Some(0), Some(3)][noise.below(3)],
         }
@@ -86,7 +93,7 @@ struct Given {
 impl Given {
     fn take(&mut self, event: Event) {
         match event {
-            Event::Joined | Event::Read(_) => {}
+            Event::Joined { .. } | Event::Read(_) => {}
             Event::Piece { piece, logprobs } => {
                 self.text.push_str(&piece.text);
                 let token = piece.token.map(|token| (token.id, token.logit.to_bits()));
@@ -161,7 +168,9 @@ fn together(
     }
 }
 
-fn assert_same(engine: &Engine, count: usize, settings: &[(usize, usize, usize)]) {
+/// Runs requests alone, and side by side with so many at once, tokens in a pass, in a chunk of
+/// prompts, and bytes of what is kept.
+fn assert_same(engine: &Engine, count: usize, settings: &[(usize, usize, usize, usize)]) {
     let vocabulary = engine.model().config().vocabulary;
     let vocabulary = vocabulary.min(engine.tokenizer().vocab_size());
     let mut noise = Noise(16);
@@ -170,8 +179,8 @@ fn assert_same(engine: &Engine, count: usize, settings: &[(usize, usize, usize)]
         .collect();
     let wanted = alone(engine, &cases);
     assert!(wanted.iter().filter(|given| given.tokens.len() > 3).count() > count / 3);
-    for &(parallel, budget, chunk) in settings {
-        let options = SchedulerOptions::default();
+    for &(parallel, budget, chunk, cache) in settings {
+        let options = SchedulerOptions::default().cache(cache);
         let options = options.parallel(parallel).budget(budget).chunk(chunk);
         let found = together(engine, &cases, options, &mut noise);
         let kept = found.iter().flatten().count();
@@ -189,12 +198,14 @@ fn assert_same(engine: &Engine, count: usize, settings: &[(usize, usize, usize)]
 
 #[test]
 fn requests_give_side_by_side_what_they_give_alone() {
+    // A position of the demo model takes a few hundred bytes: the smallest cache drops all but a
+    // few sequences.
     let settings = [
-        (1, 512, 64),
-        (3, 7, 1),
-        (8, 512, 64),
-        (16, 64, 5),
-        (16, 512, 512),
+        (1, 512, 64, 1 << 30),
+        (3, 7, 1, 0),
+        (8, 512, 64, 1 << 30),
+        (16, 64, 5, 200_000),
+        (16, 512, 512, 0),
     ];
     assert_same(&open("demo/demo.gguf"), 40, &settings);
 }
@@ -240,7 +251,7 @@ fn every_architecture_gives_side_by_side_what_it_gives_alone() {
         }
     }
     for engine in &engines {
-        assert_same(engine, 16, &[(6, 31, 9)]);
+        assert_same(engine, 16, &[(6, 31, 9, 1 << 30)]);
     }
     for name in bitnet_engine::Architecture::names() {
         let found = engines.iter().any(|engine| names(engine).contains(&name));
@@ -334,7 +345,7 @@ fn nobody_starves_and_those_that_wait_join_in_their_order() {
     let (mut joined, mut ended) = (Vec::new(), Vec::new());
     for _ in 0..200 {
         scheduler.pass(|id, event| match event {
-            Event::Joined => joined.push(id),
+            Event::Joined { .. } => joined.push(id),
             Event::Ended(_) => ended.push(id),
             _ => {}
         });
@@ -397,4 +408,73 @@ fn what_cannot_be_answered_is_refused_before_it_waits() {
         });
     }
     assert_eq!(ended, [(Some(StopReason::ContextFull), 3)]);
+}
+
+/// A prompt's tokens that were read before, as it joins; and its first token, with the passes that
+/// it took.
+fn cached(engine: &Engine, scheduler: &mut Scheduler, prompt: &[u32]) -> (usize, u32) {
+    let case = Case {
+        prompt: prompt.to_vec(),
+        options: GenerateOptions::default().max_tokens(2),
+        logprobs: None,
+    };
+    case.add(engine, scheduler);
+    let (mut found, mut tokens) = (0, Vec::new());
+    while !scheduler.is_idle() {
+        scheduler.pass(|_, event| match event {
+            Event::Joined { cached } => found = cached,
+            Event::Ended(generated) => tokens = generated.tokens,
+            _ => {}
+        });
+    }
+    (found, tokens[0])
+}
+
+#[test]
+fn what_was_read_is_found_again_within_its_budget() {
+    let engine = open("demo/demo.gguf");
+    let first = prompt(&engine, 60);
+    let longer = [&first[..50], &[5; 20]].concat();
+    let other = [&[9; 3], &first[..40]].concat();
+    let run = |bytes: usize| {
+        let options = SchedulerOptions::default().cache(bytes);
+        let mut scheduler = Scheduler::new(&engine, options);
+        let found = [&first, &first, &longer, &other, &longer];
+        let found = found.map(|prompt| cached(&engine, &mut scheduler, prompt));
+        let kept = scheduler.load().cached;
+        assert!(
+            kept <= bytes && (kept > 0) == (bytes > 0),
+            "{kept} of {bytes}"
+        );
+        found
+    };
+    let nothing = run(0);
+    assert_eq!(nothing.map(|(cached, _)| cached), [0; 5]);
+    let all = run(1 << 30);
+    // The last token is read in any case: what comes next depends on it.
+    assert_eq!(all.map(|(cached, _)| cached), [0, 59, 50, 0, 69]);
+    // Room for one of them: the other one has taken its place.
+    let position = engine.model().plan().program.cache_bytes_per_position();
+    let one = run(80 * position);
+    assert_eq!(one.map(|(cached, _)| cached), [0, 59, 50, 0, 0]);
+    for found in [all, one] {
+        assert_eq!(
+            found.map(|(_, token)| token),
+            nothing.map(|(_, token)| token)
+        );
+    }
+}
+
+#[test]
+fn nothing_is_kept_of_a_model_with_a_state() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = root().join("fixtures/golden/qwen35-f32.gguf");
+    let engine = with_tokenizer(&file, folder.path());
+    let options = SchedulerOptions::default().cache(1 << 30);
+    let mut scheduler = Scheduler::new(&engine, options);
+    let first = prompt(&engine, 30);
+    for _ in 0..2 {
+        assert_eq!(cached(&engine, &mut scheduler, &first).0, 0);
+    }
+    assert_eq!(scheduler.load().cached, 0);
 }

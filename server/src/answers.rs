@@ -36,17 +36,23 @@ pub(crate) struct Answers {
     left: usize,
     /// Tokens that were generated so far.
     pub(crate) generated: usize,
+    /// Tokens of prompts that were read before. Each prompt counts once.
+    pub(crate) cached: usize,
+    choices: usize,
 }
 
 impl Answers {
-    /// Of as many choices as there are in `thinking`, which divides their thoughts.
-    pub(crate) fn new(events: Events, thinking: Vec<Option<Thinking>>) -> Answers {
+    /// Of as many answers as there are in `thinking`, which divides their thoughts: `choices` for
+    /// each prompt.
+    pub(crate) fn new(events: Events, thinking: Vec<Option<Thinking>>, choices: usize) -> Answers {
         Answers {
             events,
             left: thinking.len(),
             thinking,
             ready: VecDeque::new(),
             generated: 0,
+            cached: 0,
+            choices,
         }
     }
 
@@ -66,6 +72,7 @@ impl Answers {
                 )));
             };
             match event {
+                Event::Joined { cached } if choice % self.choices == 0 => self.cached += cached,
                 Event::Piece { piece, logprobs } => {
                     self.generated += usize::from(piece.token.is_some());
                     let stretches = match &mut self.thinking[choice] {

@@ -54,16 +54,21 @@ impl Ask {
             self.thoughts.then(thinking).flatten()
         });
         let thinking = thinking.collect();
-        Ok(Answers::new(server.worker.submit(tasks?)?, thinking))
+        let events = server.worker.submit(tasks?)?;
+        Ok(Answers::new(events, thinking, self.settings.choices))
     }
 
-    /// What it took, once so many tokens were generated.
-    pub(crate) fn usage(&self, generated: usize) -> Value {
+    /// What it took, as far as its answers came.
+    pub(crate) fn usage(&self, answers: &Answers) -> Value {
+        let Answers {
+            generated, cached, ..
+        } = answers;
         let read: usize = self.prompts.iter().map(|prompt| prompt.tokens.len()).sum();
         json!({
             "prompt_tokens": read,
             "completion_tokens": generated,
             "total_tokens": read + generated,
+            "prompt_tokens_details": { "cached_tokens": cached },
         })
     }
 }

@@ -1,5 +1,7 @@
 //! What an answer depends on beside its request, in one word.
 
+use std::io;
+
 use bitnet_engine::Engine;
 use bitnet_files::{Hasher, Sha256Hex};
 
@@ -7,9 +9,16 @@ use bitnet_files::{Hasher, Sha256Hex};
 const NUMERICS: &str = include_str!("../../fixtures/golden/bits.sha256");
 
 /// Equal fingerprints, requests and seeds give equal tokens: it is made of the model's file, its
-/// graph and how its caches are kept, the tokenizer, the template, the numerics of this build and,
-/// where that is no CPU, the device.
-pub(crate) fn of(engine: &Engine, template: &str) -> String {
+/// graph and how its caches are kept, the tokenizer's file where it has one of its own, the
+/// template, the context, the numerics of this build and, where that is no CPU, the device.
+///
+/// # Errors
+/// The tokenizer's file cannot be read any more.
+pub(crate) fn of(engine: &Engine, context: usize, template: &str) -> io::Result<String> {
+    let tokenizer = match engine.tokenizer_file() {
+        Some(file) => std::fs::read(file)?,
+        None => Vec::new(),
+    };
     let mut hasher = Hasher::default();
     let program = format!("{:?}", engine.model().plan().program);
     let device = engine.model().device();
@@ -17,22 +26,20 @@ pub(crate) fn of(engine: &Engine, template: &str) -> String {
         true => "cpu",
         false => &device,
     };
+    let context = context.to_string();
     for part in [
         engine.file().bytes(),
         NUMERICS.as_bytes(),
         env!("CARGO_PKG_VERSION").as_bytes(),
         program.as_bytes(),
         device.as_bytes(),
-        engine.tokenizer().kind().as_bytes(),
+        context.as_bytes(),
+        &tokenizer,
         template.as_bytes(),
     ] {
         hasher.update(&(part.len() as u64).to_le_bytes());
         hasher.update(part);
     }
-    for id in 0..engine.tokenizer().vocab_size() as u32 {
-        hasher.update(engine.tokenizer().token_bytes(id));
-        hasher.update(&[0]);
-    }
     let digest: Sha256Hex = hasher.digest();
-    format!("fp_{}", &digest.to_string()[..16])
+    Ok(format!("fp_{}", &digest.to_string()[..16]))
 }

@@ -23,6 +23,8 @@ struct Histogram {
 struct Figures {
     prompt_tokens: u64,
     generated_tokens: u64,
+    prefix_queries: u64,
+    prefix_hits: u64,
     ended: BTreeMap<&'static str, u64>,
     first_token: Histogram,
     next_token: Histogram,
@@ -36,6 +38,13 @@ pub(crate) struct Metrics(Mutex<Figures>);
 impl Metrics {
     fn figures(&self) -> MutexGuard<'_, Figures> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A request with a prompt of so many tokens found that some of them were read before.
+    pub(crate) fn joined(&self, prompt: usize, cached: usize) {
+        let mut figures = self.figures();
+        figures.prefix_queries += prompt as u64;
+        figures.prefix_hits += cached as u64;
     }
 
     /// Tokens of a prompt were read.
@@ -109,6 +118,16 @@ impl Metrics {
                 "generation_tokens_total",
                 "Tokens that were generated.",
                 figures.generated_tokens,
+            ),
+            (
+                "prefix_cache_queries_total",
+                "Tokens of prompts that were looked for among what was read before.",
+                figures.prefix_queries,
+            ),
+            (
+                "prefix_cache_hits_total",
+                "Tokens of prompts that were found there.",
+                figures.prefix_hits,
             ),
         ];
         for (name, help, value) in counters {

@@ -16,6 +16,7 @@ pub struct ServerOptions {
     pub(crate) parallel: usize,
     pub(crate) queue: usize,
     pub(crate) context: usize,
+    pub(crate) cache: usize,
     pub(crate) keys: Keys,
     pub(crate) open_to_all: bool,
     pub(crate) template: TemplateChoice,
@@ -32,6 +33,7 @@ impl ServerOptions {
             parallel: 8,
             queue: 64,
             context: usize::MAX,
+            cache: 512 << 20,
             keys: Keys::default(),
             open_to_all: false,
             template: TemplateChoice::Auto,
@@ -56,6 +58,13 @@ impl ServerOptions {
     /// by default.
     pub fn context(mut self, tokens: usize) -> ServerOptions {
         self.context = tokens;
+        self
+    }
+
+    /// Most bytes of what is kept of answers, so that requests that begin alike need not have it
+    /// read again; 512 MiB by default.
+    pub fn cache(mut self, bytes: usize) -> ServerOptions {
+        self.cache = bytes;
         self
     }
 

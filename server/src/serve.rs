@@ -45,6 +45,7 @@ pub fn serve(
     let metrics = Arc::new(Metrics::default());
     let scheduling = SchedulerOptions::default()
         .context(options.context)
+        .cache(options.cache)
         .budget(engine.model().batch());
     let sequences = (options.parallel, options.queue);
     let worker = Worker::start(&engine, scheduling, sequences, Arc::clone(&metrics))?;

@@ -90,8 +90,16 @@ impl Server {
     pub(crate) async fn fingerprint(&self) -> Result<String, ApiError> {
         let made = self.fingerprint.get_or_try_init(|| {
             self.aside(|server| {
-                let template = format!("{:?}", server.options.template);
-                Ok(fingerprint::of(&server.engine, &template))
+                let template = server.engine.template(&server.options.template);
+                // Where there is none, there are no conversations either.
+                let template = template.ok();
+                let source = template.as_ref().and_then(|template| template.source());
+                let made = fingerprint::of(
+                    &server.engine,
+                    server.worker.context(),
+                    source.unwrap_or_default(),
+                );
+                made.map_err(|error| ApiError::internal(format!("The tokenizer's file: {error}")))
             })
         });
         made.await.cloned()

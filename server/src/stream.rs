@@ -18,8 +18,8 @@ pub(crate) trait Translate: Send + 'static {
     /// What is sent for a step.
     fn said(&mut self, said: Said) -> Option<Value>;
 
-    /// What is sent last, after so many tokens.
-    fn usage(&mut self, generated: usize) -> Option<Value>;
+    /// What is sent last.
+    fn usage(&mut self, answers: &Answers) -> Option<Value>;
 }
 
 struct Stream<T> {
@@ -48,7 +48,7 @@ impl<T: Translate> Stream<T> {
                     self.done = true;
                 }
                 None => {
-                    let usage = self.translate.usage(self.answers.generated);
+                    let usage = self.translate.usage(&self.answers);
                     self.ready.extend(usage.as_ref().map(event));
                     self.ready.push_back(Event::default().data("[DONE]"));
                     self.done = true;

@@ -38,6 +38,8 @@ struct Job {
 struct Live {
     choice: usize,
     events: UnboundedSender<(usize, Event)>,
+    /// Tokens of its prompt.
+    prompt: usize,
     came: Instant,
     told: Option<Instant>,
     _room: OwnedSemaphorePermit,
@@ -177,6 +179,7 @@ impl Running {
                 let live = Live {
                     choice: job.choice,
                     events: job.events,
+                    prompt: job.task.prompt.tokens.len(),
                     came: job.came,
                     told: None,
                     _room: job.room,
@@ -215,6 +218,7 @@ impl Running {
                 return;
             };
             match &event {
+                Event::Joined { cached } => metrics.joined(request.prompt, *cached),
                 Event::Read(tokens) => metrics.read(*tokens),
                 Event::Piece { piece, .. } if piece.token.is_some() => {
                     let now = Instant::now();

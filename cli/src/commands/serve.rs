@@ -37,6 +37,9 @@ pub(crate) struct Args {
     /// Most tokens of a sequence, prompt and answer together [default: the model's positions]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     context: Option<u32>,
+    /// MiB of what is kept of answers, for requests that begin alike; 0 keeps nothing
+    #[arg(long, default_value_t = 512, value_name = "MIB")]
+    cache_ram: u32,
     /// File with keys, one in each line; every request needs one
     #[arg(long, value_name = "FILE")]
     api_key_file: Option<PathBuf>,
@@ -66,6 +69,7 @@ pub(crate) fn run(args: Args) -> Result<u8> {
     let mut options = ServerOptions::new(SocketAddr::new(args.host, args.port), names)
         .parallel(args.parallel.into())
         .queue(args.queue.into())
+        .cache((args.cache_ram as usize) << 20)
         .open_to_all(args.allow_anyone)
         .template(args.prompt_template)
         .drain(Duration::from_secs(args.drain.into()));

@@ -32,6 +32,7 @@
 //! # Ok::<(), bitnet_engine::Error>(())
 //! ```
 
+mod cache;
 mod logprobs;
 mod options;
 mod passes;

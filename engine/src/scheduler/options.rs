@@ -8,6 +8,7 @@ pub struct SchedulerOptions {
     pub(super) context: usize,
     pub(super) budget: usize,
     pub(super) chunk: usize,
+    pub(super) cache: usize,
 }
 
 impl Default for SchedulerOptions {
@@ -17,6 +18,7 @@ impl Default for SchedulerOptions {
             context: usize::MAX,
             budget: 512,
             chunk: 64,
+            cache: 0,
         }
     }
 }
@@ -47,6 +49,13 @@ impl SchedulerOptions {
     /// The fewer they are, the less a long prompt slows down the others.
     pub fn chunk(mut self, tokens: usize) -> SchedulerOptions {
         self.chunk = tokens.max(1);
+        self
+    }
+
+    /// Most bytes of what is kept of requests that ended, so that others that begin alike need not
+    /// read it again; 0, nothing, by default. Nothing is kept of models with a state, and on GPUs.
+    pub fn cache(mut self, bytes: usize) -> SchedulerOptions {
+        self.cache = bytes;
         self
     }
 

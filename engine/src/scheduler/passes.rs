@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bitnet_kernels::{Output, Want};
 
+use super::cache::PrefixCache;
 use super::logprobs::{Logprobs, Normalizer};
 use super::options::SchedulerOptions;
 use super::request::{Event, Request, RequestId};
@@ -29,6 +30,7 @@ pub struct Scheduler {
     next: u64,
     waiting: VecDeque<Waiting>,
     running: Vec<Running>,
+    cache: PrefixCache,
     tokens: Vec<u32>,
     out: Output,
 }
@@ -45,6 +47,8 @@ pub struct Load {
     pub positions: usize,
     /// How many of these hold a token.
     pub used: usize,
+    /// Bytes of what is kept of requests that ended.
+    pub cached: usize,
 }
 
 /// A request that has no sequence yet.
@@ -79,8 +83,11 @@ struct Part {
 impl Scheduler {
     /// Runs requests on `engine`, which others may use between passes.
     pub fn new(engine: &Engine, options: SchedulerOptions) -> Scheduler {
+        let model = engine.model();
+        let keeps = !model.plan().program.has_state() && model.device().starts_with("cpu");
         Scheduler {
-            model: engine.model().clone(),
+            cache: PrefixCache::new(if keeps { options.cache } else { 0 }),
+            model: model.clone(),
             encoder: engine.encoder().clone(),
             context: engine.context().min(options.context),
             options,
@@ -132,12 +139,11 @@ impl Scheduler {
         Ok(id)
     }
 
-    /// Ends a request, running or waiting, without another event; its cache is given back. Whether
-    /// there was such a request.
+    /// Ends a request, running or waiting, without another event. Whether there was such a request.
     pub fn cancel(&mut self, id: RequestId) -> bool {
         let before = self.waiting.len() + self.running.len();
         self.waiting.retain(|request| request.id != id);
-        self.running.retain(|request| request.id != id);
+        self.leave(|request| request.id == id);
         self.waiting.len() + self.running.len() < before
     }
 
@@ -154,6 +160,7 @@ impl Scheduler {
             waiting: self.waiting.len(),
             positions: sequences().map(Sequence::capacity).sum(),
             used: sequences().map(Sequence::len).sum(),
+            cached: self.cache.bytes(),
         }
     }
 
@@ -187,7 +194,17 @@ impl Scheduler {
             row += 1;
             request.choose(&given, &mut each);
         }
-        self.running.retain(|request| !request.done);
+        self.leave(|request| request.done);
+    }
+
+    /// Takes out those of which `leaves` holds, and keeps what was read for them.
+    fn leave(&mut self, leaves: impl Fn(&Running) -> bool) {
+        for request in self.running.extract_if(.., |request| leaves(request)) {
+            if self.cache.is_on() {
+                let (session, tokens) = request.sequence.into_read();
+                self.cache.keep(session, tokens);
+            }
+        }
     }
 
     /// Gives those that wait a sequence, in their order, as long as there is room.
@@ -197,9 +214,10 @@ impl Scheduler {
                 return;
             };
             let id = next.id;
-            match next.start(&self.model, self.context) {
+            match next.start(&self.model, self.context, &mut self.cache) {
                 Ok(running) => {
-                    each(id, Event::Joined);
+                    let cached = running.sequence.read_so_far();
+                    each(id, Event::Joined { cached });
                     self.running.push(running);
                 }
                 Err(error) => each(id, Event::Failed(error)),
@@ -270,10 +288,21 @@ impl std::fmt::Debug for Scheduler {
 }
 
 impl Waiting {
-    fn start(self, model: &Model, context: usize) -> Result<Running, Error> {
+    fn start(
+        self,
+        model: &Model,
+        context: usize,
+        cache: &mut PrefixCache,
+    ) -> Result<Running, Error> {
         let wanted = self.tokens.len().saturating_add(self.max_tokens);
-        let session = model.session(context.min(wanted))?;
-        let mut sequence = Sequence::new(session, self.sampler);
+        let capacity = match cache.is_on() {
+            true => roomy(model, wanted, context),
+            false => context.min(wanted),
+        };
+        let mut sequence = match cache.take(&self.tokens, capacity) {
+            Some((session, tokens)) => Sequence::continuing(session, tokens, self.sampler),
+            None => Sequence::new(model.session(capacity)?, self.sampler),
+        };
         sequence.rewrite(&self.tokens, self.max_tokens)?;
         Ok(Running {
             id: self.id,
@@ -283,6 +312,15 @@ impl Waiting {
             done: false,
         })
     }
+}
+
+/// The capacity of a sequence of `wanted` tokens that will be kept: room for any other, since pages
+/// that are not written to take no memory, but none where positions are rotated in another way.
+fn roomy(model: &Model, wanted: usize, context: usize) -> usize {
+    let rotations = model.plan().program.rotations.iter();
+    let ends = rotations.filter_map(|rotation| Some(rotation.long.as_ref()?.beyond));
+    let end = ends.filter(|end| *end >= wanted).min();
+    end.map_or(context, |end| end.min(context))
 }
 
 impl Running {

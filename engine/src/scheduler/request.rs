@@ -44,7 +44,10 @@ pub struct RequestId(pub(super) u64);
 #[non_exhaustive]
 pub enum Event {
     /// It takes part in passes from now on.
-    Joined,
+    Joined {
+        /// Tokens of its prompt that were read for another request.
+        cached: usize,
+    },
     /// So many tokens of its prompt were read.
     Read(usize),
     /// A token was chosen, or text that was held back is sure now.

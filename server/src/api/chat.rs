@@ -9,7 +9,7 @@ use bitnet_engine::{StopReason, Stretch};
 use serde_json::{Map, Value, json};
 
 use super::{conversation, models, tokens};
-use crate::answers::{Said, Token};
+use crate::answers::{Answers, Said, Token};
 use crate::ask::{Ask, Frame};
 use crate::error::ApiError;
 use crate::fields::Fields;
@@ -53,7 +53,7 @@ pub(crate) async fn complete(
     let wants_logprobs = ask.logprobs.is_some();
     let choices = choices.into_iter().enumerate();
     let choices = choices.map(|(index, message)| message.json(index, wants_logprobs));
-    let usage = ask.usage(answers.generated);
+    let usage = ask.usage(&answers);
     let response = frame.response("chat.completion", choices.collect(), usage);
     Ok(Json(response).into_response())
 }
@@ -178,8 +178,8 @@ impl Translate for Told {
         }
     }
 
-    fn usage(&mut self, generated: usize) -> Option<Value> {
-        let usage = self.ask.usage(generated);
+    fn usage(&mut self, answers: &Answers) -> Option<Value> {
+        let usage = self.ask.usage(answers);
         let last = || {
             self.frame
                 .response("chat.completion.chunk", Vec::new(), usage)

@@ -10,7 +10,7 @@ use bitnet_engine::{EncodedPrompt, Prompt, StopReason, Stretch};
 use serde_json::{Map, Value, json};
 
 use super::{models, tokens};
-use crate::answers::{Said, Token};
+use crate::answers::{Answers, Said, Token};
 use crate::ask::{Ask, Frame};
 use crate::error::ApiError;
 use crate::fields::{Fields, text, whole, wrong};
@@ -59,7 +59,7 @@ pub(crate) async fn complete(
     let wants_logprobs = ask.logprobs.is_some();
     let texts = texts.iter_mut().enumerate();
     let choices = texts.map(|(index, text)| text.json(index, wants_logprobs));
-    let usage = ask.usage(answers.generated);
+    let usage = ask.usage(&answers);
     let response = frame.response("text_completion", choices.collect(), usage);
     Ok(Json(response).into_response())
 }
@@ -218,8 +218,8 @@ impl Translate for Told {
         )
     }
 
-    fn usage(&mut self, generated: usize) -> Option<Value> {
-        let usage = self.ask.usage(generated);
+    fn usage(&mut self, answers: &Answers) -> Option<Value> {
+        let usage = self.ask.usage(answers);
         let last = || self.frame.response("text_completion", Vec::new(), usage);
         self.ask.settings.include_usage.then(last)
     }
