@@ -60,6 +60,12 @@ const TURN: &[&str] = &[
     "<｜begin▁of▁sentence｜>",
     "<｜User｜>",
     "<｜Assistant｜>",
+    "<｜hy_begin▁of▁sentence｜>",
+    "<｜hy_User｜>",
+    "<｜hy_Assistant｜>",
+    // Behind what Hunyuan answers, and behind what it is told first.
+    "<｜hy_place▁holder▁no▁2｜>",
+    "<｜hy_place▁holder▁no▁3｜>",
 ];
 
 /// Whether the lists are worth a look: how all their names begin.
@@ -130,6 +136,7 @@ mod tests {
             "<|im_start|>",
             "<end_of_turn>",
             "<|fim_pad|>",
+            "<｜hy_Assistant｜>",
         ] {
             assert!(is_control(name), "{name}");
         }
