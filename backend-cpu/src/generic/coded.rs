@@ -19,7 +19,7 @@ use crate::microkernel::coded::{
 };
 use crate::microkernel::gemm::{Microkernel, TileArgs};
 use crate::microkernel::operands::{Encoded, MatrixRef};
-use crate::microkernel::runs::Runs;
+use crate::microkernel::runs::{RUN_BYTES, Runs};
 
 /// The integers of a piece, for `S` strips and `T` tokens: the words of each strip, the steps of
 /// each token, and the sum of its activations.
@@ -76,6 +76,21 @@ fn integers<M: Microkernel, const BITS: usize, const S: usize, const T: usize>(
         }
     }
     out
+}
+
+/// The words of the `i`th run of sixteen rows.
+#[inline(always)]
+fn transposed<M: Microkernel>(
+    k: M,
+    runs: &[&[[u8; RUN_BYTES]]; LANES],
+    i: usize,
+) -> [M::Bytes; RUN_WORDS] {
+    // A loop: `map` of an array would be a call for each block.
+    let mut rows = [&runs[0][i]; LANES];
+    for (row, runs) in rows.iter_mut().zip(runs) {
+        *row = &runs[i];
+    }
+    k.transpose(rows)
 }
 
 /// Activations of a token in the order of the steps.
@@ -164,7 +179,7 @@ fn strip_of<M: Microkernel, F: CodeLayout<BITS>, const BITS: usize>(
         }
         let mut inner = k.splat(0.0);
         for run in 0..F::RUNS {
-            let words = k.transpose(runs.map(|runs| &runs[run]));
+            let words = transposed(k, &runs, run);
             let words = words.as_chunks::<BITS>().0;
             for (piece, words) in words.iter().enumerate() {
                 let at = i * per_block + run * pieces_per_run(BITS) + piece;
@@ -261,7 +276,7 @@ fn pack<M: Microkernel, F: CodeLayout<BITS>, const BITS: usize>(
             }
             for run in 0..F::RUNS {
                 let at = (tile * blocks + block) * F::RUNS + run;
-                let transposed = k.transpose(runs.map(|runs| &runs[run]));
+                let transposed = transposed(k, &runs, run);
                 for (word, bytes) in words[at * M::CODED_STRIPS + strip]
                     .iter_mut()
                     .zip(transposed)

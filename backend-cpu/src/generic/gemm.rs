@@ -105,8 +105,12 @@ impl Panel {
                     let at = (tile * groups + i * per_block + part) * M::STRIPS + strip;
                     let runs = words[at].as_chunks_mut::<RUN_WORDS>().0.iter_mut();
                     for (half, words) in runs.enumerate() {
-                        let half = |row: usize| &bytes[row][part].as_chunks::<RUN_BYTES>().0[half];
-                        let transposed = k.transpose(std::array::from_fn(half));
+                        // A loop: `from_fn` might be a call for each group.
+                        let mut rows = [&[0; RUN_BYTES]; LANES];
+                        for (row, bytes) in rows.iter_mut().zip(&bytes) {
+                            *row = &bytes[part].as_chunks::<RUN_BYTES>().0[half];
+                        }
+                        let transposed = k.transpose(rows);
                         for (word, bytes) in words.iter_mut().zip(transposed) {
                             k.store_bytes(bytes, word);
                         }
