@@ -21,7 +21,8 @@ pub fn open(path: impl AsRef<Path>) -> io::Result<File> {
         // The pipe of a shell leads to no place that has a name.
         let place = fs::canonicalize(path).ok();
         let unnamed = place.is_none_or(|place| place.starts_with("/dev/fd"));
-        if !is_null(path) && !(is_pipe(&kind) && unnamed) {
+        let of_shell = is_pipe(&kind) && unnamed;
+        if !of_shell && !is_null(path) {
             return Err(refusal(
                 ErrorKind::InvalidInput,
                 "a device or a named pipe, not a file; it is not opened, as that may wait for ever",
