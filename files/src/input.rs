@@ -102,7 +102,7 @@ mod tests {
         assert_eq!(read(&file).expect("bytes"), "é".as_bytes());
         let refused = read(folder.path()).expect_err("a folder");
         assert_eq!(refused.kind(), ErrorKind::IsADirectory);
-        let missing = open(&folder.path().join("none")).expect_err("nothing there");
+        let missing = open(folder.path().join("none")).expect_err("nothing there");
         assert_eq!(missing.kind(), ErrorKind::NotFound);
     }
 
