@@ -23,7 +23,8 @@ pub enum Storage {
 }
 
 impl Storage {
-    /// How weights of a format lie, if there is a shader that reads them.
+    /// How weights of a format lie, if there is a shader that reads them; a device refuses any other
+    /// format by name.
     pub const fn of(format: Format) -> Option<Storage> {
         Some(match format {
             Format::F32 | Format::F16 | Format::BF16 => Storage::Floats,
@@ -33,6 +34,11 @@ impl Storage {
             Format::Q4_0 | Format::Q8_0 => Storage::Bytes,
             Format::Q6K => Storage::SubScaledBytes,
             Format::Q4K | Format::Q5K => Storage::BytesWithMinima,
+            #[allow(
+                unreachable_patterns,
+                reason = "the next format has no shader at first"
+            )]
+            _ => return None,
         })
     }
 
