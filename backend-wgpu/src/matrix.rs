@@ -2,7 +2,6 @@
 
 use bitnet_kernels::format::{Format, Matrix};
 use bitnet_kernels::program::WeightDesc;
-use bitnet_kernels::wgsl::Storage;
 use bitnet_kernels::{BackendError, SharedWeights};
 use wgpu::{Buffer, BufferUsages};
 
@@ -79,7 +78,7 @@ pub(crate) fn place(
             descs[0].name, descs[1].name
         )));
     }
-    if Storage::of(format).is_none() {
+    if format.storage().is_none() {
         return Err(gpu.unsupported(format!(
             "{}: no shader reads weights of {format}",
             descs[0].name

@@ -16,7 +16,7 @@ const SCALE_BYTES: usize = size_of::<f32>();
 /// Bytes of a row of `cols` weights, and of its scales, on the device.
 pub(crate) fn row_bytes(format: Format, cols: usize) -> (usize, usize) {
     let scales = |bytes: usize| cols / format.block_len() * bytes;
-    match Storage::of(format) {
+    match format.storage() {
         Some(Storage::ScaledTrits | Storage::Codes) => (cols / 4, scales(SCALE_BYTES)),
         Some(Storage::Bytes) => (cols, scales(SCALE_BYTES)),
         // A scale and its sub-scales of a byte each.

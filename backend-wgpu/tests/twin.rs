@@ -56,7 +56,7 @@ fn check(shape: Transformer, count: usize) -> Vec<OpDifference> {
 
 /// Formats whose storage on the device is of some kind.
 fn formats(kind: fn(Storage) -> bool) -> impl Iterator<Item = Format> {
-    let stored = move |format: &Format| Storage::of(*format).is_some_and(kind);
+    let stored = move |format: &Format| format.storage().is_some_and(kind);
     Format::ALL.into_iter().filter(stored)
 }
 

@@ -32,7 +32,7 @@ impl Embed {
         out: BufferId,
     ) -> Result<Embed, BackendError> {
         let table = loader.matrix(&[table])?;
-        if !Storage::of(table.format).is_some_and(Storage::embeds) {
+        if !table.format.storage().is_some_and(Storage::embeds) {
             let what = format!("an embedding of {}", table.format);
             return Err(loader.gpu.unsupported(what));
         }

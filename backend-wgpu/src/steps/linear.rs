@@ -63,7 +63,7 @@ impl Product {
         let weights: Vec<_> = products.iter().map(|product| product.weight).collect();
         let matrix = loader.matrix(&weights)?;
         let (format, cols) = (matrix.format, matrix.cols);
-        let storage = Storage::of(format);
+        let storage = format.storage();
         if storage == Some(Storage::ScaledTrits) && cols > MAX_BLOCK_COLS {
             return Err(loader.gpu.unsupported(format!(
                 "rows of {cols} weights of {format}: up to {MAX_BLOCK_COLS} are known"

@@ -1,6 +1,7 @@
 //! What a format is, as data: all that readers, kernels and tests ask of one.
 
 use super::Encoding;
+use crate::wgsl::Storage;
 
 /// A weight format: its blocks, what its values are and how rows meet activations.
 ///
@@ -24,6 +25,9 @@ pub struct Descriptor {
     /// The first weight, counted from the start of the blocks, whose code the format does not
     /// define. `None` where every code has a meaning.
     pub find_invalid_code: Option<FindWeight>,
+    /// How weights lie on a device that runs shaders. `None` for a format that no shader reads: a
+    /// device refuses it by name.
+    pub storage: Option<Storage>,
     /// How a row is multiplied with activations. `None` for a format that is only read by row: an
     /// embedding's.
     pub product: Option<Product>,

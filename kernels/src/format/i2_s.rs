@@ -15,6 +15,7 @@
 //! does not say so, and the published models use this one.
 
 use super::{Descriptor, Encoding, Product, Reduction, Trailer, Values};
+use crate::wgsl::Storage;
 
 /// See the module.
 pub const DESCRIPTOR: Descriptor = Descriptor {
@@ -32,6 +33,7 @@ pub const DESCRIPTOR: Descriptor = Descriptor {
         unpack: unpack_groups,
     },
     find_invalid_code: Some(find_invalid_code),
+    storage: Some(Storage::Trits),
     product: Some(Product {
         encoding: Encoding::I8,
         reduction: Reduction::Tensor,

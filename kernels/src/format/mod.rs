@@ -25,6 +25,8 @@ pub mod tq2_0;
 
 use std::fmt;
 
+use crate::wgsl::Storage;
+
 pub use descriptor::{Descriptor, FindWeight, Product, Reduction, Split, Trailer, Unpack, Values};
 pub use encoding::{EncodedRow, Encoding, Q8_0_BLOCK, Q8K_BLOCK};
 pub use matrix::{InvalidCode, Matrix, MatrixError};
@@ -117,6 +119,11 @@ impl Format {
     /// Bytes of a block.
     pub const fn block_bytes(self) -> usize {
         self.descriptor().block_bytes
+    }
+
+    /// How weights lie on a device that runs shaders, if one reads them.
+    pub const fn storage(self) -> Option<Storage> {
+        self.descriptor().storage
     }
 
     /// Bytes of one row of `cols` weights, or `None` when `cols` is no multiple of the block.

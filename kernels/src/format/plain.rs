@@ -9,6 +9,7 @@
 use half::{bf16, f16};
 
 use super::{Descriptor, Encoding, Product, Reduction, Values};
+use crate::wgsl::Storage;
 
 /// Plain numbers of `bytes` bytes.
 const fn plain(
@@ -25,6 +26,7 @@ const fn plain(
         dequantize,
         values: Values::Floats { pack },
         find_invalid_code: None,
+        storage: Some(Storage::Floats),
         product: Some(Product {
             encoding: Encoding::F32,
             reduction: Reduction::Floats,

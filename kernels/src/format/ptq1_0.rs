@@ -20,6 +20,7 @@ use half::f16;
 
 use super::tq1_0::{self, POWERS};
 use super::{Descriptor, Encoding, Product, Reduction, Values, rows};
+use crate::wgsl::Storage;
 
 /// See the module.
 pub const DESCRIPTOR: Descriptor = Descriptor {
@@ -33,6 +34,7 @@ pub const DESCRIPTOR: Descriptor = Descriptor {
         unpack: unpack_codes,
     },
     find_invalid_code: None,
+    storage: Some(Storage::Codes),
     product: Some(Product {
         encoding: Encoding::Q8_0,
         reduction: Reduction::Blocks {

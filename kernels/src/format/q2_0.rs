@@ -20,6 +20,7 @@
 use half::f16;
 
 use super::{Descriptor, Encoding, Product, Reduction, Values};
+use crate::wgsl::Storage;
 
 /// Blocks of 64 weights.
 pub const Q2_0: Descriptor = of_block::<64>("Q2_0");
@@ -47,6 +48,7 @@ const fn of_block<const LEN: usize>(name: &'static str) -> Descriptor {
             unpack: unpack_codes::<LEN>,
         },
         find_invalid_code: None,
+        storage: Some(Storage::Codes),
         product: Some(Product {
             encoding: Encoding::Q8_0,
             reduction: Reduction::Blocks {

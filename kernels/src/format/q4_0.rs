@@ -14,6 +14,7 @@ use bytemuck::{Pod, Zeroable};
 use half::f16;
 
 use super::{Descriptor, Encoding, Product, Reduction, Values, rows};
+use crate::wgsl::Storage;
 
 /// See the module.
 pub const DESCRIPTOR: Descriptor = Descriptor {
@@ -24,6 +25,7 @@ pub const DESCRIPTOR: Descriptor = Descriptor {
     dequantize: dequantize_row,
     values: Values::Floats { pack },
     find_invalid_code: None,
+    storage: Some(Storage::Bytes),
     product: Some(Product {
         encoding: Encoding::Q8_0,
         reduction: Reduction::Blocks {

@@ -18,6 +18,7 @@ use bytemuck::{Pod, Zeroable};
 
 use super::k_groups::{Block, Head, Search, dequantize_row, nibble, pack, unpack, unpack_minima};
 use super::{Descriptor, Encoding, Product, Reduction, Values};
+use crate::wgsl::Storage;
 
 /// See the module.
 pub const DESCRIPTOR: Descriptor = Descriptor {
@@ -30,6 +31,7 @@ pub const DESCRIPTOR: Descriptor = Descriptor {
         pack: pack::<Q4KBlock>,
     },
     find_invalid_code: None,
+    storage: Some(Storage::BytesWithMinima),
     product: Some(Product {
         encoding: Encoding::Q8K,
         reduction: Reduction::Blocks {

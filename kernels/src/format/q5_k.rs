@@ -21,6 +21,7 @@ use super::k_groups::{
     Block, GROUP, Head, Search, dequantize_row, nibble, pack, unpack, unpack_minima,
 };
 use super::{Descriptor, Encoding, Product, Reduction, Values};
+use crate::wgsl::Storage;
 
 /// See the module.
 pub const DESCRIPTOR: Descriptor = Descriptor {
@@ -33,6 +34,7 @@ pub const DESCRIPTOR: Descriptor = Descriptor {
         pack: pack::<Q5KBlock>,
     },
     find_invalid_code: None,
+    storage: Some(Storage::BytesWithMinima),
     product: Some(Product {
         encoding: Encoding::Q8K,
         reduction: Reduction::Blocks {

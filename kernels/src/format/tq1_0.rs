@@ -22,6 +22,7 @@ use bytemuck::{Pod, Zeroable};
 use half::f16;
 
 use super::{Descriptor, Encoding, Product, Reduction, Values, rows};
+use crate::wgsl::Storage;
 
 /// See the module.
 pub const DESCRIPTOR: Descriptor = Descriptor {
@@ -35,6 +36,7 @@ pub const DESCRIPTOR: Descriptor = Descriptor {
         unpack: unpack_codes,
     },
     find_invalid_code: None,
+    storage: Some(Storage::ScaledTrits),
     product: Some(Product {
         encoding: Encoding::Q8K,
         reduction: Reduction::Blocks {

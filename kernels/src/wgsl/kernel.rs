@@ -367,7 +367,7 @@ fn set_activation(set: &mut dyn FnMut(&'static str, &dyn ToString), activation: 
 
 /// How weights of a format that has shaders lie.
 const fn stored(format: Format) -> Storage {
-    match Storage::of(format) {
+    match format.storage() {
         Some(storage) => storage,
         None => panic!("a kernel for a format that no shader reads"),
     }
@@ -429,7 +429,7 @@ pub fn permutations() -> Vec<(Kernel, Target)> {
         Kernel::TopMerge,
     ];
     for format in Format::ALL {
-        let Some(storage) = Storage::of(format) else {
+        let Some(storage) = format.storage() else {
             continue;
         };
         if storage.embeds() {

@@ -1,7 +1,5 @@
 //! How weights of each format lie on a device.
 
-use crate::format::Format;
-
 /// What rows of weights become on a device; a shader reads one of these. Scales lie apart, as f32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Storage {
@@ -23,25 +21,6 @@ pub enum Storage {
 }
 
 impl Storage {
-    /// How weights of a format lie, if there is a shader that reads them; a device refuses any other
-    /// format by name.
-    pub const fn of(format: Format) -> Option<Storage> {
-        Some(match format {
-            Format::F32 | Format::F16 | Format::BF16 => Storage::Floats,
-            Format::I2S => Storage::Trits,
-            Format::TQ1_0 | Format::TQ2_0 => Storage::ScaledTrits,
-            Format::Q1_0 | Format::Q2_0 | Format::PQ2_0 | Format::PTQ1_0 => Storage::Codes,
-            Format::Q4_0 | Format::Q8_0 => Storage::Bytes,
-            Format::Q6K => Storage::SubScaledBytes,
-            Format::Q4K | Format::Q5K => Storage::BytesWithMinima,
-            #[allow(
-                unreachable_patterns,
-                reason = "the next format has no shader at first"
-            )]
-            _ => return None,
-        })
-    }
-
     /// The flag in the sources that selects it.
     pub(super) const fn flag(self) -> &'static str {
         match self {
