@@ -6,9 +6,8 @@ use bitnet_kernels::format::k_groups::{self, GROUPS, Groups};
 use bitnet_kernels::format::q4_k::Q4KBlock;
 use bitnet_kernels::format::q5_k::Q5KBlock;
 use bitnet_kernels::format::{
-    Format, Matrix, i2_s, ptq1_0, q1_0, q2_0, q4_0, q6_k, q8_0, tq1_0, tq2_0,
+    Format, Matrix, Storage, i2_s, ptq1_0, q1_0, q2_0, q4_0, q6_k, q8_0, tq1_0, tq2_0,
 };
-use bitnet_kernels::wgsl::Storage;
 
 /// Bytes of a scale on the device, where it is an f32.
 const SCALE_BYTES: usize = size_of::<f32>();

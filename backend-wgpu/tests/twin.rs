@@ -7,14 +7,13 @@ use bitnet_backend_wgpu::{WgpuBackend, WgpuOptions, adapters};
 use bitnet_fixtures::program::product;
 use bitnet_fixtures::{Noise, ProgramBuilder, Transformer};
 use bitnet_kernels::compare::{OpDifference, compare_ops};
-use bitnet_kernels::format::{Encoding, Format, i2_s, plain};
+use bitnet_kernels::format::{Encoding, Format, Storage, i2_s, plain};
 use bitnet_kernels::program::{
     Activation, BufferId, CacheType, DeltaShape, Experts, LayerCache, Op, Pairing, Product,
     Program, Rope, Rows,
 };
 use bitnet_kernels::report::{Spent, Timing, kind};
 use bitnet_kernels::split::Split;
-use bitnet_kernels::wgsl::Storage;
 use bitnet_kernels::{
     Backend, Batch, Candidate, Checkpoint, Forward, Inspect, LayerContents, Output, Segment,
     SharedWeights, Telemetry, Want,

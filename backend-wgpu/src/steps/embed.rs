@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use bitnet_kernels::BackendError;
+use bitnet_kernels::format::Storage;
 use bitnet_kernels::program::{BufferId, Rows, WeightId};
-use bitnet_kernels::wgsl::{Kernel, Storage};
+use bitnet_kernels::wgsl::Kernel;
 use wgpu::Buffer;
 
 use crate::loader::Loader;

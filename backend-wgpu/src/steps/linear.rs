@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use bitnet_kernels::BackendError;
+use bitnet_kernels::format::Storage;
 use bitnet_kernels::program::{self, BufferId, Rows};
-use bitnet_kernels::wgsl::{Kernel, MAX_BLOCK_COLS, Storage, Store};
+use bitnet_kernels::wgsl::{Kernel, MAX_BLOCK_COLS, Store};
 use wgpu::Buffer;
 
 use crate::loader::Loader;

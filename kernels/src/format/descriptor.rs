@@ -1,7 +1,6 @@
 //! What a format is, as data: all that readers, kernels and tests ask of one.
 
-use super::Encoding;
-use crate::wgsl::Storage;
+use super::{Encoding, Storage};
 
 /// A weight format: its blocks, what its values are and how rows meet activations.
 ///

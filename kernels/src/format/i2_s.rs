@@ -14,8 +14,7 @@
 //! Code 3 does not occur. Some builds of bitnet.cpp write other orders of the same size; the file
 //! does not say so, and the published models use this one.
 
-use super::{Descriptor, Encoding, Product, Reduction, Trailer, Values};
-use crate::wgsl::Storage;
+use super::{Descriptor, Encoding, Product, Reduction, Storage, Trailer, Values};
 
 /// See the module.
 pub const DESCRIPTOR: Descriptor = Descriptor {

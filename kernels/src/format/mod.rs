@@ -8,6 +8,7 @@ mod descriptor;
 mod encoding;
 mod matrix;
 mod rows;
+mod storage;
 
 pub mod i2_s;
 pub mod k_groups;
@@ -25,11 +26,10 @@ pub mod tq2_0;
 
 use std::fmt;
 
-use crate::wgsl::Storage;
-
 pub use descriptor::{Descriptor, FindWeight, Product, Reduction, Split, Trailer, Unpack, Values};
 pub use encoding::{EncodedRow, Encoding, Q8_0_BLOCK, Q8K_BLOCK};
 pub use matrix::{InvalidCode, Matrix, MatrixError};
+pub use storage::Storage;
 
 /// The table of formats: a name, ggml's type id and a [`Descriptor`] each, in the order of ids.
 macro_rules! formats {

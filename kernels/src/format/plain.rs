@@ -8,8 +8,7 @@
 
 use half::{bf16, f16};
 
-use super::{Descriptor, Encoding, Product, Reduction, Values};
-use crate::wgsl::Storage;
+use super::{Descriptor, Encoding, Product, Reduction, Storage, Values};
 
 /// Plain numbers of `bytes` bytes.
 const fn plain(

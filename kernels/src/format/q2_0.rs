@@ -19,8 +19,7 @@
 
 use half::f16;
 
-use super::{Descriptor, Encoding, Product, Reduction, Values};
-use crate::wgsl::Storage;
+use super::{Descriptor, Encoding, Product, Reduction, Storage, Values};
 
 /// Blocks of 64 weights.
 pub const Q2_0: Descriptor = of_block::<64>("Q2_0");

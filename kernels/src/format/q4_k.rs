@@ -17,8 +17,7 @@ use std::ops::Range;
 use bytemuck::{Pod, Zeroable};
 
 use super::k_groups::{Block, Head, Search, dequantize_row, nibble, pack, unpack, unpack_minima};
-use super::{Descriptor, Encoding, Product, Reduction, Values};
-use crate::wgsl::Storage;
+use super::{Descriptor, Encoding, Product, Reduction, Storage, Values};
 
 /// See the module.
 pub const DESCRIPTOR: Descriptor = Descriptor {

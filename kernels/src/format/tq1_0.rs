@@ -21,8 +21,7 @@ use std::ops::Range;
 use bytemuck::{Pod, Zeroable};
 use half::f16;
 
-use super::{Descriptor, Encoding, Product, Reduction, Values, rows};
-use crate::wgsl::Storage;
+use super::{Descriptor, Encoding, Product, Reduction, Storage, Values, rows};
 
 /// See the module.
 pub const DESCRIPTOR: Descriptor = Descriptor {

@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::storage::Storage;
 use super::template::{Source, source};
-use crate::format::{Encoding, Format};
+use crate::format::{Encoding, Format, Storage};
 use crate::program::{Activation, CacheType, Pairing};
 
 /// The longest row of weights with a scale per 256 that a matrix-vector product takes.

@@ -16,6 +16,5 @@ pub use kernel::{
     Target, permutations,
 };
 pub use shader::{Access, Binding, Shader, ShaderError, generate};
-pub use storage::Storage;
 pub use template::{Source, TemplateError, expand};
 pub use translate::{Language, translate};
