@@ -2,7 +2,8 @@
 //!
 //! [`Pool::run`] starts one task on all threads at once; within it, [`Team::barrier`] keeps them in
 //! step. Waiting spins for a short while, since the next operation is microseconds away, then
-//! yields, then (between tasks) parks. With one thread nothing is ever spawned.
+//! yields, then (between tasks) parks. With more threads than cores nobody spins: whom one waits
+//! for may need the very core. With one thread nothing is ever spawned.
 
 use std::cell::UnsafeCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle, Thread};
 
-/// Iterations of a waiting loop before it yields to other threads.
+/// Iterations of a waiting loop before it yields to other threads, where each has a core.
 const SPINS: usize = 4000;
 /// Yields of an idle worker before it parks.
 const YIELDS: usize = 200;
@@ -19,6 +20,8 @@ type Task<'a> = &'a (dyn Fn(Team<'_>) + Sync);
 
 struct Shared {
     threads: usize,
+    /// Iterations of a waiting loop before it yields.
+    spins: usize,
     /// Counts tasks; a change tells workers to start.
     epoch: AtomicUsize,
     /// The task of the current epoch.
@@ -55,8 +58,10 @@ pub(crate) struct Team<'a> {
 impl Pool {
     /// A pool of `threads`, the caller's included.
     pub(crate) fn new(threads: usize) -> std::io::Result<Pool> {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
         let shared = Arc::new(Shared {
             threads,
+            spins: if threads > cores { 0 } else { SPINS },
             epoch: AtomicUsize::new(0),
             task: UnsafeCell::new(None),
             pending: AtomicUsize::new(0),
@@ -84,7 +89,7 @@ impl Pool {
         self.shared.threads
     }
 
-    /// Runs `task` on every thread and reiterations when all are done.
+    /// Runs `task` on every thread and returns when all are done.
     pub(crate) fn run(&mut self, task: impl Fn(Team<'_>) + Sync) {
         let shared = &*self.shared;
         if self.workers.is_empty() {
@@ -93,7 +98,7 @@ impl Pool {
         }
         let task: Task<'_> = &task;
         // SAFETY: only the lifetime changes. Workers use the task until `pending` drops to 0, which
-        // this function waits for before it reiterations, whether the task panics or not.
+        // this function waits for before it returns, whether the task panics or not.
         let forever = unsafe { std::mem::transmute::<Task<'_>, Task<'static>>(task) };
         // SAFETY: no task is running (`&mut self`, and the last `run` waited for all workers).
         unsafe { *shared.task.get() = Some(forever) };
@@ -108,7 +113,7 @@ impl Pool {
         if own.is_err() {
             shared.panicked.store(true, Ordering::SeqCst);
         }
-        wait_until(|| shared.pending.load(Ordering::Acquire) == 0);
+        shared.wait_until(|| shared.pending.load(Ordering::Acquire) == 0);
         shared.arrived.store(0, Ordering::Relaxed);
         let panicked = shared.panicked.swap(false, Ordering::SeqCst);
         match own {
@@ -145,7 +150,7 @@ impl Team<'_> {
                 .store(generation.wrapping_add(1), Ordering::Release);
             return;
         }
-        wait_until(|| {
+        shared.wait_until(|| {
             assert!(
                 !shared.panicked.load(Ordering::Relaxed),
                 "another CPU thread panicked"
@@ -155,14 +160,16 @@ impl Team<'_> {
     }
 }
 
-fn wait_until(mut done: impl FnMut() -> bool) {
-    let mut iterations = 0;
-    while !done() {
-        iterations += 1;
-        if iterations < SPINS {
-            std::hint::spin_loop();
-        } else {
-            thread::yield_now();
+impl Shared {
+    fn wait_until(&self, mut done: impl FnMut() -> bool) {
+        let mut iterations = 0;
+        while !done() {
+            if iterations < self.spins {
+                iterations += 1;
+                std::hint::spin_loop();
+            } else {
+                thread::yield_now();
+            }
         }
     }
 }
@@ -173,9 +180,9 @@ fn work(shared: &Shared, thread: usize) {
         let mut iterations = 0;
         while shared.epoch.load(Ordering::Acquire) == seen {
             iterations += 1;
-            if iterations < SPINS {
+            if iterations < shared.spins {
                 std::hint::spin_loop();
-            } else if iterations < SPINS + YIELDS {
+            } else if iterations < shared.spins + YIELDS {
                 thread::yield_now();
             } else {
                 // A swap, since a load may overtake a plain sequentially consistent store in qemu's
