@@ -45,6 +45,20 @@ pub struct Tokens {
 }
 
 impl Tokens {
+    /// These, and those of `others` where there is none here.
+    #[must_use]
+    pub fn or(self, others: Tokens) -> Tokens {
+        Tokens {
+            bos: self.bos.or(others.bos),
+            eos: self.eos.or(others.eos),
+            unk: self.unk.or(others.unk),
+            sep: self.sep.or(others.sep),
+            pad: self.pad.or(others.pad),
+            cls: self.cls.or(others.cls),
+            mask: self.mask.or(others.mask),
+        }
+    }
+
     fn named(&self) -> impl Iterator<Item = (&'static str, &str)> {
         [
             ("bos_token", &self.bos),
@@ -115,6 +129,13 @@ impl ChatTemplate {
             tokens,
             given_up: AtomicBool::new(false),
         })
+    }
+
+    /// The same template, which sees `tokens` in place of the vocabulary's where they are given.
+    #[must_use]
+    pub fn with_tokens(mut self, tokens: Tokens) -> ChatTemplate {
+        self.tokens = tokens.or(self.tokens);
+        self
     }
 
     /// The template as it was given.

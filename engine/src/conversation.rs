@@ -130,6 +130,13 @@ impl ModelTemplate {
         })
     }
 
+    /// The same template, which sees `tokens` in place of the vocabulary's where they are given.
+    #[must_use]
+    pub fn with_tokens(mut self, tokens: Tokens) -> ModelTemplate {
+        self.template = self.template.with_tokens(tokens);
+        self
+    }
+
     /// Where the template comes from.
     pub fn evidence(&self) -> &Evidence {
         &self.evidence

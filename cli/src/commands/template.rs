@@ -53,17 +53,12 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         conversation.tools = Some(messages::list(tools, "tools")?);
     }
     conversation.variables = args.variables.iter().cloned().collect();
-    for (name, token) in [
-        ("bos_token", &args.bos_token),
-        ("eos_token", &args.eos_token),
-    ] {
-        if let Some(token) = token {
-            conversation
-                .variables
-                .insert(name.to_owned(), token.as_str().into());
-        }
-    }
     conversation.add_generation_prompt = !args.no_generation_prompt;
+    let tokens = Tokens {
+        bos: args.bos_token.clone(),
+        eos: args.eos_token.clone(),
+        ..Tokens::default()
+    };
 
     let given = args.template_file.as_deref();
     let mut out = io::BufWriter::new(io::stdout().lock());
@@ -72,7 +67,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
             if args.ids {
                 bail!("--ids needs the vocabulary of a model; give one with --model");
             }
-            let rendered = without_model(given, &conversation)?;
+            let rendered = without_model(given, &conversation, tokens)?;
             out.write_all(rendered.text.as_bytes())
         }
         _ => {
@@ -89,6 +84,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
                 None => ModelTemplate::find(file, path, &tokenizer, conversation.tools.is_some()),
             };
             let template = template.with_context(|| format!("model {}", opened.name()))?;
+            let template = template.with_tokens(tokens);
             note!("template: {}", Shown(&template.evidence().to_string()));
             for doubt in tokenizer.template_warnings(template.source()) {
                 warnings::warn(doubt)?;
@@ -133,12 +129,12 @@ fn source_of(given: &Path) -> Result<Given> {
 }
 
 /// A template alone: without a vocabulary there are no control tokens to set apart.
-fn without_model(given: &Path, conversation: &Conversation) -> Result<Rendered> {
-    let (source, tokens) = match source_of(given)? {
+fn without_model(given: &Path, conversation: &Conversation, tokens: Tokens) -> Result<Rendered> {
+    let (source, of_family) = match source_of(given)? {
         Given::Family(family) => (family.source.to_owned(), family.tokens()),
         Given::Source(source) => (source, Tokens::default()),
     };
-    let template = ChatTemplate::compile(&source, tokens)?;
+    let template = ChatTemplate::compile(&source, tokens.or(of_family))?;
     Ok(template.render(conversation, &ControlTokens::default())?)
 }
 

@@ -47,6 +47,25 @@ fn a_template_file_renders_without_a_model() {
     .concat();
     let ran = template(folder.path(), QUESTION, &given);
     assert_eq!(stdout(&ran), "<s>user: How are you?</s>[1.0, True]");
+    let given = [&given[..], &["--variable", "bos_token=\"\""]].concat();
+    let ran = template(folder.path(), QUESTION, &given);
+    assert_eq!(stdout(&ran), "user: How are you?</s>[1.0, True]");
+}
+
+#[test]
+fn a_special_token_that_is_named_is_the_token_and_not_its_letters() {
+    let folder = TempDir::new().unwrap();
+    fs::write(folder.path().join("t.jinja"), "Owl{{ eos_token }}").unwrap();
+    let model = crate::root().join("demo/demo.gguf");
+    let given = ["--model", model.to_str().unwrap(), "--template-file"];
+    let given = [&given[..], &["t.jinja", "--ids", "--eos-token"]].concat();
+    let last = |token: &str| {
+        let ran = template(folder.path(), QUESTION, &[&given[..], &[token]].concat());
+        let ids = stdout(&ran);
+        ids.split_whitespace().next_back().map(str::to_owned)
+    };
+    assert_eq!(last("<|endoftext|>").as_deref(), Some("0"));
+    assert_ne!(last("<|endofowls|>").as_deref(), Some("0"));
 }
 
 #[test]
