@@ -135,7 +135,7 @@ pub(crate) const CHAT: Api = Api {
     fields: generating!(
         honoured(
             "messages",
-            "`content` is a text or a list of parts of type `text`; the role `developer` is `system`. All else is handed to the template"
+            "`content` is a text or a list of parts of type `text`; the roles are OpenAI's, and `developer` is `system`. All else is handed to the template"
         ),
         honoured("max_completion_tokens", "As `max_tokens`"),
         honoured(

@@ -222,6 +222,13 @@ fn what_is_wrong_with_a_request_is_named() {
             "messages[0].role",
             "invalid_value",
         ),
+        // Between the marks of a template it would be a control token.
+        (
+            json!({ "messages": [{ "role": "eot_id", "content": "x" }] }),
+            400,
+            "messages[0].role",
+            "invalid_value",
+        ),
         (
             json!({ "messages": [{ "role": "user", "content": [{ "type": "image_url" }] }] }),
             400,

@@ -7,6 +7,17 @@ use crate::error::ApiError;
 use crate::fields::{Fields, list, text, wrong};
 use crate::state::Shared;
 
+/// The roles of OpenAI's API. No other is taken: templates write a role between marks, as in
+/// `'<|' + role + '|>'`, so that a role of any other word could become a control token.
+const ROLES: [&str; 6] = [
+    "system",
+    "developer",
+    "user",
+    "assistant",
+    "tool",
+    "function",
+];
+
 /// The conversation of a request, as the model reads it.
 pub(crate) fn encode(server: &Shared, fields: &Fields) -> Result<EncodedPrompt, ApiError> {
     let messages = list("messages", fields.needed("messages")?)?;
@@ -36,7 +47,16 @@ fn message(index: usize, message: &Json) -> Result<Json, ApiError> {
         let message = format!("`{name}.role` is missing.");
         return Err(ApiError::field(format!("{name}.role"), message));
     };
-    if text(&format!("{name}.role"), role)? == "developer" {
+    let role = text(&format!("{name}.role"), role)?;
+    if !ROLES.contains(&role) {
+        let message = format!(
+            "`{name}.role` is `{}`; it is one of {}.",
+            role.escape_debug(),
+            ROLES.map(|role| format!("`{role}`")).join(", ")
+        );
+        return Err(ApiError::field(format!("{name}.role"), message));
+    }
+    if role == "developer" {
         entries.insert("role".to_owned(), "system".into());
     }
     let content = entries.get("content").unwrap_or(&Json::Null);
