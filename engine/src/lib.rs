@@ -5,6 +5,16 @@
 //! [`Engine::chat`] holds a conversation. Both are iterators over pieces of text: print them as
 //! they come, drop the iterator to stop.
 //!
+//! A program names a checkout in its `Cargo.toml`:
+//!
+//! ```toml
+//! [dependencies]
+//! bitnet-engine = { path = "../bitnet/engine" }
+//! ```
+//!
+//! This is all of its `main.rs`. The demo model is `demo/demo.gguf` in the checkout: copy the
+//! folder `demo` beside the program's, or write the path from where the program is run.
+//!
 //! ```
 //! use std::io::Write;
 //!
