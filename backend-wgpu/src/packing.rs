@@ -5,9 +5,7 @@ use std::ops::Range;
 use bitnet_kernels::format::k_groups::{self, GROUPS, Groups};
 use bitnet_kernels::format::q4_k::Q4KBlock;
 use bitnet_kernels::format::q5_k::Q5KBlock;
-use bitnet_kernels::format::{
-    Format, Matrix, Storage, i2_s, ptq1_0, q1_0, q2_0, q4_0, q6_k, q8_0, tq1_0, tq2_0,
-};
+use bitnet_kernels::format::{Format, Matrix, Storage, i2_s, q6_k};
 
 /// Bytes of a scale on the device, where it is an f32.
 const SCALE_BYTES: usize = size_of::<f32>();
@@ -49,64 +47,55 @@ fn pack_row(
     weights: &mut Vec<u8>,
     scales: &mut Vec<u8>,
 ) {
-    let f32s = |values: &mut dyn Iterator<Item = f32>, out: &mut Vec<u8>| {
-        values.for_each(|value| out.extend(value.to_le_bytes()));
-    };
-    match format {
-        Format::F32 | Format::F16 | Format::BF16 | Format::I2S => weights.extend(bytes),
-        Format::TQ1_0 | Format::TQ2_0 => {
-            let mut trits = vec![0; cols];
-            format.unpack_row(bytes, &mut trits);
+    match format.storage() {
+        Some(Storage::Floats | Storage::Trits) => weights.extend(bytes),
+        Some(Storage::ScaledTrits) => {
+            let mut trits = Vec::with_capacity(cols);
+            unpack_blocks(format, bytes, scales, |block| trits.extend(as_i8(block)));
             i2_s::pack_groups(&trits, weights);
-            if format == Format::TQ1_0 {
-                f32s(&mut tq1_0::blocks(bytes).iter().map(|b| b.scale()), scales);
-            } else {
-                f32s(&mut tq2_0::blocks(bytes).iter().map(|b| b.scale()), scales);
-            }
         }
-        Format::Q2_0 | Format::PQ2_0 => {
-            let mut values = vec![0; cols];
-            format.unpack_row(bytes, &mut values);
-            pack_codes(&values, weights);
-            f32s(
-                &mut bytes.chunks(format.block_bytes()).map(q2_0::scale),
-                scales,
-            );
+        Some(Storage::Codes) => {
+            let mut codes = Vec::with_capacity(cols);
+            unpack_blocks(format, bytes, scales, |block| codes.extend(as_i8(block)));
+            pack_codes(&codes, weights);
         }
-        Format::PTQ1_0 => {
-            for block in ptq1_0::blocks(bytes) {
-                pack_codes(&block.unpack(), weights);
-            }
-            f32s(&mut ptq1_0::blocks(bytes).iter().map(|b| b.scale()), scales);
-        }
-        Format::Q1_0 => {
-            for block in q1_0::blocks(bytes) {
-                pack_codes(&block.unpack(), weights);
-            }
-            f32s(&mut q1_0::blocks(bytes).iter().map(|b| b.scale()), scales);
-        }
-        Format::Q4_0 => {
-            for block in q4_0::blocks(bytes) {
-                weights.extend(block.unpack().map(|q| q as u8));
-            }
-            f32s(&mut q4_0::blocks(bytes).iter().map(|b| b.scale()), scales);
-        }
-        Format::Q8_0 => {
-            for block in q8_0::blocks(bytes) {
-                weights.extend(block.q.map(|q| q as u8));
-            }
-            f32s(&mut q8_0::blocks(bytes).iter().map(|b| b.scale()), scales);
-        }
-        Format::Q6K => {
+        Some(Storage::Bytes) => unpack_blocks(format, bytes, scales, |block| {
+            weights.extend(as_i8(block).map(|weight| weight as u8));
+        }),
+        Some(Storage::SubScaledBytes) if format == Format::Q6K => {
             for block in q6_k::blocks(bytes) {
                 permute_words(&block.unpack().map(|q| q as u8), weights);
                 scales.extend(block.scale().to_le_bytes());
                 scales.extend(block.scales.map(|s| s as u8));
             }
         }
-        Format::Q4K => pack_grouped::<Q4KBlock>(bytes, weights, scales),
-        Format::Q5K => pack_grouped::<Q5KBlock>(bytes, weights, scales),
+        Some(Storage::BytesWithMinima) if format == Format::Q4K => {
+            pack_grouped::<Q4KBlock>(bytes, weights, scales);
+        }
+        Some(Storage::BytesWithMinima) if format == Format::Q5K => {
+            pack_grouped::<Q5KBlock>(bytes, weights, scales);
+        }
+        storage @ (Some(Storage::SubScaledBytes | Storage::BytesWithMinima) | None) => {
+            unreachable!("{format} is not packed as {storage:?}")
+        }
     }
+}
+
+/// Hands over each block as integers, and appends its scale to `scales`.
+fn unpack_blocks(format: Format, bytes: &[u8], scales: &mut Vec<u8>, mut each: impl FnMut(&[i16])) {
+    let Some(unpack) = format.unpack() else {
+        unreachable!("{format} has no integers that a device could keep")
+    };
+    let mut block = vec![0; format.block_len()];
+    for bytes in bytes.chunks_exact(format.block_bytes()) {
+        scales.extend(unpack(bytes, &mut block).to_le_bytes());
+        each(&block);
+    }
+}
+
+/// Integers as the bytes that they fit in: a test of the table of formats sees to it.
+fn as_i8(block: &[i16]) -> impl Iterator<Item = i8> {
+    block.iter().map(|weight| *weight as i8)
 }
 
 /// Appends weights of -1 to 2 as [`Storage::Codes`].

@@ -180,6 +180,18 @@ impl Format {
         }
     }
 
+    /// How a block is read as integers and their one scale, where the format's products are sums
+    /// of such blocks. Where it has minima, they are still to be taken off.
+    pub const fn unpack(self) -> Option<Unpack> {
+        match &self.descriptor().product {
+            Some(Product {
+                reduction: Reduction::Blocks { unpack, .. } | Reduction::BlockLanes { unpack },
+                ..
+            }) => Some(*unpack),
+            _ => None,
+        }
+    }
+
     /// Whether every weight is -1, 0 or 1 times a scale.
     pub const fn is_ternary(self) -> bool {
         matches!(self.descriptor().values, Values::Trits { .. })
@@ -293,6 +305,34 @@ mod tests {
                 Reduction::BlockLanes { .. } => {
                     assert_eq!((weights, activations), (Q8_0_BLOCK, Some(Q8_0_BLOCK)));
                 }
+            }
+        }
+    }
+
+    /// A device keeps what [`Format::unpack`] gives in a byte, two bits or a trit.
+    #[test]
+    fn integers_fit_what_a_device_keeps_them_in() {
+        for format in Format::ALL {
+            let (fits, kept) = match format.storage() {
+                Some(Storage::ScaledTrits) => (-1..=1, "trits"),
+                Some(Storage::Codes) => (-1..=2, "codes"),
+                Some(Storage::Bytes) => (-128..=127, "bytes"),
+                _ => continue,
+            };
+            let unpack = format.unpack().expect("such a format has integers");
+            let mut block = vec![0; format.block_len()];
+            for byte in 0..=u8::MAX {
+                let mut bytes = vec![byte; format.block_bytes()];
+                let whole = &mut bytes[..];
+                if format
+                    .descriptor()
+                    .find_invalid_code
+                    .is_some_and(|find| find(whole).is_some())
+                {
+                    continue;
+                }
+                unpack(whole, &mut block);
+                assert!(block.iter().all(|q| fits.contains(q)), "{format} as {kept}");
             }
         }
     }
