@@ -16,7 +16,7 @@ const NUMERICS: &str = include_str!("../../fixtures/golden/bits.sha256");
 /// The tokenizer's file cannot be read any more.
 pub(crate) fn of(engine: &Engine, context: usize, template: &str) -> io::Result<String> {
     let tokenizer = match engine.tokenizer_file() {
-        Some(file) => std::fs::read(file)?,
+        Some(file) => bitnet_files::read(file)?,
         None => Vec::new(),
     };
     let mut hasher = Hasher::default();

@@ -100,7 +100,7 @@ fn plain(name: &str) -> String {
 
 fn keys(path: &Path) -> Result<Keys> {
     let named = || format!("key file {}", path.display());
-    let text = std::fs::read_to_string(path).with_context(named)?;
+    let text = bitnet_files::read_to_string(path).with_context(named)?;
     Keys::parse(&text)
         .map_err(anyhow::Error::msg)
         .with_context(named)
