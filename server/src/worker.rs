@@ -105,7 +105,9 @@ impl Worker {
         let mut load = *self.load.lock().unwrap_or_else(PoisonError::into_inner);
         // Those on their way wait too.
         let taken = self.most - self.room.available_permits();
-        load.waiting = taken.saturating_sub(load.running);
+        // The scheduler is asked after a pass, and some have ended in it.
+        load.running = load.running.min(taken);
+        load.waiting = taken - load.running;
         load
     }
 
@@ -187,7 +189,10 @@ impl Running {
                 self.live.insert(id, live);
             }
             // Whoever does not listen any more needs no answer.
-            Err(error) => drop(job.events.send((job.choice, Event::Failed(error)))),
+            Err(error) => {
+                drop(job.room);
+                let _ = job.events.send((job.choice, Event::Failed(error)));
+            }
         }
     }
 
@@ -235,11 +240,13 @@ impl Running {
                 _ => {}
             }
             let last = matches!(event, Event::Ended(_) | Event::Failed(_));
-            // One that nobody hears is cancelled before the next pass.
-            let _ = request.events.send((request.choice, event));
+            let (events, choice) = (request.events.clone(), request.choice);
+            // Its room is free before anybody knows that it has ended.
             if last {
                 live.remove(&id);
             }
+            // One that nobody hears is cancelled before the next pass.
+            let _ = events.send((choice, event));
         });
     }
 }
