@@ -76,6 +76,11 @@ impl Model {
         self.with_backend(|backend| backend.device())
     }
 
+    /// Whether all of it runs on the CPU, whose results are the same to the bit on every machine.
+    pub fn is_on_cpu(&self) -> bool {
+        self.device().starts_with("cpu")
+    }
+
     /// Starts a sequence of up to `capacity` tokens.
     ///
     /// # Errors

@@ -27,6 +27,19 @@ impl Candidate {
         }
     }
 
+    /// Appends the best `count` of a row of logits to `found`, in order.
+    pub fn best_of(logits: &[f32], count: usize, found: &mut Vec<Candidate>) {
+        let before = found.len();
+        let all = (0..).zip(logits);
+        found.extend(all.map(|(id, logit)| Candidate::new(id, *logit)));
+        let row = &mut found[before..];
+        if count > 0 && count < row.len() {
+            row.select_nth_unstable_by(count - 1, Candidate::best_first);
+        }
+        found.truncate(before.saturating_add(count));
+        found[before..].sort_unstable_by(Candidate::best_first);
+    }
+
     /// The order of candidates: `Less` where `a` is better than `b`. Total, and equal only for two
     /// candidates of one id. An infinity is the largest or the smallest number here: a stage of a
     /// sampler may set one.

@@ -6,6 +6,7 @@ use bitnet_engine::scheduler::{Event, Logprobs};
 use bitnet_engine::{StopReason, Stretch, Thinking};
 
 use crate::error::ApiError;
+use crate::state::Shared;
 use crate::worker::Events;
 
 /// A step of one choice.
@@ -21,11 +22,40 @@ pub(crate) enum Said {
     End { choice: usize, reason: StopReason },
 }
 
+impl Said {
+    /// Hands it to the choice that it is of; which of `choices` that is.
+    pub(crate) fn tell(self, server: &Shared, choices: &mut [impl Choice]) -> usize {
+        match self {
+            Said::Text {
+                choice,
+                stretches,
+                token,
+            } => {
+                choices[choice].take(server, stretches, token);
+                choice
+            }
+            Said::End { choice, reason } => {
+                choices[choice].end(reason);
+                choice
+            }
+        }
+    }
+}
+
 /// A token that was chosen.
 #[derive(Debug)]
 pub(crate) struct Token {
     pub(crate) id: u32,
     pub(crate) logprobs: Option<Logprobs>,
+}
+
+/// One choice, as an API collects what it says.
+pub(crate) trait Choice {
+    /// Takes what is sure now.
+    fn take(&mut self, server: &Shared, stretches: Vec<Stretch>, token: Option<Token>);
+
+    /// Takes why it is done.
+    fn end(&mut self, reason: StopReason);
 }
 
 /// The choices of a request. Dropping it cancels those that are not done.
@@ -54,6 +84,18 @@ impl Answers {
             cached: 0,
             choices,
         }
+    }
+
+    /// Collects all that is said into `choices`, one for each answer.
+    pub(crate) async fn collect(
+        &mut self,
+        server: &Shared,
+        choices: &mut [impl Choice],
+    ) -> Result<(), ApiError> {
+        while let Some(said) = self.next().await {
+            said?.tell(server, choices);
+        }
+        Ok(())
     }
 
     /// The next step of any choice; nothing once all are done.

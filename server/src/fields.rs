@@ -60,11 +60,7 @@ impl Fields {
     }
 
     pub(crate) fn flag(&self, name: &str) -> Result<bool, ApiError> {
-        match self.get(name) {
-            None => Ok(false),
-            Some(Json::Bool(value)) => Ok(*value),
-            Some(other) => Err(wrong(name, "true or false", other)),
-        }
+        self.get(name).map_or(Ok(false), |value| flag(name, value))
     }
 
     pub(crate) fn whole(
@@ -128,6 +124,15 @@ pub(crate) fn text<'j>(name: &str, value: &'j Json) -> Result<&'j str, ApiError>
     }
 }
 
+/// False where it is `null`.
+pub(crate) fn flag(name: &str, value: &Json) -> Result<bool, ApiError> {
+    match value {
+        Json::Null => Ok(false),
+        Json::Bool(value) => Ok(*value),
+        other => Err(wrong(name, "true or false", other)),
+    }
+}
+
 pub(crate) fn list<'j>(name: &str, value: &'j Json) -> Result<&'j [Json], ApiError> {
     match value {
         Json::List(items) => Ok(items),
@@ -149,6 +154,14 @@ pub(crate) fn whole(
         }
         other => Err(wrong(name, "a whole number", other)),
     }
+}
+
+/// Ids of tokens of a vocabulary of so many.
+pub(crate) fn ids(name: &str, items: &[Json], vocabulary: usize) -> Result<Vec<u32>, ApiError> {
+    let most = vocabulary as i128 - 1;
+    let each = items.iter().enumerate();
+    each.map(|(i, id)| Ok(whole(&format!("{name}[{i}]"), id, 0..=most)? as u32))
+        .collect()
 }
 
 pub(crate) fn number(

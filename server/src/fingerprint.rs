@@ -21,10 +21,9 @@ pub(crate) fn of(engine: &Engine, context: usize, template: &str) -> io::Result<
     };
     let mut hasher = Hasher::default();
     let program = format!("{:?}", engine.model().plan().program);
-    let device = engine.model().device();
-    let device = match device.starts_with("cpu") {
-        true => "cpu",
-        false => &device,
+    let device = match engine.model().is_on_cpu() {
+        true => "cpu".to_owned(),
+        false => engine.model().device(),
     };
     let context = context.to_string();
     for part in [

@@ -5,7 +5,7 @@ use bitnet_engine::sampler::{LogitBias, OccurrencePenalty, Sampler};
 use bitnet_engine::{Error, GenerateOptions, Sampling};
 
 use crate::error::ApiError;
-use crate::fields::{Fields, number, wrong};
+use crate::fields::{Fields, flag, number, wrong};
 
 /// Most choices of a request.
 const MOST_CHOICES: i128 = 128;
@@ -98,15 +98,10 @@ fn include_usage(fields: &Fields) -> Result<bool, ApiError> {
     let Json::Map(entries) = options else {
         return Err(wrong("stream_options", "an object", options));
     };
-    match entries.get("include_usage") {
-        None | Some(Json::Null) => Ok(false),
-        Some(Json::Bool(value)) => Ok(*value),
-        Some(other) => Err(wrong(
-            "stream_options.include_usage",
-            "true or false",
-            other,
-        )),
-    }
+    let value = entries.get("include_usage");
+    value.map_or(Ok(false), |value| {
+        flag("stream_options.include_usage", value)
+    })
 }
 
 fn bias(fields: &Fields, vocabulary: usize) -> Result<Vec<(u32, f32)>, ApiError> {

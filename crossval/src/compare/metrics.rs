@@ -138,17 +138,9 @@ fn ratio(a: f64, b: f64) -> f64 {
 
 /// The ids of the `count` best logits of a row, best first.
 fn best(row: &[f32], count: usize) -> Vec<u32> {
-    let mut order: Vec<Candidate> = (0..)
-        .zip(row)
-        .map(|(id, logit)| Candidate::new(id, *logit))
-        .collect();
-    let count = count.min(order.len());
-    if count > 0 && count < order.len() {
-        order.select_nth_unstable_by(count - 1, Candidate::best_first);
-    }
-    order.truncate(count);
-    order.sort_unstable_by(Candidate::best_first);
-    order.iter().map(|candidate| candidate.id).collect()
+    let mut found = Vec::new();
+    Candidate::best_of(row, count, &mut found);
+    found.iter().map(|candidate| candidate.id).collect()
 }
 
 /// KL(theirs || ours) of the softmax distributions, in nats.

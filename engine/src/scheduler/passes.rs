@@ -84,7 +84,7 @@ impl Scheduler {
     /// Runs requests on `engine`, which others may use between passes.
     pub fn new(engine: &Engine, options: SchedulerOptions) -> Scheduler {
         let model = engine.model();
-        let keeps = !model.plan().program.has_state() && model.device().starts_with("cpu");
+        let keeps = !model.plan().program.has_state() && model.is_on_cpu();
         Scheduler {
             cache: PrefixCache::new(if keeps { options.cache } else { 0 }),
             model: model.clone(),

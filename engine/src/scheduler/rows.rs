@@ -37,27 +37,16 @@ impl<'o> Row<'o> {
             Want::Top(count) if self.logits.is_empty() => {
                 out.top.extend(self.top.iter().take(count));
             }
-            Want::Top(count) => best(self.logits, count, &mut out.top),
+            Want::Top(count) => Candidate::best_of(self.logits, count, &mut out.top),
         }
     }
 
     /// The best `count`, in order, of a row of all logits.
     pub(super) fn best(&self, count: usize) -> Vec<Candidate> {
         let mut found = Vec::new();
-        best(self.logits, count, &mut found);
+        Candidate::best_of(self.logits, count, &mut found);
         found
     }
-}
-
-/// Puts the best `count` of all candidates into `found`, in order.
-fn best(logits: &[f32], count: usize, found: &mut Vec<Candidate>) {
-    let all = (0..).zip(logits);
-    found.extend(all.map(|(id, logit)| Candidate::new(id, *logit)));
-    if count > 0 && count < found.len() {
-        found.select_nth_unstable_by(count - 1, Candidate::best_first);
-    }
-    found.truncate(count);
-    found.sort_unstable_by(Candidate::best_first);
 }
 
 #[cfg(test)]

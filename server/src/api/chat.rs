@@ -9,7 +9,7 @@ use bitnet_engine::{StopReason, Stretch};
 use serde_json::{Map, Value, json};
 
 use super::{conversation, models, tokens};
-use crate::answers::{Answers, Said, Token};
+use crate::answers::{Answers, Choice, Said, Token};
 use crate::ask::{Ask, Frame};
 use crate::error::ApiError;
 use crate::fields::Fields;
@@ -40,16 +40,7 @@ pub(crate) async fn complete(
     }
     let mut choices: Vec<Message> = Vec::new();
     choices.resize_with(ask.settings.choices, Message::default);
-    while let Some(said) = answers.next().await {
-        match said? {
-            Said::Text {
-                choice,
-                stretches,
-                token,
-            } => choices[choice].take(&server, stretches, token),
-            Said::End { choice, reason } => choices[choice].reason = Some(reason),
-        }
-    }
+    answers.collect(&server, &mut choices).await?;
     let wants_logprobs = ask.logprobs.is_some();
     let choices = choices.into_iter().enumerate();
     let choices = choices.map(|(index, message)| message.json(index, wants_logprobs));
@@ -91,7 +82,7 @@ struct Message {
     reason: Option<StopReason>,
 }
 
-impl Message {
+impl Choice for Message {
     fn take(&mut self, server: &Shared, stretches: Vec<Stretch>, token: Option<Token>) {
         for stretch in stretches {
             match stretch.thought {
@@ -102,6 +93,12 @@ impl Message {
         self.logprobs.extend(logprobs(server, token.as_ref()));
     }
 
+    fn end(&mut self, reason: StopReason) {
+        self.reason = Some(reason);
+    }
+}
+
+impl Message {
     fn json(self, index: usize, wants_logprobs: bool) -> Value {
         let mut message = json!({ "role": "assistant", "content": self.said, "refusal": null });
         if !self.thought.is_empty() {

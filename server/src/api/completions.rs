@@ -10,10 +10,10 @@ use bitnet_engine::{EncodedPrompt, Prompt, StopReason, Stretch};
 use serde_json::{Map, Value, json};
 
 use super::{models, tokens};
-use crate::answers::{Answers, Said, Token};
+use crate::answers::{Answers, Choice, Said, Token};
 use crate::ask::{Ask, Frame};
 use crate::error::ApiError;
-use crate::fields::{Fields, text, whole, wrong};
+use crate::fields::{Fields, ids, text, wrong};
 use crate::finish;
 use crate::settings::Settings;
 use crate::state::{Server, Shared};
@@ -46,16 +46,7 @@ pub(crate) async fn complete(
         };
         return Ok(stream::response(answers, Vec::new(), told));
     }
-    while let Some(said) = answers.next().await {
-        match said? {
-            Said::Text {
-                choice,
-                stretches,
-                token,
-            } => texts[choice].take(&server, stretches, token),
-            Said::End { choice, reason } => texts[choice].reason = Some(reason),
-        }
-    }
+    answers.collect(&server, &mut texts).await?;
     let wants_logprobs = ask.logprobs.is_some();
     let texts = texts.iter_mut().enumerate();
     let choices = texts.map(|(index, text)| text.json(index, wants_logprobs));
@@ -85,13 +76,8 @@ fn prompts(server: &Shared, field: &Field) -> Result<Vec<Arc<EncodedPrompt>>, Ap
         let encoded = encoded.map_err(|error| ApiError::of_engine(&error, "prompt"));
         encoded.map(Arc::new)
     };
-    let ids = |name: &str, items: &[Field]| {
-        let most = server.vocabulary() as i128 - 1;
-        let each = items.iter().enumerate();
-        let ids = each.map(|(i, id)| Ok(whole(&format!("{name}[{i}]"), id, 0..=most)? as u32));
-        let ids: Result<Vec<u32>, ApiError> = ids.collect();
-        encode(Prompt::from(ids?))
-    };
+    let ids =
+        |name: &str, items: &[Field]| encode(Prompt::from(ids(name, items, server.vocabulary())?));
     match field {
         Field::Text(text) => Ok(vec![encode(Prompt::from(&text[..]))?]),
         Field::List(items) if matches!(items.first(), Some(Field::Int(_))) => {
@@ -132,7 +118,7 @@ struct Text {
     reason: Option<StopReason>,
 }
 
-impl Text {
+impl Choice for Text {
     fn take(&mut self, server: &Shared, stretches: Vec<Stretch>, token: Option<Token>) {
         for stretch in stretches {
             self.said.push_str(&stretch.text);
@@ -157,6 +143,12 @@ impl Text {
         }
     }
 
+    fn end(&mut self, reason: StopReason) {
+        self.reason = Some(reason);
+    }
+}
+
+impl Text {
     /// What was said, and forgets it.
     fn json(&mut self, index: usize, wants_logprobs: bool) -> Value {
         let logprobs = match wants_logprobs {
@@ -193,25 +185,12 @@ struct Told {
 impl Translate for Told {
     fn said(&mut self, said: Said) -> Option<Value> {
         let wants_logprobs = self.ask.logprobs.is_some();
-        let choice = match said {
-            Said::Text {
-                choice,
-                stretches,
-                token,
-            } => {
-                let text = &mut self.texts[choice];
-                text.take(&self.server, stretches, token);
-                if text.said.is_empty() && !wants_logprobs {
-                    return None;
-                }
-                choice
-            }
-            Said::End { choice, reason } => {
-                self.texts[choice].reason = Some(reason);
-                choice
-            }
-        };
-        let told = self.texts[choice].json(choice, wants_logprobs);
+        let choice = said.tell(&self.server, &mut self.texts);
+        let text = &mut self.texts[choice];
+        if text.said.is_empty() && text.reason.is_none() && !wants_logprobs {
+            return None;
+        }
+        let told = text.json(choice, wants_logprobs);
         Some(
             self.frame
                 .response("text_completion", vec![told], Value::Null),

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::conversation;
 use crate::error::ApiError;
-use crate::fields::{Fields, list, whole};
+use crate::fields::{Fields, ids, list};
 use crate::state::{Server, Shared};
 use crate::support;
 
@@ -51,11 +51,9 @@ pub(crate) async fn detokenize(
     let text = server.aside(move |server| {
         let fields = Fields::read(&body, &support::DETOKENIZE)?;
         let items = list("tokens", fields.needed("tokens")?)?;
-        let most = server.engine.tokenizer().vocab_size() as i128 - 1;
-        let each = items.iter().enumerate();
-        let ids = each.map(|(i, id)| Ok(whole(&format!("tokens[{i}]"), id, 0..=most)? as u32));
-        let ids: Result<Vec<u32>, ApiError> = ids.collect();
-        Ok(server.engine.tokenizer().decode(&ids?))
+        let tokenizer = server.engine.tokenizer();
+        let ids = ids("tokens", items, tokenizer.vocab_size())?;
+        Ok(tokenizer.decode(&ids))
     });
     let text = text.await?;
     Ok(Json(json!({ "content": text, "prompt": text })))

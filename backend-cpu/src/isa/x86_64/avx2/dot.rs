@@ -51,7 +51,6 @@ impl<const VNNI: bool> Avx2<VNNI> {
     /// two products each. A pair with codes up to 3 is at most `2 * 3 * 128 = 768` in magnitude,
     /// and 32 of them at most 24576; a pair with codes up to 15 and activations of `Q8_0` is at
     /// most `2 * 15 * 127 = 3810`, and eight of them at most 30480. So nothing ever wraps.
-    ///
     #[inline(always)]
     pub(super) fn step(self, run: __m256i, codes: __m256i, q: __m256i) -> __m256i {
         // SAFETY: `self` proves AVX2, and AVX-VNNI where `VNNI` is set.
