@@ -48,7 +48,16 @@ pub(crate) fn resolve(name: &str) -> Named {
         (true, Some(entry)) => parts.relative(entry.provider, entry.counted),
         (_, None) => match parts.prefix() {
             Some((provider, counted)) => parts.relative(provider, counted),
-            None => unknown(parts.provider.unwrap_or(Provider::Generic), name),
+            None => {
+                let provider = parts.provider.unwrap_or(Provider::Generic);
+                unknown(
+                    provider,
+                    parts
+                        .behind_dot
+                        .filter(|_| !name.contains('/'))
+                        .unwrap_or(name),
+                )
+            }
         },
     }
 }
@@ -76,6 +85,8 @@ struct Parts<'a> {
     /// The name of the model, or of the one that was fine-tuned.
     model: &'a str,
     tuned: bool,
+    /// What follows the provider, where a dot divides them as in Bedrock's names.
+    behind_dot: Option<&'a str>,
     /// Whether it is written as one writes it who is not the model's provider.
     resold: bool,
 }
@@ -89,11 +100,12 @@ impl<'a> Parts<'a> {
         {
             (rest, resold) = (after, true);
         }
-        let (mut provider, mut model) = (None, rest);
+        let (mut provider, mut model, mut behind_dot) = (None, rest, None);
         if let Some((by, of)) = rest.split_once('/') {
             (provider, model) = (Some(catalogue::provider(by)?), of);
         } else if let Some((by, of)) = dotted(rest) {
             (provider, model, resold) = (Some(by), of, true);
+            behind_dot = Some(of.trim());
         }
         let bare = without_variant(model);
         let base = tuned(bare);
@@ -101,6 +113,7 @@ impl<'a> Parts<'a> {
             provider,
             model: base.map_or(bare, without_variant),
             tuned: base.is_some(),
+            behind_dot,
             resold: resold || bare != model,
         })
     }

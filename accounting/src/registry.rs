@@ -256,6 +256,9 @@ mod tests {
                 "heuristic",
                 "heuristic",
             ),
+            // What is behind the provider's dot is no relative of its models.
+            ("us.qwen.4[Tx-v1:0", "qwen/4[tx", "heuristic", "heuristic"),
+            ("qwen/4[tx", "qwen/4[tx", "heuristic", "heuristic"),
             ("gpt-4xyz", "generic/gpt-4xyz", "heuristic", "heuristic"),
             (
                 "meta/llama-3-8b",
