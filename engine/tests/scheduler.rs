@@ -478,3 +478,38 @@ fn nothing_is_kept_of_a_model_with_a_state() {
     }
     assert_eq!(scheduler.load().cached, 0);
 }
+
+#[test]
+fn a_request_that_is_held_keeps_its_place_and_goes_on_as_if_nothing_had_been() {
+    let engine = open("demo/demo.gguf");
+    let mut noise = Noise(21);
+    let vocabulary = engine.tokenizer().vocab_size();
+    let mut cases: Vec<Case> = (0..6)
+        .map(|_| Case::random(&mut noise, vocabulary))
+        .collect();
+    for case in &mut cases {
+        case.options = case.options.clone().max_tokens(12);
+    }
+    let wanted = alone(&engine, &cases);
+    let mut scheduler = Scheduler::new(&engine, SchedulerOptions::default().chunk(9));
+    let ids: Vec<_> = cases
+        .iter()
+        .map(|case| case.add(&engine, &mut scheduler))
+        .collect();
+    let mut given: Vec<Given> = cases.iter().map(|_| Given::default()).collect();
+    while !scheduler.is_idle() {
+        let held = noise.below(64);
+        for (at, id) in ids.iter().enumerate() {
+            scheduler.hold(*id, held >> at & 1 == 1);
+        }
+        let running = scheduler.load().running;
+        let read = scheduler.pass(|id, event| {
+            let at = ids.iter().position(|other| *other == id).unwrap();
+            let joined = matches!(event, Event::Joined { .. });
+            assert!(joined || running == 0 || held >> at & 1 == 0);
+            given[at].take(event);
+        });
+        assert!(read || held != 0);
+    }
+    assert_eq!(given, wanted);
+}

@@ -7,7 +7,7 @@ use bitnet_engine::{StopReason, Stretch, Thinking};
 
 use crate::error::ApiError;
 use crate::state::Shared;
-use crate::worker::Events;
+use crate::worker::{Events, Told};
 
 /// A step of one choice.
 #[derive(Debug)]
@@ -107,11 +107,18 @@ impl Answers {
             if self.left == 0 {
                 return None;
             }
-            let Some((choice, event)) = self.events.recv().await else {
+            let Some((choice, told)) = self.events.recv().await else {
                 self.left = 0;
                 return Some(Err(ApiError::internal(
                     "The engine has stopped.".to_owned(),
                 )));
+            };
+            let event = match told {
+                Told::Event(event) => event,
+                Told::GivenUp => {
+                    self.left = 0;
+                    return Some(Err(ApiError::unread()));
+                }
             };
             match event {
                 Event::Joined { cached } if choice % self.choices == 0 => self.cached += cached,

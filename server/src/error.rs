@@ -127,6 +127,19 @@ impl ApiError {
         ApiError::invalid(StatusCode::REQUEST_TIMEOUT, message)
     }
 
+    pub(crate) fn unread() -> ApiError {
+        let message = "The answer was given up: it waited for its reader for too long.";
+        ApiError::invalid(StatusCode::REQUEST_TIMEOUT, message)
+    }
+
+    /// The bodies of requests have no more room.
+    pub(crate) fn crowded() -> ApiError {
+        let message = "Too much is being sent to this server. Try again later.".to_owned();
+        let mut error = ApiError::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", message);
+        error.retry_after = Some(1);
+        error.coded("rate_limit_exceeded")
+    }
+
     pub(crate) fn full(waiting: usize) -> ApiError {
         let message = format!(
             "{waiting} sequences wait already, which is all there is room for. Try again later."

@@ -9,6 +9,7 @@
 mod answers;
 mod api;
 mod ask;
+mod connections;
 mod error;
 mod fields;
 mod fingerprint;

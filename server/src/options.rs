@@ -16,12 +16,14 @@ pub struct ServerOptions {
     pub(crate) parallel: usize,
     pub(crate) queue: usize,
     pub(crate) context: usize,
+    pub(crate) chunk: usize,
     pub(crate) cache: usize,
     pub(crate) keys: Keys,
     pub(crate) open_to_all: bool,
     pub(crate) template: TemplateChoice,
     pub(crate) drain: Duration,
     pub(crate) max_body: usize,
+    pub(crate) client_time: Duration,
 }
 
 impl ServerOptions {
@@ -33,12 +35,14 @@ impl ServerOptions {
             parallel: 8,
             queue: 64,
             context: usize::MAX,
+            chunk: 64,
             cache: 512 << 20,
             keys: Keys::default(),
             open_to_all: false,
             template: TemplateChoice::Auto,
             drain: Duration::from_secs(30),
             max_body: 8 << 20,
+            client_time: Duration::from_secs(30),
         }
     }
 
@@ -58,6 +62,13 @@ impl ServerOptions {
     /// by default.
     pub fn context(mut self, tokens: usize) -> ServerOptions {
         self.context = tokens;
+        self
+    }
+
+    /// Most tokens of prompts in a pass that also continues answers; 64 by default. The fewer they
+    /// are, the less a long prompt slows down the others, and the longer it takes itself.
+    pub fn chunk(mut self, tokens: usize) -> ServerOptions {
+        self.chunk = tokens.max(1);
         self
     }
 
@@ -95,6 +106,14 @@ impl ServerOptions {
     /// Most bytes of a request's body; 8 MiB by default.
     pub fn max_body(mut self, bytes: usize) -> ServerOptions {
         self.max_body = bytes;
+        self
+    }
+
+    /// How long a client may keep the server waiting; 30 seconds by default. So long it may send no
+    /// request, or take nothing of an answer; twice as long it may take to send a body, and may an
+    /// answer, all in all, wait to be read.
+    pub fn client_time(mut self, time: Duration) -> ServerOptions {
+        self.client_time = time;
         self
     }
 }

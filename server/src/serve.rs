@@ -16,12 +16,13 @@ use tokio::sync::{OnceCell, watch};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::api::{chat, completions, models, status, text};
+use crate::connections::{Connections, raised};
 use crate::error::{ApiError, ServerError};
 use crate::guard::guard;
 use crate::metrics::Metrics;
 use crate::options::ServerOptions;
 use crate::state::{Server, Shared, now};
-use crate::worker::Worker;
+use crate::worker::{Limits, Worker};
 
 /// Answers requests for `engine`'s model until `stop` is raised: then takes no more, and returns
 /// when those that run are done or their time is over. Calls `ready` with the address that it
@@ -41,15 +42,21 @@ pub fn serve(
     if !address.ip().is_loopback() && options.keys.is_empty() && !options.open_to_all {
         return Err(ServerError::Open(address));
     }
-    let drain = options.drain;
+    let (drain, client_time) = (options.drain, options.client_time);
     let metrics = Arc::new(Metrics::default());
     let scheduling = SchedulerOptions::default()
         .context(options.context)
+        .chunk(options.chunk)
         .cache(options.cache)
         .budget(engine.model().batch());
-    let sequences = (options.parallel, options.queue);
-    let worker = Worker::start(&engine, scheduling, sequences, Arc::clone(&metrics))?;
+    let limits = Limits {
+        parallel: options.parallel,
+        queue: options.queue,
+        patience: client_time * 2,
+    };
+    let worker = Worker::start(&engine, scheduling, limits, Arc::clone(&metrics))?;
     let server = Server(Arc::new(Shared {
+        bodies: Shared::room_for_bodies(&options),
         engine,
         worker,
         metrics,
@@ -61,6 +68,7 @@ pub fn serve(
     // Forward passes have the cores; what is left to do here is little.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
+        .max_blocking_threads(2)
         .enable_all()
         .build()?;
     let (stopped, stopping) = watch::channel(false);
@@ -69,25 +77,24 @@ pub fn serve(
         let listen = |source| ServerError::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(listen)?;
         ready(listener.local_addr()?);
-        let serving = axum::serve(listener, router(&server));
-        let serving = serving.with_graceful_shutdown(raised(stopping.clone()));
+        // The first request need not wait for all of it.
+        let of_server = server.clone();
+        tokio::spawn(async move { of_server.fingerprint().await });
+        let serving = Connections::new(router(&server), client_time, stopping.clone());
+        let serving = serving.serve(listener);
         let over = async {
             raised(stopping).await;
             server.ending.store(true, Ordering::SeqCst);
             tokio::time::sleep(drain).await;
         };
         tokio::select! {
-            done = serving.into_future() => done.map_err(ServerError::Io),
-            () = over => Ok(()),
+            () = serving => {}
+            () = over => {}
         }
+        Ok(())
     });
     runtime.shutdown_background();
     done
-}
-
-async fn raised(mut stopping: watch::Receiver<bool>) {
-    // The other end is never dropped before it is raised.
-    let _ = stopping.wait_for(|raised| *raised).await;
 }
 
 fn router(server: &Server) -> Router {

@@ -1,14 +1,15 @@
 //! [`Server`]: what all requests share.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use axum::body::{Bytes, to_bytes};
 use axum::extract::Request;
 use bitnet_engine::{Encoder, Engine};
-use http_body_util::LengthLimitError;
-use tokio::sync::OnceCell;
+use http_body_util::BodyExt as _;
+use hyper::body::Body as _;
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 
 use crate::error::ApiError;
 use crate::fingerprint;
@@ -16,8 +17,8 @@ use crate::metrics::Metrics;
 use crate::options::ServerOptions;
 use crate::worker::Worker;
 
-/// How long a client may take to send the body of a request.
-const BODY_TIME: Duration = Duration::from_secs(60);
+/// How many of the largest bodies there is room for at once.
+const BODIES: usize = 8;
 
 /// The model and what is known of it. Clones share everything.
 #[derive(Clone)]
@@ -32,9 +33,26 @@ pub(crate) struct Shared {
     pub(crate) started: u64,
     pub(crate) ending: AtomicBool,
     pub(crate) fingerprint: OnceCell<String>,
+    /// Bytes of bodies that may come yet.
+    pub(crate) bodies: Arc<Semaphore>,
 }
 
-impl std::ops::Deref for Server {
+/// The body of a request, whole.
+#[derive(Debug, Default)]
+pub(crate) struct Whole {
+    bytes: Vec<u8>,
+    room: Option<OwnedSemaphorePermit>,
+}
+
+impl Deref for Whole {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Deref for Server {
     type Target = Shared;
 
     fn deref(&self) -> &Shared {
@@ -61,17 +79,45 @@ impl Shared {
         self.engine.model().config().vocabulary
     }
 
+    /// Room for the bodies of requests.
+    pub(crate) fn room_for_bodies(options: &ServerOptions) -> Arc<Semaphore> {
+        let most = options.max_body.saturating_mul(BODIES);
+        Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)))
+    }
+
     /// The body of a request, whole.
-    pub(crate) async fn body(&self, request: Request) -> Result<Bytes, ApiError> {
+    pub(crate) async fn body(&self, request: Request) -> Result<Whole, ApiError> {
+        let time = self.options.client_time * 2;
+        let read = tokio::time::timeout(time, self.read(request.into_body()));
+        read.await.unwrap_or_else(|_| Err(ApiError::too_slow()))
+    }
+
+    async fn read(&self, mut body: axum::body::Body) -> Result<Whole, ApiError> {
         let most = self.options.max_body;
-        let body = to_bytes(request.into_body(), most);
-        let Ok(read) = tokio::time::timeout(BODY_TIME, body).await else {
-            return Err(ApiError::too_slow());
-        };
-        read.map_err(|error| match std::error::Error::source(&error) {
-            Some(cause) if cause.is::<LengthLimitError>() => ApiError::too_large(most),
-            _ => ApiError::body(format!("The body cannot be read: {error}.")),
-        })
+        let too_large = || ApiError::too_large(most);
+        // What is said to be too large need not come.
+        if body.size_hint().lower() > most as u64 {
+            return Err(too_large());
+        }
+        let mut whole = Whole::default();
+        while let Some(frame) = body.frame().await {
+            let broken = |error| ApiError::body(format!("The body cannot be read: {error}."));
+            let Ok(bytes) = frame.map_err(broken)?.into_data() else {
+                continue;
+            };
+            if bytes.len() > most - whole.bytes.len() {
+                return Err(too_large());
+            }
+            let len = u32::try_from(bytes.len()).map_err(|_| too_large())?;
+            let room = Arc::clone(&self.bodies).try_acquire_many_owned(len);
+            let room = room.map_err(|_| ApiError::crowded())?;
+            match &mut whole.room {
+                Some(all) => all.merge(room),
+                none => *none = Some(room),
+            }
+            whole.bytes.extend_from_slice(&bytes);
+        }
+        Ok(whole)
     }
 }
 

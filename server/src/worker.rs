@@ -1,18 +1,37 @@
 //! [`Worker`]: the thread that the scheduler runs on.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use bitnet_engine::scheduler::{Event, Load, Request, RequestId, Scheduler, SchedulerOptions};
 use bitnet_engine::{EncodedPrompt, Engine, GenerateOptions};
-use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::ApiError;
 use crate::finish;
 use crate::metrics::Metrics;
+
+/// Events of a choice that may wait for whoever reads them, before it is not continued.
+const AHEAD: usize = 64;
+/// How long nothing is done where all that run wait for their readers.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// How much there is room for, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Most sequences that run.
+    pub(crate) parallel: usize,
+    /// Most sequences that wait.
+    pub(crate) queue: usize,
+    /// How long a choice may wait for its reader, all in all, before it is given up: it keeps its
+    /// place among those that run.
+    pub(crate) patience: Duration,
+}
 
 /// What one choice of a request needs.
 #[derive(Debug)]
@@ -22,27 +41,64 @@ pub(crate) struct Task {
     pub(crate) logprobs: Option<usize>,
 }
 
-/// Events of the choices of a request, each with its number. Dropping it cancels all of them.
-pub(crate) type Events = UnboundedReceiver<(usize, Event)>;
+/// What becomes of a choice.
+#[derive(Debug)]
+pub(crate) enum Told {
+    Event(Event),
+    /// It was given up, for nobody read it. Nothing follows.
+    GivenUp,
+}
+
+/// What becomes of the choices of a request, each with its number. Dropping it cancels all of them.
+pub(crate) type Events = Receiver<(usize, Told)>;
 
 /// A task on its way to the thread.
 struct Job {
     task: Task,
     choice: usize,
-    events: UnboundedSender<(usize, Event)>,
+    events: Sender<(usize, Told)>,
     came: Instant,
     room: OwnedSemaphorePermit,
 }
 
-/// A task that the scheduler has.
+/// A task that the scheduler has, or one that has ended and not been told so.
 struct Live {
     choice: usize,
-    events: UnboundedSender<(usize, Event)>,
+    events: Sender<(usize, Told)>,
+    /// What its reader has no room for yet: what one pass gave, at most.
+    behind: VecDeque<Told>,
+    /// How long it has waited for its reader.
+    waited: Duration,
     /// Tokens of its prompt.
     prompt: usize,
     came: Instant,
     told: Option<Instant>,
-    _room: OwnedSemaphorePermit,
+    /// Its place, until it ends.
+    room: Option<OwnedSemaphorePermit>,
+}
+
+impl Live {
+    /// Tells its reader, or keeps it for later. One that nobody hears is cancelled before the next
+    /// pass.
+    fn tell(&mut self, told: Told) {
+        self.behind.push_back(told);
+        self.catch_up();
+    }
+
+    /// Tells what was kept, as far as there is room; whether that was all.
+    fn catch_up(&mut self) -> bool {
+        while let Some(told) = self.behind.pop_front() {
+            match self.events.try_send((self.choice, told)) {
+                Ok(()) => {}
+                Err(TrySendError::Full((_, told))) => {
+                    self.behind.push_front(told);
+                    return false;
+                }
+                Err(TrySendError::Closed(_)) => {}
+            }
+        }
+        true
+    }
 }
 
 /// The thread that runs forward passes, reached through a channel that holds no more than may wait.
@@ -64,9 +120,12 @@ impl Worker {
     pub(crate) fn start(
         engine: &Engine,
         options: SchedulerOptions,
-        (parallel, queue): (usize, usize),
+        limits: Limits,
         metrics: Arc<Metrics>,
     ) -> io::Result<Worker> {
+        let Limits {
+            parallel, queue, ..
+        } = limits;
         let most = parallel.saturating_add(queue).min(Semaphore::MAX_PERMITS);
         let scheduler = Scheduler::new(engine, options.parallel(parallel));
         let (jobs, incoming) = mpsc::channel(most);
@@ -85,6 +144,7 @@ impl Worker {
             scheduler,
             live,
             metrics,
+            patience: limits.patience,
         };
         thread.spawn(move || running.run(incoming, &load))?;
         Ok(worker)
@@ -129,7 +189,7 @@ impl Worker {
             .map(|_| Arc::clone(&self.room).try_acquire_owned().ok())
             .collect();
         let rooms = rooms.ok_or_else(|| ApiError::full(self.queue))?;
-        let (events, told) = mpsc::unbounded_channel();
+        let (events, told) = mpsc::channel(AHEAD * tasks.len().max(1));
         for ((choice, task), room) in tasks.into_iter().enumerate().zip(rooms) {
             let job = Job {
                 task,
@@ -151,12 +211,13 @@ struct Running {
     scheduler: Scheduler,
     live: HashMap<RequestId, Live>,
     metrics: Arc<Metrics>,
+    patience: Duration,
 }
 
 impl Running {
-    fn run(&mut self, mut incoming: mpsc::Receiver<Job>, load: &Mutex<Load>) {
+    fn run(&mut self, mut incoming: Receiver<Job>, load: &Mutex<Load>) {
         loop {
-            if self.scheduler.is_idle() {
+            if self.live.is_empty() {
                 match incoming.blocking_recv() {
                     Some(job) => self.take(job),
                     None => return,
@@ -166,7 +227,12 @@ impl Running {
                 self.take(job);
             }
             self.drop_unheard();
-            self.pass();
+            let looked = Instant::now();
+            self.catch_up();
+            if !self.pass() {
+                thread::sleep(PAUSE);
+            }
+            self.wait_for_readers(looked.elapsed());
             *load.lock().unwrap_or_else(PoisonError::into_inner) = self.scheduler.load();
         }
     }
@@ -181,17 +247,20 @@ impl Running {
                 let live = Live {
                     choice: job.choice,
                     events: job.events,
+                    behind: VecDeque::new(),
+                    waited: Duration::ZERO,
                     prompt: job.task.prompt.tokens.len(),
                     came: job.came,
                     told: None,
-                    _room: job.room,
+                    room: Some(job.room),
                 };
                 self.live.insert(id, live);
             }
-            // Whoever does not listen any more needs no answer.
+            // It is the first of its choice, and there is room for it.
             Err(error) => {
                 drop(job.room);
-                let _ = job.events.send((job.choice, Event::Failed(error)));
+                let failed = Told::Event(Event::Failed(error));
+                let _ = job.events.try_send((job.choice, failed));
             }
         }
     }
@@ -202,6 +271,7 @@ impl Running {
             scheduler,
             live,
             metrics,
+            ..
         } = self;
         live.retain(|id, request| {
             let heard = !request.events.is_closed();
@@ -212,11 +282,47 @@ impl Running {
         });
     }
 
-    fn pass(&mut self) {
+    /// Tells readers what they had no room for. Who is behind is not continued.
+    fn catch_up(&mut self) {
+        let Running {
+            scheduler, live, ..
+        } = self;
+        live.retain(|id, request| {
+            let all = request.catch_up();
+            scheduler.hold(*id, !all);
+            !all || request.room.is_some()
+        });
+    }
+
+    /// Gives up those whose readers have let them wait for too long, this `time` included.
+    fn wait_for_readers(&mut self, time: Duration) {
         let Running {
             scheduler,
             live,
             metrics,
+            patience,
+        } = self;
+        for (id, request) in live {
+            if request.room.is_none() || request.behind.is_empty() {
+                continue;
+            }
+            request.waited += time;
+            if request.waited > *patience && scheduler.cancel(*id) {
+                metrics.ended("abort", request.came.elapsed());
+                request.room = None;
+                request.behind.clear();
+                request.tell(Told::GivenUp);
+            }
+        }
+    }
+
+    /// Makes a forward pass; whether there was anything to do.
+    fn pass(&mut self) -> bool {
+        let Running {
+            scheduler,
+            live,
+            metrics,
+            ..
         } = self;
         scheduler.pass(|id, event| {
             let Some(request) = live.get_mut(&id) else {
@@ -239,14 +345,14 @@ impl Running {
                 Event::Failed(_) => metrics.ended("error", request.came.elapsed()),
                 _ => {}
             }
-            let last = matches!(event, Event::Ended(_) | Event::Failed(_));
-            let (events, choice) = (request.events.clone(), request.choice);
             // Its room is free before anybody knows that it has ended.
-            if last {
+            if matches!(event, Event::Ended(_) | Event::Failed(_)) {
+                request.room = None;
+            }
+            request.tell(Told::Event(event));
+            if request.room.is_none() && request.behind.is_empty() {
                 live.remove(&id);
             }
-            // One that nobody hears is cancelled before the next pass.
-            let _ = events.send((choice, event));
-        });
+        })
     }
 }

@@ -1,68 +1,20 @@
 //! The server over real connections, with the demo model behind it.
 
+mod bits;
 mod client;
+mod rude;
+mod running;
 
 use std::collections::BTreeMap;
-use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use bitnet_engine::{Device, Engine, LoadOptions, TemplateChoice};
+use bitnet_engine::TemplateChoice;
 use bitnet_process::Interrupt;
 use bitnet_server::{Keys, ServerError, ServerOptions, serve};
-use client::{Response, Site};
+use client::Response;
+use running::{Running, engine, options};
 use serde_json::{Value, json};
-
-fn engine() -> Engine {
-    let options = LoadOptions::default().device(Device::Cpu).threads(1);
-    Engine::open("../demo/demo.gguf", &options).expect("the demo model opens")
-}
-
-fn options() -> ServerOptions {
-    let address = "127.0.0.1:0".parse().unwrap();
-    ServerOptions::new(address, vec!["demo".to_owned(), "gpt".to_owned()])
-        .template(TemplateChoice::Instruct)
-        .drain(Duration::from_secs(20))
-}
-
-/// A server that runs until this is dropped.
-struct Running {
-    site: Site,
-    stop: Interrupt,
-    thread: Option<thread::JoinHandle<Result<(), ServerError>>>,
-}
-
-impl Running {
-    fn start(options: ServerOptions) -> Running {
-        let stop = Interrupt::default();
-        let (ready, is_ready) = mpsc::channel();
-        let stopped = stop.clone();
-        let thread = thread::spawn(move || {
-            serve(engine(), options, &stopped, |address| {
-                ready.send(address).unwrap();
-            })
-        });
-        Running {
-            site: Site(is_ready.recv().expect("the server listens")),
-            stop,
-            thread: Some(thread),
-        }
-    }
-
-    /// Has it end, and waits for that.
-    fn end(&mut self) {
-        self.stop.raise();
-        if let Some(thread) = self.thread.take() {
-            thread.join().expect("no panic").expect("no error");
-        }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.end();
-    }
-}
 
 fn chat(fields: Value) -> Value {
     let mut body = json!({

@@ -10,6 +10,7 @@ mod environment;
 mod exit;
 mod isa;
 pub mod lanes;
+pub mod load;
 mod output;
 pub mod tokenizer_check;
 pub mod workspace;

@@ -37,6 +37,9 @@ pub(crate) struct Args {
     /// Most tokens of a sequence, prompt and answer together [default: the model's positions]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     context: Option<u32>,
+    /// Most tokens of prompts that are read in a pass which also continues answers
+    #[arg(long, default_value_t = 64, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    chunk: u32,
     /// MiB of what is kept of answers, for requests that begin alike; 0 keeps nothing
     #[arg(long, default_value_t = 512, value_name = "MIB")]
     cache_ram: u32,
@@ -49,6 +52,9 @@ pub(crate) struct Args {
     /// How conversations are put to the model, as for `run`
     #[arg(long, value_name = "TEMPLATE", default_value = "auto", value_parser = TemplateChoice::of_argument)]
     prompt_template: TemplateChoice,
+    /// Seconds that a client may send no request, or take nothing of an answer
+    #[arg(long, default_value_t = 30, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
+    client_timeout: u32,
     /// Seconds that answers may go on once a signal has come
     #[arg(long, default_value_t = 30, value_name = "SECONDS")]
     drain: u32,
@@ -69,9 +75,11 @@ pub(crate) fn run(args: Args) -> Result<u8> {
     let mut options = ServerOptions::new(SocketAddr::new(args.host, args.port), names)
         .parallel(args.parallel.into())
         .queue(args.queue.into())
+        .chunk(args.chunk as usize)
         .cache((args.cache_ram as usize) << 20)
         .open_to_all(args.allow_anyone)
         .template(args.prompt_template)
+        .client_time(Duration::from_secs(args.client_timeout.into()))
         .drain(Duration::from_secs(args.drain.into()));
     if let Some(tokens) = args.context {
         options = options.context(tokens as usize);

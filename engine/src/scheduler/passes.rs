@@ -67,6 +67,8 @@ struct Running {
     sequence: Sequence,
     decoding: Decoding,
     logprobs: Option<usize>,
+    /// Whether it takes no part in passes for now.
+    held: bool,
     /// Whether its last event was given.
     done: bool,
 }
@@ -147,6 +149,14 @@ impl Scheduler {
         self.waiting.len() + self.running.len() < before
     }
 
+    /// Has a request that runs take no part in passes, or take part again. It keeps its place, and
+    /// what it gives is the same. One that waits, or is unknown, does so still.
+    pub fn hold(&mut self, id: RequestId, held: bool) {
+        if let Some(request) = self.running.iter_mut().find(|request| request.id == id) {
+            request.held = held;
+        }
+    }
+
     /// Whether there is nothing to do.
     pub fn is_idle(&self) -> bool {
         self.waiting.is_empty() && self.running.is_empty()
@@ -165,11 +175,12 @@ impl Scheduler {
     }
 
     /// Lets requests join, makes one forward pass, and calls `each` with what became of them.
-    pub fn pass(&mut self, mut each: impl FnMut(RequestId, Event)) {
+    /// Whether there was anything to read.
+    pub fn pass(&mut self, mut each: impl FnMut(RequestId, Event)) -> bool {
         self.join(&mut each);
         let parts = self.parts();
         if parts.is_empty() {
-            return;
+            return false;
         }
         if let Err(error) = self.read(&parts) {
             // Nobody can tell whose fault it was, and the state of each is unknown.
@@ -177,7 +188,7 @@ impl Scheduler {
             for request in self.running.drain(..) {
                 each(request.id, Event::Failed(Error::Pass(Arc::clone(&error))));
             }
-            return;
+            return true;
         }
         let rows = parts.iter().filter(|part| part.want != Want::Nothing);
         let rows = rows.count();
@@ -195,6 +206,7 @@ impl Scheduler {
             request.choose(&given, &mut each);
         }
         self.leave(|request| request.done);
+        true
     }
 
     /// Takes out those of which `leaves` holds, and keeps what was read for them.
@@ -228,16 +240,20 @@ impl Scheduler {
     /// What is read in the next pass: a token of each sequence that is being continued, and shares
     /// of the prompts.
     fn parts(&self) -> Vec<Part> {
-        let left = |request: &Running| request.sequence.unread().len();
+        let left = |request: &Running| match request.held {
+            true => 0,
+            false => request.sequence.unread().len(),
+        };
         let started = |request: &Running| !request.decoding.generated.tokens.is_empty();
-        let continued = self.running.iter().filter(|request| started(request));
+        let continued = self.running.iter();
+        let continued = continued.filter(|request| started(request) && !request.held);
         let budget = self.options.for_prompts(continued.count());
         let prompts = self.running.iter().filter(|request| !started(request));
         let prompts = shares(&prompts.map(left).collect::<Vec<_>>(), budget);
         let mut prompts = prompts.into_iter();
         let part = |(index, request): (usize, &Running)| {
             let len = match started(request) {
-                true => 1,
+                true => left(request).min(1),
                 false => prompts.next().unwrap_or(0),
             };
             let want = match len == left(request) {
@@ -309,6 +325,7 @@ impl Waiting {
             sequence,
             decoding: self.decoding,
             logprobs: self.logprobs,
+            held: false,
             done: false,
         })
     }

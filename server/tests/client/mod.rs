@@ -68,7 +68,7 @@ impl Site {
         drop(self.open(path, body));
     }
 
-    fn begin(self, method: &str, path: &str, headers: &[&str], body: &[u8]) -> Reading {
+    pub(crate) fn begin(self, method: &str, path: &str, headers: &[&str], body: &[u8]) -> Reading {
         let mut stream = TcpStream::connect(self.0).expect("a connection");
         let mut head = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n");
         for header in headers {
@@ -111,7 +111,7 @@ impl Response {
 }
 
 /// The chunks of a body, put together.
-fn whole(mut chunks: &str) -> String {
+pub(crate) fn whole(mut chunks: &str) -> String {
     let mut body = String::new();
     while let Some((size, rest)) = chunks.split_once("\r\n") {
         let size = usize::from_str_radix(size, 16).expect("a size");

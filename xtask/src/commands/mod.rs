@@ -4,6 +4,7 @@
 
 mod baseline_args;
 pub mod bench;
+pub mod bench_serve;
 pub mod clean_cache;
 pub mod compare_benches;
 pub mod crossval;
@@ -76,6 +77,8 @@ pub enum Command {
     GenFixtures(gen_fixtures::Args),
     /// Measure how fast the CPU kernels are here, into a receipt
     Bench(bench::Args),
+    /// Measure how fast servers of OpenAI's API are under load, in turn
+    BenchServe(bench_serve::Args),
     /// Write down how fast the CPU kernels are here, from receipts or measured now
     GenBaselines(gen_baselines::Args),
     /// Check that the CPU kernels are as fast here as they were
@@ -111,6 +114,7 @@ impl Command {
             Self::VerifyReceipt(args) => verify_receipt::run(&args),
             Self::GenFixtures(args) => gen_fixtures::run(&args),
             Self::Bench(args) => bench::run(&args),
+            Self::BenchServe(args) => bench_serve::run(&args),
             Self::GenBaselines(args) => gen_baselines::run(&args),
             Self::VerifyBaselines(args) => verify_baselines::run(&args),
             Self::CompareBenches(args) => compare_benches::run(&args),
