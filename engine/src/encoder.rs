@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::prompt::{Content, EncodedPrompt, Prompt};
 use crate::template::{Template, TemplateChoice};
 use crate::thoughts::{Marks, Thinking};
+use crate::tools::{CallForm, Calls, Tools};
 
 /// LLaMA-2's form without its token that begins a text.
 const INSTRUCT: &str = "{% set system = namespace(text='') %}\
@@ -150,6 +151,17 @@ impl Encoder {
         let marks = Marks::of(prompt.template.source(), &self.tokenizer)?;
         let text = prompt.text().unwrap_or_default();
         Some(Thinking::begin(marks, text, &self.tokenizer))
+    }
+
+    /// What divides an answer to `prompt` into text and calls of `tools`; none where it is not known
+    /// how the prompt's template has a model write its calls.
+    pub fn calls(&self, prompt: &EncodedPrompt, tools: &Arc<Tools>) -> Option<Calls> {
+        let form = CallForm::of(prompt.template.source()?)?;
+        Some(Calls::new(
+            form,
+            Arc::clone(tools),
+            Arc::clone(&self.tokenizer),
+        ))
     }
 
     fn plain(&self, text: &str, special: Special) -> Result<Vec<u32>, Error> {

@@ -76,6 +76,8 @@
 //!
 //! A [`scheduler`] runs many requests at once, whose sequences join and leave between passes.
 //!
+//! [`tools`] are functions that a model may call; its calls are read back from what it writes.
+//!
 //! # Errors
 //!
 //! Every [`Error`] says what happened. Nothing here reads an environment variable, prints, or
@@ -110,6 +112,7 @@ mod session;
 mod stop;
 mod template;
 mod thoughts;
+pub mod tools;
 
 pub use bitnet_backend_cpu as cpu;
 #[cfg(feature = "gpu")]

@@ -1,10 +1,12 @@
-//! [`Answers`]: what the choices of a request say, as they say it.
+//! [`Answers`]: what the choices of a request say and call, as they do.
 
 use std::collections::VecDeque;
 
 use bitnet_engine::scheduler::{Event, Logprobs};
-use bitnet_engine::{StopReason, Stretch, Thinking};
+use bitnet_engine::tools::{CallPart, Calls, Part};
+use bitnet_engine::{Piece, StopReason, Stretch, Thinking};
 
+use crate::call_ids::CallIds;
 use crate::error::ApiError;
 use crate::state::Shared;
 use crate::worker::{Events, Told};
@@ -18,8 +20,33 @@ pub(crate) enum Said {
         stretches: Vec<Stretch>,
         token: Option<Token>,
     },
+    /// More of a call of a tool.
+    Call { choice: usize, call: Calling },
     /// It is done.
-    End { choice: usize, reason: StopReason },
+    End { choice: usize, reason: Reason },
+}
+
+/// What is new of a call of a tool.
+#[derive(Debug)]
+pub(crate) enum Calling {
+    /// It begins.
+    Begun {
+        /// Its number in the answer.
+        index: usize,
+        id: String,
+        name: String,
+    },
+    /// More of its arguments, which are a JSON object together.
+    Arguments { index: usize, text: String },
+    /// It is whole.
+    Ended,
+}
+
+/// Why an answer ended, and whether it called a tool.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reason {
+    pub(crate) stop: StopReason,
+    pub(crate) called: bool,
 }
 
 impl Said {
@@ -32,6 +59,10 @@ impl Said {
                 token,
             } => {
                 choices[choice].take(server, stretches, token);
+                choice
+            }
+            Said::Call { choice, call } => {
+                choices[choice].call(call);
                 choice
             }
             Said::End { choice, reason } => {
@@ -54,14 +85,64 @@ pub(crate) trait Choice {
     /// Takes what is sure now.
     fn take(&mut self, server: &Shared, stretches: Vec<Stretch>, token: Option<Token>);
 
+    /// Takes more of a call of a tool.
+    fn call(&mut self, call: Calling);
+
     /// Takes why it is done.
-    fn end(&mut self, reason: StopReason);
+    fn end(&mut self, reason: Reason);
+}
+
+/// What divides one answer into what it says, its thoughts and its calls.
+pub(crate) struct Writing {
+    pub(crate) thinking: Option<Thinking>,
+    pub(crate) calls: Option<Calls>,
+    pub(crate) ids: CallIds,
+}
+
+impl Writing {
+    /// What is sure with one more piece.
+    fn push(&mut self, piece: &Piece) -> Vec<Part> {
+        let stretches = match &mut self.thinking {
+            Some(thinking) => thinking.push(piece),
+            None => said(&piece.text),
+        };
+        match &mut self.calls {
+            Some(calls) => calls.push(stretches, piece),
+            None => stretches.into_iter().map(Part::Text).collect(),
+        }
+    }
+
+    /// What was held back, once no more comes.
+    fn finish(&mut self) -> Vec<Part> {
+        let thinking = self.thinking.as_mut();
+        let stretches = thinking.map(Thinking::finish).unwrap_or_default();
+        match &mut self.calls {
+            Some(calls) => calls.finish(stretches),
+            None => stretches.into_iter().map(Part::Text).collect(),
+        }
+    }
+
+    fn call(&mut self, part: CallPart) -> Option<Calling> {
+        Some(match part {
+            CallPart::Begun { name } => {
+                let id = self.ids.next();
+                let index = self.ids.made() - 1;
+                Calling::Begun { index, id, name }
+            }
+            CallPart::Arguments(text) => Calling::Arguments {
+                index: self.ids.made() - 1,
+                text,
+            },
+            CallPart::Ended => Calling::Ended,
+            _ => return None,
+        })
+    }
 }
 
 /// The choices of a request. Dropping it cancels those that are not done.
 pub(crate) struct Answers {
     events: Events,
-    thinking: Vec<Option<Thinking>>,
+    writing: Vec<Writing>,
     ready: VecDeque<Said>,
     left: usize,
     /// Tokens that were generated so far.
@@ -72,13 +153,12 @@ pub(crate) struct Answers {
 }
 
 impl Answers {
-    /// Of as many answers as there are in `thinking`, which divides their thoughts: `choices` for
-    /// each prompt.
-    pub(crate) fn new(events: Events, thinking: Vec<Option<Thinking>>, choices: usize) -> Answers {
+    /// Of as many answers as there are in `writing`, which divides them: `choices` for each prompt.
+    pub(crate) fn new(events: Events, writing: Vec<Writing>, choices: usize) -> Answers {
         Answers {
             events,
-            left: thinking.len(),
-            thinking,
+            left: writing.len(),
+            writing,
             ready: VecDeque::new(),
             generated: 0,
             cached: 0,
@@ -124,33 +204,22 @@ impl Answers {
                 Event::Joined { cached } if choice % self.choices == 0 => self.cached += cached,
                 Event::Piece { piece, logprobs } => {
                     self.generated += usize::from(piece.token.is_some());
-                    let stretches = match &mut self.thinking[choice] {
-                        Some(thinking) => thinking.push(&piece),
-                        None => said(&piece.text),
-                    };
+                    let parts = self.writing[choice].push(&piece);
                     let token = piece.token;
                     let token = token.map(|token| Token {
                         id: token.id,
                         logprobs,
                     });
-                    self.ready.push_back(Said::Text {
-                        choice,
-                        stretches,
-                        token,
-                    });
+                    self.tell(choice, parts, token);
                 }
                 Event::Ended(generated) => {
                     self.left -= 1;
-                    let thinking = self.thinking[choice].as_mut();
-                    let stretches = thinking.map(Thinking::finish).unwrap_or_default();
-                    if !stretches.is_empty() {
-                        self.ready.push_back(Said::Text {
-                            choice,
-                            stretches,
-                            token: None,
-                        });
-                    }
-                    let reason = generated.stop.unwrap_or(StopReason::EndOfGeneration);
+                    let parts = self.writing[choice].finish();
+                    self.tell(choice, parts, None);
+                    let reason = Reason {
+                        stop: generated.stop.unwrap_or(StopReason::EndOfGeneration),
+                        called: self.writing[choice].ids.made() > 0,
+                    };
                     self.ready.push_back(Said::End { choice, reason });
                 }
                 Event::Failed(error) => {
@@ -159,6 +228,39 @@ impl Answers {
                 }
                 _ => {}
             }
+        }
+    }
+
+    /// Has what a choice says ready, in its order; the token goes with the first of it.
+    fn tell(&mut self, choice: usize, parts: Vec<Part>, mut token: Option<Token>) {
+        let mut stretches = Vec::new();
+        for part in parts {
+            match part {
+                Part::Text(stretch) => stretches.push(stretch),
+                Part::Call(part) => {
+                    self.tell_text(choice, &mut stretches, &mut token);
+                    let call = self.writing[choice].call(part);
+                    let call = call.map(|call| Said::Call { choice, call });
+                    self.ready.extend(call);
+                }
+                _ => {}
+            }
+        }
+        self.tell_text(choice, &mut stretches, &mut token);
+    }
+
+    fn tell_text(
+        &mut self,
+        choice: usize,
+        stretches: &mut Vec<Stretch>,
+        token: &mut Option<Token>,
+    ) {
+        if !stretches.is_empty() || token.is_some() {
+            self.ready.push_back(Said::Text {
+                choice,
+                stretches: std::mem::take(stretches),
+                token: token.take(),
+            });
         }
     }
 }

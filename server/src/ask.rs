@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use bitnet_engine::EncodedPrompt;
+use bitnet_engine::tools::Tools;
 use serde_json::{Value, json};
 
-use crate::answers::Answers;
+use crate::answers::{Answers, Writing};
+use crate::call_ids::CallIds;
 use crate::error::ApiError;
 use crate::settings::Settings;
 use crate::state::{Server, Shared, now};
@@ -24,6 +26,8 @@ pub(crate) struct Ask {
     pub(crate) logprobs: Option<usize>,
     /// Whether a thought is told apart from what is said.
     pub(crate) thoughts: bool,
+    /// What the model may call. Its calls are told apart from what is said.
+    pub(crate) tools: Arc<Tools>,
 }
 
 impl Ask {
@@ -49,13 +53,18 @@ impl Ask {
                 })
             })
             .collect();
-        let thinking = choices().map(|(_, prompt)| {
+        let writing = choices().map(|(choice, prompt)| {
             let thinking = || server.encoder().thinking(prompt);
-            self.thoughts.then(thinking).flatten()
+            let calls = || server.encoder().calls(prompt, &self.tools);
+            Writing {
+                thinking: self.thoughts.then(thinking).flatten(),
+                calls: self.tools.are_offered().then(calls).flatten(),
+                ids: CallIds::new(prompt, self.settings.seed.wrapping_add(choice)),
+            }
         });
-        let thinking = thinking.collect();
+        let writing = writing.collect();
         let events = server.worker.submit(tasks?)?;
-        Ok(Answers::new(events, thinking, self.settings.choices))
+        Ok(Answers::new(events, writing, self.settings.choices))
     }
 
     /// What it took, as far as its answers came.

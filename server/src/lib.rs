@@ -9,6 +9,7 @@
 mod answers;
 mod api;
 mod ask;
+mod call_ids;
 mod connections;
 mod error;
 mod fields;

@@ -67,7 +67,7 @@ const fn refused(name: &'static str, but: &'static [&'static str], meaning: &'st
 /// The names of OpenAI's API, of vLLM and of llama.cpp for what chooses tokens otherwise.
 const NO_STAGE: &str = "the sampler has no such stage";
 const NO_CONSTRAINT: &str = "answers cannot be constrained yet";
-const NO_TOOLS: &str = "calls of tools cannot be read back yet";
+const OLD_TOOLS: &str = "give them as `tools` and `tool_choice`";
 
 macro_rules! generating {
     ($($own:expr),* $(,)?) => {
@@ -147,11 +147,17 @@ pub(crate) const CHAT: Api = Api {
             "chat_template_kwargs",
             "Names that the template sees, such as `enable_thinking`"
         ),
-        refused("tools", &["[]"], NO_TOOLS),
-        refused("tool_choice", &["\"none\"", "\"auto\""], NO_TOOLS),
-        refused("functions", &["[]"], NO_TOOLS),
-        refused("function_call", &["\"none\"", "\"auto\""], NO_TOOLS),
-        idle("parallel_tool_calls", "There are no calls of tools"),
+        honoured(
+            "tools",
+            "Functions that the model may call; its calls are read back in the form that its template teaches. A template without tools, or with a form that is not known, is an error"
+        ),
+        honoured(
+            "tool_choice",
+            "`none` (the model is not told of tools) or `auto`"
+        ),
+        honoured("parallel_tool_calls", "true"),
+        refused("functions", &["[]"], OLD_TOOLS),
+        refused("function_call", &["\"none\"", "\"auto\""], OLD_TOOLS),
         refused("modalities", &["[\"text\"]"], "answers are text"),
         refused("audio", &[], "answers are text"),
         refused(
@@ -218,6 +224,7 @@ pub(crate) const TOKENIZE: Api = Api {
             "Whether control tokens that are spelled out are read as such; false by default",
         ),
         honoured("messages", "As for `/v1/chat/completions`"),
+        honoured("tools", "As for `/v1/chat/completions`"),
         honoured("chat_template_kwargs", "As for `/v1/chat/completions`"),
         refused(
             "with_pieces",
@@ -241,7 +248,7 @@ pub(crate) const APPLY_TEMPLATE: Api = Api {
     fields: &[
         honoured("messages", "As for `/v1/chat/completions`"),
         honoured("chat_template_kwargs", "As for `/v1/chat/completions`"),
-        refused("tools", &["[]"], NO_TOOLS),
+        honoured("tools", "As for `/v1/chat/completions`"),
     ],
 };
 

@@ -223,8 +223,21 @@ fn what_is_wrong_with_a_request_is_named() {
         (
             json!({ "tools": [{ "type": "function" }] }),
             400,
+            "tools[0].function",
+            "invalid_value",
+        ),
+        (
+            // The template that the server was started with knows of none.
+            json!({ "tools": [{ "type": "function", "function": { "name": "f" } }] }),
+            400,
             "tools",
             "unsupported_parameter",
+        ),
+        (
+            json!({ "tool_choice": "required" }),
+            400,
+            "tool_choice",
+            "invalid_value",
         ),
         (
             json!({ "response_format": { "type": "json_object" } }),

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use bitnet_engine::{StopReason, Stretch};
+use bitnet_engine::Stretch;
 use serde_json::{Map, Value, json};
 
-use super::{conversation, models, tokens};
-use crate::answers::{Answers, Choice, Said, Token};
+use super::{conversation, models, tokens, tools};
+use crate::answers::{Answers, Calling, Choice, Reason, Said, Token};
 use crate::ask::{Ask, Frame};
 use crate::error::ApiError;
 use crate::fields::Fields;
@@ -62,7 +62,8 @@ fn read(server: &Shared, body: &[u8]) -> Result<Ask, ApiError> {
             return Err(ApiError::field("top_logprobs", message));
         }
     };
-    let prompt = conversation::encode(server, &fields)?;
+    let tools = tools::read(&fields)?;
+    let prompt = conversation::read(server, &fields, &tools)?;
     Ok(Ask {
         settings,
         prompts: vec![Arc::new(prompt)],
@@ -70,6 +71,7 @@ fn read(server: &Shared, body: &[u8]) -> Result<Ask, ApiError> {
         usually: usize::MAX,
         logprobs,
         thoughts: true,
+        tools,
     })
 }
 
@@ -78,8 +80,9 @@ fn read(server: &Shared, body: &[u8]) -> Result<Ask, ApiError> {
 struct Message {
     said: String,
     thought: String,
+    calls: Vec<Value>,
     logprobs: Vec<Value>,
-    reason: Option<StopReason>,
+    reason: Option<Reason>,
 }
 
 impl Choice for Message {
@@ -93,14 +96,35 @@ impl Choice for Message {
         self.logprobs.extend(logprobs(server, token.as_ref()));
     }
 
-    fn end(&mut self, reason: StopReason) {
+    fn call(&mut self, call: Calling) {
+        match call {
+            Calling::Begun { id, name, .. } => {
+                let function = json!({ "name": name, "arguments": "" });
+                let call = json!({ "id": id, "type": "function", "function": function });
+                self.calls.push(call);
+            }
+            Calling::Arguments { index, text } => {
+                let arguments = &mut self.calls[index]["function"]["arguments"];
+                *arguments = format!("{}{text}", arguments.as_str().unwrap_or_default()).into();
+            }
+            Calling::Ended => {}
+        }
+    }
+
+    fn end(&mut self, reason: Reason) {
         self.reason = Some(reason);
     }
 }
 
 impl Message {
     fn json(self, index: usize, wants_logprobs: bool) -> Value {
-        let mut message = json!({ "role": "assistant", "content": self.said, "refusal": null });
+        let mut message = json!({ "role": "assistant", "content": &self.said, "refusal": null });
+        if !self.calls.is_empty() {
+            message["tool_calls"] = self.calls.into();
+            if self.said.is_empty() {
+                message["content"] = Value::Null;
+            }
+        }
         if !self.thought.is_empty() {
             message["reasoning_content"] = self.thought.into();
         }
@@ -112,7 +136,7 @@ impl Message {
             "index": index,
             "message": message,
             "logprobs": logprobs,
-            "finish_reason": self.reason.map(finish::reason),
+            "finish_reason": self.reason.map(finish::of_chat),
         })
     }
 }
@@ -168,8 +192,29 @@ impl Translate for Told {
                 let logprobs = logprobs.unwrap_or_default();
                 Some(self.chunk(choice, delta.into(), logprobs, Value::Null))
             }
+            Said::Call { choice, call } => {
+                let call = match call {
+                    Calling::Begun { index, id, name } => json!({
+                        "index": index,
+                        "id": id,
+                        "type": "function",
+                        "function": { "name": name, "arguments": "" },
+                    }),
+                    Calling::Arguments { index, text } => json!({
+                        "index": index,
+                        "function": { "arguments": text },
+                    }),
+                    Calling::Ended => return None,
+                };
+                Some(self.chunk(
+                    choice,
+                    json!({ "tool_calls": [call] }),
+                    Value::Null,
+                    Value::Null,
+                ))
+            }
             Said::End { choice, reason } => {
-                let reason = finish::reason(reason).into();
+                let reason = finish::of_chat(reason).into();
                 Some(self.chunk(choice, json!({}), Value::Null, reason))
             }
         }

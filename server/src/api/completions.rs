@@ -10,7 +10,7 @@ use bitnet_engine::{EncodedPrompt, Prompt, StopReason, Stretch};
 use serde_json::{Map, Value, json};
 
 use super::{models, tokens};
-use crate::answers::{Answers, Choice, Said, Token};
+use crate::answers::{Answers, Calling, Choice, Reason, Said, Token};
 use crate::ask::{Ask, Frame};
 use crate::error::ApiError;
 use crate::fields::{Fields, ids, text, wrong};
@@ -67,6 +67,7 @@ fn read(server: &Shared, body: &[u8]) -> Result<Ask, ApiError> {
         usually: USUALLY,
         logprobs: logprobs.map(|best| best as usize),
         thoughts: false,
+        tools: Arc::default(),
     })
 }
 
@@ -143,8 +144,11 @@ impl Choice for Text {
         }
     }
 
-    fn end(&mut self, reason: StopReason) {
-        self.reason = Some(reason);
+    /// None is read back here.
+    fn call(&mut self, _: Calling) {}
+
+    fn end(&mut self, reason: Reason) {
+        self.reason = Some(reason.stop);
     }
 }
 

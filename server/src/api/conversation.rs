@@ -1,8 +1,12 @@
 //! The messages of a conversation.
 
-use bitnet_engine::chat_templates::{Conversation, Json};
-use bitnet_engine::{EncodedPrompt, Prompt};
+use std::sync::Arc;
 
+use bitnet_engine::chat_templates::{Conversation, Error as TemplateError, Json};
+use bitnet_engine::tools::{CallForm, Tools};
+use bitnet_engine::{EncodedPrompt, Error, Prompt};
+
+use super::tools;
 use crate::error::ApiError;
 use crate::fields::{Fields, list, text, wrong};
 use crate::state::Shared;
@@ -18,8 +22,12 @@ const ROLES: [&str; 6] = [
     "function",
 ];
 
-/// The conversation of a request, as the model reads it.
-pub(crate) fn encode(server: &Shared, fields: &Fields) -> Result<EncodedPrompt, ApiError> {
+/// The conversation of a request in OpenAI's form, as the model reads it.
+pub(crate) fn read(
+    server: &Shared,
+    fields: &Fields,
+    tools: &Tools,
+) -> Result<EncodedPrompt, ApiError> {
     let messages = list("messages", fields.needed("messages")?)?;
     if messages.is_empty() {
         return Err(ApiError::field("messages", "`messages` is empty."));
@@ -32,9 +40,114 @@ pub(crate) fn encode(server: &Shared, fields: &Fields) -> Result<EncodedPrompt, 
         Some(Json::Map(entries)) => conversation.variables = entries.clone(),
         Some(other) => return Err(wrong("chat_template_kwargs", "an object", other)),
     }
-    let prompt = Prompt::from(conversation).template(server.options.template.clone());
-    let encoded = server.encoder().encode(prompt);
-    encoded.map_err(|error| ApiError::of_engine(&error, "messages"))
+    encode(server, conversation, tools)
+}
+
+/// A conversation, whose messages are as templates see them, as the model reads it with these
+/// tools. What the template leaves out of tools, calls and results is refused.
+pub(crate) fn encode(
+    server: &Shared,
+    mut conversation: Conversation,
+    tools: &Tools,
+) -> Result<EncodedPrompt, ApiError> {
+    conversation.tools = tools.for_template();
+    let encode = |conversation: &Conversation| {
+        let prompt = Prompt::from(conversation.clone()).template(server.options.template.clone());
+        server.encoder().encode(prompt)
+    };
+    let mut encoded = encode(&conversation);
+    if let Err(Error::Template(TemplateError::Failed(_))) = &encoded {
+        // Some templates add the arguments of calls to a text.
+        let mut spelled = conversation.clone();
+        if with_arguments_as_text(&mut spelled.messages)
+            && let Ok(prompt) = encode(&spelled)
+        {
+            (conversation, encoded) = (spelled, Ok(prompt));
+        }
+    }
+    let encoded = encoded.map_err(|error| ApiError::of_engine(&error, "messages"))?;
+    if let Some(left_out) = left_out(&conversation, |other| {
+        encode(other).is_ok_and(|other| other.text() == encoded.text())
+    }) {
+        let message = format!(
+            "The model's chat template (`{}`) has no place for `{left_out}`: the model would not see it.",
+            encoded.template.name()
+        );
+        return Err(ApiError::unsupported(left_out, message));
+    }
+    if tools.are_offered() && server.encoder().calls(&encoded, &Arc::default()).is_none() {
+        let message = format!(
+            "The model's chat template (`{}`) has the model write calls in a form that is not known; known are {}.",
+            encoded.template.name(),
+            CallForm::names().collect::<Vec<_>>().join(", ")
+        );
+        return Err(ApiError::unsupported("tools", message));
+    }
+    Ok(encoded)
+}
+
+/// What of tools, calls and results a template leaves out: without it, `writes_the_same` holds.
+fn left_out(
+    conversation: &Conversation,
+    writes_the_same: impl Fn(&Conversation) -> bool,
+) -> Option<String> {
+    let without = |change: &dyn Fn(&mut Conversation)| {
+        let mut other = conversation.clone();
+        change(&mut other);
+        writes_the_same(&other)
+    };
+    if conversation.tools.is_some() && without(&|other| other.tools = None) {
+        return Some("tools".to_owned());
+    }
+    for (i, message) in conversation.messages.iter().enumerate() {
+        let Json::Map(entries) = message else {
+            continue;
+        };
+        for (key, is_there) in [
+            ("tool_calls", entries.contains_key("tool_calls")),
+            ("content", message.text_at("role") == Some("tool")),
+        ] {
+            let change = |other: &mut Conversation| {
+                if let Json::Map(entries) = &mut other.messages[i] {
+                    let instead = match key {
+                        "content" => "\u{1}".into(),
+                        _ => Json::List(Vec::new()),
+                    };
+                    entries.insert(key.to_owned(), instead);
+                }
+            };
+            if is_there && without(&change) {
+                return Some(format!("messages[{i}].{key}"));
+            }
+        }
+    }
+    None
+}
+
+/// Writes the arguments of calls as the text that they came as. Whether there were any.
+fn with_arguments_as_text(messages: &mut [Json]) -> bool {
+    let mut any = false;
+    for message in messages {
+        let Json::Map(entries) = message else {
+            continue;
+        };
+        let Some(Json::List(calls)) = entries.get_mut("tool_calls") else {
+            continue;
+        };
+        for call in calls {
+            let Json::Map(call) = call else { continue };
+            let Some(Json::Map(function)) = call.get_mut("function") else {
+                continue;
+            };
+            if let Some(arguments) = function.get_mut("arguments")
+                && let Ok(text) = serde_json::to_string(arguments)
+            {
+                *arguments = text.into();
+                any = true;
+            }
+        }
+    }
+    any
 }
 
 fn message(index: usize, message: &Json) -> Result<Json, ApiError> {
@@ -65,6 +178,25 @@ fn message(index: usize, message: &Json) -> Result<Json, ApiError> {
         Json::List(parts) => Json::Text(joined(&format!("{name}.content"), parts)?),
         other => return Err(wrong(&format!("{name}.content"), "a text or a list", other)),
     };
+    match entries.get("tool_calls") {
+        None => {}
+        Some(Json::Null) => drop(entries.shift_remove("tool_calls")),
+        Some(calls) => {
+            let calls = tools::calls(&format!("{name}.tool_calls"), calls)?;
+            match calls.is_empty() {
+                true => drop(entries.shift_remove("tool_calls")),
+                false => drop(entries.insert("tool_calls".to_owned(), Json::List(calls))),
+            }
+        }
+    }
+    if entries
+        .get("function_call")
+        .is_some_and(|call| *call != Json::Null)
+    {
+        let field = format!("{name}.function_call");
+        let message = format!("`{field}` is not supported; give calls as `tool_calls`.");
+        return Err(ApiError::unsupported(field, message));
+    }
     // A message that calls a tool may have none.
     if content == Json::Null && !entries.contains_key("tool_calls") {
         let message = format!("`{name}.content` is missing.");

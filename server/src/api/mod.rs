@@ -10,3 +10,4 @@ pub(crate) mod models;
 pub(crate) mod status;
 pub(crate) mod text;
 mod tokens;
+mod tools;

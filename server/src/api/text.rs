@@ -5,7 +5,7 @@ use axum::extract::{Request, State};
 use bitnet_engine::tokenizers::{Encode, Special};
 use serde_json::{Value, json};
 
-use super::conversation;
+use super::{conversation, tools};
 use crate::error::ApiError;
 use crate::fields::{Fields, ids, list};
 use crate::state::{Server, Shared};
@@ -27,7 +27,8 @@ pub(crate) async fn tokenize(
 fn tokens(server: &Shared, body: &[u8]) -> Result<Vec<u32>, ApiError> {
     let fields = Fields::read(body, &support::TOKENIZE)?;
     if fields.get("messages").is_some() {
-        return Ok(conversation::encode(server, &fields)?.tokens);
+        let tools = tools::read(&fields)?;
+        return Ok(conversation::read(server, &fields, &tools)?.tokens);
     }
     let names = ["content", "prompt"];
     let text = Fields::either(names, [fields.text(names[0])?, fields.text(names[1])?])?;
@@ -66,7 +67,8 @@ pub(crate) async fn apply_template(
     let body = server.body(request).await?;
     let prompt = server.aside(move |server| {
         let fields = Fields::read(&body, &support::APPLY_TEMPLATE)?;
-        let prompt = conversation::encode(server, &fields)?;
+        let tools = tools::read(&fields)?;
+        let prompt = conversation::read(server, &fields, &tools)?;
         Ok(prompt.text().unwrap_or_default().to_owned())
     });
     Ok(Json(json!({ "prompt": prompt.await? })))

@@ -14,7 +14,7 @@ What is supported of each API. A field that is **refused** would change the answ
 answered with 400 and the field's name, unless its value asks for nothing. A field that is in no table is tolerated and changes
 nothing. How to start a server and talk to it is in [Serve a model](../how-to/serve.md).
 
-Not there yet: `/v1/responses`, Anthropic's `/v1/messages`, calls of tools, constrained answers, receipts.
+Not there yet: `/v1/responses`, Anthropic's `/v1/messages`, constrained answers, receipts.
 
 Errors have OpenAI's form, `{\"error\": {\"message\", \"type\", \"param\", \"code\"}}`:
 

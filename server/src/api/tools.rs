@@ -1,0 +1,202 @@
+//! Tools as OpenAI's chats have them: `tools`, `tool_choice`, `parallel_tool_calls`, and the calls
+//! in messages.
+
+use std::sync::Arc;
+
+use bitnet_engine::chat_templates::Json;
+use bitnet_engine::tools::{Tool, ToolCall, ToolChoice, Tools};
+
+use crate::error::ApiError;
+use crate::fields::{Fields, flag, list, text, wrong};
+
+/// Most tools of a request, as in OpenAI's API.
+const MOST_TOOLS: usize = 128;
+/// Most letters of the name of one.
+const LONGEST_NAME: usize = 128;
+
+/// What a request lets the model call.
+pub(crate) fn read(fields: &Fields) -> Result<Arc<Tools>, ApiError> {
+    let list = match fields.get("tools") {
+        None => Vec::new(),
+        Some(value) => tools(list("tools", value)?)?,
+    };
+    let choice = choice(fields, &list)?;
+    let parallel = match fields.get("parallel_tool_calls") {
+        None => true,
+        Some(value) => flag("parallel_tool_calls", value)?,
+    };
+    let tools = Tools {
+        list,
+        choice,
+        parallel,
+    };
+    if tools.are_required() || (tools.are_offered() && !tools.parallel) {
+        let field = if tools.parallel {
+            "tool_choice"
+        } else {
+            "parallel_tool_calls"
+        };
+        let message = format!("`{field}` cannot be enforced by this server yet.");
+        return Err(ApiError::unsupported(field, message));
+    }
+    Ok(Arc::new(tools))
+}
+
+fn tools(items: &[Json]) -> Result<Vec<Tool>, ApiError> {
+    if items.len() > MOST_TOOLS {
+        let message = format!("`tools` has {}; {MOST_TOOLS} are allowed.", items.len());
+        return Err(ApiError::field("tools", message));
+    }
+    let mut tools: Vec<Tool> = Vec::with_capacity(items.len());
+    for (i, item) in items.iter().enumerate() {
+        let name = format!("tools[{i}].function.name");
+        let tool = tool(&format!("tools[{i}]"), item)?;
+        if tools.iter().any(|other| other.name == tool.name) {
+            let message = format!("Two tools are called `{}`.", tool.name);
+            return Err(ApiError::field(name, message));
+        }
+        tools.push(tool);
+    }
+    Ok(tools)
+}
+
+fn tool(name: &str, item: &Json) -> Result<Tool, ApiError> {
+    let Json::Map(entries) = item else {
+        return Err(wrong(name, "an object", item));
+    };
+    is_function(name, item)?;
+    let in_function = format!("{name}.function");
+    let function = entries.get("function").unwrap_or(&Json::Null);
+    let Json::Map(function) = function else {
+        return Err(wrong(&in_function, "an object", function));
+    };
+    let given = |key: &str| function.get(key).filter(|value| **value != Json::Null);
+    let called = text(
+        &format!("{in_function}.name"),
+        given("name").unwrap_or(&Json::Null),
+    )?;
+    let is_sound = |sign: char| sign.is_ascii_alphanumeric() || "_-.".contains(sign);
+    if called.is_empty() || called.len() > LONGEST_NAME || !called.chars().all(is_sound) {
+        let message = format!(
+            "`{in_function}.name` must have 1 to {LONGEST_NAME} of a-z, A-Z, 0-9, `_`, `-` and `.`."
+        );
+        return Err(ApiError::field(format!("{in_function}.name"), message));
+    }
+    if let Some(value) = given("description") {
+        text(&format!("{in_function}.description"), value)?;
+    }
+    let parameters = given("parameters").cloned();
+    if let Some(other) = parameters.as_ref()
+        && !matches!(other, Json::Map(_))
+    {
+        return Err(wrong(
+            &format!("{in_function}.parameters"),
+            "an object",
+            other,
+        ));
+    }
+    Ok(Tool {
+        name: called.to_owned(),
+        parameters,
+        strict: flag(
+            &format!("{in_function}.strict"),
+            given("strict").unwrap_or(&Json::Null),
+        )?,
+        definition: item.clone(),
+    })
+}
+
+/// Refuses what is of another type than `function`.
+fn is_function(name: &str, item: &Json) -> Result<(), ApiError> {
+    match item.text_at("type") {
+        Some("function") => Ok(()),
+        found => {
+            let found = found.unwrap_or("missing").escape_debug();
+            let message = format!("`{name}.type` is `{found}`; only `function` is supported.");
+            Err(ApiError::unsupported(format!("{name}.type"), message))
+        }
+    }
+}
+
+fn choice(fields: &Fields, tools: &[Tool]) -> Result<ToolChoice, ApiError> {
+    const FIELD: &str = "tool_choice";
+    let choice = match fields.get(FIELD) {
+        None => return Ok(ToolChoice::default()),
+        Some(Json::Text(text)) => match &text[..] {
+            "none" => return Ok(ToolChoice::None),
+            "auto" => return Ok(ToolChoice::Auto),
+            "required" => ToolChoice::Required,
+            other => {
+                let message = format!(
+                    "`{FIELD}` is `{}`; it is `none`, `auto`, `required` or an object that names a function.",
+                    other.escape_debug()
+                );
+                return Err(ApiError::field(FIELD, message));
+            }
+        },
+        Some(named @ Json::Map(entries)) => {
+            is_function(FIELD, named)?;
+            let name = entries
+                .get("function")
+                .and_then(|function| function.text_at("name"));
+            let name = name.ok_or_else(|| {
+                let message = format!("`{FIELD}.function.name` is missing.");
+                ApiError::field(format!("{FIELD}.function.name"), message)
+            })?;
+            ToolChoice::Named(name.to_owned())
+        }
+        Some(other) => return Err(wrong(FIELD, "a text or an object", other)),
+    };
+    if tools.is_empty() {
+        let message = format!("`{FIELD}` asks for a call, and there are no `tools`.");
+        return Err(ApiError::field(FIELD, message));
+    }
+    if let ToolChoice::Named(name) = &choice
+        && !tools.iter().any(|tool| tool.name == *name)
+    {
+        let message = format!(
+            "`{FIELD}` names `{}`, which is none of `tools`.",
+            name.escape_debug()
+        );
+        return Err(ApiError::field(FIELD, message));
+    }
+    Ok(choice)
+}
+
+/// The calls in a message, as templates see them.
+pub(super) fn calls(name: &str, value: &Json) -> Result<Vec<Json>, ApiError> {
+    let calls = list(name, value)?.iter().enumerate();
+    calls
+        .map(|(i, call)| {
+            let name = format!("{name}[{i}]");
+            let Json::Map(entries) = call else {
+                return Err(wrong(&name, "an object", call));
+            };
+            is_function(&name, call)?;
+            let in_function = format!("{name}.function");
+            let function = entries.get("function").unwrap_or(&Json::Null);
+            let Json::Map(function) = function else {
+                return Err(wrong(&in_function, "an object", function));
+            };
+            let given = |key: &str| function.get(key).unwrap_or(&Json::Null);
+            let arguments = match given("arguments") {
+                object @ Json::Map(_) => serde_json::to_string(object)
+                    .map_err(|error| ApiError::internal(error.to_string()))?,
+                other => text(&format!("{in_function}.arguments"), other)?.to_owned(),
+            };
+            let call = ToolCall {
+                id: text(
+                    &format!("{name}.id"),
+                    entries.get("id").unwrap_or(&Json::Null),
+                )?
+                .to_owned(),
+                name: text(&format!("{in_function}.name"), given("name"))?.to_owned(),
+                arguments,
+            };
+            call.for_template().map_err(|problem| {
+                let message = format!("`{in_function}.arguments` is {problem}.");
+                ApiError::field(format!("{in_function}.arguments"), message)
+            })
+        })
+        .collect()
+}
