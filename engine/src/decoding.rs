@@ -102,9 +102,10 @@ impl Decoding {
         let (sure, found) = self.stops.push(self.decoder.push(token.id));
         self.generated.text.push_str(sure);
         let text = SmolStr::new(sure);
-        let ended = if found {
+        let ended = if let Some(stop) = found {
             // What is held back is the stop text.
             self.generated.stop = Some(StopReason::StopString);
+            self.generated.stop_text = Some(stop.to_owned());
             None
         } else if self.generated.tokens.len() == self.max_tokens {
             self.end(StopReason::MaxTokens)
@@ -121,7 +122,7 @@ impl Decoding {
         self.generated.stop = Some(reason);
         let (rest, found) = self.stops.push(&self.decoder.finish());
         let mut rest = rest.to_owned();
-        if !found {
+        if found.is_none() {
             rest.push_str(&self.stops.finish());
         }
         self.generated.text.push_str(&rest);

@@ -145,6 +145,11 @@ impl Encoder {
         Ok(encoded)
     }
 
+    /// Whether a model with this template thinks before it answers, or can.
+    pub fn thinks(&self, template: &Template) -> bool {
+        Marks::of(template.source(), &self.tokenizer).is_some()
+    }
+
     /// What divides an answer to `prompt` into its thought and what is said; none where the model
     /// does not think.
     pub fn thinking(&self, prompt: &EncodedPrompt) -> Option<Thinking> {

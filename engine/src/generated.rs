@@ -60,6 +60,8 @@ pub struct Generated {
     pub tokens: Vec<u32>,
     /// Why it ended; none while it has not.
     pub stop: Option<StopReason>,
+    /// The stop text that ended it, where one did.
+    pub stop_text: Option<String>,
     /// Time that was spent on the prompt, until the logits behind it were known.
     pub prefill: Duration,
     /// Time that was spent on everything since, without what the caller did between pieces.

@@ -23,20 +23,17 @@ impl StopStrings {
         }
     }
 
-    /// Takes more text. Returns what may be shown now, and whether a stop string was found behind
-    /// it.
-    pub(crate) fn push(&mut self, text: &str) -> (&str, bool) {
+    /// Takes more text. Returns what may be shown now, and the stop string that was found behind
+    /// it: the first of those given that begin earliest.
+    pub(crate) fn push(&mut self, text: &str) -> (&str, Option<&str>) {
         self.held.push_str(text);
-        if let Some(at) = self
-            .stops
-            .iter()
-            .filter_map(|stop| self.held.find(stop))
-            .min()
-        {
+        let found = self.stops.iter();
+        let found = found.filter_map(|stop| Some((self.held.find(stop)?, stop)));
+        if let Some((at, stop)) = found.min_by_key(|(at, _)| *at) {
             self.shown.clear();
             self.shown.push_str(&self.held[..at]);
             self.held.clear();
-            return (&self.shown, true);
+            return (&self.shown, Some(stop));
         }
         let stops = self.stops.iter();
         let keep = stops.map(|stop| begun(&self.held, stop)).max().unwrap_or(0);
@@ -44,7 +41,7 @@ impl StopStrings {
         self.shown.clear();
         self.shown.push_str(&self.held[..sure]);
         self.held.drain(..sure);
-        (&self.shown, false)
+        (&self.shown, None)
     }
 
     /// What was held back, once no more text comes.
@@ -66,17 +63,17 @@ mod tests {
     #[test]
     fn a_stop_string_is_found_across_pieces_and_never_shown() {
         let mut stops = StopStrings::new(&["END.".to_owned(), String::new(), "stop".to_owned()]);
-        assert_eq!(stops.push("so E"), ("so ", false));
-        assert_eq!(stops.push("Nx st"), ("ENx ", false));
-        assert_eq!(stops.push("o"), ("", false));
-        assert_eq!(stops.push("E"), ("sto", false));
-        assert_eq!(stops.push("ND. more"), ("", true));
+        assert_eq!(stops.push("so E"), ("so ", None));
+        assert_eq!(stops.push("Nx st"), ("ENx ", None));
+        assert_eq!(stops.push("o"), ("", None));
+        assert_eq!(stops.push("E"), ("sto", None));
+        assert_eq!(stops.push("ND. stop"), ("", Some("END.")));
     }
 
     #[test]
     fn what_was_held_back_comes_out_in_the_end() {
         let mut stops = StopStrings::new(&["étoile".to_owned()]);
-        assert_eq!(stops.push("une é"), ("une ", false));
+        assert_eq!(stops.push("une é"), ("une ", None));
         assert_eq!(stops.finish(), "é");
     }
 }

@@ -88,6 +88,11 @@ impl Thinking {
         stretches
     }
 
+    /// Whether it is within a thought, or between the mark that opens one and its first word.
+    pub fn is_open(&self) -> bool {
+        matches!(self.thoughts.place, Place::Opened | Place::Thought)
+    }
+
     /// What was held back, once no more comes.
     pub fn finish(&mut self) -> Vec<Stretch> {
         let mut stretches = Vec::new();

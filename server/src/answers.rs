@@ -14,6 +14,8 @@ use crate::worker::{Events, Told};
 /// A step of one choice.
 #[derive(Debug)]
 pub(crate) enum Said {
+    /// It is its turn now: how much of its prompt was read before is known.
+    Begun,
     /// What is sure now.
     Text {
         choice: usize,
@@ -43,31 +45,34 @@ pub(crate) enum Calling {
 }
 
 /// Why an answer ended, and whether it called a tool.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Reason {
     pub(crate) stop: StopReason,
     pub(crate) called: bool,
+    /// The stop text that ended it, where one did.
+    pub(crate) stop_text: Option<String>,
 }
 
 impl Said {
-    /// Hands it to the choice that it is of; which of `choices` that is.
-    pub(crate) fn tell(self, server: &Shared, choices: &mut [impl Choice]) -> usize {
+    /// Hands it to the choice that it is of; which of `choices` that is, where there was something.
+    pub(crate) fn tell(self, server: &Shared, choices: &mut [impl Choice]) -> Option<usize> {
         match self {
+            Said::Begun => None,
             Said::Text {
                 choice,
                 stretches,
                 token,
             } => {
                 choices[choice].take(server, stretches, token);
-                choice
+                Some(choice)
             }
             Said::Call { choice, call } => {
                 choices[choice].call(call);
-                choice
+                Some(choice)
             }
             Said::End { choice, reason } => {
                 choices[choice].end(reason);
-                choice
+                Some(choice)
             }
         }
     }
@@ -100,6 +105,10 @@ pub(crate) struct Writing {
 }
 
 impl Writing {
+    fn is_thinking(&self) -> bool {
+        self.thinking.as_ref().is_some_and(Thinking::is_open)
+    }
+
     /// What is sure with one more piece.
     fn push(&mut self, piece: &Piece) -> Vec<Part> {
         let stretches = match &mut self.thinking {
@@ -147,6 +156,8 @@ pub(crate) struct Answers {
     left: usize,
     /// Tokens that were generated so far.
     pub(crate) generated: usize,
+    /// How many of these were of thoughts, with the marks around them.
+    pub(crate) thought: usize,
     /// Tokens of prompts that were read before. Each prompt counts once.
     pub(crate) cached: usize,
     choices: usize,
@@ -161,6 +172,7 @@ impl Answers {
             writing,
             ready: VecDeque::new(),
             generated: 0,
+            thought: 0,
             cached: 0,
             choices,
         }
@@ -201,10 +213,21 @@ impl Answers {
                 }
             };
             match event {
-                Event::Joined { cached } if choice % self.choices == 0 => self.cached += cached,
+                Event::Joined { cached } => {
+                    if choice % self.choices == 0 {
+                        self.cached += cached;
+                    }
+                    self.ready.push_back(Said::Begun);
+                }
                 Event::Piece { piece, logprobs } => {
-                    self.generated += usize::from(piece.token.is_some());
-                    let parts = self.writing[choice].push(&piece);
+                    let tokens = usize::from(piece.token.is_some());
+                    self.generated += tokens;
+                    let writing = &mut self.writing[choice];
+                    let was_thinking = writing.is_thinking();
+                    let parts = writing.push(&piece);
+                    if was_thinking || writing.is_thinking() {
+                        self.thought += tokens;
+                    }
                     let token = piece.token;
                     let token = token.map(|token| Token {
                         id: token.id,
@@ -218,6 +241,7 @@ impl Answers {
                     self.tell(choice, parts, None);
                     let reason = Reason {
                         stop: generated.stop.unwrap_or(StopReason::EndOfGeneration),
+                        stop_text: generated.stop_text,
                         called: self.writing[choice].ids.made() > 0,
                     };
                     self.ready.push_back(Said::End { choice, reason });

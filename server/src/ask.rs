@@ -67,17 +67,26 @@ impl Ask {
         Ok(Answers::new(events, writing, self.settings.choices))
     }
 
+    /// Tokens of its prompts.
+    pub(crate) fn prompt_tokens(&self) -> usize {
+        self.prompts.iter().map(|prompt| prompt.tokens.len()).sum()
+    }
+
     /// What it took, as far as its answers came.
     pub(crate) fn usage(&self, answers: &Answers) -> Value {
         let Answers {
-            generated, cached, ..
+            generated,
+            thought,
+            cached,
+            ..
         } = answers;
-        let read: usize = self.prompts.iter().map(|prompt| prompt.tokens.len()).sum();
+        let read = self.prompt_tokens();
         json!({
             "prompt_tokens": read,
             "completion_tokens": generated,
             "total_tokens": read + generated,
             "prompt_tokens_details": { "cached_tokens": cached },
+            "completion_tokens_details": { "reasoning_tokens": thought },
         })
     }
 }
@@ -85,11 +94,11 @@ impl Ask {
 /// What every part of a response has.
 #[derive(Clone, Debug)]
 pub(crate) struct Frame {
-    id: String,
-    created: u64,
-    model: String,
-    fingerprint: String,
-    seed: u64,
+    pub(crate) id: String,
+    pub(crate) created: u64,
+    pub(crate) model: String,
+    pub(crate) fingerprint: String,
+    pub(crate) seed: u64,
 }
 
 impl Frame {
@@ -97,7 +106,7 @@ impl Frame {
     pub(crate) async fn new(server: &Server, kind: &str, seed: u64) -> Result<Frame, ApiError> {
         let number = getrandom::u64().map_err(|error| ApiError::internal(error.to_string()))?;
         Ok(Frame {
-            id: format!("{kind}-{number:016x}"),
+            id: format!("{kind}{number:016x}"),
             created: now(),
             model: server.name().to_owned(),
             fingerprint: server.fingerprint().await?,
@@ -105,7 +114,7 @@ impl Frame {
         })
     }
 
-    /// A response, or a part of one.
+    /// A response, or a part of one, of OpenAI's chats and completions.
     pub(crate) fn response(&self, object: &str, choices: Vec<Value>, usage: Value) -> Value {
         json!({
             "id": self.id,

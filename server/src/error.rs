@@ -1,9 +1,7 @@
-//! [`ApiError`]: what went wrong with a request, in the form of OpenAI's API.
+//! [`ApiError`]: what went wrong with a request.
 
-use axum::Json;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
 
 /// Why a server does not start, or ends.
 #[derive(Debug, thiserror::Error)]
@@ -27,15 +25,17 @@ pub enum ServerError {
     Io(#[from] std::io::Error),
 }
 
-/// Why a request has no answer.
+/// Why a request has no answer. How that is written is its [`Dialect`](crate::dialect::Dialect)'s.
 #[derive(Clone, Debug)]
 pub(crate) struct ApiError {
-    status: StatusCode,
-    kind: &'static str,
-    code: Option<&'static str>,
-    param: Option<String>,
-    message: String,
-    retry_after: Option<u32>,
+    pub(crate) status: StatusCode,
+    /// What OpenAI's API calls it.
+    pub(crate) kind: &'static str,
+    pub(crate) code: Option<&'static str>,
+    pub(crate) param: Option<String>,
+    pub(crate) message: String,
+    /// Seconds until it is worth another try.
+    pub(crate) retry_after: Option<u32>,
 }
 
 impl ApiError {
@@ -89,7 +89,7 @@ impl ApiError {
     }
 
     pub(crate) fn key() -> ApiError {
-        let message = "Incorrect API key provided, or none. Give one of this server's keys as `Authorization: Bearer KEY`.";
+        let message = "Incorrect API key provided, or none. Give one of this server's keys as `Authorization: Bearer KEY` or `x-api-key: KEY`.";
         ApiError::invalid(StatusCode::UNAUTHORIZED, message).coded("invalid_api_key")
     }
 
@@ -178,16 +178,6 @@ impl ApiError {
             _ => ApiError::internal(chain(error)),
         }
     }
-
-    /// The body of the response.
-    pub(crate) fn json(&self) -> serde_json::Value {
-        json!({ "error": {
-            "message": self.message,
-            "type": self.kind,
-            "param": self.param,
-            "code": self.code,
-        }})
-    }
 }
 
 /// An error with its causes.
@@ -202,19 +192,12 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
+/// The response carries the error, and gets its body from the guard, which knows whose API the
+/// request speaks.
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let mut response = (self.status, Json(self.json())).into_response();
-        if let Some(seconds) = self.retry_after {
-            let headers = response.headers_mut();
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-        }
-        if self.status == StatusCode::UNAUTHORIZED {
-            let bearer = HeaderValue::from_static("Bearer");
-            response
-                .headers_mut()
-                .insert(header::WWW_AUTHENTICATE, bearer);
-        }
+        let mut response = self.status.into_response();
+        response.extensions_mut().insert(self);
         response
     }
 }

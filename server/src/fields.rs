@@ -1,5 +1,6 @@
 //! [`Fields`]: the fields of a request's body, read by name.
 
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use bitnet_engine::chat_templates::Json;
@@ -7,22 +8,23 @@ use bitnet_engine::chat_templates::Json;
 use crate::error::ApiError;
 use crate::support::{Api, Status};
 
-/// The fields of a request's body. One that is `null` is not there.
+/// The fields of a request's body that its API honours. One that is `null` is not there.
 #[derive(Debug)]
-pub(crate) struct Fields(Json);
+pub(crate) struct Fields(BTreeMap<String, Json>);
 
 impl Fields {
-    /// Reads a body, and refuses the fields of which `api` says that they are not honoured.
+    /// Reads a body, refuses the fields of which `api` says that they are not honoured, and passes
+    /// over those that it does not know.
     pub(crate) fn read(body: &[u8], api: &Api) -> Result<Fields, ApiError> {
         let text = std::str::from_utf8(body)
             .map_err(|error| ApiError::body(format!("The body is not UTF-8: {error}.")))?;
         let json = Json::parse(text)
             .map_err(|error| ApiError::body(format!("The body is not JSON: {error}.")))?;
-        if !matches!(json, Json::Map(_)) {
+        let Json::Map(entries) = json else {
             let found = json.kind();
             return Err(ApiError::body(format!("The body is {found}, no object.")));
-        }
-        let fields = Fields(json);
+        };
+        let mut fields = Fields(entries.into_iter().collect());
         for field in api.fields {
             let Some(value) = fields.get(field.name) else {
                 continue;
@@ -38,15 +40,17 @@ impl Fields {
                 }
             }
         }
+        let honours = |name: &str| {
+            let mut honoured = api.fields.iter();
+            honoured.any(|field| field.name == name && matches!(field.status, Status::Honoured))
+        };
+        fields.0.retain(|name, _| honours(name));
         Ok(fields)
     }
 
     /// A field's value.
     pub(crate) fn get(&self, name: &str) -> Option<&Json> {
-        match &self.0 {
-            Json::Map(entries) => entries.get(name).filter(|value| **value != Json::Null),
-            _ => None,
-        }
+        self.0.get(name).filter(|value| **value != Json::Null)
     }
 
     /// A field that must be there.
@@ -84,9 +88,9 @@ impl Fields {
     }
 
     /// A text, or a list of at most `most` of them.
-    pub(crate) fn texts(&self, name: &str, most: usize) -> Result<Vec<String>, ApiError> {
-        match self.get(name) {
-            None => Ok(Vec::new()),
+    pub(crate) fn texts(&self, name: &str, most: usize) -> Result<Option<Vec<String>>, ApiError> {
+        let texts: Result<Vec<String>, ApiError> = match self.get(name) {
+            None => return Ok(None),
             Some(Json::List(items)) if items.len() > most => {
                 let message = format!("`{name}` has {} texts; {most} are allowed.", items.len());
                 Err(ApiError::field(name, message))
@@ -98,21 +102,26 @@ impl Fields {
             }
             Some(Json::Text(text)) => Ok(vec![text.clone()]),
             Some(other) => Err(wrong(name, "a text or a list of texts", other)),
-        }
+        };
+        texts.map(Some)
     }
 
-    /// Two names for one thing, which may not contradict each other.
-    pub(crate) fn either<T: PartialEq>(
-        names: [&str; 2],
-        values: [Option<T>; 2],
+    /// Several names for one thing, which may not contradict each other.
+    pub(crate) fn either<T: PartialEq, const N: usize>(
+        names: [&str; N],
+        values: [Option<T>; N],
     ) -> Result<Option<T>, ApiError> {
-        match values {
-            [Some(a), Some(b)] if a != b => {
-                let [first, second] = names;
+        let given = names.into_iter().zip(values);
+        let mut given = given.filter_map(|(name, value)| Some((name, value?)));
+        let Some((first, value)) = given.next() else {
+            return Ok(None);
+        };
+        match given.find(|(_, other)| *other != value) {
+            Some((second, _)) => {
                 let message = format!("`{first}` and `{second}` contradict each other.");
                 Err(ApiError::field(second, message))
             }
-            [first, second] => Ok(first.or(second)),
+            None => Ok(Some(value)),
         }
     }
 }

@@ -13,7 +13,7 @@ pub(crate) fn reason(reason: StopReason) -> &'static str {
 }
 
 /// The same of a chat, where an answer may have ended to call tools.
-pub(crate) fn of_chat(ended: Reason) -> &'static str {
+pub(crate) fn of_chat(ended: &Reason) -> &'static str {
     match (reason(ended.stop), ended.called) {
         ("stop", true) => "tool_calls",
         (reason, _) => reason,

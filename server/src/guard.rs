@@ -3,23 +3,37 @@
 use std::time::Instant;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use crate::dialect::Dialect;
 use crate::error::ApiError;
 use crate::state::{Server, Shared};
+
+/// Where Anthropic's clients have the key.
+const API_KEY: header::HeaderName = header::HeaderName::from_static("x-api-key");
 
 /// Lets a request pass, or answers in its place; and notes it without what was said in it.
 pub(crate) async fn guard(State(server): State<Server>, request: Request, next: Next) -> Response {
     let came = Instant::now();
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
-    let response = match check(&server, &path, request.headers()) {
+    let dialect = Dialect::of(&path, request.headers());
+    // That it cannot be told from others is no reason not to answer.
+    let id = format!("req_{:016x}", getrandom::u64().unwrap_or_default());
+    let mut response = match check(&server, &path, request.headers()) {
         Ok(()) => next.run(request).await,
         Err(error) => error.into_response(),
     };
+    if let Some(error) = response.extensions_mut().remove::<ApiError>() {
+        response = dialect.response(&error, &id);
+    }
+    if let Ok(id) = HeaderValue::try_from(&id) {
+        response.headers_mut().insert(dialect.id_header(), id);
+    }
     tracing::info!(
+        id,
         method = %method,
         path,
         status = response.status().as_u16(),
@@ -56,7 +70,8 @@ fn check(server: &Shared, path: &str, headers: &HeaderMap) -> Result<(), ApiErro
             let (scheme, key) = given.split_once(' ')?;
             scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
         });
-        if !given.is_some_and(|key| keys.have(key)) {
+        let given = [given, text(headers, API_KEY)];
+        if !given.iter().flatten().any(|key| keys.have(key)) {
             return Err(ApiError::key());
         }
     }

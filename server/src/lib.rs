@@ -11,6 +11,7 @@ mod api;
 mod ask;
 mod call_ids;
 mod connections;
+mod dialect;
 mod error;
 mod fields;
 mod fingerprint;

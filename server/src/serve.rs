@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{OnceCell, watch};
 use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::api::{chat, completions, models, status, text};
+use crate::api::{chat, completions, messages, models, status, text};
 use crate::connections::{Connections, raised};
 use crate::error::{ApiError, ServerError};
 use crate::guard::guard;
@@ -101,6 +101,8 @@ fn router(server: &Server) -> Router {
     Router::new()
         .route("/v1/chat/completions", post(chat::complete))
         .route("/v1/completions", post(completions::complete))
+        .route("/v1/messages", post(messages::create))
+        .route("/v1/messages/count_tokens", post(messages::count_tokens))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{*name}", get(models::one))
         .route("/tokenize", post(text::tokenize))

@@ -32,8 +32,9 @@ impl Settings {
     /// For a model of `vocabulary` tokens.
     pub(crate) fn read(fields: &Fields, vocabulary: usize) -> Result<Settings, ApiError> {
         let most = |name: &str| fields.whole(name, 0..=i128::from(u32::MAX));
-        let names = ["max_tokens", "max_completion_tokens"];
-        let max_tokens = Fields::either(names, [most(names[0])?, most(names[1])?])?;
+        let names = ["max_tokens", "max_completion_tokens", "max_output_tokens"];
+        let [a, b, c] = names.map(most);
+        let max_tokens = Fields::either(names, [a?, b?, c?])?;
         let any = f64::from(f32::MIN)..=f64::from(f32::MAX);
         let names = ["repeat_penalty", "repetition_penalty"];
         let repeat = names.map(|name| fields.number(name, any.clone()));
@@ -57,6 +58,9 @@ impl Settings {
             .min_p(fields.number("min_p", 0.0..=1.0)?.unwrap_or(0.0))
             .repeat_penalty(repeat.unwrap_or(1.0))
             .seed(seed);
+        let names = ["stop", "stop_sequences"];
+        let [a, b] = names.map(|name| fields.texts(name, MOST_STOPS));
+        let stop = Fields::either(names, [a?, b?])?;
         let stream = fields.flag("stream")?;
         Ok(Settings {
             max_tokens: max_tokens.map(|tokens| tokens as usize),
@@ -64,7 +68,7 @@ impl Settings {
             seed,
             include_usage: stream && include_usage(fields)?,
             stream,
-            stop: fields.texts("stop", MOST_STOPS)?,
+            stop: stop.unwrap_or_default(),
             sampling,
             presence: penalty("presence_penalty")?,
             frequency: penalty("frequency_penalty")?,

@@ -67,6 +67,7 @@ const fn refused(name: &'static str, but: &'static [&'static str], meaning: &'st
 /// The names of OpenAI's API, of vLLM and of llama.cpp for what chooses tokens otherwise.
 const NO_STAGE: &str = "the sampler has no such stage";
 const NO_CONSTRAINT: &str = "answers cannot be constrained yet";
+const NO_TOOLS: &str = "calls of tools have no form in this API here yet";
 const OLD_TOOLS: &str = "give them as `tools` and `tool_choice`";
 
 macro_rules! generating {
@@ -208,6 +209,105 @@ pub(crate) const COMPLETIONS: Api = Api {
     ),
 };
 
+const AS_CHAT: &str = "As for `/v1/chat/completions`";
+const AS_MESSAGES: &str = "As for `/v1/messages`";
+const NOTHING_KEPT: &str = "nothing is kept between requests";
+
+/// `POST /v1/messages`.
+pub(crate) const MESSAGES: Api = Api {
+    path: "POST /v1/messages",
+    about: "Anthropic's form of the same. Thoughts of a thinking model are blocks of type `thinking`. The header `anthropic-version` may be left out, and is `2023-06-01` where it is there; `anthropic-beta` changes nothing. A key may come as `x-api-key`.",
+    fields: &[
+        honoured("model", AS_CHAT),
+        honoured(
+            "messages",
+            "`content` is a text or a list of blocks of type `text` or, of the assistant, `thinking`; `cache_control` changes nothing. Turns of one role that follow each other are one. All other blocks (images, documents, search results, citations) are refused by name",
+        ),
+        honoured("system", "A text or a list of blocks of type `text`"),
+        honoured("max_tokens", "Must be there. 0 only reads the prompt"),
+        honoured(
+            "stop_sequences",
+            "Up to 16 texts, which are no part of the answer; `stop_sequence` says which one was found",
+        ),
+        honoured(
+            "stream",
+            "Anthropic's events, with a `ping` every 15 seconds where nothing else comes",
+        ),
+        honoured(
+            "thinking",
+            "`disabled`, `enabled` and `adaptive`, where the template knows `enable_thinking` or it is what the model does anyway. A `budget_tokens` is refused unless it allows all of `max_tokens`, and so is `display` but for `summarized`, which shows all",
+        ),
+        honoured("temperature", AS_CHAT),
+        honoured("top_p", AS_CHAT),
+        honoured("top_k", AS_CHAT),
+        honoured("min_p", AS_CHAT),
+        honoured("presence_penalty", AS_CHAT),
+        honoured("frequency_penalty", AS_CHAT),
+        honoured("repeat_penalty", AS_CHAT),
+        honoured("repetition_penalty", AS_CHAT),
+        honoured("logit_bias", AS_CHAT),
+        honoured("seed", AS_CHAT),
+        honoured("chat_template_kwargs", AS_CHAT),
+        idle("metadata", "Nothing is kept, and nobody told apart"),
+        idle("service_tier", "There is one"),
+        idle("cache_control", "Answers do not depend on caches"),
+        idle("inference_geo", "There is one place"),
+        idle("speed", "There is one"),
+        idle("diagnostics", "Answers do not depend on caches"),
+        idle("user_profile_id", "Nobody is told apart"),
+        idle("workspace_id", "There is one"),
+        refused("tools", &["[]"], NO_TOOLS),
+        refused(
+            "tool_choice",
+            &["{\"type\": \"none\"}", "{\"type\": \"auto\"}"],
+            NO_TOOLS,
+        ),
+        refused("output_config", &["{}"], NO_CONSTRAINT),
+        refused("output_format", &[], NO_CONSTRAINT),
+        refused("container", &[], NOTHING_KEPT),
+        refused(
+            "mcp_servers",
+            &["[]"],
+            "the server reaches no other machine",
+        ),
+        refused(
+            "context_management",
+            &["{}"],
+            "a conversation is read whole",
+        ),
+    ],
+};
+
+/// `POST /v1/messages/count_tokens`.
+pub(crate) const COUNT_TOKENS: Api = Api {
+    path: "POST /v1/messages/count_tokens",
+    about: "How many tokens the prompt of such a request has: `input_tokens`.",
+    fields: &[
+        honoured("model", AS_CHAT),
+        honoured("messages", AS_MESSAGES),
+        honoured("system", AS_MESSAGES),
+        honoured("thinking", AS_MESSAGES),
+        honoured("chat_template_kwargs", AS_MESSAGES),
+        idle("cache_control", "Answers do not depend on caches"),
+        refused("tools", &["[]"], NO_TOOLS),
+        refused(
+            "tool_choice",
+            &["{\"type\": \"none\"}", "{\"type\": \"auto\"}"],
+            NO_TOOLS,
+        ),
+        refused(
+            "mcp_servers",
+            &["[]"],
+            "the server reaches no other machine",
+        ),
+        refused(
+            "context_management",
+            &["{}"],
+            "a conversation is read whole",
+        ),
+    ],
+};
+
 /// `POST /tokenize`.
 pub(crate) const TOKENIZE: Api = Api {
     path: "POST /tokenize",
@@ -255,7 +355,7 @@ pub(crate) const APPLY_TEMPLATE: Api = Api {
 /// `GET /v1/models`.
 pub(crate) const MODELS: Api = Api {
     path: "GET /v1/models",
-    about: "The names that the model goes by; `GET /v1/models/NAME` is one of them.",
+    about: "The names that the model goes by, in a form that is OpenAI's and Anthropic's at once; `GET /v1/models/NAME` is one of them.",
     fields: &[],
 };
 
@@ -277,6 +377,8 @@ pub(crate) const METRICS: Api = Api {
 pub const APIS: &[&Api] = &[
     &CHAT,
     &COMPLETIONS,
+    &MESSAGES,
+    &COUNT_TOKENS,
     &MODELS,
     &TOKENIZE,
     &DETOKENIZE,

@@ -2,6 +2,7 @@
 
 mod bits;
 mod client;
+mod messages;
 mod rude;
 mod running;
 
@@ -395,6 +396,12 @@ fn figures_count_what_was_done() {
     );
     let models = server.site.get("/v1/models").ok();
     assert_eq!(models["data"][1]["id"], "gpt");
+    assert_eq!(models["last_id"], "gpt");
+    let created = models["data"][1]["created_at"].as_str().unwrap();
+    assert!(
+        created.starts_with("20") && created.ends_with('Z'),
+        "{created}"
+    );
     assert_eq!(server.site.get("/v1/models/gpt").ok()["id"], "gpt");
     assert_eq!(server.site.get("/v1/models/none").status, 404);
     let prompt = server.site.post("/apply-template", &chat(json!({}))).ok();

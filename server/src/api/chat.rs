@@ -11,12 +11,13 @@ use serde_json::{Map, Value, json};
 use super::{conversation, models, tokens, tools};
 use crate::answers::{Answers, Calling, Choice, Reason, Said, Token};
 use crate::ask::{Ask, Frame};
+use crate::dialect::Dialect;
 use crate::error::ApiError;
 use crate::fields::Fields;
 use crate::finish;
 use crate::settings::Settings;
 use crate::state::{Server, Shared};
-use crate::stream::{self, Translate};
+use crate::stream::{self, Outbox, Translate};
 use crate::support;
 
 /// Most tokens of `top_logprobs`.
@@ -28,15 +29,10 @@ pub(crate) async fn complete(
 ) -> Result<Response, ApiError> {
     let body = server.body(request).await?;
     let ask = server.aside(move |server| read(server, &body)).await?;
-    let frame = Frame::new(&server, "chatcmpl", ask.settings.seed).await?;
+    let frame = Frame::new(&server, "chatcmpl-", ask.settings.seed).await?;
     let mut answers = ask.submit(&server)?;
     if ask.settings.stream {
-        let told = Told { server, ask, frame };
-        let first = (0..told.ask.settings.choices).map(|choice| {
-            let delta = json!({ "role": "assistant", "content": "" });
-            told.chunk(choice, delta, Value::Null, Value::Null)
-        });
-        return Ok(stream::response(answers, first.collect(), told));
+        return Ok(stream::response(answers, Told { server, ask, frame }));
     }
     let mut choices: Vec<Message> = Vec::new();
     choices.resize_with(ask.settings.choices, Message::default);
@@ -136,7 +132,7 @@ impl Message {
             "index": index,
             "message": message,
             "logprobs": logprobs,
-            "finish_reason": self.reason.map(finish::of_chat),
+            "finish_reason": self.reason.as_ref().map(finish::of_chat),
         })
     }
 }
@@ -168,8 +164,16 @@ impl Told {
 }
 
 impl Translate for Told {
-    fn said(&mut self, said: Said) -> Option<Value> {
+    fn begin(&mut self, out: &mut Outbox) {
+        for choice in 0..self.ask.settings.choices {
+            let delta = json!({ "role": "assistant", "content": "" });
+            out.data(&self.chunk(choice, delta, Value::Null, Value::Null));
+        }
+    }
+
+    fn said(&mut self, said: Said, _answers: &Answers, out: &mut Outbox) {
         match said {
+            Said::Begun => {}
             Said::Text {
                 choice,
                 stretches,
@@ -186,11 +190,11 @@ impl Translate for Told {
                 }
                 let logprobs = logprobs(&self.server, token.as_ref());
                 if delta.is_empty() && logprobs.is_none() {
-                    return None;
+                    return;
                 }
                 let logprobs = logprobs.map(|one| json!({ "content": [one], "refusal": null }));
                 let logprobs = logprobs.unwrap_or_default();
-                Some(self.chunk(choice, delta.into(), logprobs, Value::Null))
+                out.data(&self.chunk(choice, delta.into(), logprobs, Value::Null));
             }
             Said::Call { choice, call } => {
                 let call = match call {
@@ -204,28 +208,28 @@ impl Translate for Told {
                         "index": index,
                         "function": { "arguments": text },
                     }),
-                    Calling::Ended => return None,
+                    Calling::Ended => return,
                 };
-                Some(self.chunk(
-                    choice,
-                    json!({ "tool_calls": [call] }),
-                    Value::Null,
-                    Value::Null,
-                ))
+                let delta = json!({ "tool_calls": [call] });
+                out.data(&self.chunk(choice, delta, Value::Null, Value::Null));
             }
             Said::End { choice, reason } => {
-                let reason = finish::of_chat(reason).into();
-                Some(self.chunk(choice, json!({}), Value::Null, reason))
+                let reason = finish::of_chat(&reason).into();
+                out.data(&self.chunk(choice, json!({}), Value::Null, reason));
             }
         }
     }
 
-    fn usage(&mut self, answers: &Answers) -> Option<Value> {
-        let usage = self.ask.usage(answers);
-        let last = || {
-            self.frame
-                .response("chat.completion.chunk", Vec::new(), usage)
-        };
-        self.ask.settings.include_usage.then(last)
+    fn end(&mut self, answers: &Answers, out: &mut Outbox) {
+        if self.ask.settings.include_usage {
+            let usage = self.ask.usage(answers);
+            let object = "chat.completion.chunk";
+            out.data(&self.frame.response(object, Vec::new(), usage));
+        }
+        out.done();
+    }
+
+    fn failed(&mut self, error: &ApiError, out: &mut Outbox) {
+        out.data(&Dialect::OpenAi.error(error));
     }
 }

@@ -6,18 +6,19 @@ use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use bitnet_engine::chat_templates::Json as Field;
-use bitnet_engine::{EncodedPrompt, Prompt, StopReason, Stretch};
+use bitnet_engine::{EncodedPrompt, Prompt, Stretch};
 use serde_json::{Map, Value, json};
 
 use super::{models, tokens};
 use crate::answers::{Answers, Calling, Choice, Reason, Said, Token};
 use crate::ask::{Ask, Frame};
+use crate::dialect::Dialect;
 use crate::error::ApiError;
 use crate::fields::{Fields, ids, text, wrong};
 use crate::finish;
 use crate::settings::Settings;
 use crate::state::{Server, Shared};
-use crate::stream::{self, Translate};
+use crate::stream::{self, Outbox, Translate};
 use crate::support;
 
 /// Most tokens of `logprobs`.
@@ -33,7 +34,7 @@ pub(crate) async fn complete(
 ) -> Result<Response, ApiError> {
     let body = server.body(request).await?;
     let ask = server.aside(move |server| read(server, &body)).await?;
-    let frame = Frame::new(&server, "cmpl", ask.settings.seed).await?;
+    let frame = Frame::new(&server, "cmpl-", ask.settings.seed).await?;
     let mut answers = ask.submit(&server)?;
     let mut texts: Vec<Text> = Vec::new();
     texts.resize_with(ask.prompts.len() * ask.settings.choices, Text::default);
@@ -44,7 +45,7 @@ pub(crate) async fn complete(
             frame,
             texts,
         };
-        return Ok(stream::response(answers, Vec::new(), told));
+        return Ok(stream::response(answers, told));
     }
     answers.collect(&server, &mut texts).await?;
     let wants_logprobs = ask.logprobs.is_some();
@@ -116,7 +117,7 @@ struct Text {
     offsets: Vec<usize>,
     /// Characters of all tokens so far.
     offset: usize,
-    reason: Option<StopReason>,
+    reason: Option<Reason>,
 }
 
 impl Choice for Text {
@@ -148,7 +149,7 @@ impl Choice for Text {
     fn call(&mut self, _: Calling) {}
 
     fn end(&mut self, reason: Reason) {
-        self.reason = Some(reason.stop);
+        self.reason = Some(reason);
     }
 }
 
@@ -168,7 +169,7 @@ impl Text {
             "index": index,
             "text": self.said,
             "logprobs": logprobs,
-            "finish_reason": self.reason.map(finish::reason),
+            "finish_reason": self.reason.as_ref().map(|reason| finish::reason(reason.stop)),
         });
         *self = Text {
             offset: self.offset,
@@ -187,23 +188,30 @@ struct Told {
 }
 
 impl Translate for Told {
-    fn said(&mut self, said: Said) -> Option<Value> {
+    fn said(&mut self, said: Said, _answers: &Answers, out: &mut Outbox) {
         let wants_logprobs = self.ask.logprobs.is_some();
-        let choice = said.tell(&self.server, &mut self.texts);
+        let Some(choice) = said.tell(&self.server, &mut self.texts) else {
+            return;
+        };
         let text = &mut self.texts[choice];
         if text.said.is_empty() && text.reason.is_none() && !wants_logprobs {
-            return None;
+            return;
         }
         let told = text.json(choice, wants_logprobs);
-        Some(
-            self.frame
-                .response("text_completion", vec![told], Value::Null),
-        )
+        let object = "text_completion";
+        out.data(&self.frame.response(object, vec![told], Value::Null));
     }
 
-    fn usage(&mut self, answers: &Answers) -> Option<Value> {
-        let usage = self.ask.usage(answers);
-        let last = || self.frame.response("text_completion", Vec::new(), usage);
-        self.ask.settings.include_usage.then(last)
+    fn end(&mut self, answers: &Answers, out: &mut Outbox) {
+        if self.ask.settings.include_usage {
+            let usage = self.ask.usage(answers);
+            let object = "text_completion";
+            out.data(&self.frame.response(object, Vec::new(), usage));
+        }
+        out.done();
+    }
+
+    fn failed(&mut self, error: &ApiError, out: &mut Outbox) {
+        out.data(&Dialect::OpenAi.error(error));
     }
 }

@@ -35,12 +35,21 @@ pub(crate) fn read(
     let each = (0..).zip(messages);
     let messages: Result<_, ApiError> = each.map(|(i, one)| message(i, one)).collect();
     let mut conversation = Conversation::new(messages?);
+    set_variables(fields, &mut conversation)?;
+    encode(server, conversation, tools)
+}
+
+/// Adds the names that the request has the template see.
+pub(super) fn set_variables(
+    fields: &Fields,
+    conversation: &mut Conversation,
+) -> Result<(), ApiError> {
     match fields.get("chat_template_kwargs") {
         None => {}
         Some(Json::Map(entries)) => conversation.variables = entries.clone(),
         Some(other) => return Err(wrong("chat_template_kwargs", "an object", other)),
     }
-    encode(server, conversation, tools)
+    Ok(())
 }
 
 /// A conversation, whose messages are as templates see them, as the model reads it with these
@@ -148,6 +157,37 @@ fn with_arguments_as_text(messages: &mut [Json]) -> bool {
         }
     }
     any
+}
+
+/// Says to the template whether the model is to think, as the field `name` wants it.
+pub(super) fn set_thinking(
+    server: &Shared,
+    conversation: &mut Conversation,
+    name: &str,
+    wanted: bool,
+) -> Result<(), ApiError> {
+    const SWITCH: &str = "enable_thinking";
+    let template = server.engine.template(&server.options.template);
+    let template = template.map_err(|error| ApiError::of_engine(&error, name))?;
+    if template
+        .source()
+        .is_some_and(|source| source.contains(SWITCH))
+    {
+        let variables = &mut conversation.variables;
+        variables.insert(SWITCH.to_owned(), Json::Bool(wanted));
+        return Ok(());
+    }
+    match (server.encoder().thinks(&template), wanted) {
+        (true, true) | (false, false) => Ok(()),
+        (false, true) => {
+            let message = "This model does not think before it answers.";
+            Err(ApiError::unsupported(name, message))
+        }
+        (true, false) => {
+            let message = "The template of this model cannot keep it from thinking.";
+            Err(ApiError::unsupported(name, message))
+        }
+    }
 }
 
 fn message(index: usize, message: &Json) -> Result<Json, ApiError> {

@@ -6,6 +6,7 @@
 pub(crate) mod chat;
 pub(crate) mod completions;
 mod conversation;
+pub(crate) mod messages;
 pub(crate) mod models;
 pub(crate) mod status;
 pub(crate) mod text;

@@ -1,7 +1,8 @@
-//! `/v1/models`.
+//! `/v1/models`, in a form that is OpenAI's and Anthropic's at once.
 
 use axum::Json;
 use axum::extract::{Path, State};
+use chrono::{DateTime, SecondsFormat};
 use serde_json::{Value, json};
 
 use crate::error::ApiError;
@@ -11,7 +12,13 @@ use crate::state::{Server, Shared};
 pub(crate) async fn list(State(server): State<Server>) -> Json<Value> {
     let names = server.options.names.iter();
     let models: Vec<Value> = names.map(|name| model(&server, name)).collect();
-    Json(json!({ "object": "list", "data": models }))
+    Json(json!({
+        "object": "list",
+        "data": models,
+        "has_more": false,
+        "first_id": server.options.names.first(),
+        "last_id": server.options.names.last(),
+    }))
 }
 
 pub(crate) async fn one(
@@ -23,12 +30,17 @@ pub(crate) async fn one(
 }
 
 fn model(server: &Shared, name: &str) -> Value {
+    let started = DateTime::from_timestamp(server.started as i64, 0);
     json!({
         "id": name,
         "object": "model",
         "created": server.started,
         "owned_by": "bitnet",
         "max_model_len": server.worker.context(),
+        "type": "model",
+        "display_name": name,
+        "created_at": started.map(|time| time.to_rfc3339_opts(SecondsFormat::Secs, true)),
+        "max_input_tokens": server.worker.context(),
     })
 }
 

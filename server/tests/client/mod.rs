@@ -110,6 +110,22 @@ impl Response {
     }
 }
 
+impl Response {
+    /// The events of a stream in which each is named after its type.
+    pub(crate) fn typed_events(&self) -> Vec<Value> {
+        assert_eq!(self.status, 200, "{}", self.body);
+        let events = self.body.split("\n\n").filter(|event| !event.is_empty());
+        let parsed = events.map(|event| {
+            let event = event.strip_prefix("event: ").expect("a name");
+            let (name, data) = event.split_once("\ndata: ").expect("data");
+            let value: Value = serde_json::from_str(data).expect("JSON");
+            assert_eq!(value["type"], name);
+            value
+        });
+        parsed.collect()
+    }
+}
+
 /// The chunks of a body, put together.
 pub(crate) fn whole(mut chunks: &str) -> String {
     let mut body = String::new();

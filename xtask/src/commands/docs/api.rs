@@ -14,9 +14,12 @@ What is supported of each API. A field that is **refused** would change the answ
 answered with 400 and the field's name, unless its value asks for nothing. A field that is in no table is tolerated and changes
 nothing. How to start a server and talk to it is in [Serve a model](../how-to/serve.md).
 
-Not there yet: `/v1/responses`, Anthropic's `/v1/messages`, constrained answers, receipts.
+Not there yet: `/v1/responses`, constrained answers, receipts.
 
-Errors have OpenAI's form, `{\"error\": {\"message\", \"type\", \"param\", \"code\"}}`:
+Errors have the form of their path's API: OpenAI's `{\"error\": {\"message\", \"type\", \"param\", \"code\"}}`, and below
+`/v1/messages`, or where a request has the header `anthropic-version`, Anthropic's
+`{\"type\": \"error\", \"error\": {\"type\", \"message\"}, \"request_id\"}`. A response has the id of its request as `x-request-id`, or
+`request-id` in Anthropic's; the log has it too.
 
 | status | when |
 |---|---|
@@ -32,7 +35,7 @@ Errors have OpenAI's form, `{\"error\": {\"message\", \"type\", \"param\", \"cod
 | 500 | the engine failed |
 | 503 | the server is about to stop |
 
-A response has `seed` beside OpenAI's fields, with which it can be asked for again. Equal `system_fingerprint`, request and seed give
+An answer has `seed` and `system_fingerprint` beside its API's fields, with which it can be asked for again. Equal `system_fingerprint`, request and seed give
 equal tokens, whatever else the server does: [the same bits](../explanation/same-bits.md).
 ";
 
