@@ -26,7 +26,8 @@ use bitnet_kernels::order::LANES;
 
 use crate::microkernel::coded::RUN_WORDS;
 use crate::microkernel::gemm::{
-    GROUP, GROUP_BYTES, GROUP_STEPS, GROUP_WORDS, Microkernel, PackedWord, TernaryLayout, TileArgs,
+    GROUP, GROUP_BYTES, GROUP_STEPS, GROUP_WORDS, GemmArgs, Microkernel, PackedWord, TernaryLayout,
+    TileArgs,
 };
 use crate::microkernel::operands::{Encoded, MatrixRef};
 use crate::microkernel::runs::RUN_BYTES;
@@ -35,7 +36,7 @@ use crate::microkernel::runs::RUN_BYTES;
 pub(crate) const PANEL_ROWS: usize = 64;
 
 /// Bytes of a cache line.
-pub(super) const LINE: usize = 64;
+pub(crate) const LINE: usize = 64;
 
 /// Packed rows of a matrix: scratch memory of a thread, kept from product to product.
 #[derive(Default)]
@@ -141,6 +142,16 @@ pub(crate) fn gemm<M: Microkernel, F: TernaryLayout>(
     panel: &mut Panel,
     out: &mut [f32],
 ) {
+    let args = GemmArgs {
+        m,
+        rows: rows.clone(),
+        x,
+        tokens: tokens.clone(),
+        out: &mut *out,
+    };
+    if k.gemm_in_tiles::<F>(args, &mut panel.words) {
+        return;
+    }
     panel.reserve_for(x.width);
     for first in rows.clone().step_by(PANEL_ROWS) {
         let end = rows.end.min(first + PANEL_ROWS);
@@ -302,14 +313,20 @@ pub(super) fn store<M: Microkernel, const S: usize, const T: usize>(
     args: TileArgs<'_>,
 ) {
     for (floats, out) in floats.into_iter().zip(args.out.chunks_mut(args.stride)) {
-        let (strips, tail) = out[..args.rows].as_chunks_mut::<LANES>();
-        for (s, float) in floats.into_iter().enumerate() {
-            let float = k.finite_or_nan(float);
-            if let Some(strip) = strips.get_mut(s) {
-                k.store(float, strip);
-            } else if s == strips.len() {
-                tail.copy_from_slice(&k.to_array(float)[..tail.len()]);
-            }
+        store_rows(k, floats, &mut out[..args.rows]);
+    }
+}
+
+/// Writes the results of a token: of `S` strips, as many rows as there are in `out`.
+#[inline(always)]
+pub(crate) fn store_rows<M: Microkernel, const S: usize>(k: M, floats: [M::F; S], out: &mut [f32]) {
+    let (strips, tail) = out.as_chunks_mut::<LANES>();
+    for (s, float) in floats.into_iter().enumerate() {
+        let float = k.finite_or_nan(float);
+        if let Some(strip) = strips.get_mut(s) {
+            k.store(float, strip);
+        } else if s == strips.len() {
+            tail.copy_from_slice(&k.to_array(float)[..tail.len()]);
         }
     }
 }

@@ -28,6 +28,8 @@ pub enum Isa {
     Avx512,
     /// AVX-512 with VNNI and VBMI.
     Avx512Vbmi,
+    /// AVX-512 with VNNI and VBMI, and AMX with tiles of bytes.
+    Amx,
     /// AArch64 with NEON.
     Neon,
     /// AArch64 with NEON and `sdot`.
@@ -62,6 +64,7 @@ impl Isa {
         Isa::AvxVnni,
         Isa::Avx512,
         Isa::Avx512Vbmi,
+        Isa::Amx,
         Isa::Neon,
         Isa::Dotprod,
         Isa::I8mm,
@@ -75,6 +78,7 @@ impl Isa {
             Isa::AvxVnni => "avxvnni",
             Isa::Avx512 => "avx512",
             Isa::Avx512Vbmi => "avx512vbmi",
+            Isa::Amx => "amx",
             Isa::Neon => "neon",
             Isa::Dotprod => "dotprod",
             Isa::I8mm => "i8mm",
@@ -122,14 +126,18 @@ impl Isa {
             Isa::AvxVnni => x86_64::avx2::token::Avx2::<true>::new().map(|token| token.kernels()),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => {
-                x86_64::avx512::token::Avx512::<false>::new().map(|token| token.kernels())
+                x86_64::avx512::token::Avx512::<false, false>::new().map(|token| token.kernels())
             }
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512Vbmi => {
-                x86_64::avx512::token::Avx512::<true>::new().map(|token| token.kernels())
+                x86_64::avx512::token::Avx512::<true, false>::new().map(|token| token.kernels())
+            }
+            #[cfg(target_arch = "x86_64")]
+            Isa::Amx => {
+                x86_64::avx512::token::Avx512::<true, true>::new().map(|token| token.kernels())
             }
             #[cfg(not(target_arch = "x86_64"))]
-            Isa::Avx2 | Isa::AvxVnni | Isa::Avx512 | Isa::Avx512Vbmi => None,
+            Isa::Avx2 | Isa::AvxVnni | Isa::Avx512 | Isa::Avx512Vbmi | Isa::Amx => None,
             #[cfg(target_arch = "aarch64")]
             Isa::Neon => aarch64::neon::Neon::new().map(|token| token.kernels()),
             #[cfg(target_arch = "aarch64")]

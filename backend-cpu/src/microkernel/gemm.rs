@@ -12,7 +12,7 @@ use bitnet_kernels::order::LANES;
 
 use crate::microkernel::coded::{CodeLayout, Order, PIECE, RUN_WORDS};
 use crate::microkernel::dot::BlockDot;
-use crate::microkernel::operands::Encoded;
+use crate::microkernel::operands::{Encoded, MatrixRef};
 use crate::microkernel::runs::RUN_BYTES;
 use crate::microkernel::trits::BlockCodes;
 
@@ -81,6 +81,15 @@ pub(crate) struct TileArgs<'a> {
     pub(crate) stride: usize,
 }
 
+/// What a gemm multiplies: rows of a matrix with tokens, into `[tokens, rows]`.
+pub(crate) struct GemmArgs<'a> {
+    pub(crate) m: &'a MatrixRef<'a>,
+    pub(crate) rows: Range<usize>,
+    pub(crate) x: &'a Encoded<'a>,
+    pub(crate) tokens: Range<usize>,
+    pub(crate) out: &'a mut [f32],
+}
+
 /// The steps of a register tile of MR rows by NR tokens, where MR is `16 * STRIPS`.
 pub(crate) trait Microkernel: BlockDot {
     /// A [`PackedWord`] in registers.
@@ -118,6 +127,17 @@ pub(crate) trait Microkernel: BlockDot {
     /// Runs `generic::gemm::tile` with [`Microkernel::STRIPS`] and [`Microkernel::NR`], which only
     /// the implementation can name as constants.
     fn tile<F: TernaryLayout>(self, args: TileArgs<'_>);
+
+    /// Does the whole gemm where the instruction set multiplies matrices by itself, with scratch
+    /// memory whose contents do not matter, and returns whether it does.
+    #[inline(always)]
+    fn gemm_in_tiles<F: TernaryLayout>(
+        self,
+        _args: GemmArgs<'_>,
+        _scratch: &mut Vec<PackedWord>,
+    ) -> bool {
+        false
+    }
 
     /// Words of a strip: word `i` takes bytes `4i .. 4i + 4` of each row.
     fn transpose(self, rows: [&[u8; RUN_BYTES]; LANES]) -> [Self::Bytes; RUN_WORDS];

@@ -3,6 +3,7 @@
 use std::arch::asm;
 
 use super::avx2::token::Avx2;
+use super::avx512::tiles;
 use super::avx512::token::Avx512;
 use crate::microkernel::peak::{CHAINS, Peak, chains};
 
@@ -59,12 +60,15 @@ macro_rules! rounds {
     }};
 }
 
-impl<const VBMI: bool> Peak for Avx512<VBMI> {
-    const PER_ROUND: u64 = CHAINS * 64;
+impl<const VBMI: bool, const AMX: bool> Peak for Avx512<VBMI, AMX> {
+    const PER_ROUND: u64 = if AMX { tiles::PER_ROUND } else { CHAINS * 64 };
 
     #[inline(always)]
     fn multiply(self, rounds: u64) -> i32 {
         let rounds = rounds.max(1);
+        if AMX {
+            return self.multiply_tiles(rounds);
+        }
         // SAFETY: `self` proves AVX-512 with VNNI; the block names all registers that it changes
         // and touches no memory.
         unsafe { rounds!(rounds, vnni_512, "vpbroadcastd zmm14, xmm14") }

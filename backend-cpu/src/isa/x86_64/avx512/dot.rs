@@ -19,7 +19,7 @@ const REGISTER: usize = size_of::<__m512i>();
 const LOW_CODES: i8 = 0b11;
 const HIGH_CODES: i8 = 0b11_0000;
 
-impl<const VBMI: bool> Avx512<VBMI> {
+impl<const VBMI: bool, const AMX: bool> Avx512<VBMI, AMX> {
     /// Adds the products of a group of 128 codes, as many times too large as the codes stand high
     /// in their bytes.
     ///
@@ -125,7 +125,7 @@ impl<const VBMI: bool> Avx512<VBMI> {
     }
 }
 
-impl<const VBMI: bool> BlockDot for Avx512<VBMI> {
+impl<const VBMI: bool, const AMX: bool> BlockDot for Avx512<VBMI, AMX> {
     #[inline(always)]
     fn q8_0(self, weights: &[u8; q8_0::BLOCK], q: &[i8; Q8_0_BLOCK]) -> [i32; 8] {
         // SAFETY: `self` proves AVX2.
@@ -240,7 +240,7 @@ impl<const VBMI: bool> BlockDot for Avx512<VBMI> {
         self.totals(placed)
     }
 
-    const BATCH_TOKENS: usize = 32;
+    const BATCH_TOKENS: usize = if AMX { 16 } else { 32 };
 
     #[inline(always)]
     fn i2s_tile<const T: usize>(

@@ -8,10 +8,10 @@ use super::super::reorder::reorder;
 use super::token::Avx512;
 use crate::generic::{coded, gemm};
 use crate::microkernel::coded::{CodeLayout, Order, PIECE, RUN_WORDS};
-use crate::microkernel::gemm::{Microkernel, PackedWord, TernaryLayout, TileArgs};
+use crate::microkernel::gemm::{GemmArgs, Microkernel, PackedWord, TernaryLayout, TileArgs};
 use crate::microkernel::runs::RUN_BYTES;
 
-impl<const VBMI: bool> Microkernel for Avx512<VBMI> {
+impl<const VBMI: bool, const AMX: bool> Microkernel for Avx512<VBMI, AMX> {
     type Bytes = __m512i;
     type Broadcast = __m512i;
     type Acc = __m512i;
@@ -23,6 +23,18 @@ impl<const VBMI: bool> Microkernel for Avx512<VBMI> {
     #[inline(always)]
     fn tile<F: TernaryLayout>(self, args: TileArgs<'_>) {
         gemm::tile::<Self, F, 4, 5>(self, args);
+    }
+
+    #[inline(always)]
+    fn gemm_in_tiles<F: TernaryLayout>(
+        self,
+        args: GemmArgs<'_>,
+        scratch: &mut Vec<PackedWord>,
+    ) -> bool {
+        if AMX {
+            self.gemm_with_amx::<F>(args, scratch);
+        }
+        AMX
     }
 
     const CODED_STRIPS: usize = 2;

@@ -1,9 +1,11 @@
-//! AVX-512 (F, BW, DQ, VL) with VNNI, and with VBMI on top of it: one register of sixteen SIMD
-//! lanes, four byte products to a lane.
+//! AVX-512 (F, BW, DQ, VL) with VNNI, with VBMI on top of it, and with AMX's tiles on top of both:
+//! one register of sixteen SIMD lanes, four byte products to a lane.
 
+mod amx;
 mod dot;
 mod gemm;
 mod screen;
 mod simd;
+pub(super) mod tiles;
 pub(crate) mod token;
 mod vbmi;

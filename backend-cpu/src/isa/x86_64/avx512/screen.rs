@@ -11,7 +11,7 @@ use super::super::prefetch::prefetch_block;
 use super::token::Avx512;
 use crate::microkernel::screen::{Block, Planes, ScreenDot};
 
-impl<const VBMI: bool> Avx512<VBMI> {
+impl<const VBMI: bool, const AMX: bool> Avx512<VBMI, AMX> {
     /// Codes of the four lowest bits of each byte and the two above them.
     #[inline(always)]
     fn code(self, low: __m512i, high: __m512i) -> __m512i {
@@ -69,7 +69,7 @@ impl<const VBMI: bool> Avx512<VBMI> {
     }
 }
 
-impl<const VBMI: bool> ScreenDot for Avx512<VBMI> {
+impl<const VBMI: bool, const AMX: bool> ScreenDot for Avx512<VBMI, AMX> {
     const PAIRS: bool = true;
 
     #[inline(always)]

@@ -8,7 +8,7 @@ use super::super::prefetch::prefetch;
 use super::token::Avx512;
 use crate::microkernel::simd::Simd;
 
-impl<const VBMI: bool> Simd for Avx512<VBMI> {
+impl<const VBMI: bool, const AMX: bool> Simd for Avx512<VBMI, AMX> {
     type F = __m512;
     const CHAINS: usize = 8;
     type D = [__m512d; 2];

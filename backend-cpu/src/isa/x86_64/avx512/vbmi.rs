@@ -57,7 +57,7 @@ static ORDER: Order = {
     order
 };
 
-impl<const VBMI: bool> Avx512<VBMI> {
+impl<const VBMI: bool, const AMX: bool> Avx512<VBMI, AMX> {
     /// `table[byte]` for each byte.
     ///
     /// # Safety
