@@ -24,6 +24,11 @@ impl Sha256Hex {
     pub fn of(bytes: &[u8]) -> Sha256Hex {
         Sha256Hex(Sha256::digest(bytes).into())
     }
+
+    /// Its bytes, for those who write it otherwise.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
 }
 
 impl FromStr for Sha256Hex {

@@ -54,6 +54,13 @@ fn check(server: &Shared, path: &str, headers: &HeaderMap) -> Result<(), ApiErro
             return Err(ApiError::foreign(message));
         }
     }
+    // Pictures, scripts and the like are fetched without that header, but not without this one.
+    let site = text(headers, header::HeaderName::from_static("sec-fetch-site"));
+    let mode = text(headers, header::HeaderName::from_static("sec-fetch-mode"));
+    if matches!(site, Some("cross-site" | "same-site")) && mode != Some("navigate") {
+        let message = "Requests of web pages from elsewhere are not answered.";
+        return Err(ApiError::foreign(message.to_owned()));
+    }
     // A site whose name comes to stand for this machine is no other origin to a browser.
     if let Some(host) = host.filter(|host| keys.is_empty() && !is_own(host)) {
         let message = format!(
@@ -61,7 +68,8 @@ fn check(server: &Shared, path: &str, headers: &HeaderMap) -> Result<(), ApiErro
         );
         return Err(ApiError::foreign(message));
     }
-    if path == "/health" {
+    // The page is the same for all; what it asks for needs a key like any other request.
+    if path == "/health" || path == "/" {
         return Ok(());
     }
     if !keys.is_empty() {

@@ -20,6 +20,7 @@ mod guard;
 mod keys;
 mod metrics;
 mod options;
+mod page;
 mod serve;
 mod settings;
 mod state;

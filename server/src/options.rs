@@ -24,6 +24,7 @@ pub struct ServerOptions {
     pub(crate) drain: Duration,
     pub(crate) max_body: usize,
     pub(crate) client_time: Duration,
+    pub(crate) page: bool,
 }
 
 impl ServerOptions {
@@ -43,6 +44,7 @@ impl ServerOptions {
             drain: Duration::from_secs(30),
             max_body: 8 << 20,
             client_time: Duration::from_secs(30),
+            page: true,
         }
     }
 
@@ -114,6 +116,12 @@ impl ServerOptions {
     /// answer, all in all, wait to be read.
     pub fn client_time(mut self, time: Duration) -> ServerOptions {
         self.client_time = time;
+        self
+    }
+
+    /// Whether there is a page to talk with the model, at `/`; there is, by default.
+    pub fn page(mut self, page: bool) -> ServerOptions {
+        self.page = page;
         self
     }
 }

@@ -21,6 +21,7 @@ use crate::error::{ApiError, ServerError};
 use crate::guard::guard;
 use crate::metrics::Metrics;
 use crate::options::ServerOptions;
+use crate::page;
 use crate::state::{Server, Shared, now};
 use crate::worker::{Limits, Worker};
 
@@ -98,8 +99,11 @@ pub fn serve(
 }
 
 fn router(server: &Server) -> Router {
-    Router::new()
-        .route("/v1/chat/completions", post(chat::complete))
+    let page = match server.options.page {
+        true => Router::new().route("/", get(page::page)),
+        false => Router::new(),
+    };
+    page.route("/v1/chat/completions", post(chat::complete))
         .route("/v1/completions", post(completions::complete))
         .route("/v1/messages", post(messages::create))
         .route("/v1/messages/count_tokens", post(messages::count_tokens))

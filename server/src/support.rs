@@ -373,6 +373,13 @@ pub(crate) const METRICS: Api = Api {
     fields: &[],
 };
 
+/// `GET /`.
+pub(crate) const PAGE: Api = Api {
+    path: "GET /",
+    about: "A page to talk with the model, unless the server runs with `--no-page`. It needs no key; what it asks the server does.",
+    fields: &[],
+};
+
 /// All of them.
 pub const APIS: &[&Api] = &[
     &CHAT,
@@ -385,4 +392,5 @@ pub const APIS: &[&Api] = &[
     &APPLY_TEMPLATE,
     &HEALTH,
     &METRICS,
+    &PAGE,
 ];

@@ -340,6 +340,21 @@ fn web_pages_of_others_get_nothing() {
     assert_eq!(status("Origin: null"), 403);
     assert_eq!(status("Host: evil.example"), 403);
     assert_eq!(status(&format!("Origin: http://{}", server.site.0)), 200);
+    // What is fetched without an origin: a picture, a script; and another port of this machine.
+    for (site, mode, expected) in [
+        ("cross-site", "no-cors", 403),
+        ("same-site", "no-cors", 403),
+        ("same-origin", "cors", 200),
+        ("none", "navigate", 200),
+        ("cross-site", "navigate", 200),
+    ] {
+        let headers = [
+            &*format!("Sec-Fetch-Site: {site}"),
+            &*format!("Sec-Fetch-Mode: {mode}"),
+        ];
+        let response = server.site.send("GET", "/v1/models", &headers, b"");
+        assert_eq!(response.status, expected, "{site} {mode}");
+    }
 }
 
 #[test]
@@ -406,4 +421,46 @@ fn figures_count_what_was_done() {
     assert_eq!(server.site.get("/v1/models/none").status, 404);
     let prompt = server.site.post("/apply-template", &chat(json!({}))).ok();
     assert_eq!(prompt["prompt"], "[INST] Who is there? [/INST]");
+}
+
+#[test]
+fn the_page_needs_no_key_loads_nothing_and_lets_only_its_own_script_run() {
+    let keys = Keys::parse("sk-right\n").unwrap();
+    let server = Running::start(options().keys(keys));
+    let page = server.site.get("/");
+    assert_eq!(page.status, 200);
+    let header = |name: &str| {
+        let lines = page.headers.lines();
+        let mut named = lines.filter_map(|line| line.split_once(": "));
+        let found = named.find(|(key, _)| key.eq_ignore_ascii_case(name));
+        found.unwrap_or_else(|| panic!("no {name}")).1
+    };
+    assert_eq!(header("content-type"), "text/html; charset=utf-8");
+    assert_eq!(header("x-content-type-options"), "nosniff");
+    assert_eq!(header("cache-control"), "no-cache");
+    assert_eq!(header("referrer-policy"), "no-referrer");
+    let policy = header("content-security-policy");
+    let sources = |directive: &str| -> Vec<&str> {
+        let found = policy
+            .split("; ")
+            .find_map(|one| one.strip_prefix(directive));
+        found.expect("a directive").trim().split(' ').collect()
+    };
+    assert_eq!(sources("default-src"), ["'none'"]);
+    assert_eq!(sources("connect-src"), ["'self'"]);
+    assert_eq!(sources("frame-ancestors"), ["'none'"]);
+    for directive in ["script-src", "style-src"] {
+        let [one] = sources(directive)[..] else {
+            panic!("{policy}");
+        };
+        assert!(one.starts_with("'sha256-"), "{one}");
+    }
+    // It is of this server alone, like everything else; and what it asks needs the key.
+    let status = |header: &str| server.site.send("GET", "/", &[header], b"").status;
+    assert_eq!(status("Origin: https://evil.example"), 403);
+    assert_eq!(server.site.get("/v1/models").status, 401);
+    assert_eq!(
+        Running::start(options().page(false)).site.get("/").status,
+        404
+    );
 }

@@ -69,9 +69,9 @@ pub(crate) enum Command {
     /// supported of each API is in docs/reference/api.md, how to use it in docs/how-to/serve.md.
     ///
     /// It listens on this machine alone, and needs no key there. With --api-key-file, every request
-    /// needs one of the keys in it, except for /health. An address that other machines can reach is
-    /// refused without keys, unless --allow-anyone is given. Requests of web pages of other sites
-    /// are refused.
+    /// needs one of the keys in it, except for /health and the page at /. An address that other
+    /// machines can reach is refused without keys, unless --allow-anyone is given. Requests of web
+    /// pages of other sites are refused.
     ///
     /// Where it listens is said on standard error, and so is a JSON object for each request,
     /// without what was said in it. On Ctrl-C or SIGTERM it takes no more requests, lets those that

@@ -58,6 +58,9 @@ pub(crate) struct Args {
     /// Seconds that answers may go on once a signal has come
     #[arg(long, default_value_t = 30, value_name = "SECONDS")]
     drain: u32,
+    /// No page for browsers at `/`
+    #[arg(long)]
+    no_page: bool,
     /// Write nothing about requests
     #[arg(long)]
     quiet: bool,
@@ -80,6 +83,7 @@ pub(crate) fn run(args: Args) -> Result<u8> {
         .open_to_all(args.allow_anyone)
         .template(args.prompt_template)
         .client_time(Duration::from_secs(args.client_timeout.into()))
+        .page(!args.no_page)
         .drain(Duration::from_secs(args.drain.into()));
     if let Some(tokens) = args.context {
         options = options.context(tokens as usize);
