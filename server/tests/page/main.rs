@@ -27,6 +27,7 @@ fn main() {
         settings_are_those_of_the_request_and_what_is_wrong_is_said_beside_the_field: CHROMIUM;
         nothing_that_a_model_writes_runs_or_is_fetched: CHROMIUM;
         markdown_is_shown_as_what_it_says: CHROMIUM;
+        no_text_keeps_the_page_from_showing_it: CHROMIUM;
         thoughts_are_folded: CHROMIUM;
         a_key_is_asked_for_and_forgotten_with_the_tab: CHROMIUM;
         what_goes_wrong_is_said_in_plain_words: CHROMIUM;
@@ -372,12 +373,10 @@ fn events(thought: &str, text: &str) -> String {
         format!("data: {chunk}\n\n")
     };
     let mut events = String::new();
-    let characters = |text: &str| text.chars().map(String::from).collect::<Vec<_>>();
-    for (name, parts) in [
-        ("reasoning_content", characters(thought)),
-        ("content", characters(text)),
-    ] {
-        for part in parts {
+    for (name, text) in [("reasoning_content", thought), ("content", text)] {
+        let characters: Vec<char> = text.chars().collect();
+        for part in characters.chunks(1 + characters.len() / 2000) {
+            let part = String::from_iter(part);
             events += &chunk(
                 json!([{ "delta": { name: part }, "finish_reason": null }]),
                 json!(null),
@@ -600,6 +599,41 @@ fn markdown_is_shown_as_what_it_says() {
     page.click("#thread > li:last-child figure button");
     page.until("window.copied === 'all:\\n\\tcc  *a*\\n'");
     assert_eq!(page.last("figcaption span"), "make");
+    page.complains_of_nothing();
+}
+
+fn no_text_keeps_the_page_from_showing_it() {
+    let (server, browser) = (Running::start(options()), browser());
+    let page = browser.open(server.site.0, "/");
+    page.is_ready();
+    let long = |text: &str| text.repeat(20_000 / text.len());
+    let nested = |n: usize, open: &str, close: &str| open.repeat(n) + "a" + &close.repeat(n);
+    let deeper = (0..150).map(|i| format!("{}- a\n", " ".repeat(2 * i)));
+    let texts = [
+        long("["),
+        long("`"),
+        long("**a "),
+        long("[]("),
+        long("![a]("),
+        long("_a*b"),
+        long("> "),
+        long("+ "),
+        long("`a ``b ```c "),
+        long("|") + "\n" + &long("|-"),
+        long("http://"),
+        long("\\"),
+        nested(1000, "[", "](javascript:0)"),
+        nested(1000, "[", "](http://x.org)"),
+        nested(1000, "*a **b ", " c** d*"),
+        deeper.collect(),
+    ];
+    for (i, text) in texts.iter().enumerate() {
+        page.answer_with(&events("", text));
+        page.send("Write.");
+        page.has_answered(2 * i + 2);
+        let shown = page.last(".text");
+        assert!(!shown.is_empty(), "{}", &text[..20]);
+    }
     page.complains_of_nothing();
 }
 
