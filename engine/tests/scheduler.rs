@@ -466,6 +466,30 @@ fn what_was_read_is_found_again_within_its_budget() {
 }
 
 #[test]
+fn no_request_drives_out_what_is_kept_of_all_others() {
+    let engine = open("demo/demo.gguf");
+    let position = engine.model().plan().program.cache_bytes_per_position();
+    let small: Vec<Vec<u32>> = (0..4u32)
+        .map(|i| (0..20).map(|at| 10 * i + at % 7 + 1).collect())
+        .collect();
+    // Room for all of them, and for as much again.
+    let options = SchedulerOptions::default().cache(160 * position);
+    let mut scheduler = Scheduler::new(&engine, options);
+    for prompt in &small {
+        cached(&engine, &mut scheduler, prompt);
+    }
+    // One that would need all of it, and many that are alike.
+    cached(&engine, &mut scheduler, &prompt(&engine, 150));
+    for end in 0..8 {
+        let alike = [&prompt(&engine, 21)[..], &[500 + end; 4]].concat();
+        cached(&engine, &mut scheduler, &alike);
+    }
+    for prompt in &small {
+        assert_eq!(cached(&engine, &mut scheduler, prompt).0, 19);
+    }
+}
+
+#[test]
 fn nothing_is_kept_of_a_model_with_a_state() {
     let folder = tempfile::tempdir().unwrap();
     let file = root().join("fixtures/golden/qwen35-f32.gguf");

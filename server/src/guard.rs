@@ -1,5 +1,6 @@
 //! Who gets to the model: keys, web pages of others, and a server that is about to stop.
 
+use std::borrow::Cow;
 use std::time::Instant;
 
 use axum::extract::{Request, State};
@@ -44,12 +45,12 @@ pub(crate) async fn guard(State(server): State<Server>, request: Request, next: 
 }
 
 fn check(server: &Shared, path: &str, headers: &HeaderMap) -> Result<(), ApiError> {
-    let host = text(headers, header::HOST);
+    let hosts = || texts(headers, header::HOST);
     let keys = &server.options.keys;
-    if let Some(origin) = text(headers, header::ORIGIN) {
-        // A page of another site can have a browser send requests, though not read the answers.
+    // A page of another site can have a browser send requests, though not read the answers.
+    for origin in texts(headers, header::ORIGIN) {
         let own = origin.split_once("://").map(|(_, place)| place);
-        if own != host {
+        if own.is_none() || hosts().next().as_deref() != own {
             let message = format!("Requests of web pages from {origin} are not answered.");
             return Err(ApiError::foreign(message));
         }
@@ -62,7 +63,7 @@ fn check(server: &Shared, path: &str, headers: &HeaderMap) -> Result<(), ApiErro
         return Err(ApiError::foreign(message.to_owned()));
     }
     // A site whose name comes to stand for this machine is no other origin to a browser.
-    if let Some(host) = host.filter(|host| keys.is_empty() && !is_own(host)) {
+    if let Some(host) = hosts().find(|host| keys.is_empty() && !is_own(host)) {
         let message = format!(
             "`{host}` is not a name of this server, which asks for no key; use its address or `localhost`."
         );
@@ -96,6 +97,12 @@ fn is_own(host: &str) -> bool {
         None => host.rsplit_once(':').map_or(host, |(name, _)| name),
     };
     name.eq_ignore_ascii_case("localhost") || name.parse::<std::net::IpAddr>().is_ok()
+}
+
+/// All values of a header. What is no text belongs to nobody that is known.
+fn texts(headers: &HeaderMap, name: header::HeaderName) -> impl Iterator<Item = Cow<'_, str>> {
+    let values = headers.get_all(name).into_iter();
+    values.map(|value| String::from_utf8_lossy(value.as_bytes()))
 }
 
 fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {

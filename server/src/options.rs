@@ -33,7 +33,7 @@ impl ServerOptions {
         ServerOptions {
             address,
             names,
-            parallel: 8,
+            parallel: 16,
             queue: 64,
             context: usize::MAX,
             chunk: 64,
@@ -48,7 +48,7 @@ impl ServerOptions {
         }
     }
 
-    /// Most sequences that are continued at once; 8 by default.
+    /// Most sequences that are continued at once; 16 by default.
     pub fn parallel(mut self, sequences: usize) -> ServerOptions {
         self.parallel = sequences.max(1);
         self

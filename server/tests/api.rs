@@ -3,6 +3,7 @@
 mod bits;
 mod client;
 mod messages;
+mod noise;
 mod rude;
 mod running;
 
@@ -339,6 +340,15 @@ fn web_pages_of_others_get_nothing() {
     assert_eq!(status("Origin: https://evil.example"), 403);
     assert_eq!(status("Origin: null"), 403);
     assert_eq!(status("Host: evil.example"), 403);
+    assert_eq!(status("Host: 127.0.0.1.evil.example:8080"), 403);
+    assert_eq!(status("Host: localhost\r\nHost: evil.example"), 403);
+    assert_eq!(status("Host: localh\u{f6}st"), 403);
+    let own = format!("Origin: http://{}", server.site.0);
+    assert_eq!(
+        status(&format!("{own}\r\nOrigin: http://evil.example")),
+        403
+    );
+    assert_eq!(status("Origin: http://\u{f6}"), 403);
     assert_eq!(status(&format!("Origin: http://{}", server.site.0)), 200);
     // What is fetched without an origin: a picture, a script; and another port of this machine.
     for (site, mode, expected) in [

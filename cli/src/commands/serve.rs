@@ -29,7 +29,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME")]
     alias: Vec<String>,
     /// Most sequences that are continued at once
-    #[arg(long, default_value_t = 8, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, default_value_t = 16, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     parallel: u16,
     /// Most sequences that wait; what comes beyond is refused with 429
     #[arg(long, default_value_t = 64, value_name = "N")]

@@ -3,7 +3,9 @@
 use crate::session::Session;
 
 /// Sequences that ended, each with the tokens that its cache holds. They take no more than a number
-/// of bytes together; the one that was not needed for the longest time goes first.
+/// of bytes together; the one that was not needed for the longest time goes first. Half of it is a
+/// request's share: those that are for the most part alike, as answers to one prompt are, take no
+/// more together, and one that takes more by itself drives out only others that do.
 pub(super) struct PrefixCache {
     budget: usize,
     /// Those that were needed latest come last.
@@ -64,6 +66,24 @@ impl PrefixCache {
         }
         // One that it begins with is no longer needed.
         self.kept.retain(|kept| alike(kept) < kept.tokens.len());
+        let (share, bytes) = (self.budget / 2, session.bytes());
+        if bytes > share {
+            self.kept.retain(|kept| kept.bytes() <= share);
+            if self.bytes().saturating_add(bytes) > self.budget {
+                return;
+            }
+        }
+        let mut left = share.saturating_sub(bytes);
+        for at in (0..self.kept.len()).rev() {
+            let kept = &self.kept[at];
+            if alike(kept) < tokens.len() / 2 {
+                continue;
+            }
+            match left.checked_sub(kept.bytes()) {
+                Some(rest) => left = rest,
+                None => drop(self.kept.remove(at)),
+            }
+        }
         self.kept.push(Kept { session, tokens });
         while self.bytes() > self.budget {
             self.kept.remove(0);

@@ -8,25 +8,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::client::Site;
+use crate::noise::Noise;
 use crate::running::{Running, options};
 use crate::{CHAT, TEXT};
-
-/// Numbers from a seed.
-struct Noise(u64);
-
-impl Noise {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 = self
-            .0
-            .wrapping_mul(6364136223846793005)
-            .wrapping_add(1442695040888963407);
-        (self.0 >> 33) as usize % end
-    }
-
-    fn of<T: Clone>(&mut self, choices: &[T]) -> T {
-        choices[self.below(choices.len())].clone()
-    }
-}
 
 /// A request: its path and its body.
 struct Asked {

@@ -2,12 +2,14 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::client::Site;
+use crate::client::{Response, Site};
+use crate::noise::Noise;
 use crate::running::{Running, options};
 use crate::{CHAT, TEXT, chat};
 
@@ -185,4 +187,124 @@ fn connections_without_a_request_keep_nobody_out() {
     let answers: Vec<_> = answers.collect();
     assert!(answers.iter().all(|answer| *answer == answers[0]));
     drop(idle);
+}
+
+/// Bytes of memory that this process has.
+fn memory() -> Option<usize> {
+    let text = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    Some(line.trim().strip_suffix(" kB")?.parse::<usize>().ok()? << 10)
+}
+
+/// So many requests by 16 clients, a tenth of them broken off at any moment, beside `idle`
+/// connections, bodies that are too long, and nonsense: every other answer is right, and memory does
+/// not grow.
+fn storm(count: usize, idle: usize) {
+    const CACHE: usize = 1 << 20;
+    let server = Running::start(options().cache(CACHE).queue(8).client_time(TIME * 20));
+    let site = server.site;
+    let asked: Vec<Value> = (0..24)
+        .map(|i| {
+            let (stream, choices) = (i % 3 == 0, 1 + i % 2);
+            chat(json!({
+                "messages": [{ "role": "user", "content": "Speak, ".repeat(1 + i * 5 % 17) }],
+                "temperature": i % 2, "seed": i, "stream": stream, "n": choices,
+            }))
+        })
+        .collect();
+    let said = |response: Response| match response.body.starts_with("data: ") {
+        true => {
+            let mut said = deltas(&response.body);
+            said.sort();
+            format!("{said:?}")
+        }
+        false => response.ok()["choices"].to_string(),
+    };
+    let wanted: Vec<_> = asked
+        .iter()
+        .map(|body| said(site.post(CHAT, body)))
+        .collect();
+    let resting: Vec<TcpStream> = (0..idle)
+        .map(|_| TcpStream::connect(site.0).expect("a connection"))
+        .collect();
+    let run = |from: usize, to: usize| {
+        let next = AtomicUsize::new(from);
+        thread::scope(|scope| {
+            for client in 0..16 {
+                let (next, asked, wanted) = (&next, &asked, &wanted);
+                scope.spawn(move || {
+                    let mut noise = Noise(client + from as u64);
+                    while next.fetch_add(1, Ordering::Relaxed) < to {
+                        let at = noise.below(asked.len());
+                        if noise.below(10) == 0 {
+                            break_off(site, &asked[at], &mut noise);
+                            continue;
+                        }
+                        loop {
+                            let response = site.post(CHAT, &asked[at]);
+                            if response.status == 429 {
+                                assert!(
+                                    response.headers.to_lowercase().contains("\nretry-after: 1")
+                                );
+                                thread::sleep(Duration::from_millis(5));
+                                continue;
+                            }
+                            assert_eq!(said(response), wanted[at], "{}", asked[at]);
+                            break;
+                        }
+                    }
+                });
+            }
+        });
+    };
+    run(0, count / 5);
+    let before = memory();
+    run(count / 5, count);
+    if let (Some(before), Some(after)) = (before, memory()) {
+        let grown = after.saturating_sub(before);
+        assert!(grown < CACHE + (48 << 20), "{before} became {after}");
+    }
+    drop(resting);
+    wait_for("nobody is left", || figure(site, RUNNING) == Some(0.0));
+}
+
+/// Leaves before, in the middle of, or after a request, or sends what is none.
+fn break_off(site: Site, body: &Value, noise: &mut Noise) {
+    let body = body.to_string();
+    let head = format!(
+        "POST {CHAT} HTTP/1.1\r\nHost: {}\r\nContent-Length: {}\r\n\r\n",
+        site.0,
+        body.len()
+    );
+    let whole = head + &body;
+    let deep = format!(
+        "POST {CHAT} HTTP/1.1\r\nHost: {}\r\nContent-Length: 100000\r\n\r\n{}",
+        site.0,
+        "[".repeat(100_000)
+    );
+    let large = whole.replace("Content-Length: ", "Content-Length: 99999");
+    let bytes = match noise.below(6) {
+        0 => whole.as_bytes()[..noise.below(whole.len())].to_vec(),
+        1 => deep.into_bytes(),
+        2 => large.into_bytes(),
+        3 => whole
+            .bytes()
+            .map(|byte| byte ^ (u8::from(noise.below(40) == 0) << 7))
+            .collect(),
+        _ => whole.into_bytes(),
+    };
+    let mut stream = TcpStream::connect(site.0).expect("a connection");
+    let _ = stream.write_all(&bytes);
+    thread::sleep(Duration::from_micros(noise.below(30_000) as u64));
+}
+
+#[test]
+fn many_requests_of_which_some_are_broken_off_leave_nothing_behind() {
+    storm(400, 50);
+}
+
+#[test]
+#[ignore = "takes minutes: ten thousand requests"]
+fn ten_thousand_requests_of_which_a_tenth_is_broken_off_leave_nothing_behind() {
+    storm(10_000, 1000);
 }
