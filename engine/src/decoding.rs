@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use bitnet_kernels::Candidate;
+use bitnet_files::{Hasher, Sha256Hex};
+use bitnet_kernels::{Candidate, Output, Want};
 use bitnet_tokenizers::{StreamDecoder, Tokenizer};
 use smol_str::SmolStr;
 
 use crate::error::Error;
 use crate::generate_options::GenerateOptions;
 use crate::generated::{Generated, Piece, StopReason};
+use crate::sampler::Sampler;
 use crate::sequence::Sequence;
 use crate::stop::StopStrings;
 
@@ -22,6 +24,7 @@ pub(crate) struct Decoding {
     stops: StopStrings,
     ends: Vec<u32>,
     max_tokens: usize,
+    digests: bool,
     started: bool,
     failed: bool,
     pub(crate) generated: Generated,
@@ -42,6 +45,7 @@ impl Decoding {
             stops: StopStrings::new(&options.stop),
             ends,
             max_tokens: options.max_tokens,
+            digests: options.digests,
             started: false,
             failed: false,
             generated: Generated {
@@ -49,6 +53,14 @@ impl Decoding {
                 tokens: Vec::with_capacity(remaining),
                 ..Generated::default()
             },
+        }
+    }
+
+    /// What a pass is asked for, so that a token can be chosen.
+    pub(crate) fn wants(&self, sampler: &Sampler) -> Want {
+        match self.digests {
+            true => Want::Logits,
+            false => sampler.want(),
         }
     }
 
@@ -63,7 +75,7 @@ impl Decoding {
             return None;
         }
         let start = Instant::now();
-        let all = match sequence.read() {
+        let all = match sequence.read(self.wants(&sequence.sampler)) {
             Ok(all) => all,
             Err(error) => {
                 self.failed = true;
@@ -93,6 +105,9 @@ impl Decoding {
         if self.max_tokens == 0 {
             return Ok(self.end(StopReason::MaxTokens));
         }
+        if self.digests {
+            self.digest(sequence);
+        }
         let token = sequence.sampler.choose(&sequence.out)?;
         if self.ends.contains(&token.id) {
             return Ok(self.end(StopReason::EndOfGeneration));
@@ -115,6 +130,16 @@ impl Decoding {
             None
         };
         Ok(Some(with_rest(text, token, ended)))
+    }
+
+    /// Notes the digest of the logits, and leaves the sampler what it is given otherwise.
+    fn digest(&mut self, sequence: &mut Sequence) {
+        let Output { logits, top } = &mut sequence.out;
+        self.generated.logits.push(digest(logits));
+        if let Want::Top(count) = sequence.sampler.want() {
+            Candidate::best_of(logits, count, top);
+            logits.clear();
+        }
     }
 
     /// Ends it, and gives what was held back.
@@ -145,4 +170,16 @@ fn with_rest(text: SmolStr, token: Candidate, rest: Option<Piece>) -> Piece {
         thought: false,
         token: Some(token),
     }
+}
+
+/// SHA-256 over the bits of each, little-endian.
+fn digest(logits: &[f32]) -> Sha256Hex {
+    let mut hasher = Hasher::default();
+    let mut bytes = Vec::with_capacity(4096);
+    for logits in logits.chunks(1024) {
+        bytes.clear();
+        bytes.extend(logits.iter().flat_map(|logit| logit.to_le_bytes()));
+        hasher.update(&bytes);
+    }
+    hasher.digest()
 }

@@ -79,12 +79,14 @@ impl Encoder {
     pub fn encode(&self, prompt: impl Into<Prompt>) -> Result<EncodedPrompt, Error> {
         let prompt = prompt.into();
         let (template, conversation) = match prompt.content {
-            Content::Tokens(tokens) if tokens.is_empty() => return Err(Error::EmptyPrompt),
-            Content::Tokens(tokens) => {
+            Content::Tokens { tokens, .. } if tokens.is_empty() => return Err(Error::EmptyPrompt),
+            Content::Tokens { tokens, ends } => {
+                let template = Template::raw(None);
                 return Ok(EncodedPrompt {
                     rendered: None,
                     tokens,
-                    template: Template::raw(None),
+                    ends: ends.unwrap_or_else(|| self.ends(&template)),
+                    template,
                 });
             }
             Content::Text(text) => {
@@ -109,6 +111,7 @@ impl Encoder {
         Ok(EncodedPrompt {
             rendered: Some(encoded.rendered),
             tokens: encoded.tokens,
+            ends: self.ends(&template),
             template,
         })
     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bitnet_gguf::Gguf;
 use bitnet_tokenizers::Tokenizer;
@@ -14,6 +14,7 @@ use crate::encoder::Encoder;
 use crate::error::Error;
 use crate::generate_options::GenerateOptions;
 use crate::generation::Generation;
+use crate::identity::Identity;
 use crate::model::Model;
 use crate::options::LoadOptions;
 use crate::prompt::{EncodedPrompt, Prompt};
@@ -44,6 +45,7 @@ pub struct Engine {
     model: Model,
     tokenizer_file: Option<PathBuf>,
     encoder: Encoder,
+    identity: Arc<OnceLock<Identity>>,
 }
 
 /// Refuses a tokenizer that was made for another model than one of `rows` tokens.
@@ -128,6 +130,7 @@ impl Engine {
             model,
             tokenizer_file: place.tokenizer,
             encoder: Encoder::new(Arc::new(tokenizer), file, place.model),
+            identity: Arc::default(),
         })
     }
 
@@ -154,6 +157,19 @@ impl Engine {
     /// The model's file.
     pub fn file(&self) -> &Gguf {
         &self.encoder.file
+    }
+
+    /// What answers depend on beside their request. It is made when it is asked for first, which
+    /// takes reading the model's whole file.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`] where the tokenizer's file cannot be read any more.
+    pub fn identity(&self) -> Result<&Identity, Error> {
+        if let Some(made) = self.identity.get() {
+            return Ok(made);
+        }
+        let made = Identity::of(&self.model, self.file(), self.tokenizer_file())?;
+        Ok(self.identity.get_or_init(|| made))
     }
 
     /// Tokens that a sequence can have: the model was trained for no more.
@@ -197,8 +213,7 @@ impl Engine {
         let mut sequence = self.sequence(wanted, options)?;
         sequence.rewrite(&prompt.tokens, options.max_tokens)?;
         let remaining = sequence.capacity() - sequence.len();
-        let ends = self.encoder.ends(&prompt.template);
-        let decoding = Decoding::new(&self.encoder.tokenizer, ends, options, remaining);
+        let decoding = Decoding::new(&self.encoder.tokenizer, prompt.ends, options, remaining);
         Ok(Generation::new(sequence, decoding))
     }
 

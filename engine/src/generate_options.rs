@@ -10,7 +10,20 @@ use crate::sampler::{Sampler, Sampling};
 pub struct GenerateOptions {
     pub(crate) max_tokens: usize,
     pub(crate) stop: Vec<String>,
+    pub(crate) digests: bool,
     chain: Chain,
+}
+
+/// What decides about an answer to a prompt.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Parameters<'o> {
+    /// Most tokens.
+    pub max_tokens: usize,
+    /// Texts at which it ends.
+    pub stop: &'o [String],
+    /// How tokens are chosen.
+    pub sampling: &'o Sampling,
 }
 
 /// A sampler, or the settings to make one from.
@@ -25,6 +38,7 @@ impl Default for GenerateOptions {
         GenerateOptions {
             max_tokens: 128,
             stop: Vec::new(),
+            digests: false,
             chain: Chain::Settings(Sampling::default()),
         }
     }
@@ -53,6 +67,35 @@ impl GenerateOptions {
     pub fn sampler(mut self, sampler: Sampler) -> GenerateOptions {
         self.chain = Chain::Own(sampler);
         self
+    }
+
+    /// Whether the digests of all logits are given ([`Generated::logits`]), which takes computing
+    /// all of them. The tokens are the same.
+    ///
+    /// [`Generated::logits`]: crate::Generated::logits
+    pub fn digests(mut self, digests: bool) -> GenerateOptions {
+        self.digests = digests;
+        self
+    }
+
+    /// What decides about the answer, to be written down; nothing where tokens are chosen by a
+    /// chain of one's own, which cannot be.
+    pub fn parameters(&self) -> Option<Parameters<'_>> {
+        let GenerateOptions {
+            max_tokens,
+            stop,
+            // It changes no answer.
+            digests: _,
+            chain,
+        } = self;
+        match chain {
+            Chain::Own(_) => None,
+            Chain::Settings(sampling) => Some(Parameters {
+                max_tokens: *max_tokens,
+                stop,
+                sampling,
+            }),
+        }
     }
 
     /// The sampler for one sequence.

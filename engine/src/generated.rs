@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bitnet_files::Sha256Hex;
 use bitnet_kernels::Candidate;
 use smol_str::SmolStr;
 
@@ -58,6 +59,12 @@ pub struct Generated {
     pub text: String,
     /// Its tokens; one that ended generation is not among them.
     pub tokens: Vec<u32>,
+    /// The digest of the logits that each token was chosen by: SHA-256 over their bits, as
+    /// little-endian f32 in the order of token ids. One more where a token ended it. Nothing unless
+    /// [`GenerateOptions::digests`] asked for it.
+    ///
+    /// [`GenerateOptions::digests`]: crate::GenerateOptions::digests
+    pub logits: Vec<Sha256Hex>,
     /// Why it ended; none while it has not.
     pub stop: Option<StopReason>,
     /// The stop text that ended it, where one did.

@@ -32,7 +32,11 @@ pub struct Prompt {
 pub(crate) enum Content {
     Text(String),
     Conversation(Box<Conversation>),
-    Tokens(Vec<u32>),
+    /// Where nothing is said about tokens at which an answer ends, they are the tokenizer's.
+    Tokens {
+        tokens: Vec<u32>,
+        ends: Option<Vec<u32>>,
+    },
 }
 
 impl Prompt {
@@ -86,19 +90,23 @@ impl From<Conversation> for Prompt {
 
 impl From<&[u32]> for Prompt {
     fn from(tokens: &[u32]) -> Prompt {
-        Prompt::of(Content::Tokens(tokens.to_vec()))
+        Prompt::from(tokens.to_vec())
     }
 }
 
 impl From<Vec<u32>> for Prompt {
     fn from(tokens: Vec<u32>) -> Prompt {
-        Prompt::of(Content::Tokens(tokens))
+        Prompt::of(Content::Tokens { tokens, ends: None })
     }
 }
 
 impl From<&EncodedPrompt> for Prompt {
+    /// Its tokens, and where an answer to them ends.
     fn from(prompt: &EncodedPrompt) -> Prompt {
-        Prompt::from(&prompt.tokens[..])
+        Prompt::of(Content::Tokens {
+            tokens: prompt.tokens.clone(),
+            ends: Some(prompt.ends.clone()),
+        })
     }
 }
 
@@ -112,6 +120,8 @@ pub struct EncodedPrompt {
     pub tokens: Vec<u32>,
     /// The template that the text was put in.
     pub template: Template,
+    /// Tokens at which an answer to it ends, ascending.
+    pub ends: Vec<u32>,
 }
 
 impl EncodedPrompt {

@@ -83,10 +83,10 @@ impl Sequence {
     }
 
     /// Has the model read what it has not read yet, one batch of it at most. Whether that was all:
-    /// `out` has what the sampler wants then. Where it fails, everything is as before.
-    pub(crate) fn read(&mut self) -> Result<bool, Error> {
+    /// `out` has what is wanted then. Where it fails, everything is as before.
+    pub(crate) fn read(&mut self, want: Want) -> Result<bool, Error> {
         let before = self.session.len();
-        let read = self.read_from(before);
+        let read = self.read_from(before, want);
         if read.is_err() {
             self.session.truncate(before);
         }
@@ -95,7 +95,7 @@ impl Sequence {
 
     /// In a conversation, a model with a state leaves checkpoints before what may be rewritten: a
     /// turn, each batch of it, and the end of what was said in it.
-    fn read_from(&mut self, before: usize) -> Result<bool, Error> {
+    fn read_from(&mut self, before: usize, want: Want) -> Result<bool, Error> {
         let unread = &self.tokens[before..];
         let mut most = self.session.batch();
         if self.in_turns && self.session.keeps_state() && unread.len() > 1 {
@@ -106,11 +106,7 @@ impl Sequence {
         }
         let batch = &unread[..unread.len().min(most)];
         let all = batch.len() == unread.len();
-        let want = if all {
-            self.sampler.want()
-        } else {
-            Want::Nothing
-        };
+        let want = if all { want } else { Want::Nothing };
         self.session.feed(batch, want, &mut self.out)?;
         Ok(all)
     }

@@ -9,6 +9,7 @@ use bitnet_engine::scheduler::{Event, Logprobs, Request, RequestId, Scheduler, S
 use bitnet_engine::{
     Device, Engine, Error, GenerateOptions, Generated, LoadOptions, Model, Sampling, StopReason,
 };
+use bitnet_files::Sha256Hex;
 
 fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
@@ -50,9 +51,11 @@ impl Case {
             .top_p([1.0, 0.95, 0.5][noise.below(3)])
             .min_p([0.0, 0.05][noise.below(2)])
             .repeat_penalty([1.0, 1.2, 0.9][noise.below(3)])
+            .presence_penalty([0.0, 0.0, 0.6][noise.below(3)])
             .seed(noise.below(1000) as u64);
         let mut options = GenerateOptions::default()
             .max_tokens(noise.below(16))
+            .digests(noise.below(3) == 0)
             .sampling(sampling);
         if noise.below(3) == 0 {
             options = options.stop("e ").stop("the");
@@ -87,6 +90,7 @@ struct Given {
     text: String,
     tokens: Vec<(u32, u32)>,
     logprobs: Vec<(u64, Vec<(u32, u64)>)>,
+    logits: Vec<Sha256Hex>,
     stop: Option<StopReason>,
 }
 
@@ -101,10 +105,15 @@ impl Given {
                 self.logprobs.extend(logprobs.map(bits));
             }
             Event::Ended(Generated {
-                text, tokens, stop, ..
+                text,
+                tokens,
+                logits,
+                stop,
+                ..
             }) => {
                 assert_eq!(text, self.text);
                 assert!(tokens.iter().eq(self.tokens.iter().map(|(id, _)| id)));
+                self.logits = logits;
                 self.stop = stop;
             }
             other => panic!("{other:?}"),
@@ -229,10 +238,47 @@ fn a_request_gives_what_a_generation_gives() {
         assert_eq!(given.tokens, tokens);
         let generated = generation.generated();
         assert_eq!(
-            (given.text, given.stop),
-            (generated.text.clone(), generated.stop)
+            (given.text, given.stop, &given.logits),
+            (generated.text.clone(), generated.stop, &generated.logits)
         );
     }
+}
+
+#[test]
+fn digests_are_those_of_all_logits_and_change_no_token() {
+    let engine = open("demo/demo.gguf");
+    let mut noise = Noise(5);
+    let vocabulary = engine.tokenizer().vocab_size();
+    let generated = |case: &Case, digests: bool| {
+        let options = case.options.clone().digests(digests);
+        let mut prompt = engine.encode(&case.prompt[..]).unwrap();
+        // A fifth of all tokens.
+        prompt.ends = (0..vocabulary as u32).step_by(5).collect();
+        let mut generation = engine.generate(&prompt, &options).unwrap();
+        generation.by_ref().for_each(|piece| drop(piece.unwrap()));
+        generation.generated().clone()
+    };
+    let mut ended = 0;
+    for _ in 0..24 {
+        let case = Case::random(&mut noise, vocabulary);
+        let (with, without) = (generated(&case, true), generated(&case, false));
+        assert_eq!((&with.tokens, with.stop), (&without.tokens, without.stop));
+        assert!(without.logits.is_empty());
+        let read = [&case.prompt[..], &with.tokens].concat();
+        let mut session = engine.model().session(read.len()).unwrap();
+        let mut wanted = Vec::new();
+        session
+            .feed_all(&read, |_, logits| {
+                let bits = logits.iter().flat_map(|logit| logit.to_le_bytes());
+                wanted.push(Sha256Hex::of(&bits.collect::<Vec<u8>>()));
+            })
+            .unwrap();
+        let by_end = usize::from(with.stop == Some(StopReason::EndOfGeneration));
+        ended += by_end;
+        let steps = with.tokens.len() + by_end;
+        assert_eq!(with.logits, wanted[case.prompt.len() - 1..][..steps]);
+    }
+    assert!(ended > 0, "one is ended by a token");
 }
 
 #[test]

@@ -31,8 +31,8 @@ pub struct Gguf {
     metadata: Metadata,
     tensors: Vec<TensorInfo>,
     index: HashMap<String, usize>,
-    file_len: usize,
-    parts: usize,
+    /// Where each of its files lies in the storage.
+    files: Vec<Range<usize>>,
 }
 
 impl Gguf {
@@ -81,8 +81,9 @@ impl Gguf {
                 });
             }
         }
-        let file_len = parts.iter().map(Gguf::file_len).sum();
-        let count = parts.len();
+        let files = parts.iter().zip(map.starts());
+        let files = files.map(|(part, start)| start..start + part.file_len());
+        let files = files.collect();
         let mut parts = parts.into_iter();
         let Some(first) = parts.next() else {
             return Err(Error::Empty);
@@ -91,8 +92,7 @@ impl Gguf {
             storage: Arc::new(Storage::Joined(map)),
             tensors,
             index,
-            file_len,
-            parts: count,
+            files,
             ..first
         })
     }
@@ -136,18 +136,24 @@ impl Gguf {
 
     /// The size of the file in bytes; of all of them where there are several.
     pub fn file_len(&self) -> usize {
-        self.file_len
+        self.files.iter().map(Range::len).sum()
     }
 
     /// How many files it came in.
     pub fn parts(&self) -> usize {
-        self.parts
+        self.files.len()
     }
 
     /// The whole file. Of several, one behind another, each from the beginning of a page on:
     /// [`TensorInfo::offset`] counts from the first byte of the first.
     pub fn bytes(&self) -> &[u8] {
         self.storage.bytes()
+    }
+
+    /// The bytes of each of its files, in their order.
+    pub fn files(&self) -> impl Iterator<Item = &[u8]> {
+        let each = self.files.iter();
+        each.map(|file| &self.storage.bytes()[file.clone()])
     }
 
     /// What the file says about itself.
@@ -274,8 +280,7 @@ impl Gguf {
         }
         check_overlap(&tensors)?;
         Ok(Gguf {
-            file_len: bytes.len(),
-            parts: 1,
+            files: vec![0..bytes.len()],
             version,
             alignment,
             metadata,

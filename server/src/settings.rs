@@ -1,7 +1,6 @@
 //! [`Settings`]: how an answer is generated, by the fields that all APIs share.
 
 use bitnet_engine::chat_templates::Json;
-use bitnet_engine::sampler::{LogitBias, OccurrencePenalty, Sampler};
 use bitnet_engine::{Error, GenerateOptions, Sampling};
 
 use crate::error::ApiError;
@@ -23,9 +22,6 @@ pub(crate) struct Settings {
     pub(crate) include_usage: bool,
     stop: Vec<String>,
     sampling: Sampling,
-    presence: f32,
-    frequency: f32,
-    bias: Vec<(u32, f32)>,
 }
 
 impl Settings {
@@ -49,9 +45,13 @@ impl Settings {
         let seed = match seed {
             // A negative one by its bits.
             Some(seed) => seed as u64,
-            None => getrandom::u64().map_err(|error| ApiError::internal(error.to_string()))?,
+            // Of as many bits as every client's JSON reads.
+            None => getrandom::u64().map_err(|error| ApiError::internal(error.to_string()))? >> 11,
         };
         let sampling = Sampling::default()
+            .logit_bias(bias(fields, vocabulary)?)
+            .presence_penalty(penalty("presence_penalty")?)
+            .frequency_penalty(penalty("frequency_penalty")?)
             .temperature(fields.number("temperature", 0.0..=100.0)?.unwrap_or(1.0))
             .top_p(fields.number("top_p", 0.0..=1.0)?.unwrap_or(1.0))
             .top_k(top_k)
@@ -70,9 +70,6 @@ impl Settings {
             stream,
             stop: stop.unwrap_or_default(),
             sampling,
-            presence: penalty("presence_penalty")?,
-            frequency: penalty("frequency_penalty")?,
-            bias: bias(fields, vocabulary)?,
         })
     }
 
@@ -82,16 +79,10 @@ impl Settings {
     /// [`Error::Sampling`] where a setting is out of its range.
     pub(crate) fn options(&self, choice: u64, max_tokens: usize) -> Result<GenerateOptions, Error> {
         let sampling = self.sampling.clone().seed(self.seed.wrapping_add(choice));
-        let mut sampler = Sampler::new(&sampling)?;
-        if self.presence != 0.0 || self.frequency != 0.0 {
-            sampler = sampler.first(OccurrencePenalty::new(self.presence, self.frequency));
-        }
-        if !self.bias.is_empty() {
-            sampler = sampler.first(LogitBias::new(self.bias.iter().copied()));
-        }
+        sampling.check().map_err(Error::Sampling)?;
         let options = GenerateOptions::default().max_tokens(max_tokens);
         let stops = self.stop.iter();
-        Ok(stops.fold(options.sampler(sampler), GenerateOptions::stop))
+        Ok(stops.fold(options.sampling(sampling), GenerateOptions::stop))
     }
 }
 

@@ -140,12 +140,15 @@ impl Server {
                 // Where there is none, there are no conversations either.
                 let template = template.ok();
                 let source = template.as_ref().and_then(|template| template.source());
-                let made = fingerprint::of(
-                    &server.engine,
-                    server.worker.context(),
+                let identity = server.engine.identity();
+                let identity =
+                    identity.map_err(|error| ApiError::of_engine(&error, "tokenizer"))?;
+                let context = server.worker.context();
+                Ok(fingerprint::of(
+                    identity,
+                    context,
                     source.unwrap_or_default(),
-                );
-                made.map_err(|error| ApiError::internal(format!("The tokenizer's file: {error}")))
+                ))
             })
         });
         made.await.cloned()

@@ -4,8 +4,10 @@ use std::fmt;
 
 use bitnet_kernels::{Candidate, Output, Want};
 
+use super::bias::LogitBias;
 use super::candidates::Candidates;
 use super::min_p::MinP;
+use super::occurrence::OccurrencePenalty;
 use super::penalty::RepeatPenalty;
 use super::pick::Pick;
 use super::random::SplitMix64;
@@ -47,6 +49,13 @@ impl Sampler {
             true => Sampler::best(),
             false => Sampler::drawing(sampling.seed),
         };
+        if !sampling.logit_bias.is_empty() {
+            sampler = sampler.then(LogitBias::new(sampling.logit_bias.iter().copied()));
+        }
+        let (presence, frequency) = (sampling.presence_penalty, sampling.frequency_penalty);
+        if presence != 0.0 || frequency != 0.0 {
+            sampler = sampler.then(OccurrencePenalty::new(presence, frequency));
+        }
         if sampling.repeat_penalty != 1.0 {
             sampler = sampler.then(RepeatPenalty::new(sampling.repeat_penalty));
         }
@@ -186,6 +195,9 @@ mod tests {
     }
 
     const ALL: Sampling = Sampling {
+        logit_bias: Vec::new(),
+        presence_penalty: 0.0,
+        frequency_penalty: 0.0,
         repeat_penalty: 1.0,
         top_k: 0,
         top_p: 1.0,

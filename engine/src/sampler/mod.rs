@@ -1,6 +1,6 @@
 //! From logits to the next token: a chain of stages, and a choice at its end.
 //!
-//! [`Sampler::new`] makes the usual chain from [`Sampling`]: repetition penalty, top-k, top-p,
+//! [`Sampler::new`] makes the usual chain from [`Sampling`]: biases and penalties, top-k, top-p,
 //! min-p, temperature, and a draw. [`Sampler::first`] and [`Sampler::then`] add a stage of one's
 //! own; [`Sampler::best`] and [`Sampler::drawing`] start from an empty chain.
 

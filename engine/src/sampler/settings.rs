@@ -17,6 +17,12 @@ use super::penalty::RepeatPenalty;
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Sampling {
+    /// Tokens with what is added to their logits.
+    pub logit_bias: Vec<(u32, f32)>,
+    /// Taken off the logit of every token that was generated; 0 changes nothing.
+    pub presence_penalty: f32,
+    /// Taken off the logit of a token as often as it was generated; 0 changes nothing.
+    pub frequency_penalty: f32,
     /// Divides positive logits, and multiplies negative ones, of tokens among the last
     /// [`Sampling::REPEAT_WINDOW`]; 1 changes nothing.
     pub repeat_penalty: f32,
@@ -35,6 +41,9 @@ pub struct Sampling {
 impl Default for Sampling {
     fn default() -> Sampling {
         Sampling {
+            logit_bias: Vec::new(),
+            presence_penalty: 0.0,
+            frequency_penalty: 0.0,
             repeat_penalty: 1.0,
             top_k: 40,
             top_p: 0.95,
@@ -48,6 +57,24 @@ impl Default for Sampling {
 impl Sampling {
     /// Tokens that the repetition penalty looks back on.
     pub const REPEAT_WINDOW: usize = RepeatPenalty::WINDOW;
+
+    /// Sets [`Sampling::logit_bias`].
+    pub fn logit_bias(mut self, bias: Vec<(u32, f32)>) -> Sampling {
+        self.logit_bias = bias;
+        self
+    }
+
+    /// Sets [`Sampling::presence_penalty`].
+    pub fn presence_penalty(mut self, penalty: f32) -> Sampling {
+        self.presence_penalty = penalty;
+        self
+    }
+
+    /// Sets [`Sampling::frequency_penalty`].
+    pub fn frequency_penalty(mut self, penalty: f32) -> Sampling {
+        self.frequency_penalty = penalty;
+        self
+    }
 
     /// Sets [`Sampling::repeat_penalty`].
     pub fn repeat_penalty(mut self, penalty: f32) -> Sampling {
@@ -91,12 +118,29 @@ impl Sampling {
     /// What a value out of its range should have been.
     pub fn check(&self) -> Result<(), String> {
         let Sampling {
+            presence_penalty,
+            frequency_penalty,
             repeat_penalty,
             top_p,
             min_p,
             temperature,
             ..
         } = *self;
+        for (name, penalty) in [
+            ("presence", presence_penalty),
+            ("frequency", frequency_penalty),
+        ] {
+            if !penalty.is_finite() {
+                return Err(format!(
+                    "the {name} penalty is {penalty}; it must be a number (0 changes nothing)"
+                ));
+            }
+        }
+        if let Some((id, bias)) = self.logit_bias.iter().find(|(_, bias)| !bias.is_finite()) {
+            return Err(format!(
+                "the bias of token {id} is {bias}; it must be a number (0 changes nothing)"
+            ));
+        }
         if !(repeat_penalty.is_finite() && repeat_penalty > 0.0) {
             return Err(format!(
                 "the repeat penalty is {repeat_penalty}; it must be above 0 (1 changes nothing)"

@@ -126,7 +126,7 @@ impl Scheduler {
         if let Some(&id) = tokens.iter().find(|id| **id as usize >= vocabulary) {
             return Err(Error::Token { id, vocabulary });
         }
-        let ends = self.encoder.ends(request.template);
+        let ends = request.ends.to_vec();
         let options = &request.options;
         let id = RequestId(self.next);
         self.next += 1;
@@ -345,13 +345,13 @@ impl Running {
     fn wants(&self) -> Want {
         match self.logprobs {
             Some(_) => Want::Logits,
-            None => self.sequence.sampler.want(),
+            None => self.decoding.wants(&self.sequence.sampler),
         }
     }
 
     /// Chooses a token from what a pass gave, and tells of it.
     fn choose(&mut self, row: &Row<'_>, each: &mut impl FnMut(RequestId, Event)) {
-        let want = self.sequence.sampler.want();
+        let want = self.decoding.wants(&self.sequence.sampler);
         row.give(want, &mut self.sequence.out);
         let piece = match self.decoding.choose(&mut self.sequence) {
             Ok(piece) => piece,

@@ -5,13 +5,12 @@ use crate::generate_options::GenerateOptions;
 use crate::generated::{Generated, Piece};
 use crate::prompt::EncodedPrompt;
 use crate::scheduler::logprobs::Logprobs;
-use crate::template::Template;
 
 /// A prompt, and what is to be generated behind it.
 #[derive(Clone, Debug)]
 pub struct Request<'p> {
     pub(super) tokens: &'p [u32],
-    pub(super) template: &'p Template,
+    pub(super) ends: &'p [u32],
     pub(super) options: GenerateOptions,
     pub(super) logprobs: Option<usize>,
 }
@@ -21,7 +20,7 @@ impl<'p> Request<'p> {
     pub fn new(prompt: &'p EncodedPrompt, options: GenerateOptions) -> Request<'p> {
         Request {
             tokens: &prompt.tokens,
-            template: &prompt.template,
+            ends: &prompt.ends,
             options,
             logprobs: None,
         }
