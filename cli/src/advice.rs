@@ -1,5 +1,6 @@
 //! What a user of this program can do about an error of the engine, in terms of its flags.
 
+use bitnet_answer_receipts::BeginError;
 use bitnet_engine::Error;
 use bitnet_engine::gguf::Error as FileError;
 use bitnet_engine::kernels::BackendError;
@@ -12,6 +13,7 @@ pub(crate) fn on(error: &anyhow::Error) -> Option<&'static str> {
         of_engine(cause)
             .or_else(|| of_file(cause))
             .or_else(|| of_server(cause))
+            .or_else(|| of_receipt(cause))
     })
 }
 
@@ -25,6 +27,14 @@ fn of_file(cause: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
         | FileError::OutOfBounds { .. } => Some(
             "bring a whole one with `cargo xtask fetch-models` or `cargo xtask download-model`",
         ),
+        _ => None,
+    }
+}
+
+/// What to do where there is no receipt.
+fn of_receipt(cause: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
+    match cause.downcast_ref()? {
+        BeginError::Device(_) => Some("use --device cpu"),
         _ => None,
     }
 }

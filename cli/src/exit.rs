@@ -12,6 +12,8 @@ use crate::advice;
 pub(crate) const FAILURE: u8 = 1;
 /// `pipe` ended at its quota.
 pub(crate) const QUOTA: u8 = 3;
+/// `verify` found that a receipt does not hold.
+pub(crate) const DIFFERS: u8 = 4;
 /// Nobody reads the output any more, as a shell reports it.
 const BROKEN_PIPE: u8 = 141;
 
@@ -26,6 +28,10 @@ pub const EXIT_CODES: &[(u8, &str)] = &[
     (
         QUOTA,
         "`pipe` ended at its quota; everything before it is written",
+    ),
+    (
+        DIFFERS,
+        "`verify` found that a receipt does not hold; standard output says where",
     ),
     (129, "As 130, by SIGHUP"),
     (

@@ -4,13 +4,14 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
-use bitnet_engine::gguf::Gguf;
+use anyhow::{Context, Result, bail};
+use bitnet_answer_receipts::ModelRecord;
+use bitnet_engine::gguf::{Gguf, Shown};
 use bitnet_engine::tokenizers::Tokenizer;
 use bitnet_engine::tokenizers::discovery::{
     TokenizerDiscovery, TokenizerNotFound, TokenizerSource,
 };
-use bitnet_engine::{CacheType, Device, Engine, Error, LoadOptions, Model, metadata};
+use bitnet_engine::{CacheType, Device, Engine, Error, Identity, LoadOptions, Model, metadata};
 use bitnet_process::note;
 use bitnet_provisioning::ModelSource;
 
@@ -83,7 +84,15 @@ impl ModelArgs {
     /// Opens the file, saying on standard error which one unless it was named, with this tokenizer
     /// or the model's own. Returns the model's name in output too.
     pub(crate) fn engine(&self, tokenizer: Option<&Path>) -> Result<(Engine, String)> {
-        let source = find(self.model.as_deref())?;
+        self.engine_of(&find(self.model.as_deref())?, tokenizer)
+    }
+
+    /// As [`ModelArgs::engine`], of a model that was found.
+    pub(crate) fn engine_of(
+        &self,
+        source: &ModelSource,
+        tokenizer: Option<&Path>,
+    ) -> Result<(Engine, String)> {
         let mut options = self.options()?;
         if let Some(tokenizer) = tokenizer {
             options = options.tokenizer(tokenizer);
@@ -92,7 +101,7 @@ impl ModelArgs {
             Some(path) => Engine::open(path, &options),
             None => Engine::from_gguf(Arc::new(demo()?), &options),
         };
-        let name = name(&source);
+        let name = name(source);
         let engine = engine.map_err(|error| match error {
             // They name what they are about.
             Error::TokenizerNotFound(_) | Error::Tokenizer { .. } => error.into(),
@@ -151,6 +160,41 @@ fn find(model: Option<&Path>) -> Result<ModelSource> {
             Ok(source)
         }
     }
+}
+
+/// The model of a receipt, which is said on standard error: looked for by what it is called, from
+/// here and `beside` the receipt, then among all that discovery knows. Which one it is, its SHA-256
+/// tells.
+pub(crate) fn find_recorded(model: &ModelRecord, beside: &Path) -> Result<ModelSource> {
+    let named = |folder: &Path| {
+        let path = folder.join(&model.name);
+        let mut with_ending = path.clone().into_os_string();
+        with_ending.push(".gguf");
+        [path, with_ending.into()]
+    };
+    let named = [Path::new(""), beside].map(named).into_iter().flatten();
+    let candidates = environment::model().into_iter().chain(named);
+    let candidates = candidates.chain(environment::model_discovery().models());
+    let is_it = |file: &Gguf| {
+        // What takes no time comes first.
+        file.file_len() as u64 == model.bytes && Identity::sha256(file) == model.sha256
+    };
+    for path in candidates {
+        if path.is_file() && Gguf::open(&path).is_ok_and(|file| is_it(&file)) {
+            note!("model: {} (by its SHA-256)", path.display());
+            return Ok(ModelSource::Explicit(path));
+        }
+    }
+    if is_it(&demo()?) {
+        note!("model: the small demo model that ships with this program (by its SHA-256)");
+        return Ok(ModelSource::Shipped);
+    }
+    bail!(
+        "the model `{}` of {} bytes with SHA-256 {} is neither here, nor beside the receipt, in models/ or the cache; name it with --model",
+        Shown(&model.name),
+        model.bytes,
+        model.sha256
+    )
 }
 
 /// The model's name in output: its path, or `demo`.

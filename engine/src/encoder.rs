@@ -179,7 +179,7 @@ impl Encoder {
     }
 
     /// Every token at which an answer ends, ascending: the tokenizer's, and the template's.
-    pub(crate) fn ends(&self, template: &Template) -> Vec<u32> {
+    pub fn ends(&self, template: &Template) -> Vec<u32> {
         match template.form() {
             Some(form) => form.stops(&self.tokenizer),
             None => self.tokenizer.eog_ids().to_vec(),

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+use bitnet_files::Sha256Hex;
 use bitnet_gguf::Gguf;
 use bitnet_tokenizers::Tokenizer;
 use bitnet_tokenizers::discovery::TokenizerDiscovery;
@@ -45,7 +46,14 @@ pub struct Engine {
     model: Model,
     tokenizer_file: Option<PathBuf>,
     encoder: Encoder,
-    identity: Arc<OnceLock<Identity>>,
+    hashes: Arc<Hashes>,
+}
+
+/// What is made when it is asked for first.
+#[derive(Default)]
+struct Hashes {
+    identity: OnceLock<Identity>,
+    sha256: OnceLock<Sha256Hex>,
 }
 
 /// Refuses a tokenizer that was made for another model than one of `rows` tokens.
@@ -130,7 +138,7 @@ impl Engine {
             model,
             tokenizer_file: place.tokenizer,
             encoder: Encoder::new(Arc::new(tokenizer), file, place.model),
-            identity: Arc::default(),
+            hashes: Arc::default(),
         })
     }
 
@@ -165,11 +173,17 @@ impl Engine {
     /// # Errors
     /// [`Error::Tokenizer`] where the tokenizer's file cannot be read any more.
     pub fn identity(&self) -> Result<&Identity, Error> {
-        if let Some(made) = self.identity.get() {
+        if let Some(made) = self.hashes.identity.get() {
             return Ok(made);
         }
         let made = Identity::of(&self.model, self.file(), self.tokenizer_file())?;
-        Ok(self.identity.get_or_init(|| made))
+        Ok(self.hashes.identity.get_or_init(|| made))
+    }
+
+    /// The SHA-256 of the model's file, made when it is asked for first.
+    pub fn sha256(&self) -> Sha256Hex {
+        let make = || Identity::sha256(self.file());
+        *self.hashes.sha256.get_or_init(make)
     }
 
     /// Tokens that a sequence can have: the model was trained for no more.

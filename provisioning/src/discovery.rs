@@ -133,6 +133,17 @@ impl ModelDiscovery {
         })
     }
 
+    /// Every model in the folder, then every model in the cache.
+    pub fn models(&self) -> Vec<PathBuf> {
+        let mut found = models_in(&self.folder);
+        found.extend(
+            self.cache
+                .iter()
+                .flat_map(|cache| models_in(cache.models())),
+        );
+        found
+    }
+
     /// The file with LLaMA-3's tokenizer, if there is one: on its own, or inside the 2B model.
     pub fn llama3_tokenizer(&self) -> Option<PathBuf> {
         let folder = DEFAULT_MODEL.folder(&self.folder);

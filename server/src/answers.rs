@@ -2,9 +2,11 @@
 
 use std::collections::VecDeque;
 
+use bitnet_answer_receipts::Begun;
 use bitnet_engine::scheduler::{Event, Logprobs};
 use bitnet_engine::tools::{CallPart, Calls, Part};
 use bitnet_engine::{Piece, StopReason, Stretch, Thinking};
+use serde_json::Value;
 
 use crate::call_ids::CallIds;
 use crate::error::ApiError;
@@ -51,6 +53,8 @@ pub(crate) struct Reason {
     pub(crate) called: bool,
     /// The stop text that ended it, where one did.
     pub(crate) stop_text: Option<String>,
+    /// What `bitnet verify` makes it again from, where that was asked for.
+    pub(crate) receipt: Option<Value>,
 }
 
 impl Said {
@@ -152,6 +156,7 @@ impl Writing {
 pub(crate) struct Answers {
     events: Events,
     writing: Vec<Writing>,
+    receipts: Vec<Option<Begun>>,
     ready: VecDeque<Said>,
     left: usize,
     /// Tokens that were generated so far.
@@ -170,12 +175,19 @@ impl Answers {
             events,
             left: writing.len(),
             writing,
+            receipts: Vec::new(),
             ready: VecDeque::new(),
             generated: 0,
             thought: 0,
             cached: 0,
             choices,
         }
+    }
+
+    /// With a receipt to each answer for which one was begun.
+    pub(crate) fn with_receipts(mut self, receipts: Vec<Option<Begun>>) -> Answers {
+        self.receipts = receipts;
+        self
     }
 
     /// Collects all that is said into `choices`, one for each answer.
@@ -239,7 +251,10 @@ impl Answers {
                     self.left -= 1;
                     let parts = self.writing[choice].finish();
                     self.tell(choice, parts, None);
+                    let receipt = self.receipts.get_mut(choice).and_then(Option::take);
+                    let receipt = receipt.map(|begun| begun.end(&generated).json());
                     let reason = Reason {
+                        receipt,
                         stop: generated.stop.unwrap_or(StopReason::EndOfGeneration),
                         stop_text: generated.stop_text,
                         called: self.writing[choice].ids.made() > 0,

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use bitnet_engine::EncodedPrompt;
+use bitnet_answer_receipts::{BeginError, Begun};
 use bitnet_engine::tools::Tools;
+use bitnet_engine::{EncodedPrompt, GenerateOptions};
 use serde_json::{Value, json};
 
 use crate::answers::{Answers, Writing};
@@ -43,12 +44,16 @@ impl Ask {
         let max_tokens = self.settings.max_tokens.unwrap_or(self.usually).min(have);
         let each = |prompt| std::iter::repeat_n(prompt, self.settings.choices);
         let choices = || (0_u64..).zip(self.prompts.iter().flat_map(each));
+        let mut receipts = Vec::new();
         let tasks: Result<Vec<Task>, ApiError> = choices()
             .map(|(choice, prompt)| {
                 let options = self.settings.options(choice, max_tokens);
+                let options = options.map_err(|error| ApiError::of_engine(&error, self.param))?;
+                let receipt = || self.receipt(server, prompt, &options);
+                receipts.push(self.settings.receipt.then(receipt).transpose()?);
                 Ok(Task {
                     prompt: Arc::clone(prompt),
-                    options: options.map_err(|error| ApiError::of_engine(&error, self.param))?,
+                    options,
                     logprobs: self.logprobs,
                 })
             })
@@ -64,7 +69,22 @@ impl Ask {
         });
         let writing = writing.collect();
         let events = server.worker.submit(tasks?)?;
-        Ok(Answers::new(events, writing, self.settings.choices))
+        let answers = Answers::new(events, writing, self.settings.choices);
+        Ok(answers.with_receipts(receipts))
+    }
+
+    fn receipt(
+        &self,
+        server: &Shared,
+        prompt: &EncodedPrompt,
+        options: &GenerateOptions,
+    ) -> Result<Begun, ApiError> {
+        let context = server.worker.context();
+        let begun = Begun::new(&server.engine, server.name(), prompt, options, context);
+        begun.map_err(|error| match error {
+            BeginError::Engine(error) => ApiError::of_engine(&error, self.param),
+            error => ApiError::unsupported("receipt", format!("{error}.")),
+        })
     }
 
     /// Tokens of its prompts.

@@ -20,6 +20,7 @@ pub(crate) struct Settings {
     pub(crate) seed: u64,
     pub(crate) stream: bool,
     pub(crate) include_usage: bool,
+    pub(crate) receipt: bool,
     stop: Vec<String>,
     sampling: Sampling,
 }
@@ -68,6 +69,7 @@ impl Settings {
             seed,
             include_usage: stream && include_usage(fields)?,
             stream,
+            receipt: fields.flag("receipt")?,
             stop: stop.unwrap_or_default(),
             sampling,
         })
@@ -80,7 +82,9 @@ impl Settings {
     pub(crate) fn options(&self, choice: u64, max_tokens: usize) -> Result<GenerateOptions, Error> {
         let sampling = self.sampling.clone().seed(self.seed.wrapping_add(choice));
         sampling.check().map_err(Error::Sampling)?;
-        let options = GenerateOptions::default().max_tokens(max_tokens);
+        let options = GenerateOptions::default()
+            .max_tokens(max_tokens)
+            .digests(self.receipt);
         let stops = self.stop.iter();
         Ok(stops.fold(options.sampling(sampling), GenerateOptions::stop))
     }

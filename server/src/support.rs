@@ -149,6 +149,10 @@ pub(crate) const CHAT: Api = Api {
             "Names that the template sees, such as `enable_thinking`"
         ),
         honoured(
+            "receipt",
+            "Each choice has a `receipt` then, with its last chunk where it is streamed: what `bitnet verify` makes the answer again from. On a CPU alone"
+        ),
+        honoured(
             "tools",
             "Functions that the model may call; its calls are read back in the form that its template teaches. A template without tools, or with a form that is not known, is an error"
         ),
@@ -206,6 +210,10 @@ pub(crate) const COMPLETIONS: Api = Api {
             "A text, a list of texts, a list of token ids, or a list of such lists. Control tokens that are spelled out are text"
         ),
         honoured("logprobs", "0 to 20: so many of the most probable tokens"),
+        honoured(
+            "receipt",
+            "Each choice has a `receipt` then, with its last chunk where it is streamed: what `bitnet verify` makes the answer again from. On a CPU alone"
+        ),
     ),
 };
 
@@ -265,6 +273,7 @@ pub(crate) const MESSAGES: Api = Api {
         refused("output_config", &["{}"], NO_CONSTRAINT),
         refused("output_format", &[], NO_CONSTRAINT),
         refused("container", &[], NOTHING_KEPT),
+        refused("receipt", &["false"], "ask `/v1/chat/completions`"),
         refused(
             "mcp_servers",
             &["[]"],

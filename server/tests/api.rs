@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::thread;
 use std::time::Duration;
 
+use bitnet_answer_receipts::{AnswerReceipt, repeat};
 use bitnet_engine::TemplateChoice;
 use bitnet_process::Interrupt;
 use bitnet_server::{Keys, ServerError, ServerOptions, serve};
@@ -102,6 +103,67 @@ fn a_text_is_continued_as_the_engine_continues_it() {
         .site
         .post("/detokenize", &json!({ "tokens": tokens["tokens"] }));
     assert_eq!(text.ok()["content"], "ROMEO:\nWhat light");
+}
+
+#[test]
+fn an_answer_has_a_receipt_that_holds_where_one_is_asked_for() {
+    let server = Running::start(options());
+    let engine = engine();
+    let holds = |choice: &Value| {
+        let receipt = choice["receipt"].to_string();
+        let receipt = AnswerReceipt::parse(receipt.as_bytes()).expect("a receipt");
+        let found = repeat(&receipt, &engine, None, || false).unwrap();
+        assert!(found.holds() && found.notes.is_empty(), "{found:?}");
+        receipt
+    };
+    let fields = json!({
+        "n": 3, "seed": 7, "temperature": 1.1, "top_p": 0.7, "stop": ["e "], "receipt": true,
+        "presence_penalty": 0.4, "frequency_penalty": 0.1, "logit_bias": { "5": 2 },
+    });
+    let whole = server.site.post(CHAT, &chat(fields.clone())).ok();
+    let whole: Vec<_> = whole["choices"].as_array().unwrap().iter().collect();
+    let receipts: Vec<_> = whole.iter().map(|choice| holds(choice)).collect();
+    let seeds = receipts.iter().map(|receipt| receipt.parameters.seed);
+    assert!(seeds.eq([7, 8, 9]));
+    let said = whole
+        .iter()
+        .map(|choice| choice["message"]["content"].as_str());
+    assert!(
+        said.eq(receipts
+            .iter()
+            .map(|receipt| Some(&receipt.answer.text[..])))
+    );
+
+    // With the last chunk of each choice, and without a change to what is said.
+    let mut fields = fields;
+    fields["stream"] = json!(true);
+    let chunks = server.site.post(CHAT, &chat(fields.clone())).events();
+    let choices = chunks.iter().map(|chunk| &chunk["choices"][0]);
+    let told: Vec<_> = choices
+        .filter(|choice| !choice["receipt"].is_null())
+        .collect();
+    assert_eq!(told.len(), 3);
+    for choice in told {
+        assert!(choice["finish_reason"].is_string());
+        let index = choice["index"].as_u64().unwrap() as usize;
+        assert_eq!(holds(choice), receipts[index]);
+    }
+    fields["stream"] = json!(false);
+    fields["receipt"] = json!(false);
+    let without = server.site.post(CHAT, &chat(fields)).ok();
+    for (with, without) in whole.iter().zip(without["choices"].as_array().unwrap()) {
+        assert_eq!(with["message"], without["message"]);
+        assert!(without["receipt"].is_null());
+    }
+
+    let body = json!({ "prompt": ["ROMEO:", "JULIET:\n"], "temperature": 0, "receipt": true });
+    let texts = server.site.post(TEXT, &body).ok();
+    for choice in texts["choices"].as_array().unwrap() {
+        assert_eq!(choice["text"], holds(choice).answer.text);
+    }
+    let body = json!({ "prompt": "ROMEO:", "stream": true, "receipt": true, "stop": "e" });
+    let chunks = server.site.post(TEXT, &body).events();
+    holds(&chunks.last().unwrap()["choices"][0]);
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod run;
 mod serve;
 mod template;
 mod tokens;
+mod verify;
 
 use clap::Subcommand;
 
@@ -36,6 +37,9 @@ pub(crate) enum Command {
     /// template. What `auto` found is said on standard error; where it found nothing, the prompt
     /// goes to the model as it is. --system-prompt goes where the template has a place for it, and
     /// before the prompt with `raw`.
+    ///
+    /// --receipt writes what the text was made of, and the digest of each step's logits, into a file
+    /// from which `bitnet verify` makes it again on any machine. What was interrupted has one too.
     ///
     /// With --json, one object is printed at the end: `model`, `device`, `tokenizer`, `prompt`,
     /// `prompt_template`, `prompt_tokens`, `text`, `tokens`, `stop` (`end_of_generation`,
@@ -62,6 +66,21 @@ pub(crate) enum Command {
     /// When the conversation fills the context, that is said, and the oldest turns are no longer
     /// sent to the model; with --on-full stop, nothing more is said, and a pipe ends with code 1.
     Chat(chat::Args),
+    /// Make the answer of a receipt again, and say where it differs
+    ///
+    /// The receipt is a file that `run --receipt` wrote, or the `receipt` of a server's answer. Its
+    /// model is --model, or looked for by its SHA-256: under the name that it has in the receipt,
+    /// from here and beside the receipt, then as BITNET_GGUF, in models/ and the cache, and inside
+    /// this program. The answer is computed again, and what is compared is the model, the tokenizer
+    /// and the template, the logits of each step, the tokens, the text, and why it ended.
+    ///
+    /// A receipt holds on every machine: --threads, --batch and BITNET_ISA do not change a bit.
+    /// Where it does not hold, a line for each difference says where it is, and the exit code is 4.
+    /// A file that is no receipt, or whose answer cannot be computed here, is an error with code 1.
+    ///
+    /// With --json, one object is printed: `holds`, `steps` (how many have the same logits),
+    /// `differences`, `notes`.
+    Verify(verify::Args),
     /// Answer requests over HTTP, as OpenAI's API has them
     ///
     /// Many requests run side by side, and each gives what it gives alone, to the bit: an answer
@@ -183,6 +202,7 @@ impl Command {
         match self {
             Command::Run(args) => run::run(args),
             Command::Chat(args) => chat::run(&args),
+            Command::Verify(args) => verify::run(&args),
             Command::Serve(args) => serve::run(args),
             Command::Inspect(args) => inspect::run(&args),
             Command::CompatCheck(args) => compat_check::run(&args),

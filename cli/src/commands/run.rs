@@ -1,15 +1,17 @@
 //! `bitnet run`: text from a prompt.
 
 use std::io::{self, IsTerminal, Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use bitnet_answer_receipts::Begun;
 use bitnet_engine::{Generated, Prompt, StopReason, TemplateChoice};
 use bitnet_process::note;
 use serde_json::json;
 
 use crate::generation::{GenerationArgs, tell, write};
+use crate::output;
 use crate::warnings;
 
 #[derive(clap::Args)]
@@ -42,6 +44,9 @@ pub(crate) struct Args {
     /// Most tokens to generate
     #[arg(long, default_value_t = 128, value_name = "N")]
     max_tokens: usize,
+    /// File to write a receipt into, from which `bitnet verify` makes the text again
+    #[arg(long, value_name = "FILE")]
+    receipt: Option<PathBuf>,
     /// Print one JSON object at the end instead of streaming text
     #[arg(long)]
     json: bool,
@@ -74,6 +79,7 @@ impl Args {
 
 pub(crate) fn run(args: Args) -> Result<u8> {
     let options = args.generation.options(args.max_tokens)?;
+    let options = options.digests(args.receipt.is_some());
     let text = args.prompt()?;
     let (engine, name) = args.generation.load()?;
     let mut prompt = Prompt::from(text)
@@ -86,6 +92,18 @@ pub(crate) fn run(args: Args) -> Result<u8> {
     tell(&engine, &prompt.template, args.quiet)?;
     let rendered = prompt.rendered.as_ref();
     warnings::of_marks(rendered.is_some_and(|text| text.altered_by_marks))?;
+    let receipt = args.receipt.as_deref();
+    let receipt = receipt.map(|place| {
+        let inputs = [
+            Some(Path::new(&name)),
+            engine.tokenizer_file(),
+            args.prompt_file.as_deref(),
+        ];
+        let file = output::create(place, &inputs)?;
+        let begun = Begun::new(&engine, &name, &prompt, &options, engine.context());
+        Ok::<_, anyhow::Error>((place, file, begun.context("the receipt")?))
+    });
+    let receipt = receipt.transpose()?;
     let mut generation = engine.generate(&prompt, &options)?;
     let mut stdout = io::stdout().lock();
     let ended_by = match args.json {
@@ -94,6 +112,11 @@ pub(crate) fn run(args: Args) -> Result<u8> {
     };
     let generated = generation.generated();
     let stop = generated.stop.filter(|_| ended_by.is_none());
+    if let Some((place, mut file, begun)) = receipt {
+        let text = begun.end(generated).text();
+        let written = file.write_all(text.as_bytes()).and_then(|()| file.commit());
+        written.with_context(|| format!("receipt {}", place.display()))?;
+    }
     if args.json {
         let value = json!({
             "model": name,

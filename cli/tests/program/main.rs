@@ -6,6 +6,7 @@ mod bits;
 mod chat;
 mod damage;
 mod endings;
+mod receipts;
 mod run;
 mod serve;
 mod template;

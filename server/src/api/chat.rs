@@ -49,6 +49,10 @@ fn read(server: &Shared, body: &[u8]) -> Result<Ask, ApiError> {
     let fields = Fields::read(body, &support::CHAT)?;
     models::check(server, &fields)?;
     let settings = Settings::read(&fields, server.vocabulary())?;
+    if settings.receipt {
+        // Made here, it keeps nobody waiting.
+        server.engine.sha256();
+    }
     let best = fields.whole("top_logprobs", 0..=MOST_LOGPROBS)?;
     let logprobs = match (fields.flag("logprobs")?, best) {
         (true, best) => Some(best.unwrap_or(0) as usize),
@@ -128,12 +132,16 @@ impl Message {
             true => json!({ "content": self.logprobs, "refusal": null }),
             false => Value::Null,
         };
-        json!({
+        let mut choice = json!({
             "index": index,
             "message": message,
             "logprobs": logprobs,
             "finish_reason": self.reason.as_ref().map(finish::of_chat),
-        })
+        });
+        if let Some(receipt) = self.reason.and_then(|reason| reason.receipt) {
+            choice["receipt"] = receipt;
+        }
+        choice
     }
 }
 
@@ -214,8 +222,12 @@ impl Translate for Told {
                 out.data(&self.chunk(choice, delta, Value::Null, Value::Null));
             }
             Said::End { choice, reason } => {
-                let reason = finish::of_chat(&reason).into();
-                out.data(&self.chunk(choice, json!({}), Value::Null, reason));
+                let finish = finish::of_chat(&reason).into();
+                let mut chunk = self.chunk(choice, json!({}), Value::Null, finish);
+                if let Some(receipt) = reason.receipt {
+                    chunk["choices"][0]["receipt"] = receipt;
+                }
+                out.data(&chunk);
             }
         }
     }

@@ -60,6 +60,10 @@ fn read(server: &Shared, body: &[u8]) -> Result<Ask, ApiError> {
     let fields = Fields::read(body, &support::COMPLETIONS)?;
     models::check(server, &fields)?;
     let settings = Settings::read(&fields, server.vocabulary())?;
+    if settings.receipt {
+        // Made here, it keeps nobody waiting.
+        server.engine.sha256();
+    }
     let logprobs = fields.whole("logprobs", 0..=MOST_LOGPROBS)?;
     Ok(Ask {
         settings,
@@ -165,12 +169,15 @@ impl Text {
             }),
             false => Value::Null,
         };
-        let choice = json!({
+        let mut choice = json!({
             "index": index,
             "text": self.said,
             "logprobs": logprobs,
             "finish_reason": self.reason.as_ref().map(|reason| finish::reason(reason.stop)),
         });
+        if let Some(receipt) = self.reason.take().and_then(|reason| reason.receipt) {
+            choice["receipt"] = receipt;
+        }
         *self = Text {
             offset: self.offset,
             ..Text::default()
