@@ -255,7 +255,7 @@ fn most_files() -> usize {
     let enough = limit.current.is_none_or(|current| current >= wanted);
     let raised = Rlimit {
         current: Some(wanted),
-        ..limit.clone()
+        ..limit
     };
     if enough || setrlimit(Resource::Nofile, raised).is_ok() {
         return wanted as usize;

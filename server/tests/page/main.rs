@@ -3,7 +3,7 @@
 
 mod browser;
 #[path = "../client/mod.rs"]
-#[allow(dead_code, reason = "the API's tests need more of it")]
+#[expect(dead_code, reason = "the API's tests need more of it")]
 mod client;
 #[path = "../running/mod.rs"]
 mod running;
