@@ -84,7 +84,12 @@ impl ModelArgs {
     /// Opens the file, saying on standard error which one unless it was named, with this tokenizer
     /// or the model's own. Returns the model's name in output too.
     pub(crate) fn engine(&self, tokenizer: Option<&Path>) -> Result<(Engine, String)> {
-        self.engine_of(&find(self.model.as_deref())?, tokenizer)
+        self.engine_of(&self.source()?, tokenizer)
+    }
+
+    /// Finds the file, saying on standard error which one unless it was named.
+    pub(crate) fn source(&self) -> Result<ModelSource> {
+        find(self.model.as_deref())
     }
 
     /// As [`ModelArgs::engine`], of a model that was found.
@@ -198,7 +203,7 @@ pub(crate) fn find_recorded(model: &ModelRecord, beside: &Path) -> Result<ModelS
 }
 
 /// The model's name in output: its path, or `demo`.
-fn name(source: &ModelSource) -> String {
+pub(crate) fn name(source: &ModelSource) -> String {
     source
         .path()
         .map_or_else(|| "demo".to_owned(), |path| path.display().to_string())

@@ -150,8 +150,18 @@ impl ApiError {
     }
 
     pub(crate) fn ending() -> ApiError {
-        let message = "The server is about to stop.".to_owned();
-        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", message)
+        ApiError::unavailable("The server is about to stop.")
+    }
+
+    pub(crate) fn loading() -> ApiError {
+        ApiError::unavailable("The model is being loaded. Try again later.")
+    }
+
+    fn unavailable(message: &str) -> ApiError {
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        let mut error = ApiError::new(status, "server_error", message.to_owned());
+        error.retry_after = Some(1);
+        error
     }
 
     pub(crate) fn internal(message: String) -> ApiError {

@@ -10,20 +10,20 @@ use axum::response::{IntoResponse, Response};
 
 use crate::dialect::Dialect;
 use crate::error::ApiError;
-use crate::state::{Server, Shared};
+use crate::gate::Gate;
 
 /// Where Anthropic's clients have the key.
 const API_KEY: header::HeaderName = header::HeaderName::from_static("x-api-key");
 
 /// Lets a request pass, or answers in its place; and notes it without what was said in it.
-pub(crate) async fn guard(State(server): State<Server>, request: Request, next: Next) -> Response {
+pub(crate) async fn guard(State(gate): State<Gate>, request: Request, next: Next) -> Response {
     let came = Instant::now();
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
     let dialect = Dialect::of(&path, request.headers());
     // That it cannot be told from others is no reason not to answer.
     let id = format!("req_{:016x}", getrandom::u64().unwrap_or_default());
-    let mut response = match check(&server, &path, request.headers()) {
+    let mut response = match check(&gate, &path, request.headers()) {
         Ok(()) => next.run(request).await,
         Err(error) => error.into_response(),
     };
@@ -44,9 +44,9 @@ pub(crate) async fn guard(State(server): State<Server>, request: Request, next: 
     response
 }
 
-fn check(server: &Shared, path: &str, headers: &HeaderMap) -> Result<(), ApiError> {
+fn check(gate: &Gate, path: &str, headers: &HeaderMap) -> Result<(), ApiError> {
     let hosts = || texts(headers, header::HOST);
-    let keys = &server.options.keys;
+    let keys = &gate.options().keys;
     // A page of another site can have a browser send requests, though not read the answers.
     for origin in texts(headers, header::ORIGIN) {
         let own = origin.split_once("://").map(|(_, place)| place);
@@ -84,7 +84,7 @@ fn check(server: &Shared, path: &str, headers: &HeaderMap) -> Result<(), ApiErro
             return Err(ApiError::key());
         }
     }
-    match server.is_ending() {
+    match gate.is_closed() {
         true => Err(ApiError::ending()),
         false => Ok(()),
     }

@@ -1,8 +1,8 @@
 //! An HTTP server that speaks OpenAI's API for one model, and whose answers do not depend on its
 //! load.
 //!
-//! [`serve`] runs it: many requests side by side on one [`Scheduler`], each with the bits that it
-//! has alone. What it understands of each API is one table, [`APIS`].
+//! [`listen`] begins, and [`Listening`] runs it once the model is loaded: many requests side by side
+//! on one [`Scheduler`], each with the bits that it has alone. What it understands of each API is one table, [`APIS`].
 //!
 //! [`Scheduler`]: bitnet_engine::scheduler::Scheduler
 
@@ -16,6 +16,7 @@ mod error;
 mod fields;
 mod fingerprint;
 mod finish;
+mod gate;
 mod guard;
 mod keys;
 mod metrics;
@@ -31,5 +32,5 @@ mod worker;
 pub use error::ServerError;
 pub use keys::Keys;
 pub use options::ServerOptions;
-pub use serve::serve;
+pub use serve::{Listening, listen};
 pub use support::{APIS, Api, Field, Status};

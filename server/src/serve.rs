@@ -1,8 +1,8 @@
-//! [`serve`]: from an engine to a server that listens.
+//! [`listen`]: from an address to a server that answers.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::middleware::from_fn_with_state;
 use axum::response::IntoResponse;
@@ -12,12 +12,15 @@ use bitnet_engine::Engine;
 use bitnet_engine::scheduler::SchedulerOptions;
 use bitnet_process::Interrupt;
 use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 use tokio::sync::{OnceCell, watch};
+use tokio::task::JoinHandle;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::api::{chat, completions, messages, models, status, text};
+use crate::api::{chat, completions, messages, models, responses, status, text};
 use crate::connections::{Connections, raised};
 use crate::error::{ApiError, ServerError};
+use crate::gate::Gate;
 use crate::guard::guard;
 use crate::metrics::Metrics;
 use crate::options::ServerOptions;
@@ -25,47 +28,26 @@ use crate::page;
 use crate::state::{Server, Shared, now};
 use crate::worker::{Limits, Worker};
 
-/// Answers requests for `engine`'s model until `stop` is raised: then takes no more, and returns
-/// when those that run are done or their time is over. Calls `ready` with the address that it
-/// listens at.
+/// A server that listens. Requests for the model are told to come back until it is there.
+pub struct Listening {
+    address: SocketAddr,
+    gate: Gate,
+    runtime: Runtime,
+    served: JoinHandle<()>,
+    stopping: watch::Receiver<bool>,
+}
+
+/// Begins to listen, until `stop` is raised.
 ///
 /// # Errors
 /// [`ServerError::Open`] where anybody could use it and that was not asked for,
 /// [`ServerError::Listen`] where it cannot listen there, [`ServerError::Io`] where the system gives
 /// no threads.
-pub fn serve(
-    engine: Engine,
-    options: ServerOptions,
-    stop: &Interrupt,
-    ready: impl FnOnce(SocketAddr),
-) -> Result<(), ServerError> {
+pub fn listen(options: ServerOptions, stop: &Interrupt) -> Result<Listening, ServerError> {
     let address = options.address;
     if !address.ip().is_loopback() && options.keys.is_empty() && !options.open_to_all {
         return Err(ServerError::Open(address));
     }
-    let (drain, client_time) = (options.drain, options.client_time);
-    let metrics = Arc::new(Metrics::default());
-    let scheduling = SchedulerOptions::default()
-        .context(options.context)
-        .chunk(options.chunk)
-        .cache(options.cache)
-        .budget(engine.model().batch());
-    let limits = Limits {
-        parallel: options.parallel,
-        queue: options.queue,
-        patience: client_time * 2,
-    };
-    let worker = Worker::start(&engine, scheduling, limits, Arc::clone(&metrics))?;
-    let server = Server(Arc::new(Shared {
-        bodies: Shared::room_for_bodies(&options),
-        engine,
-        worker,
-        metrics,
-        options,
-        started: now(),
-        ending: AtomicBool::new(false),
-        fingerprint: OnceCell::new(),
-    }));
     // Forward passes have the cores; what is left to do here is little.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -74,37 +56,108 @@ pub fn serve(
         .build()?;
     let (stopped, stopping) = watch::channel(false);
     stop.on_raise(move || stopped.send(true).unwrap_or_default());
-    let done = runtime.block_on(async {
-        let listen = |source| ServerError::Listen { address, source };
-        let listener = TcpListener::bind(address).await.map_err(listen)?;
-        ready(listener.local_addr()?);
-        // The first request need not wait for all of it.
-        let of_server = server.clone();
-        tokio::spawn(async move { of_server.fingerprint().await });
-        let serving = Connections::new(router(&server), client_time, stopping.clone());
-        let serving = serving.serve(listener);
-        let over = async {
-            raised(stopping).await;
-            server.ending.store(true, Ordering::SeqCst);
-            tokio::time::sleep(drain).await;
-        };
-        tokio::select! {
-            () = serving => {}
-            () = over => {}
-        }
-        Ok(())
-    });
-    runtime.shutdown_background();
-    done
+    let listen = |source| ServerError::Listen { address, source };
+    let listener = runtime.block_on(TcpListener::bind(address));
+    let listener = listener.map_err(listen)?;
+    let address = listener.local_addr()?;
+    let gate = Gate::new(options);
+    let time = gate.options().client_time;
+    let connections = Connections::new(router(&gate), time, stopping.clone());
+    let served = runtime.spawn(connections.serve(listener));
+    Ok(Listening {
+        address,
+        gate,
+        runtime,
+        served,
+        stopping,
+    })
 }
 
-fn router(server: &Server) -> Router {
-    let page = match server.options.page {
+impl Listening {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Answers requests for `engine`'s model from now on.
+    ///
+    /// # Errors
+    /// [`ServerError::Io`] where the system gives no thread.
+    pub fn open(&self, engine: Engine) -> Result<(), ServerError> {
+        let options = self.gate.options();
+        let metrics = Arc::new(Metrics::default());
+        let scheduling = SchedulerOptions::default()
+            .context(options.context)
+            .chunk(options.chunk)
+            .cache(options.cache)
+            .budget(engine.model().batch());
+        let limits = Limits {
+            parallel: options.parallel,
+            queue: options.queue,
+            patience: options.client_time * 2,
+        };
+        let worker = Worker::start(&engine, scheduling, limits, Arc::clone(&metrics))?;
+        let server = Server(Arc::new(Shared {
+            bodies: Shared::room_for_bodies(options),
+            engine,
+            worker,
+            metrics,
+            options: Arc::clone(options),
+            started: now(),
+            fingerprint: OnceCell::new(),
+        }));
+        self.gate.open(server.clone());
+        // The first request need not wait for all of it.
+        self.runtime
+            .spawn(async move { server.fingerprint().await });
+        Ok(())
+    }
+
+    /// Goes on until it is to stop: then takes no more, and returns when what runs is done or its
+    /// time is over.
+    ///
+    /// # Errors
+    /// [`ServerError::Io`] where what takes connections has failed.
+    pub fn run(self) -> Result<(), ServerError> {
+        let Listening {
+            gate,
+            runtime,
+            served,
+            stopping,
+            ..
+        } = self;
+        let done = runtime.block_on(async {
+            let over = async {
+                raised(stopping).await;
+                gate.close();
+                tokio::time::sleep(gate.options().drain).await;
+            };
+            tokio::select! {
+                done = served => done.map_err(io::Error::other),
+                () = over => Ok(()),
+            }
+        });
+        runtime.shutdown_background();
+        Ok(done?)
+    }
+}
+
+impl std::fmt::Debug for Listening {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Listening")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
+}
+
+fn router(gate: &Gate) -> Router {
+    let page = match gate.options().page {
         true => Router::new().route("/", get(page::page)),
         false => Router::new(),
     };
     page.route("/v1/chat/completions", post(chat::complete))
         .route("/v1/completions", post(completions::complete))
+        .route("/v1/responses", post(responses::create))
         .route("/v1/messages", post(messages::create))
         .route("/v1/messages/count_tokens", post(messages::count_tokens))
         .route("/v1/models", get(models::list))
@@ -121,6 +174,6 @@ fn router(server: &Server) -> Router {
         .layer(CatchPanicLayer::custom(|_| {
             ApiError::internal("A part of the server failed.".to_owned()).into_response()
         }))
-        .layer(from_fn_with_state(server.clone(), guard))
-        .with_state(server.clone())
+        .layer(from_fn_with_state(gate.clone(), guard))
+        .with_state(gate.clone())
 }

@@ -2,7 +2,6 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use axum::extract::Request;
@@ -28,10 +27,9 @@ pub(crate) struct Shared {
     pub(crate) engine: Engine,
     pub(crate) worker: Worker,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) options: ServerOptions,
+    pub(crate) options: Arc<ServerOptions>,
     /// Seconds since 1970 at which it was started.
     pub(crate) started: u64,
-    pub(crate) ending: AtomicBool,
     pub(crate) fingerprint: OnceCell<String>,
     /// Bytes of bodies that may come yet.
     pub(crate) bodies: Arc<Semaphore>,
@@ -68,10 +66,6 @@ impl Shared {
     /// The name that answers bear.
     pub(crate) fn name(&self) -> &str {
         self.options.names.first().map_or("", String::as_str)
-    }
-
-    pub(crate) fn is_ending(&self) -> bool {
-        self.ending.load(Ordering::SeqCst)
     }
 
     /// The ids that a token can have.

@@ -67,7 +67,6 @@ const fn refused(name: &'static str, but: &'static [&'static str], meaning: &'st
 /// The names of OpenAI's API, of vLLM and of llama.cpp for what chooses tokens otherwise.
 const NO_STAGE: &str = "the sampler has no such stage";
 const NO_CONSTRAINT: &str = "answers cannot be constrained yet";
-const NO_TOOLS: &str = "calls of tools have no form in this API here yet";
 const OLD_TOOLS: &str = "give them as `tools` and `tool_choice`";
 
 macro_rules! generating {
@@ -165,10 +164,9 @@ pub(crate) const CHAT: Api = Api {
         refused("function_call", &["\"none\"", "\"auto\""], OLD_TOOLS),
         refused("modalities", &["[\"text\"]"], "answers are text"),
         refused("audio", &[], "answers are text"),
-        refused(
+        honoured(
             "reasoning_effort",
-            &[],
-            "give what the template knows as `chat_template_kwargs`"
+            "What a template that knows `reasoning_effort` sees under that name; `none` too where it knows `enable_thinking`. All else is refused"
         ),
         refused("verbosity", &[], "no template knows it"),
         refused(
@@ -221,15 +219,93 @@ const AS_CHAT: &str = "As for `/v1/chat/completions`";
 const AS_MESSAGES: &str = "As for `/v1/messages`";
 const NOTHING_KEPT: &str = "nothing is kept between requests";
 
+/// `POST /v1/responses`.
+pub(crate) const RESPONSES: Api = Api {
+    path: "POST /v1/responses",
+    about: "OpenAI's newer form of the same, for one answer at a time: nothing is kept, so each request brings the whole conversation as `input`, and the response says `store: false`. Thoughts of a thinking model are items of type `reasoning`, whose text stands in `content`.",
+    fields: &[
+        honoured("model", AS_CHAT),
+        honoured(
+            "input",
+            "A text, or a list of items of type `message`, `reasoning`, `function_call` or `function_call_output`; parts of a message are texts. All other items and parts (images, files, items by their id) are refused by name",
+        ),
+        honoured("instructions", "What the system says first"),
+        honoured(
+            "max_output_tokens",
+            "Most tokens of the answer, thoughts included",
+        ),
+        honoured(
+            "stream",
+            "OpenAI's events, from `response.created` to `response.completed`, with a comment every 15 seconds where nothing else comes",
+        ),
+        honoured("top_logprobs", "0 to 20"),
+        honoured(
+            "include",
+            "`message.output_text.logprobs`; of all else there is nothing to include",
+        ),
+        honoured(
+            "reasoning",
+            "`effort` as `reasoning_effort` of `/v1/chat/completions`; a `summary` is refused, but for `auto`",
+        ),
+        honoured("text", "`format` of type `text`; all else of it is refused"),
+        honoured("metadata", "Repeated in the response"),
+        honoured("temperature", AS_CHAT),
+        honoured("top_p", AS_CHAT),
+        honoured("top_k", AS_CHAT),
+        honoured("min_p", AS_CHAT),
+        honoured("presence_penalty", AS_CHAT),
+        honoured("frequency_penalty", AS_CHAT),
+        honoured("repeat_penalty", AS_CHAT),
+        honoured("repetition_penalty", AS_CHAT),
+        honoured("logit_bias", AS_CHAT),
+        honoured("seed", AS_CHAT),
+        honoured("stop", AS_CHAT),
+        honoured("chat_template_kwargs", AS_CHAT),
+        idle("store", "Nothing is kept, and the response says so"),
+        idle(
+            "stream_options",
+            "Nothing is obfuscated, and the usage is always told",
+        ),
+        idle("user", "Nobody is told apart"),
+        idle("safety_identifier", "Nobody is told apart"),
+        idle("service_tier", "There is one"),
+        idle("prompt_cache_key", "Answers do not depend on caches"),
+        idle("prompt_cache_options", "Answers do not depend on caches"),
+        idle("prompt_cache_retention", "Answers do not depend on caches"),
+        idle("max_tool_calls", "There are no tools of the server's own"),
+        refused("previous_response_id", &[], NOTHING_KEPT),
+        refused("conversation", &[], NOTHING_KEPT),
+        refused("prompt", &[], NOTHING_KEPT),
+        refused("background", &["false"], NOTHING_KEPT),
+        refused(
+            "truncation",
+            &["\"disabled\""],
+            "a conversation is read whole",
+        ),
+        refused(
+            "context_management",
+            &["[]"],
+            "a conversation is read whole",
+        ),
+        refused("moderation", &[], "the server has one model"),
+        honoured(
+            "tools",
+            "Functions, as of `/v1/chat/completions`; tools that a server runs are refused by name",
+        ),
+        honoured("tool_choice", AS_CHAT),
+        honoured("parallel_tool_calls", AS_CHAT),
+    ],
+};
+
 /// `POST /v1/messages`.
 pub(crate) const MESSAGES: Api = Api {
     path: "POST /v1/messages",
-    about: "Anthropic's form of the same. Thoughts of a thinking model are blocks of type `thinking`. The header `anthropic-version` may be left out, and is `2023-06-01` where it is there; `anthropic-beta` changes nothing. A key may come as `x-api-key`.",
+    about: "Anthropic's form of the same. Thoughts of a thinking model are blocks of type `thinking`. The header `anthropic-version` may be left out, and is no earlier than `2023-06-01`; `anthropic-beta` changes nothing. A key may come as `x-api-key`.",
     fields: &[
         honoured("model", AS_CHAT),
         honoured(
             "messages",
-            "`content` is a text or a list of blocks of type `text` or, of the assistant, `thinking`; `cache_control` changes nothing. Turns of one role that follow each other are one. All other blocks (images, documents, search results, citations) are refused by name",
+            "`content` is a text or a list of blocks of type `text`, of the assistant also `thinking` and `tool_use`, of the user `tool_result`, whose `is_error` is left to its content. `cache_control` changes nothing. Turns of one role that follow each other are one. All other blocks (images, documents, search results, citations) are refused by name",
         ),
         honoured("system", "A text or a list of blocks of type `text`"),
         honoured("max_tokens", "Must be there. 0 only reads the prompt"),
@@ -264,11 +340,13 @@ pub(crate) const MESSAGES: Api = Api {
         idle("diagnostics", "Answers do not depend on caches"),
         idle("user_profile_id", "Nobody is told apart"),
         idle("workspace_id", "There is one"),
-        refused("tools", &["[]"], NO_TOOLS),
-        refused(
+        honoured(
+            "tools",
+            "Functions of the client's own, as of `/v1/chat/completions`; tools that a server runs are refused by name",
+        ),
+        honoured(
             "tool_choice",
-            &["{\"type\": \"none\"}", "{\"type\": \"auto\"}"],
-            NO_TOOLS,
+            "`auto` or `none`, as of `/v1/chat/completions`",
         ),
         refused("output_config", &["{}"], NO_CONSTRAINT),
         refused("output_format", &[], NO_CONSTRAINT),
@@ -298,12 +376,8 @@ pub(crate) const COUNT_TOKENS: Api = Api {
         honoured("thinking", AS_MESSAGES),
         honoured("chat_template_kwargs", AS_MESSAGES),
         idle("cache_control", "Answers do not depend on caches"),
-        refused("tools", &["[]"], NO_TOOLS),
-        refused(
-            "tool_choice",
-            &["{\"type\": \"none\"}", "{\"type\": \"auto\"}"],
-            NO_TOOLS,
-        ),
+        honoured("tools", AS_MESSAGES),
+        honoured("tool_choice", AS_MESSAGES),
         refused(
             "mcp_servers",
             &["[]"],
@@ -371,7 +445,7 @@ pub(crate) const MODELS: Api = Api {
 /// `GET /health`.
 pub(crate) const HEALTH: Api = Api {
     path: "GET /health",
-    about: "200 as long as the model answers, 503 once the server was asked to stop. It needs no key.",
+    about: "200 as long as the model answers, 503 until it is loaded and once the server was asked to stop. It needs no key.",
     fields: &[],
 };
 
@@ -393,6 +467,7 @@ pub(crate) const PAGE: Api = Api {
 pub const APIS: &[&Api] = &[
     &CHAT,
     &COMPLETIONS,
+    &RESPONSES,
     &MESSAGES,
     &COUNT_TOKENS,
     &MODELS,

@@ -4,6 +4,8 @@ mod bits;
 mod client;
 mod messages;
 mod noise;
+mod official;
+mod responses;
 mod rude;
 mod running;
 
@@ -14,8 +16,8 @@ use std::time::Duration;
 use bitnet_answer_receipts::{AnswerReceipt, repeat};
 use bitnet_engine::TemplateChoice;
 use bitnet_process::Interrupt;
-use bitnet_server::{Keys, ServerError, ServerOptions, serve};
-use client::Response;
+use bitnet_server::{Keys, ServerError, ServerOptions, listen};
+use client::{Response, Site};
 use running::{Running, engine, options};
 use serde_json::{Value, json};
 
@@ -385,8 +387,37 @@ fn a_key_is_needed_where_there_are_keys() {
     }
     assert_eq!(server.site.get("/health").status, 200);
     let open = ServerOptions::new("0.0.0.0:0".parse().unwrap(), Vec::new());
-    let refused = serve(engine(), open, &Interrupt::default(), |_| {});
+    let refused = listen(open, &Interrupt::default());
     assert!(matches!(refused, Err(ServerError::Open(_))));
+}
+
+#[test]
+fn it_tells_to_come_back_until_the_model_is_there() {
+    let stop = Interrupt::default();
+    let listening = listen(options(), &stop).unwrap();
+    let site = Site(listening.address());
+    let health = |site: Site| {
+        let health = site.get("/health");
+        (health.status, health.json()["status"].clone())
+    };
+    assert_eq!(health(site), (503, json!("loading")));
+    let refused = site.post(CHAT, &chat(json!({})));
+    assert_eq!(refused.status, 503);
+    assert!(refused.headers.contains("\nretry-after: 1"));
+    assert_eq!(refused.json()["error"]["type"], "server_error");
+    let refused = site.post("/v1/messages", &json!({}));
+    assert_eq!(
+        (refused.status, &refused.json()["type"]),
+        (503, &json!("error"))
+    );
+    assert_eq!(site.get("/v1/models").status, 503);
+    // What can never be answered need not be asked again.
+    assert_eq!(site.get("/v1/none").status, 404);
+    listening.open(engine()).unwrap();
+    assert_eq!(health(site), (200, json!("ok")));
+    site.post(CHAT, &chat(json!({}))).ok();
+    stop.raise();
+    listening.run().unwrap();
 }
 
 #[test]

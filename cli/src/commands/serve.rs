@@ -8,9 +8,9 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use bitnet_engine::TemplateChoice;
 use bitnet_process::{Watch, note};
-use bitnet_server::{Keys, ServerOptions, serve};
+use bitnet_server::{Keys, ServerOptions, listen};
 
-use crate::source::ModelArgs;
+use crate::source::{ModelArgs, name};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -69,9 +69,9 @@ pub(crate) struct Args {
 pub(crate) fn run(args: Args) -> Result<u8> {
     let keys = args.api_key_file.as_deref().map(keys).transpose()?;
     let watch = Watch::begin();
-    let (engine, name) = args.model.engine(args.tokenizer.as_deref())?;
+    let source = args.model.source()?;
     let names = match args.alias.is_empty() {
-        true => vec![plain(&name)],
+        true => vec![plain(&name(&source))],
         false => args.alias,
     };
     let model = names.join(", ");
@@ -97,9 +97,11 @@ pub(crate) fn run(args: Args) -> Result<u8> {
         // It is the first of this process.
         tracing::subscriber::set_global_default(log).context("the log of requests")?;
     }
-    serve(engine, options, watch.interrupt(), |address| {
-        note!("{model} listens at http://{address}");
-    })?;
+    let listening = listen(options, watch.interrupt())?;
+    let (engine, _) = args.model.engine_of(&source, args.tokenizer.as_deref())?;
+    listening.open(engine)?;
+    note!("{model} listens at http://{}", listening.address());
+    listening.run()?;
     Ok(0)
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use bitnet_engine::Stretch;
 use serde_json::{Map, Value, json};
@@ -23,10 +23,7 @@ use crate::support;
 /// Most tokens of `top_logprobs`.
 const MOST_LOGPROBS: i128 = 20;
 
-pub(crate) async fn complete(
-    State(server): State<Server>,
-    request: Request,
-) -> Result<Response, ApiError> {
+pub(crate) async fn complete(server: Server, request: Request) -> Result<Response, ApiError> {
     let body = server.body(request).await?;
     let ask = server.aside(move |server| read(server, &body)).await?;
     let frame = Frame::new(&server, "chatcmpl-", ask.settings.seed).await?;

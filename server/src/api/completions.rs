@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use bitnet_engine::chat_templates::Json as Field;
 use bitnet_engine::{EncodedPrompt, Prompt, Stretch};
@@ -28,10 +28,7 @@ const MOST_PROMPTS: usize = 128;
 /// Most tokens of an answer where the request does not say, as in OpenAI's API.
 const USUALLY: usize = 16;
 
-pub(crate) async fn complete(
-    State(server): State<Server>,
-    request: Request,
-) -> Result<Response, ApiError> {
+pub(crate) async fn complete(server: Server, request: Request) -> Result<Response, ApiError> {
     let body = server.body(request).await?;
     let ask = server.aside(move |server| read(server, &body)).await?;
     let frame = Frame::new(&server, "cmpl-", ask.settings.seed).await?;

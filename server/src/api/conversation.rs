@@ -22,6 +22,9 @@ const ROLES: [&str; 6] = [
     "function",
 ];
 
+/// Types of parts that are text.
+const TEXTS: [&str; 4] = ["text", "input_text", "output_text", "reasoning_text"];
+
 /// The conversation of a request in OpenAI's form, as the model reads it.
 pub(crate) fn read(
     server: &Shared,
@@ -33,9 +36,14 @@ pub(crate) fn read(
         return Err(ApiError::field("messages", "`messages` is empty."));
     }
     let each = (0..).zip(messages);
-    let messages: Result<_, ApiError> = each.map(|(i, one)| message(i, one)).collect();
+    let messages: Result<_, ApiError> = each
+        .map(|(i, one)| message(&format!("messages[{i}]"), one))
+        .collect();
     let mut conversation = Conversation::new(messages?);
     set_variables(fields, &mut conversation)?;
+    if let Some(effort) = fields.text("reasoning_effort")? {
+        set_effort(server, &mut conversation, "reasoning_effort", effort)?;
+    }
     encode(server, conversation, tools)
 }
 
@@ -159,6 +167,36 @@ fn with_arguments_as_text(messages: &mut [Json]) -> bool {
     any
 }
 
+/// Says to the template how much the model is to think, as the field `name` wants it.
+pub(super) fn set_effort(
+    server: &Shared,
+    conversation: &mut Conversation,
+    name: &str,
+    effort: &str,
+) -> Result<(), ApiError> {
+    const EFFORT: &str = "reasoning_effort";
+    let template = server.engine.template(&server.options.template);
+    let template = template.map_err(|error| ApiError::of_engine(&error, name))?;
+    if template
+        .source()
+        .is_some_and(|source| source.contains(EFFORT))
+    {
+        let variables = &mut conversation.variables;
+        variables.insert(EFFORT.to_owned(), effort.into());
+        return Ok(());
+    }
+    match effort {
+        "none" => set_thinking(server, conversation, name, false),
+        _ => {
+            let message = format!(
+                "The template of this model knows no efforts such as `{}`; `none` keeps it from thinking where that can be done.",
+                effort.escape_debug()
+            );
+            Err(ApiError::unsupported(name, message))
+        }
+    }
+}
+
 /// Says to the template whether the model is to think, as the field `name` wants it.
 pub(super) fn set_thinking(
     server: &Shared,
@@ -190,10 +228,10 @@ pub(super) fn set_thinking(
     }
 }
 
-fn message(index: usize, message: &Json) -> Result<Json, ApiError> {
-    let name = format!("messages[{index}]");
+/// A message `name` of OpenAI's APIs, as templates see it.
+pub(super) fn message(name: &str, message: &Json) -> Result<Json, ApiError> {
     let Json::Map(entries) = message else {
-        return Err(wrong(&name, "an object", message));
+        return Err(wrong(name, "an object", message));
     };
     let mut entries = entries.clone();
     let Some(role) = entries.get("role") else {
@@ -247,11 +285,11 @@ fn message(index: usize, message: &Json) -> Result<Json, ApiError> {
 }
 
 /// The text of the parts of a content.
-fn joined(name: &str, parts: &[Json]) -> Result<String, ApiError> {
+pub(super) fn joined(name: &str, parts: &[Json]) -> Result<String, ApiError> {
     let mut text = String::new();
     for (i, part) in parts.iter().enumerate() {
         let kind = part.text_at("type").unwrap_or_default();
-        if kind != "text" {
+        if !TEXTS.contains(&kind) {
             let message = format!("`{name}[{i}].type` is `{kind}`; this model reads `text` alone.");
             return Err(ApiError::unsupported(format!("{name}[{i}].type"), message));
         }

@@ -3,34 +3,31 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use bitnet_engine::chat_templates::{Conversation, Json as Field};
-use bitnet_engine::tools::Tools;
+use bitnet_engine::tools::{ToolCall, ToolChoice, Tools};
 use bitnet_engine::{EncodedPrompt, StopReason, Stretch};
 use serde_json::{Value, json};
 
-use super::{conversation, models};
+use super::{conversation, models, tools};
 use crate::answers::{Answers, Calling, Choice, Reason, Said, Token};
 use crate::ask::{Ask, Frame};
 use crate::dialect::Dialect;
 use crate::error::ApiError;
-use crate::fields::{Fields, list, text, whole, wrong};
+use crate::fields::{Fields, flag, list, text, whole, wrong};
 use crate::settings::Settings;
 use crate::state::{Server, Shared};
 use crate::stream::{self, Outbox, Translate};
 use crate::support;
 
-/// The version of the API, as a header has it.
+/// The first version of the API, as a header has it, whose form this is.
 const VERSION: &str = "2023-06-01";
 /// What stands between turns of one role, which are one to the model.
 const BETWEEN_TURNS: &str = "\n\n";
 
-pub(crate) async fn create(
-    State(server): State<Server>,
-    request: Request,
-) -> Result<Response, ApiError> {
+pub(crate) async fn create(server: Server, request: Request) -> Result<Response, ApiError> {
     version(request.headers())?;
     let body = server.body(request).await?;
     let ask = server.aside(move |server| read(server, &body)).await?;
@@ -49,14 +46,14 @@ pub(crate) async fn create(
     let mut message = [Message::default()];
     answers.collect(&server, &mut message).await?;
     let [message] = message;
-    let content = message.blocks.into_iter().map(Block::json);
+    let content = message.blocks.iter().filter_map(Block::json);
     let usage = usage(&ask, &answers);
-    let response = frame_of(&frame, content.collect(), message.reason.as_ref(), usage);
+    let response = response(&frame, content.collect(), message.reason.as_ref(), usage);
     Ok(Json(response).into_response())
 }
 
 pub(crate) async fn count_tokens(
-    State(server): State<Server>,
+    server: Server,
     request: Request,
 ) -> Result<Json<Value>, ApiError> {
     version(request.headers())?;
@@ -64,7 +61,8 @@ pub(crate) async fn count_tokens(
     let count = server.aside(move |server| {
         let fields = Fields::read(&body, &support::COUNT_TOKENS)?;
         models::check(server, &fields)?;
-        Ok(prompt(server, &fields, None)?.tokens.len())
+        let tools = read_tools(&fields)?;
+        Ok(prompt(server, &fields, None, &tools)?.tokens.len())
     });
     Ok(Json(json!({ "input_tokens": count.await? })))
 }
@@ -72,8 +70,9 @@ pub(crate) async fn count_tokens(
 /// Refuses versions of the API whose requests and answers have another form.
 fn version(headers: &HeaderMap) -> Result<(), ApiError> {
     match headers.get("anthropic-version") {
-        Some(version) if version != VERSION => {
-            let message = format!("This server speaks version {VERSION} of the API alone.");
+        Some(version) if version.as_bytes() < VERSION.as_bytes() => {
+            let message =
+                format!("This server does not speak versions of the API before {VERSION}.");
             Err(ApiError::unsupported("anthropic-version", message))
         }
         _ => Ok(()),
@@ -85,7 +84,8 @@ fn read(server: &Shared, body: &[u8]) -> Result<Ask, ApiError> {
     models::check(server, &fields)?;
     fields.needed("max_tokens")?;
     let settings = Settings::read(&fields, server.vocabulary())?;
-    let prompt = prompt(server, &fields, settings.max_tokens)?;
+    let tools = read_tools(&fields)?;
+    let prompt = prompt(server, &fields, settings.max_tokens, &tools)?;
     Ok(Ask {
         settings,
         prompts: vec![Arc::new(prompt)],
@@ -93,7 +93,7 @@ fn read(server: &Shared, body: &[u8]) -> Result<Ask, ApiError> {
         usually: usize::MAX,
         logprobs: None,
         thoughts: true,
-        tools: Arc::default(),
+        tools,
     })
 }
 
@@ -102,21 +102,18 @@ fn prompt(
     server: &Shared,
     fields: &Fields,
     max_tokens: Option<usize>,
+    tools: &Tools,
 ) -> Result<EncodedPrompt, ApiError> {
     let mut turns: Vec<Turn> = Vec::new();
     if let Some(system) = fields.get("system") {
-        turns.push(Turn::read("system", "system", system)?);
+        turns.extend(read_content("system", "system", system)?);
     }
     let messages = list("messages", fields.needed("messages")?)?;
     if messages.is_empty() {
         return Err(ApiError::field("messages", "`messages` is empty."));
     }
     for (i, message) in messages.iter().enumerate() {
-        let turn = turn(&format!("messages[{i}]"), message)?;
-        match turns.last_mut() {
-            Some(last) if last.role == turn.role => last.add(&turn),
-            _ => turns.push(turn),
-        }
+        read_message(&format!("messages[{i}]"), message, &mut turns)?;
     }
     if turns.last().is_some_and(|turn| turn.role == "assistant") {
         let message = "The last of `messages` is the assistant's; an answer that goes on from it is not supported.";
@@ -125,7 +122,7 @@ fn prompt(
     let mut conversation = Conversation::new(turns.into_iter().map(Turn::json).collect());
     conversation::set_variables(fields, &mut conversation)?;
     thinking(server, fields, max_tokens, &mut conversation)?;
-    conversation::encode(server, conversation, &Tools::default())
+    conversation::encode(server, conversation, tools)
 }
 
 fn thinking(
@@ -170,14 +167,19 @@ fn thinking(
     }
 }
 
-/// What one side says before the other goes on.
+/// What one side says before the other goes on, or what a call gave.
+#[derive(Default)]
 struct Turn {
     role: &'static str,
     said: String,
     thought: String,
+    calls: Vec<Field>,
+    /// The id of the call that this is the result of.
+    result_of: Option<String>,
 }
 
-fn turn(name: &str, message: &Field) -> Result<Turn, ApiError> {
+/// Adds the turns of a message to those before it.
+fn read_message(name: &str, message: &Field, turns: &mut Vec<Turn>) -> Result<(), ApiError> {
     let Field::Map(entries) = message else {
         return Err(wrong(name, "an object", message));
     };
@@ -196,53 +198,122 @@ fn turn(name: &str, message: &Field) -> Result<Turn, ApiError> {
         );
         return Err(ApiError::field(format!("{name}.role"), message));
     };
-    Turn::read(role, &format!("{name}.content"), part("content")?)
+    let mut own = read_content(role, &format!("{name}.content"), part("content")?)?.into_iter();
+    match (turns.last_mut(), own.next()) {
+        (Some(last), Some(first)) if last.role == first.role && first.result_of.is_none() => {
+            last.add(first);
+        }
+        (_, first) => turns.extend(first),
+    }
+    turns.extend(own);
+    Ok(())
+}
+
+/// The turns in a content: one, and one for each result of a call.
+fn read_content(role: &'static str, name: &str, content: &Field) -> Result<Vec<Turn>, ApiError> {
+    let new = || Turn {
+        role,
+        ..Turn::default()
+    };
+    let mut turns = Vec::new();
+    match content {
+        Field::Text(text) => turns.push(Turn {
+            said: text.clone(),
+            ..new()
+        }),
+        Field::List(blocks) => {
+            for (i, block) in blocks.iter().enumerate() {
+                let name = format!("{name}[{i}]");
+                let kind = block.text_at("type").unwrap_or_default();
+                if kind == "tool_result" && role == "user" {
+                    turns.push(result(&name, block)?);
+                    continue;
+                }
+                if turns
+                    .last()
+                    .is_none_or(|turn: &Turn| turn.result_of.is_some())
+                {
+                    turns.push(new());
+                }
+                if let Some(turn) = turns.last_mut() {
+                    turn.block(&name, kind, block)?;
+                }
+            }
+        }
+        other => return Err(wrong(name, "a text or a list of blocks", other)),
+    }
+    Ok(turns)
+}
+
+/// A text of a block.
+fn part<'b>(name: &str, block: &'b Field, key: &str) -> Result<&'b str, ApiError> {
+    block.text_at(key).ok_or_else(|| {
+        let name = format!("{name}.{key}");
+        let message = format!("`{name}` is missing, or no text.");
+        ApiError::field(name, message)
+    })
+}
+
+/// What a call gave. Templates know no errors of calls: what is said of one is in its content.
+fn result(name: &str, block: &Field) -> Result<Turn, ApiError> {
+    let id = part(name, block, "tool_use_id")?.to_owned();
+    let content = match block {
+        Field::Map(entries) => entries
+            .get("content")
+            .filter(|value| **value != Field::Null),
+        _ => None,
+    };
+    let said = match content {
+        None => String::new(),
+        Some(content) => {
+            let turns = read_content("tool", &format!("{name}.content"), content)?;
+            turns.into_iter().map(|turn| turn.said).collect()
+        }
+    };
+    Ok(Turn {
+        role: "tool",
+        said,
+        result_of: Some(id),
+        ..Turn::default()
+    })
 }
 
 impl Turn {
-    /// The content `name` of a turn.
-    fn read(role: &'static str, name: &str, content: &Field) -> Result<Turn, ApiError> {
-        let mut turn = Turn {
-            role,
-            said: String::new(),
-            thought: String::new(),
-        };
-        match content {
-            Field::Text(text) => turn.said.push_str(text),
-            Field::List(blocks) => {
-                for (i, block) in blocks.iter().enumerate() {
-                    turn.block(&format!("{name}[{i}]"), block)?;
-                }
-            }
-            other => return Err(wrong(name, "a text or a list of blocks", other)),
-        }
-        Ok(turn)
-    }
-
-    fn block(&mut self, name: &str, block: &Field) -> Result<(), ApiError> {
+    fn block(&mut self, name: &str, kind: &str, block: &Field) -> Result<(), ApiError> {
         let Field::Map(entries) = block else {
             return Err(wrong(name, "an object", block));
         };
-        let part = |key: &str| {
-            block.text_at(key).ok_or_else(|| {
-                let name = format!("{name}.{key}");
-                let message = format!("`{name}` is missing, or no text.");
-                ApiError::field(name, message)
-            })
-        };
-        match part("type")? {
+        match kind {
             "text" => {
                 match entries.get("citations") {
                     None | Some(Field::Null) => {}
                     Some(Field::List(citations)) if citations.is_empty() => {}
                     Some(_) => {
-                        let message = format!("`{name}.citations` would not reach the model.");
-                        return Err(ApiError::unsupported(format!("{name}.citations"), message));
+                        let name = format!("{name}.citations");
+                        let message = format!("`{name}` would not reach the model.");
+                        return Err(ApiError::unsupported(name, message));
                     }
                 }
-                self.said.push_str(part("text")?);
+                self.said.push_str(part(name, block, "text")?);
             }
-            "thinking" if self.role == "assistant" => self.thought.push_str(part("thinking")?),
+            "thinking" if self.role == "assistant" => {
+                self.thought.push_str(part(name, block, "thinking")?);
+            }
+            "tool_use" if self.role == "assistant" => {
+                let input = entries.get("input").unwrap_or(&Field::Null);
+                let arguments = serde_json::to_string(input)
+                    .map_err(|error| ApiError::internal(error.to_string()))?;
+                let call = ToolCall {
+                    id: part(name, block, "id")?.to_owned(),
+                    name: part(name, block, "name")?.to_owned(),
+                    arguments,
+                };
+                let call = call.for_template().map_err(|problem| {
+                    let message = format!("`{name}.input` is {problem}.");
+                    ApiError::field(format!("{name}.input"), message)
+                });
+                self.calls.push(call?);
+            }
             other => {
                 let message = format!(
                     "`{name}.type` is `{}`, which this server does not take from the {}.",
@@ -256,47 +327,119 @@ impl Turn {
     }
 
     /// Goes on with what the same side says next.
-    fn add(&mut self, next: &Turn) {
+    fn add(&mut self, next: Turn) {
         for (text, more) in [
-            (&mut self.said, &next.said),
-            (&mut self.thought, &next.thought),
+            (&mut self.said, next.said),
+            (&mut self.thought, next.thought),
         ] {
             if !text.is_empty() && !more.is_empty() {
                 text.push_str(BETWEEN_TURNS);
             }
-            text.push_str(more);
+            text.push_str(&more);
         }
+        self.calls.extend(next.calls);
     }
 
     /// As templates see it.
     fn json(self) -> Field {
         let mut message = Field::message(self.role, &self.said);
-        if let Field::Map(entries) = &mut message
-            && !self.thought.is_empty()
-        {
-            entries.insert("reasoning_content".to_owned(), self.thought.into());
+        if let Field::Map(entries) = &mut message {
+            if !self.thought.is_empty() {
+                entries.insert("reasoning_content".to_owned(), self.thought.into());
+            }
+            if !self.calls.is_empty() {
+                entries.insert("tool_calls".to_owned(), Field::List(self.calls));
+            }
+            if let Some(id) = self.result_of {
+                entries.insert("tool_call_id".to_owned(), id.into());
+            }
         }
         message
     }
 }
 
-/// What an answer has said without a change between thinking and speaking.
-struct Block {
-    thought: bool,
-    text: String,
+/// What the model may call.
+fn read_tools(fields: &Fields) -> Result<Arc<Tools>, ApiError> {
+    let list = match fields.get("tools") {
+        None => Vec::new(),
+        Some(value) => tools::tools(list("tools", value)?, |name, tool| {
+            match tool.text_at("type") {
+                None | Some("custom") => tools::described(name, tool, "input_schema"),
+                Some(other) => {
+                    let name = format!("{name}.type");
+                    let other = other.escape_debug();
+                    let message =
+                        format!("`{name}` is `{other}`; this server has no tools of its own.");
+                    Err(ApiError::unsupported(name, message))
+                }
+            }
+        })?,
+    };
+    const CHOICE: &str = "tool_choice";
+    const SINGLE: &str = "tool_choice.disable_parallel_tool_use";
+    let mut parallel = true;
+    let choice = match fields.get(CHOICE) {
+        None => ToolChoice::default(),
+        Some(choice @ Field::Map(entries)) => {
+            if let Some(single) = entries.get("disable_parallel_tool_use") {
+                parallel = !flag(SINGLE, single)?;
+            }
+            match part(CHOICE, choice, "type")? {
+                "auto" => ToolChoice::Auto,
+                "any" => ToolChoice::Required,
+                "none" => ToolChoice::None,
+                "tool" => ToolChoice::Named(part(CHOICE, choice, "name")?.to_owned()),
+                other => {
+                    let name = format!("{CHOICE}.type");
+                    let message = format!(
+                        "`{name}` is `{}`; it is one of `auto`, `any`, `tool`, `none`.",
+                        other.escape_debug()
+                    );
+                    return Err(ApiError::field(name, message));
+                }
+            }
+        }
+        Some(other) => return Err(wrong(CHOICE, "an object", other)),
+    };
+    tools::checked(list, choice, parallel, [CHOICE, SINGLE])
+}
+
+/// A part of an answer.
+enum Block {
+    Thought(String),
+    Text(String),
+    Call {
+        id: String,
+        name: String,
+        arguments: String,
+    },
 }
 
 impl Block {
-    fn json(self) -> Value {
-        block(self.thought, &self.text)
+    fn of(thought: bool) -> Block {
+        match thought {
+            true => Block::Thought(String::new()),
+            false => Block::Text(String::new()),
+        }
     }
-}
 
-fn block(thought: bool, text: &str) -> Value {
-    match thought {
-        // Nobody could verify a signature.
-        true => json!({ "type": "thinking", "thinking": text, "signature": "" }),
-        false => json!({ "type": "text", "text": text, "citations": null }),
+    /// None where it is a call that was cut off.
+    fn json(&self) -> Option<Value> {
+        Some(match self {
+            // Nobody could verify a signature.
+            Block::Thought(text) => {
+                json!({ "type": "thinking", "thinking": text, "signature": "" })
+            }
+            Block::Text(text) => json!({ "type": "text", "text": text, "citations": null }),
+            Block::Call {
+                id,
+                name,
+                arguments,
+            } => {
+                let input: Value = serde_json::from_str(arguments).ok()?;
+                json!({ "type": "tool_use", "id": id, "name": name, "input": input })
+            }
+        })
     }
 }
 
@@ -308,15 +451,32 @@ struct Message {
 }
 
 impl Choice for Message {
-    /// None is read back here.
-    fn call(&mut self, _: Calling) {}
-
     fn take(&mut self, _server: &Shared, stretches: Vec<Stretch>, _token: Option<Token>) {
         for Stretch { text, thought } in stretches {
-            match self.blocks.last_mut() {
-                Some(last) if last.thought == thought => last.text.push_str(&text),
-                _ => self.blocks.push(Block { thought, text }),
+            match (self.blocks.last_mut(), thought) {
+                (Some(Block::Thought(said)), true) | (Some(Block::Text(said)), false) => {
+                    said.push_str(&text);
+                }
+                (_, true) => self.blocks.push(Block::Thought(text)),
+                (_, false) => self.blocks.push(Block::Text(text)),
             }
+        }
+    }
+
+    fn call(&mut self, call: Calling) {
+        match (call, self.blocks.last_mut()) {
+            (Calling::Begun { id, name, .. }, _) => {
+                let arguments = String::new();
+                self.blocks.push(Block::Call {
+                    id,
+                    name,
+                    arguments,
+                });
+            }
+            (Calling::Arguments { text, .. }, Some(Block::Call { arguments, .. })) => {
+                arguments.push_str(&text);
+            }
+            _ => {}
         }
     }
 
@@ -325,10 +485,11 @@ impl Choice for Message {
     }
 }
 
-fn stop_reason(reason: StopReason) -> &'static str {
-    match reason {
+fn stop_reason(reason: &Reason) -> &'static str {
+    match reason.stop {
         StopReason::MaxTokens => "max_tokens",
         StopReason::ContextFull => "model_context_window_exceeded",
+        _ if reason.called => "tool_use",
         StopReason::StopString => "stop_sequence",
         _ => "end_turn",
     }
@@ -345,14 +506,14 @@ fn usage(ask: &Ask, answers: &Answers) -> Value {
     })
 }
 
-fn frame_of(frame: &Frame, content: Vec<Value>, reason: Option<&Reason>, usage: Value) -> Value {
+fn response(frame: &Frame, content: Vec<Value>, reason: Option<&Reason>, usage: Value) -> Value {
     json!({
         "id": frame.id,
         "type": "message",
         "role": "assistant",
         "model": frame.model,
         "content": content,
-        "stop_reason": reason.map(|reason| stop_reason(reason.stop)),
+        "stop_reason": reason.map(stop_reason),
         "stop_sequence": reason.and_then(|reason| reason.stop_text.as_deref()),
         "usage": usage,
         "system_fingerprint": frame.fingerprint,
@@ -364,30 +525,32 @@ fn frame_of(frame: &Frame, content: Vec<Value>, reason: Option<&Reason>, usage: 
 struct Told {
     ask: Ask,
     frame: Frame,
-    /// Whether the block that is open is a thought.
-    open: Option<bool>,
+    /// What kind of block is open.
+    open: Option<Open>,
     /// Blocks that are done.
     blocks: usize,
     reason: Option<Reason>,
 }
 
+/// Kinds of blocks.
+#[derive(Clone, Copy, PartialEq)]
+enum Open {
+    Thought,
+    Text,
+    Call,
+}
+
 impl Told {
-    fn stretch(&mut self, stretch: &Stretch, out: &mut Outbox) {
-        let Stretch { text, thought } = stretch;
-        if self.open != Some(*thought) {
-            self.close(out);
-            self.open = Some(*thought);
-            let block = block(*thought, "");
-            out.typed(&json!({
-                "type": "content_block_start",
-                "index": self.blocks,
-                "content_block": block,
-            }));
-        }
-        let delta = match thought {
-            true => json!({ "type": "thinking_delta", "thinking": text }),
-            false => json!({ "type": "text_delta", "text": text }),
-        };
+    fn open(&mut self, kind: Open, block: Value, out: &mut Outbox) {
+        self.close(out);
+        self.open = Some(kind);
+        let index = self.blocks;
+        out.typed(
+            &json!({ "type": "content_block_start", "index": index, "content_block": block }),
+        );
+    }
+
+    fn delta(&self, delta: Value, out: &mut Outbox) {
         let index = self.blocks;
         out.typed(&json!({ "type": "content_block_delta", "index": index, "delta": delta }));
     }
@@ -398,6 +561,34 @@ impl Told {
             self.blocks += 1;
         }
     }
+
+    fn stretch(&mut self, stretch: &Stretch, out: &mut Outbox) {
+        let Stretch { text, thought } = stretch;
+        let kind = if *thought { Open::Thought } else { Open::Text };
+        if self.open != Some(kind) {
+            let block = Block::of(*thought).json().unwrap_or_default();
+            self.open(kind, block, out);
+        }
+        let delta = match thought {
+            true => json!({ "type": "thinking_delta", "thinking": text }),
+            false => json!({ "type": "text_delta", "text": text }),
+        };
+        self.delta(delta, out);
+    }
+
+    fn call(&mut self, call: Calling, out: &mut Outbox) {
+        match call {
+            Calling::Begun { id, name, .. } => {
+                let block = json!({ "type": "tool_use", "id": id, "name": name, "input": {} });
+                self.open(Open::Call, block, out);
+            }
+            Calling::Arguments { text, .. } => {
+                let delta = json!({ "type": "input_json_delta", "partial_json": text });
+                self.delta(delta, out);
+            }
+            Calling::Ended => self.close(out),
+        }
+    }
 }
 
 impl Translate for Told {
@@ -405,7 +596,7 @@ impl Translate for Told {
         match said {
             Said::Begun => {
                 let usage = usage(&self.ask, answers);
-                let message = frame_of(&self.frame, Vec::new(), None, usage);
+                let message = response(&self.frame, Vec::new(), None, usage);
                 out.typed(&json!({ "type": "message_start", "message": message }));
             }
             Said::Text { stretches, .. } => {
@@ -413,7 +604,7 @@ impl Translate for Told {
                     self.stretch(stretch, out);
                 }
             }
-            Said::Call { .. } => {}
+            Said::Call { call, .. } => self.call(call, out),
             Said::End { reason, .. } => self.reason = Some(reason),
         }
     }
@@ -424,7 +615,7 @@ impl Translate for Told {
         out.typed(&json!({
             "type": "message_delta",
             "delta": {
-                "stop_reason": reason.map(|reason| stop_reason(reason.stop)),
+                "stop_reason": reason.map(stop_reason),
                 "stop_sequence": reason.and_then(|reason| reason.stop_text.as_deref()),
             },
             "usage": usage(&self.ask, answers),

@@ -8,6 +8,7 @@ pub(crate) mod completions;
 mod conversation;
 pub(crate) mod messages;
 pub(crate) mod models;
+pub(crate) mod responses;
 pub(crate) mod status;
 pub(crate) mod text;
 mod tokens;

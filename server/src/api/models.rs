@@ -1,7 +1,7 @@
 //! `/v1/models`, in a form that is OpenAI's and Anthropic's at once.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use chrono::{DateTime, SecondsFormat};
 use serde_json::{Value, json};
 
@@ -9,7 +9,7 @@ use crate::error::ApiError;
 use crate::fields::Fields;
 use crate::state::{Server, Shared};
 
-pub(crate) async fn list(State(server): State<Server>) -> Json<Value> {
+pub(crate) async fn list(server: Server) -> Json<Value> {
     let names = server.options.names.iter();
     let models: Vec<Value> = names.map(|name| model(&server, name)).collect();
     Json(json!({
@@ -21,10 +21,7 @@ pub(crate) async fn list(State(server): State<Server>) -> Json<Value> {
     }))
 }
 
-pub(crate) async fn one(
-    State(server): State<Server>,
-    Path(name): Path<String>,
-) -> Result<Json<Value>, ApiError> {
+pub(crate) async fn one(server: Server, Path(name): Path<String>) -> Result<Json<Value>, ApiError> {
     known(&server, &name)?;
     Ok(Json(model(&server, &name)))
 }

@@ -1,7 +1,7 @@
 //! `/tokenize`, `/detokenize` and `/apply-template`, as llama.cpp's server has them.
 
 use axum::Json;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use bitnet_engine::tokenizers::{Encode, Special};
 use serde_json::{Value, json};
 
@@ -11,10 +11,7 @@ use crate::fields::{Fields, ids, list};
 use crate::state::{Server, Shared};
 use crate::support;
 
-pub(crate) async fn tokenize(
-    State(server): State<Server>,
-    request: Request,
-) -> Result<Json<Value>, ApiError> {
+pub(crate) async fn tokenize(server: Server, request: Request) -> Result<Json<Value>, ApiError> {
     let body = server.body(request).await?;
     let tokens = server.aside(move |server| tokens(server, &body)).await?;
     Ok(Json(json!({
@@ -44,10 +41,7 @@ fn tokens(server: &Shared, body: &[u8]) -> Result<Vec<u32>, ApiError> {
     tokens.map_err(|error| ApiError::field("content", error.to_string()))
 }
 
-pub(crate) async fn detokenize(
-    State(server): State<Server>,
-    request: Request,
-) -> Result<Json<Value>, ApiError> {
+pub(crate) async fn detokenize(server: Server, request: Request) -> Result<Json<Value>, ApiError> {
     let body = server.body(request).await?;
     let text = server.aside(move |server| {
         let fields = Fields::read(&body, &support::DETOKENIZE)?;
@@ -61,7 +55,7 @@ pub(crate) async fn detokenize(
 }
 
 pub(crate) async fn apply_template(
-    State(server): State<Server>,
+    server: Server,
     request: Request,
 ) -> Result<Json<Value>, ApiError> {
     let body = server.body(request).await?;

@@ -1,5 +1,5 @@
-//! Tools as OpenAI's chats have them: `tools`, `tool_choice`, `parallel_tool_calls`, and the calls
-//! in messages.
+//! Tools, as OpenAI's chats have them (`tools`, `tool_choice`, `parallel_tool_calls`, the calls in
+//! messages), and what other APIs' tools have in common with these.
 
 use std::sync::Arc;
 
@@ -18,13 +18,41 @@ const LONGEST_NAME: usize = 128;
 pub(crate) fn read(fields: &Fields) -> Result<Arc<Tools>, ApiError> {
     let list = match fields.get("tools") {
         None => Vec::new(),
-        Some(value) => tools(list("tools", value)?)?,
+        Some(value) => tools(list("tools", value)?, tool)?,
     };
-    let choice = choice(fields, &list)?;
+    let choice = choice(fields)?;
     let parallel = match fields.get("parallel_tool_calls") {
         None => true,
         Some(value) => flag("parallel_tool_calls", value)?,
     };
+    checked(
+        list,
+        choice,
+        parallel,
+        ["tool_choice", "parallel_tool_calls"],
+    )
+}
+
+/// What a request lets the model call, where the two fields that bound that can be honoured.
+pub(super) fn checked(
+    list: Vec<Tool>,
+    choice: ToolChoice,
+    parallel: bool,
+    [of_choice, of_parallel]: [&str; 2],
+) -> Result<Arc<Tools>, ApiError> {
+    if list.is_empty() && matches!(choice, ToolChoice::Required | ToolChoice::Named(_)) {
+        let message = format!("`{of_choice}` asks for a call, and there are no `tools`.");
+        return Err(ApiError::field(of_choice, message));
+    }
+    if let ToolChoice::Named(name) = &choice
+        && !list.iter().any(|tool| tool.name == *name)
+    {
+        let message = format!(
+            "`{of_choice}` names `{}`, which is none of `tools`.",
+            name.escape_debug()
+        );
+        return Err(ApiError::field(of_choice, message));
+    }
     let tools = Tools {
         list,
         choice,
@@ -32,9 +60,9 @@ pub(crate) fn read(fields: &Fields) -> Result<Arc<Tools>, ApiError> {
     };
     if tools.are_required() || (tools.are_offered() && !tools.parallel) {
         let field = if tools.parallel {
-            "tool_choice"
+            of_choice
         } else {
-            "parallel_tool_calls"
+            of_parallel
         };
         let message = format!("`{field}` cannot be enforced by this server yet.");
         return Err(ApiError::unsupported(field, message));
@@ -42,15 +70,19 @@ pub(crate) fn read(fields: &Fields) -> Result<Arc<Tools>, ApiError> {
     Ok(Arc::new(tools))
 }
 
-fn tools(items: &[Json]) -> Result<Vec<Tool>, ApiError> {
+/// The tools of a list, `each` of which is read by its name and value.
+pub(super) fn tools(
+    items: &[Json],
+    each: impl Fn(&str, &Json) -> Result<Tool, ApiError>,
+) -> Result<Vec<Tool>, ApiError> {
     if items.len() > MOST_TOOLS {
         let message = format!("`tools` has {}; {MOST_TOOLS} are allowed.", items.len());
         return Err(ApiError::field("tools", message));
     }
     let mut tools: Vec<Tool> = Vec::with_capacity(items.len());
     for (i, item) in items.iter().enumerate() {
-        let name = format!("tools[{i}].function.name");
-        let tool = tool(&format!("tools[{i}]"), item)?;
+        let name = format!("tools[{i}]");
+        let tool = each(&name, item)?;
         if tools.iter().any(|other| other.name == tool.name) {
             let message = format!("Two tools are called `{}`.", tool.name);
             return Err(ApiError::field(name, message));
@@ -65,10 +97,17 @@ fn tool(name: &str, item: &Json) -> Result<Tool, ApiError> {
         return Err(wrong(name, "an object", item));
     };
     is_function(name, item)?;
-    let in_function = format!("{name}.function");
     let function = entries.get("function").unwrap_or(&Json::Null);
-    let Json::Map(function) = function else {
-        return Err(wrong(&in_function, "an object", function));
+    Ok(Tool {
+        definition: item.clone(),
+        ..described(&format!("{name}.function"), function, "parameters")?
+    })
+}
+
+/// A tool as `in_function` describes it, with what it takes under the name `schema`.
+pub(super) fn described(in_function: &str, item: &Json, schema: &str) -> Result<Tool, ApiError> {
+    let Json::Map(function) = item else {
+        return Err(wrong(in_function, "an object", item));
     };
     let given = |key: &str| function.get(key).filter(|value| **value != Json::Null);
     let called = text(
@@ -82,32 +121,29 @@ fn tool(name: &str, item: &Json) -> Result<Tool, ApiError> {
         );
         return Err(ApiError::field(format!("{in_function}.name"), message));
     }
-    if let Some(value) = given("description") {
-        text(&format!("{in_function}.description"), value)?;
-    }
-    let parameters = given("parameters").cloned();
+    let description = given("description");
+    let description = description.map(|value| text(&format!("{in_function}.description"), value));
+    let parameters = given(schema).cloned();
     if let Some(other) = parameters.as_ref()
         && !matches!(other, Json::Map(_))
     {
         return Err(wrong(
-            &format!("{in_function}.parameters"),
+            &format!("{in_function}.{schema}"),
             "an object",
             other,
         ));
     }
     Ok(Tool {
-        name: called.to_owned(),
-        parameters,
         strict: flag(
             &format!("{in_function}.strict"),
             given("strict").unwrap_or(&Json::Null),
         )?,
-        definition: item.clone(),
+        ..Tool::new(called, description.transpose()?, parameters)
     })
 }
 
 /// Refuses what is of another type than `function`.
-fn is_function(name: &str, item: &Json) -> Result<(), ApiError> {
+pub(super) fn is_function(name: &str, item: &Json) -> Result<(), ApiError> {
     match item.text_at("type") {
         Some("function") => Ok(()),
         found => {
@@ -118,49 +154,45 @@ fn is_function(name: &str, item: &Json) -> Result<(), ApiError> {
     }
 }
 
-fn choice(fields: &Fields, tools: &[Tool]) -> Result<ToolChoice, ApiError> {
+fn choice(fields: &Fields) -> Result<ToolChoice, ApiError> {
+    let name_of = |named: &Json| match named {
+        Json::Map(entries) => entries.get("function")?.text_at("name").map(str::to_owned),
+        _ => None,
+    };
+    chosen(fields, name_of, "function.name")
+}
+
+/// The choice of OpenAI's APIs, in which a function is named `within` an object.
+pub(super) fn chosen(
+    fields: &Fields,
+    name_of: impl Fn(&Json) -> Option<String>,
+    within: &str,
+) -> Result<ToolChoice, ApiError> {
     const FIELD: &str = "tool_choice";
-    let choice = match fields.get(FIELD) {
-        None => return Ok(ToolChoice::default()),
+    match fields.get(FIELD) {
+        None => Ok(ToolChoice::default()),
         Some(Json::Text(text)) => match &text[..] {
-            "none" => return Ok(ToolChoice::None),
-            "auto" => return Ok(ToolChoice::Auto),
-            "required" => ToolChoice::Required,
+            "none" => Ok(ToolChoice::None),
+            "auto" => Ok(ToolChoice::Auto),
+            "required" => Ok(ToolChoice::Required),
             other => {
                 let message = format!(
                     "`{FIELD}` is `{}`; it is `none`, `auto`, `required` or an object that names a function.",
                     other.escape_debug()
                 );
-                return Err(ApiError::field(FIELD, message));
+                Err(ApiError::field(FIELD, message))
             }
         },
-        Some(named @ Json::Map(entries)) => {
+        Some(named @ Json::Map(_)) => {
             is_function(FIELD, named)?;
-            let name = entries
-                .get("function")
-                .and_then(|function| function.text_at("name"));
-            let name = name.ok_or_else(|| {
-                let message = format!("`{FIELD}.function.name` is missing.");
-                ApiError::field(format!("{FIELD}.function.name"), message)
+            let name = name_of(named).ok_or_else(|| {
+                let message = format!("`{FIELD}.{within}` is missing.");
+                ApiError::field(format!("{FIELD}.{within}"), message)
             })?;
-            ToolChoice::Named(name.to_owned())
+            Ok(ToolChoice::Named(name))
         }
-        Some(other) => return Err(wrong(FIELD, "a text or an object", other)),
-    };
-    if tools.is_empty() {
-        let message = format!("`{FIELD}` asks for a call, and there are no `tools`.");
-        return Err(ApiError::field(FIELD, message));
+        Some(other) => Err(wrong(FIELD, "a text or an object", other)),
     }
-    if let ToolChoice::Named(name) = &choice
-        && !tools.iter().any(|tool| tool.name == *name)
-    {
-        let message = format!(
-            "`{FIELD}` names `{}`, which is none of `tools`.",
-            name.escape_debug()
-        );
-        return Err(ApiError::field(FIELD, message));
-    }
-    Ok(choice)
 }
 
 /// The calls in a message, as templates see them.

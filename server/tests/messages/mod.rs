@@ -1,5 +1,6 @@
 //! Anthropic's API.
 
+use bitnet_engine::TemplateChoice;
 use bitnet_server::Keys;
 use serde_json::{Value, json};
 
@@ -233,4 +234,92 @@ fn a_key_may_come_as_anthropic_sends_it() {
     let refused = ask("x-api-key: sk-wrong");
     let kind = refused.json()["error"]["type"].clone();
     assert_eq!((refused.status, kind), (401, json!("authentication_error")));
+}
+
+/// A template that shows all that it is given.
+const SHOWS: &str = "{% for tool in tools or [] %}<tool_call> {{ tool | tojson }}\n{% endfor %}\
+    {% for message in messages %}{{ message.role }}{{ message.tool_call_id or '' }}: \
+    {{ message.content }}{% for call in message.tool_calls or [] %}\
+    <tool_call>{{ call.id }} {{ call.function | tojson }}{% endfor %}\n{% endfor %}";
+
+#[test]
+fn calls_and_results_reach_the_model_as_in_a_chat() {
+    let template = TemplateChoice::source("shows", SHOWS);
+    let server = Running::start(options().template(template));
+    let schema = json!({ "type": "object", "properties": { "city": { "type": "string" } } });
+    let function = json!({ "name": "weather", "description": "Tells it", "parameters": schema });
+    let call = json!({ "name": "weather", "arguments": "{\"city\": \"Rome\"}" });
+    let chat = json!({
+        "messages": [
+            { "role": "user", "content": "How is it?" },
+            {
+                "role": "assistant",
+                "content": "Let me see.",
+                "tool_calls": [{ "id": "call_1", "type": "function", "function": call }],
+            },
+            { "role": "tool", "tool_call_id": "call_1", "content": "Fair." },
+            { "role": "user", "content": "And?" },
+        ],
+        "tools": [{ "type": "function", "function": function }],
+    });
+    let tokens = server.site.post("/tokenize", &chat).ok();
+    let text = |text: &str| json!({ "type": "text", "text": text });
+    let use_ = json!({ "type": "tool_use", "id": "call_1", "name": "weather", "input": { "city": "Rome" } });
+    let mut result = json!({ "type": "tool_result", "tool_use_id": "call_1", "content": "Fair." });
+    for content in [json!("Fair."), json!([text("Fair.")])] {
+        result["content"] = content;
+        let body = json!({
+            "messages": [
+                { "role": "user", "content": "How is it?" },
+                { "role": "assistant", "content": [text("Let me see."), use_] },
+                { "role": "user", "content": [result, text("And?")] },
+            ],
+            "tools": [{ "name": "weather", "description": "Tells it", "input_schema": schema }],
+            "tool_choice": { "type": "auto" },
+        });
+        let counted = server.site.post("/v1/messages/count_tokens", &body).ok();
+        assert_eq!(counted["input_tokens"], tokens["count"]);
+    }
+    let items = json!({
+        "input": [
+            { "role": "user", "content": "How is it?" },
+            { "role": "assistant", "content": "Let me see." },
+            {
+                "type": "function_call",
+                "call_id": "call_1",
+                "name": "weather",
+                "arguments": "{\"city\": \"Rome\"}",
+            },
+            { "type": "function_call_output", "call_id": "call_1", "output": "Fair." },
+            { "role": "user", "content": "And?" },
+        ],
+        "tools": [{
+            "type": "function",
+            "name": "weather",
+            "description": "Tells it",
+            "parameters": schema,
+        }],
+        "max_output_tokens": 1,
+    });
+    let whole = server.site.post("/v1/responses", &items).ok();
+    assert_eq!(whole["usage"]["input_tokens"], tokens["count"]);
+    for (fields, named) in [
+        (
+            json!({ "tools": [{ "type": "web_search_20250305", "name": "w" }] }),
+            "web_search_20250305",
+        ),
+        (
+            json!({ "tool_choice": { "type": "some" } }),
+            "tool_choice.type",
+        ),
+        (
+            json!({ "tool_choice": { "type": "any" } }),
+            "there are no `tools`",
+        ),
+        (json!({ "tools": [{ "name": "" }] }), "tools[0].name"),
+    ] {
+        let refused = server.site.post(MESSAGES, &message(fields));
+        assert_eq!(refused.status, 400);
+        assert!(refused.body.contains(named), "{}", refused.body);
+    }
 }

@@ -1,12 +1,11 @@
 //! A server with the demo model, for as long as a test runs.
 
-use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
 use bitnet_engine::{Device, Engine, LoadOptions, TemplateChoice};
 use bitnet_process::Interrupt;
-use bitnet_server::{ServerError, ServerOptions, serve};
+use bitnet_server::{ServerError, ServerOptions, listen};
 
 use crate::client::Site;
 
@@ -32,17 +31,13 @@ pub(crate) struct Running {
 impl Running {
     pub(crate) fn start(options: ServerOptions) -> Running {
         let stop = Interrupt::default();
-        let (ready, is_ready) = mpsc::channel();
-        let stopped = stop.clone();
-        let thread = thread::spawn(move || {
-            serve(engine(), options, &stopped, |address| {
-                ready.send(address).unwrap();
-            })
-        });
+        let listening = listen(options, &stop).expect("the server listens");
+        let site = Site(listening.address());
+        listening.open(engine()).expect("a thread");
         Running {
-            site: Site(is_ready.recv().expect("the server listens")),
+            site,
             stop,
-            thread: Some(thread),
+            thread: Some(thread::spawn(|| listening.run())),
         }
     }
 

@@ -14,7 +14,7 @@ What is supported of each API. A field that is **refused** would change the answ
 answered with 400 and the field's name, unless its value asks for nothing. A field that is in no table is tolerated and changes
 nothing. How to start a server and talk to it is in [Serve a model](../how-to/serve.md).
 
-Not there yet: `/v1/responses`, constrained answers.
+Not there yet: constrained answers.
 
 Errors have the form of their path's API: OpenAI's `{\"error\": {\"message\", \"type\", \"param\", \"code\"}}`, and below
 `/v1/messages`, or where a request has the header `anthropic-version`, Anthropic's
@@ -33,7 +33,7 @@ Errors have the form of their path's API: OpenAI's `{\"error\": {\"message\", \"
 | 422 | the template refuses the conversation, or there is no template |
 | 429 | as many sequences wait as may; `Retry-After` says when to try again |
 | 500 | the engine failed |
-| 503 | the server is about to stop |
+| 503 | the model is being loaded, or the server is about to stop; `Retry-After` says when to try again |
 
 An answer has `seed` and `system_fingerprint` beside its API's fields, with which it can be asked for again. Equal `system_fingerprint`, request and seed give
 equal tokens, whatever else the server does: [the same bits](../explanation/same-bits.md).
