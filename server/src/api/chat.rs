@@ -72,6 +72,14 @@ fn read(server: &Shared, body: &[u8]) -> Result<Ask, ApiError> {
     })
 }
 
+/// Why an answer ended, which may be to call tools.
+fn finish_reason(ended: &Reason) -> &'static str {
+    match (finish::reason(ended.stop), ended.called) {
+        ("stop", true) => "tool_calls",
+        (reason, _) => reason,
+    }
+}
+
 /// One choice, whole.
 #[derive(Default)]
 struct Message {
@@ -133,7 +141,7 @@ impl Message {
             "index": index,
             "message": message,
             "logprobs": logprobs,
-            "finish_reason": self.reason.as_ref().map(finish::of_chat),
+            "finish_reason": self.reason.as_ref().map(finish_reason),
         });
         if let Some(receipt) = self.reason.and_then(|reason| reason.receipt) {
             choice["receipt"] = receipt;
@@ -219,7 +227,7 @@ impl Translate for Told {
                 out.data(&self.chunk(choice, delta, Value::Null, Value::Null));
             }
             Said::End { choice, reason } => {
-                let finish = finish::of_chat(&reason).into();
+                let finish = finish_reason(&reason).into();
                 let mut chunk = self.chunk(choice, json!({}), Value::Null, finish);
                 if let Some(receipt) = reason.receipt {
                     chunk["choices"][0]["receipt"] = receipt;
