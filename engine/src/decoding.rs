@@ -75,7 +75,8 @@ impl Decoding {
             return None;
         }
         let start = Instant::now();
-        let all = match sequence.read(self.wants(&sequence.sampler)) {
+        let more = self.max_tokens - self.generated.tokens.len();
+        let all = match sequence.read(self.wants(&sequence.sampler), more) {
             Ok(all) => all,
             Err(error) => {
                 self.failed = true;
@@ -112,7 +113,8 @@ impl Decoding {
         if self.ends.contains(&token.id) {
             return Ok(self.end(StopReason::EndOfGeneration));
         }
-        sequence.push(token.id);
+        let guessed = sequence.push(token.id);
+        self.generated.guessed += usize::from(guessed);
         self.generated.tokens.push(token.id);
         let (sure, found) = self.stops.push(self.decoder.push(token.id));
         self.generated.text.push_str(sure);

@@ -247,7 +247,10 @@ impl Engine {
     fn sequence(&self, wanted: usize, options: &GenerateOptions) -> Result<Sequence, Error> {
         let sampler = options.new_sampler()?;
         let session = self.model.session(self.context().min(wanted))?;
-        Ok(Sequence::new(session, sampler))
+        // On a GPU, bits depend on how many tokens a pass reads; a state cannot be taken back.
+        let exact = self.model.is_on_cpu() && !session.keeps_state();
+        let guesses = if exact { options.speculate } else { 0 };
+        Ok(Sequence::new(session, sampler).speculating(guesses))
     }
 }
 

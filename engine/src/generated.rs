@@ -65,6 +65,8 @@ pub struct Generated {
     ///
     /// [`GenerateOptions::digests`]: crate::GenerateOptions::digests
     pub logits: Vec<Sha256Hex>,
+    /// How many of its tokens had been guessed and read ahead.
+    pub guessed: usize,
     /// Why it ended; none while it has not.
     pub stop: Option<StopReason>,
     /// The stop text that ended it, where one did.

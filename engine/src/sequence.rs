@@ -1,22 +1,30 @@
 //! A sequence that is being generated: what the model has read of it, and what it is to read next.
 
+use std::time::Instant;
+
 use bitnet_kernels::{Output, Want};
 
 use crate::error::Error;
+use crate::generate_options::GenerateOptions;
 use crate::sampler::Sampler;
 use crate::session::Session;
+use crate::speculation::Speculation;
 
 /// Tokens at the end of a prompt that a template may write otherwise once an answer stands behind
 /// them: the mark of an answer, and of thoughts that later turns leave out.
 const REWRITTEN: usize = 16;
 
+/// Most tokens of a pass over guesses.
+const MOST_OF_A_PASS: usize = 1 + GenerateOptions::MOST_SPECULATED;
+
 /// A session with its tokens, and the sampler that continues it. The model has read the first
-/// `session.len()` of the tokens.
+/// `session.len()` of the tokens; with speculation, perhaps all of them and guesses behind them.
 pub(crate) struct Sequence {
     session: Session,
     tokens: Vec<u32>,
     /// Whether its end will be rewritten, turn after turn.
     in_turns: bool,
+    speculation: Option<Speculation>,
     pub(crate) sampler: Sampler,
     pub(crate) out: Output,
 }
@@ -27,6 +35,7 @@ impl Sequence {
             session,
             tokens: Vec::new(),
             in_turns: false,
+            speculation: None,
             sampler,
             out: Output::default(),
         }
@@ -40,8 +49,17 @@ impl Sequence {
         }
     }
 
+    /// The same sequence, of which up to `most` tokens at a time are guessed and read ahead.
+    pub(crate) fn speculating(self, most: usize) -> Sequence {
+        Sequence {
+            speculation: (most > 0).then(|| Speculation::new(most)),
+            ..self
+        }
+    }
+
     /// The session, and the tokens that the model has read.
     pub(crate) fn into_read(mut self) -> (Session, Vec<u32>) {
+        self.session.truncate(self.tokens.len());
         self.tokens.truncate(self.session.len());
         (self.session, self.tokens)
     }
@@ -72,25 +90,76 @@ impl Sequence {
         for token in tokens {
             self.sampler.accept(*token);
         }
-        self.tokens.reserve(need - shared + more.min(have - need));
+        let more = more.min(have - need);
+        self.tokens.reserve(need - shared + more);
         self.tokens.extend_from_slice(&tokens[shared..]);
+        if let Some(speculation) = &mut self.speculation {
+            speculation.begin(need + more, shared);
+        }
         Ok(())
     }
 
-    /// Puts a token that the sampler chose behind what there is.
-    pub(crate) fn push(&mut self, token: u32) {
+    /// Puts a token that the sampler chose behind what there is. Whether the model has read it
+    /// already.
+    pub(crate) fn push(&mut self, token: u32) -> bool {
+        let read = match &mut self.speculation {
+            Some(speculation) => speculation.chosen(token),
+            None => false,
+        };
+        if !read {
+            self.session.truncate(self.tokens.len());
+        }
         self.tokens.push(token);
+        read
     }
 
     /// Has the model read what it has not read yet, one batch of it at most. Whether that was all:
-    /// `out` has what is wanted then. Where it fails, everything is as before.
-    pub(crate) fn read(&mut self, want: Want) -> Result<bool, Error> {
+    /// `out` has what is wanted then. Up to `more` tokens will be chosen. Where it fails, everything
+    /// is as before.
+    pub(crate) fn read(&mut self, want: Want, more: usize) -> Result<bool, Error> {
+        if let Some(speculation) = &mut self.speculation {
+            if speculation.next(want, &mut self.out) {
+                return Ok(true);
+            }
+            // What was read ahead tells something else than is wanted.
+            speculation.forget();
+            self.session.truncate(self.tokens.len().saturating_sub(1));
+        }
         let before = self.session.len();
-        let read = self.read_from(before, want);
+        let read = match self.unread() {
+            [token] => self.read_one(*token, want, more).map(|()| true),
+            _ => self.read_from(before, want),
+        };
         if read.is_err() {
             self.session.truncate(before);
         }
         read
+    }
+
+    /// Has the model read the last token, and guesses of what follows it.
+    fn read_one(&mut self, token: u32, want: Want, more: usize) -> Result<(), Error> {
+        let Some(speculation) = &mut self.speculation else {
+            return self.session.feed(&[token], want, &mut self.out);
+        };
+        // Another token is chosen behind the guesses that are right.
+        let room = self.session.capacity() - self.tokens.len();
+        let most = room
+            .min(self.session.batch() - 1)
+            .min(more.saturating_sub(1));
+        let start = Instant::now();
+        let mut pass = [token; MOST_OF_A_PASS];
+        let guesses = speculation.guess(&self.tokens, most.min(MOST_OF_A_PASS - 1));
+        let count = 1 + guesses.len();
+        pass[1..count].copy_from_slice(guesses);
+        if count == 1 {
+            self.session.feed(&pass[..1], want, &mut self.out)?;
+        } else {
+            self.session
+                .feed_rows(&pass[..count], want, speculation.rows(want))?;
+        }
+        speculation.took(start.elapsed());
+        speculation.next(want, &mut self.out);
+        Ok(())
     }
 
     /// In a conversation, a model with a state leaves checkpoints before what may be rewritten: a

@@ -134,6 +134,18 @@ impl Session {
         Ok(())
     }
 
+    /// Reads `tokens`, a batch at most, in one pass; `out` has what is wanted after each of them.
+    pub(crate) fn feed_rows(
+        &mut self,
+        tokens: &[u32],
+        want: Want,
+        out: &mut Output,
+    ) -> Result<(), Error> {
+        self.room_for(tokens.len())?;
+        self.catch_up()?;
+        self.pass(tokens, |_| true, want, out)
+    }
+
     /// Reads `tokens` in batches and calls `each(index, logits)` for every one of them; `logits`
     /// are as many as the vocabulary has tokens.
     ///

@@ -43,7 +43,8 @@ pub(crate) enum Command {
     ///
     /// With --json, one object is printed at the end: `model`, `device`, `tokenizer`, `prompt`,
     /// `prompt_template`, `prompt_tokens`, `text`, `tokens`, `stop` (`end_of_generation`,
-    /// `stop_string`, `max_tokens`, `context_full` or `cancelled`), `seed`, `prefill_seconds`,
+    /// `stop_string`, `max_tokens`, `context_full` or `cancelled`), `seed`, `guessed_tokens`
+    /// (how many of the answer's had been guessed and read ahead), `prefill_seconds`,
     /// `decode_seconds`, and `kernels` (how often each kernel ran).
     Run(run::Args),
     /// Hold a conversation

@@ -129,6 +129,7 @@ pub(crate) fn run(args: Args) -> Result<u8> {
             "tokens": generated.tokens,
             "stop": stop.map_or("cancelled", StopReason::name),
             "seed": args.generation.sampling.seed,
+            "guessed_tokens": generated.guessed,
             "prefill_seconds": generated.prefill.as_secs_f64(),
             "decode_seconds": generated.decode.as_secs_f64(),
             "kernels": kernels(engine.model()),

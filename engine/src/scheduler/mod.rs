@@ -37,7 +37,6 @@ mod logprobs;
 mod options;
 mod passes;
 mod request;
-mod rows;
 mod share;
 
 pub use logprobs::Logprobs;

@@ -1,9 +1,9 @@
-//! What one sequence wants of a pass, out of what several of them got.
+//! What is wanted of one token, out of what a pass gave for several of them.
 
 use bitnet_kernels::{Candidate, Output, Want};
 
 /// What gives both what they want.
-pub(super) fn joint(a: Want, b: Want) -> Want {
+pub(crate) fn joint(a: Want, b: Want) -> Want {
     match (a, b) {
         (Want::Logits, _) | (_, Want::Logits) => Want::Logits,
         (Want::Top(a), Want::Top(b)) => Want::Top(a.max(b)),
@@ -12,13 +12,13 @@ pub(super) fn joint(a: Want, b: Want) -> Want {
 }
 
 /// The results of the `index`-th of `rows` selected tokens.
-pub(super) struct Row<'o> {
-    pub(super) logits: &'o [f32],
+pub(crate) struct Row<'o> {
+    pub(crate) logits: &'o [f32],
     top: &'o [Candidate],
 }
 
 impl<'o> Row<'o> {
-    pub(super) fn of(out: &'o Output, index: usize, rows: usize) -> Row<'o> {
+    pub(crate) fn of(out: &'o Output, index: usize, rows: usize) -> Row<'o> {
         let (logits, top) = (out.logits.len() / rows, out.top.len() / rows);
         Row {
             logits: &out.logits[index * logits..(index + 1) * logits],
@@ -28,7 +28,7 @@ impl<'o> Row<'o> {
 
     /// Fills `out` with what a pass gives that is asked for `want` alone: the same values in the
     /// same order, so that nothing behind it can depend on what others asked for.
-    pub(super) fn give(&self, want: Want, out: &mut Output) {
+    pub(crate) fn give(&self, want: Want, out: &mut Output) {
         out.logits.clear();
         out.top.clear();
         match want {
@@ -42,7 +42,7 @@ impl<'o> Row<'o> {
     }
 
     /// The best `count`, in order, of a row of all logits.
-    pub(super) fn best(&self, count: usize) -> Vec<Candidate> {
+    pub(crate) fn best(&self, count: usize) -> Vec<Candidate> {
         let mut found = Vec::new();
         Candidate::best_of(self.logits, count, &mut found);
         found
