@@ -1,5 +1,5 @@
-//! What is written in Python or YAML around the program, by tests of its own: jobs of `examples/ray` on
-//! a cluster of two nodes on this machine, and the manifests of `deploy/kubernetes`.
+//! What is written in Python or YAML around the program, by tests of its own: jobs of
+//! `examples/ray` on a cluster of two nodes on this machine, and the manifests of `deploy/kubernetes`.
 
 use std::path::Path;
 use std::process::Command;

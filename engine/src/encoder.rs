@@ -161,8 +161,8 @@ impl Encoder {
         Some(Thinking::begin(marks, text, &self.tokenizer))
     }
 
-    /// What divides an answer to `prompt` into text and calls of `tools`; none where it is not known
-    /// how the prompt's template has a model write its calls.
+    /// What divides an answer to `prompt` into text and calls of `tools`; none where it is not
+    /// known how the prompt's template has a model write its calls.
     pub fn calls(&self, prompt: &EncodedPrompt, tools: &Arc<Tools>) -> Option<Calls> {
         let form = CallForm::of(prompt.template.source()?)?;
         Some(Calls::new(

@@ -114,8 +114,8 @@ impl Sequence {
     }
 
     /// Has the model read what it has not read yet, one batch of it at most. Whether that was all:
-    /// `out` has what is wanted then. Up to `more` tokens will be chosen. Where it fails, everything
-    /// is as before.
+    /// `out` has what is wanted then. Up to `more` tokens will be chosen. Where it fails,
+    /// everything is as before.
     pub(crate) fn read(&mut self, want: Want, more: usize) -> Result<bool, Error> {
         if let Some(speculation) = &mut self.speculation {
             if speculation.next(want, &mut self.out) {

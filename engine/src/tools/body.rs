@@ -2,8 +2,7 @@
 
 use bitnet_chat_templates::Json;
 
-use super::calls::CallPart;
-use super::definition::Tools;
+use super::definition::{CallPart, Tools};
 use super::form::{Body, CallForm};
 
 /// What was written is no call in this form.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bitnet_tokenizers::Tokenizer;
 
 use super::body::Reader;
-use super::definition::Tools;
+use super::definition::{CallPart, Tools};
 use super::form::CallForm;
 use crate::generated::Piece;
 use crate::stop::begun;
@@ -19,21 +19,6 @@ pub enum Part {
     Text(Stretch),
     /// A call.
     Call(CallPart),
-}
-
-/// What is new of a call. They come one after another, each begun, given arguments and ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum CallPart {
-    /// Another call, of the function of this name.
-    Begun {
-        /// The name.
-        name: String,
-    },
-    /// More of its arguments: the parts are a JSON object together.
-    Arguments(String),
-    /// It is whole.
-    Ended,
 }
 
 /// Divides one answer into text and calls. What begins like a call and is none is text, to the last

@@ -117,3 +117,18 @@ impl ToolCall {
         ]))
     }
 }
+
+/// What is new of a call. They come one after another, each begun, given arguments and ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CallPart {
+    /// Another call, of the function of this name.
+    Begun {
+        /// The name.
+        name: String,
+    },
+    /// More of its arguments: the parts are a JSON object together.
+    Arguments(String),
+    /// It is whole.
+    Ended,
+}

@@ -10,6 +10,6 @@ mod calls;
 mod definition;
 mod form;
 
-pub use calls::{CallPart, Calls, Part};
-pub use definition::{Tool, ToolCall, ToolChoice, Tools};
+pub use calls::{Calls, Part};
+pub use definition::{CallPart, Tool, ToolCall, ToolChoice, Tools};
 pub use form::CallForm;

@@ -197,8 +197,8 @@ fn memory() -> Option<usize> {
 }
 
 /// So many requests by 16 clients, a tenth of them broken off at any moment, beside `idle`
-/// connections, bodies that are too long, and nonsense: every other answer is right, and memory does
-/// not grow.
+/// connections, bodies that are too long, and nonsense: every other answer is right, and memory
+/// does not grow.
 fn storm(count: usize, idle: usize) {
     const CACHE: usize = 1 << 20;
     let server = Running::start(options().cache(CACHE).queue(8).client_time(TIME * 20));
