@@ -280,7 +280,10 @@ impl Gguf {
         }
         check_overlap(&tensors)?;
         Ok(Gguf {
-            files: vec![0..bytes.len()],
+            files: Vec::from([Range {
+                start: 0,
+                end: bytes.len(),
+            }]),
             version,
             alignment,
             metadata,

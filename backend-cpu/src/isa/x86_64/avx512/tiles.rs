@@ -1,7 +1,7 @@
 //! The tiles of AMX: whether they may be used, their shapes, and what is done with them.
 
 use std::arch::asm;
-use std::arch::x86_64::__cpuid_count;
+use std::arch::x86_64::{__cpuid_count, CpuidResult};
 use std::sync::OnceLock;
 
 use bitnet_kernels::order::LANES;
@@ -27,8 +27,18 @@ pub(super) fn permitted() -> bool {
     *PERMITTED.get_or_init(|| {
         /// `AMX-TILE` and `AMX-INT8` in EDX of leaf 7.
         const TILES_OF_BYTES: u32 = 1 << 24 | 1 << 25;
-        __cpuid_count(7, 0).edx & TILES_OF_BYTES == TILES_OF_BYTES && ask()
+        // SAFETY: every CPU with AVX-512 has leaf 7.
+        let leaf = unsafe { leaf_7() };
+        leaf.edx & TILES_OF_BYTES == TILES_OF_BYTES && ask()
     })
+}
+
+/// What the CPU says of its features.
+///
+/// # Safety
+/// - The CPU has this leaf. (Older compilers want that promised, newer ones do not.)
+unsafe fn leaf_7() -> CpuidResult {
+    __cpuid_count(7, 0)
 }
 
 /// Asks Linux for the room that tiles take where it keeps a thread's registers.
