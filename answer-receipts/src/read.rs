@@ -32,7 +32,7 @@ pub enum ReadError {
     Version(Value),
     /// It is no JSON, or has other fields than an answer receipt.
     #[error("it is no answer receipt: {0}")]
-    Form(#[from] serde_json::Error),
+    Form(serde_json::Error),
 }
 
 /// What tells of what kind something is.
@@ -64,13 +64,13 @@ impl AnswerReceipt {
     /// # Errors
     /// As [`ReadError`] says.
     pub fn parse(json: &[u8]) -> Result<AnswerReceipt, ReadError> {
-        let head: Head = serde_json::from_slice(json)?;
+        let head: Head = serde_json::from_slice(json).map_err(ReadError::Form)?;
         if head.kind != KIND {
             return Err(ReadError::Kind(head.kind));
         }
         if head.schema_version != SCHEMA_VERSION {
             return Err(ReadError::Version(head.schema_version));
         }
-        Ok(serde_json::from_slice(json)?)
+        serde_json::from_slice(json).map_err(ReadError::Form)
     }
 }
