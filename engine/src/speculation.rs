@@ -134,7 +134,8 @@ mod tests {
     /// A text in circles, of which a pass has read guesses: `[3, 1, 2, ..]`.
     fn guessed() -> Speculation {
         let mut speculation = Speculation::new(3);
-        assert_eq!(speculation.guess(&[1, 2, 3, 1, 2, 3, 1, 2], 3), [3, 1, 2]);
+        let text = [1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 2];
+        assert_eq!(speculation.guess(&text, 3), [3, 1, 2]);
         speculation
     }
 
