@@ -1,5 +1,6 @@
 //! What is written in Python or YAML around the program, by tests of its own: jobs of
-//! `examples/ray` on a cluster of two nodes on this machine, and the manifests of `deploy/kubernetes`.
+//! `examples/ray` on a cluster of two nodes on this machine, and the manifests of
+//! `deploy/kubernetes`.
 
 use std::path::Path;
 use std::process::Command;

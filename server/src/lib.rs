@@ -1,8 +1,9 @@
 //! An HTTP server that speaks OpenAI's API for one model, and whose answers do not depend on its
 //! load.
 //!
-//! [`listen`] begins, and [`Listening`] runs it once the model is loaded: many requests side by side
-//! on one [`Scheduler`], each with the bits that it has alone. What it understands of each API is one table, [`APIS`].
+//! [`listen`] begins, and [`Listening`] runs it once the model is loaded: many requests side by
+//! side on one [`Scheduler`], each with the bits that it has alone. What it understands of each API
+//! is one table, [`APIS`].
 //!
 //! [`Scheduler`]: bitnet_engine::scheduler::Scheduler
 

@@ -39,7 +39,8 @@ pub(crate) enum Command {
     /// before the prompt with `raw`.
     ///
     /// --receipt writes what the text was made of, and the digest of each step's logits, into a
-    /// file from which `bitnet verify` makes it again on any machine. What was interrupted has one too.
+    /// file from which `bitnet verify` makes it again on any machine. What was interrupted has one
+    /// too.
     ///
     /// With --json, one object is printed at the end: `model`, `device`, `tokenizer`, `prompt`,
     /// `prompt_template`, `prompt_tokens`, `text`, `tokens`, `stop` (`end_of_generation`,
