@@ -31,6 +31,7 @@ use crate::microkernel::gemm::{
 };
 use crate::microkernel::operands::{Encoded, MatrixRef};
 use crate::microkernel::runs::RUN_BYTES;
+use crate::microkernel::trits::BlockCodes;
 
 /// Rows of a panel.
 pub(crate) const PANEL_ROWS: usize = 64;
@@ -90,28 +91,17 @@ impl Panel {
         let strips = rows.len().div_ceil(LANES);
         let words = self.words.as_chunks_mut::<GROUP_WORDS>().0;
         for strip in 0..strips.next_multiple_of(M::STRIPS) {
-            let first = rows.start + strip * LANES;
-            let strip_rows: [&[u8]; LANES] =
-                std::array::from_fn(|r| m.row((first + r).min(rows.end - 1)));
+            let strip_rows = strip_rows(m, &rows, strip);
             let (tile, strip) = (strip / M::STRIPS, strip % M::STRIPS);
             let per_block = F::GROUPS_PER_SCALE.unwrap_or(1);
             for i in 0..groups / per_block {
                 let mut unpacked = [[0; tq2_0::CODE_BYTES]; LANES];
-                let mut bytes: [&[[u8; GROUP_BYTES]]; LANES] = [&[]; LANES];
-                for ((row, unpacked), bytes) in strip_rows.iter().zip(&mut unpacked).zip(&mut bytes)
-                {
-                    *bytes = F::bytes(k, row, i, unpacked).as_chunks().0;
-                }
+                let bytes = block_groups::<M, F>(k, strip_rows, i, &mut unpacked);
                 for part in 0..per_block {
                     let at = (tile * groups + i * per_block + part) * M::STRIPS + strip;
                     let runs = words[at].as_chunks_mut::<RUN_WORDS>().0.iter_mut();
                     for (half, words) in runs.enumerate() {
-                        // A loop: `from_fn` might be a call for each group.
-                        let mut rows = [&[0; RUN_BYTES]; LANES];
-                        for (row, bytes) in rows.iter_mut().zip(&bytes) {
-                            *row = &bytes[part].as_chunks::<RUN_BYTES>().0[half];
-                        }
-                        let transposed = k.transpose(rows);
+                        let transposed = transposed(k, &bytes, part, half);
                         for (word, bytes) in words.iter_mut().zip(transposed) {
                             k.store_bytes(bytes, word);
                         }
@@ -122,13 +112,63 @@ impl Panel {
                 let blocks = groups / per_block;
                 for block in 0..blocks {
                     let at = (tile * blocks + block) * M::STRIPS + strip;
-                    for (row, scale) in strip_rows.iter().zip(&mut self.scales[at]) {
-                        *scale = F::scale(row, block);
-                    }
+                    self.scales[at] = block_scales::<F>(strip_rows, block);
                 }
             }
         }
     }
+}
+
+/// The rows of a strip of `rows`. Those that fill up the last one repeat the last row.
+#[inline(always)]
+pub(crate) fn strip_rows<'a>(
+    m: &MatrixRef<'a>,
+    rows: &Range<usize>,
+    strip: usize,
+) -> [&'a [u8]; LANES] {
+    let first = rows.start + strip * LANES;
+    std::array::from_fn(|r| m.row((first + r).min(rows.end - 1)))
+}
+
+/// The groups of the `i`th block of each row, or its `i`th group where there are no blocks.
+#[inline(always)]
+pub(crate) fn block_groups<'a, M: Microkernel, F: TernaryLayout>(
+    k: M,
+    rows: [&'a [u8]; LANES],
+    i: usize,
+    unpacked: &'a mut [BlockCodes; LANES],
+) -> [&'a [[u8; GROUP_BYTES]]; LANES] {
+    let mut groups: [&[[u8; GROUP_BYTES]]; LANES] = [&[]; LANES];
+    for ((row, unpacked), groups) in rows.into_iter().zip(unpacked).zip(&mut groups) {
+        *groups = F::bytes(k, row, i, unpacked).as_chunks().0;
+    }
+    groups
+}
+
+/// The words of half a group of each row.
+#[inline(always)]
+pub(crate) fn transposed<M: Microkernel>(
+    k: M,
+    groups: &[&[[u8; GROUP_BYTES]]; LANES],
+    group: usize,
+    half: usize,
+) -> [M::Bytes; RUN_WORDS] {
+    // A loop: `from_fn` might be a call for each group.
+    let mut rows = [&[0; RUN_BYTES]; LANES];
+    for (row, groups) in rows.iter_mut().zip(groups) {
+        *row = &groups[group].as_chunks::<RUN_BYTES>().0[half];
+    }
+    k.transpose(rows)
+}
+
+/// The scale of a block of each row.
+#[inline(always)]
+pub(crate) fn block_scales<F: TernaryLayout>(rows: [&[u8]; LANES], block: usize) -> [u16; LANES] {
+    let mut scales = [0; LANES];
+    for (scale, row) in scales.iter_mut().zip(rows) {
+        *scale = F::scale(row, block);
+    }
+    scales
 }
 
 /// `rows` of `m` against `tokens` of `x` into `out`, `[tokens, rows]`.

@@ -24,7 +24,9 @@ use bitnet_kernels::order::LANES;
 
 use super::tiles::{PAIR, TILE_TOKENS, Tiles};
 use super::token::Avx512;
-use crate::generic::gemm::{LINE, PANEL_ROWS, store_rows};
+use crate::generic::gemm::{
+    LINE, PANEL_ROWS, block_groups, block_scales, store_rows, strip_rows, transposed,
+};
 use crate::microkernel::coded::RUN_WORDS;
 use crate::microkernel::gemm::{
     GROUP, GROUP_BYTES, GROUP_STEPS, GROUP_WORDS, GemmArgs, Microkernel, PackedWord, TernaryLayout,
@@ -55,11 +57,10 @@ struct PanelRows<'a> {
 }
 
 impl<'a> PanelRows<'a> {
-    /// The rows of a strip. Those that fill up the last one repeat the last row.
+    /// The rows of a strip.
     #[inline(always)]
     fn strip(&self, strip: usize) -> [&'a [u8]; LANES] {
-        let first = self.rows.start + strip * LANES;
-        std::array::from_fn(|r| self.m.row((first + r).min(self.rows.end - 1)))
+        strip_rows(self.m, &self.rows, strip)
     }
 
     /// Pairs of strips that have rows.
@@ -195,19 +196,13 @@ impl<const VBMI: bool, const AMX: bool> Avx512<VBMI, AMX> {
             }
             for i in groups.start / per_block..groups.end / per_block {
                 let mut unpacked = [[0; tq2_0::CODE_BYTES]; LANES];
-                let mut bytes: [&[[u8; GROUP_BYTES]]; LANES] = [&[]; LANES];
-                for ((row, unpacked), bytes) in rows.iter().zip(&mut unpacked).zip(&mut bytes) {
-                    *bytes = F::bytes(self, row, i, unpacked).as_chunks().0;
-                }
+                let bytes = block_groups::<Self, F>(self, rows, i, &mut unpacked);
                 for part in 0..per_block {
                     let group = i * per_block + part - groups.start;
                     let at = (strip / PAIR * groups.len() + group) * PAIR + strip % PAIR;
                     for half in 0..GROUP_BYTES / RUN_BYTES {
-                        let mut rows = [&[0; RUN_BYTES]; LANES];
-                        for (row, bytes) in rows.iter_mut().zip(&bytes) {
-                            *row = &bytes[part].as_chunks::<RUN_BYTES>().0[half];
-                        }
-                        for (word, bytes) in self.transpose(rows).into_iter().enumerate() {
+                        let words = transposed(self, &bytes, part, half);
+                        for (word, bytes) in words.into_iter().enumerate() {
                             let word = half * RUN_WORDS + word;
                             self.store_codes::<F>(bytes, word, &mut codes[at]);
                         }
@@ -253,12 +248,7 @@ impl<const VBMI: bool, const AMX: bool> Avx512<VBMI, AMX> {
         let mut scales = [self.splat(0.0); STRIPS];
         if let Some(block) = scale {
             for (strip, scales) in scales.iter_mut().enumerate() {
-                let rows = panel.strip(strip);
-                let mut halves = [0; LANES];
-                for (half, row) in halves.iter_mut().zip(rows) {
-                    *half = F::scale(row, block);
-                }
-                *scales = self.load_f16(&halves);
+                *scales = self.load_f16(&block_scales::<F>(panel.strip(strip), block));
             }
         }
         let pitch = size_of::<[PackedWord; STRIPS]>();
