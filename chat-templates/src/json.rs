@@ -7,6 +7,9 @@ use indexmap::IndexMap;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, Serializer};
 
+/// The entries of a mapping, in the order of their keys.
+pub type Object = IndexMap<String, Json>;
+
 /// A JSON value. Templates see the order of keys, and write `1` and `1.0` differently.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Json {
@@ -23,7 +26,7 @@ pub enum Json {
     /// A list.
     List(Vec<Json>),
     /// A mapping, in the order of its keys.
-    Map(IndexMap<String, Json>),
+    Map(Object),
 }
 
 impl Json {

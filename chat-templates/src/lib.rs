@@ -58,5 +58,5 @@ pub use conversation::Conversation;
 pub use error::Error;
 pub use families::{Bos, FAMILIES, Family};
 pub use find::{Evidence, Found, NotFound, Offered, Wanted, find, is_known_wrong};
-pub use json::Json;
+pub use json::{Json, Object};
 pub use template::{ChatTemplate, MAX_SOURCE_BYTES, Rendered, Tokens};

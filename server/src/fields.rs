@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
-use bitnet_engine::chat_templates::Json;
+use bitnet_engine::chat_templates::{Json, Object};
 
 use crate::error::ApiError;
 use crate::support::{Api, Status};
@@ -61,6 +61,10 @@ impl Fields {
 
     pub(crate) fn text(&self, name: &str) -> Result<Option<&str>, ApiError> {
         self.get(name).map(|value| text(name, value)).transpose()
+    }
+
+    pub(crate) fn object(&self, name: &str) -> Result<Option<&Object>, ApiError> {
+        self.get(name).map(|value| object(name, value)).transpose()
     }
 
     pub(crate) fn flag(&self, name: &str) -> Result<bool, ApiError> {
@@ -165,6 +169,13 @@ pub(crate) fn whole(
     }
 }
 
+pub(crate) fn object<'j>(name: &str, value: &'j Json) -> Result<&'j Object, ApiError> {
+    match value {
+        Json::Map(entries) => Ok(entries),
+        other => Err(wrong(name, "an object", other)),
+    }
+}
+
 /// Ids of tokens of a vocabulary of so many.
 pub(crate) fn ids(name: &str, items: &[Json], vocabulary: usize) -> Result<Vec<u32>, ApiError> {
     let most = vocabulary as i128 - 1;
@@ -189,6 +200,17 @@ pub(crate) fn number(
     let (from, to) = range.into_inner();
     let message = format!("`{name}` is {found}; it must be in {from} ..= {to}.");
     Err(ApiError::field(name, message))
+}
+
+/// The field has a value that is none of `known`.
+pub(crate) fn none_of(name: &str, found: &str, known: &[&str]) -> ApiError {
+    let known: Vec<String> = known.iter().map(|known| format!("`{known}`")).collect();
+    let message = format!(
+        "`{name}` is `{}`; it is one of {}.",
+        found.escape_debug(),
+        known.join(", ")
+    );
+    ApiError::field(name, message)
 }
 
 pub(crate) fn wrong(name: &str, wanted: &str, found: &Json) -> ApiError {

@@ -4,7 +4,8 @@ use bitnet_engine::chat_templates::Json;
 use bitnet_engine::{Error, GenerateOptions, Sampling};
 
 use crate::error::ApiError;
-use crate::fields::{Fields, flag, number, wrong};
+use crate::fields::{Fields, flag, number};
+use crate::state::Shared;
 
 /// Most choices of a request.
 const MOST_CHOICES: i128 = 128;
@@ -26,8 +27,9 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// For a model of `vocabulary` tokens.
-    pub(crate) fn read(fields: &Fields, vocabulary: usize) -> Result<Settings, ApiError> {
+    /// For the model of `server`, whose digest is made here where a receipt is wanted, so that it
+    /// keeps nobody else waiting.
+    pub(crate) fn read(fields: &Fields, server: &Shared) -> Result<Settings, ApiError> {
         let most = |name: &str| fields.whole(name, 0..=i128::from(u32::MAX));
         let names = ["max_tokens", "max_completion_tokens", "max_output_tokens"];
         let [a, b, c] = names.map(most);
@@ -50,7 +52,7 @@ impl Settings {
             None => getrandom::u64().map_err(|error| ApiError::internal(error.to_string()))? >> 11,
         };
         let sampling = Sampling::default()
-            .logit_bias(bias(fields, vocabulary)?)
+            .logit_bias(bias(fields, server.vocabulary())?)
             .presence_penalty(penalty("presence_penalty")?)
             .frequency_penalty(penalty("frequency_penalty")?)
             .temperature(fields.number("temperature", 0.0..=100.0)?.unwrap_or(1.0))
@@ -63,13 +65,17 @@ impl Settings {
         let [a, b] = names.map(|name| fields.texts(name, MOST_STOPS));
         let stop = Fields::either(names, [a?, b?])?;
         let stream = fields.flag("stream")?;
+        let receipt = fields.flag("receipt")?;
+        if receipt {
+            server.engine.sha256();
+        }
         Ok(Settings {
             max_tokens: max_tokens.map(|tokens| tokens as usize),
             choices: fields.whole("n", 1..=MOST_CHOICES)?.unwrap_or(1) as usize,
             seed,
             include_usage: stream && include_usage(fields)?,
             stream,
-            receipt: fields.flag("receipt")?,
+            receipt,
             stop: stop.unwrap_or_default(),
             sampling,
         })
@@ -91,24 +97,16 @@ impl Settings {
 }
 
 fn include_usage(fields: &Fields) -> Result<bool, ApiError> {
-    let Some(options) = fields.get("stream_options") else {
-        return Ok(false);
-    };
-    let Json::Map(entries) = options else {
-        return Err(wrong("stream_options", "an object", options));
-    };
-    let value = entries.get("include_usage");
+    let options = fields.object("stream_options")?;
+    let value = options.and_then(|entries| entries.get("include_usage"));
     value.map_or(Ok(false), |value| {
         flag("stream_options.include_usage", value)
     })
 }
 
 fn bias(fields: &Fields, vocabulary: usize) -> Result<Vec<(u32, f32)>, ApiError> {
-    let Some(biases) = fields.get("logit_bias") else {
+    let Some(biases) = fields.object("logit_bias")? else {
         return Ok(Vec::new());
-    };
-    let Json::Map(entries) = biases else {
-        return Err(wrong("logit_bias", "an object", biases));
     };
     let one = |(key, value): (&String, &Json)| {
         let name = format!("logit_bias.{key}");
@@ -119,5 +117,5 @@ fn bias(fields: &Fields, vocabulary: usize) -> Result<Vec<(u32, f32)>, ApiError>
         })?;
         Ok((id, number(&name, value, -100.0..=100.0)? as f32))
     };
-    entries.iter().map(one).collect()
+    biases.iter().map(one).collect()
 }

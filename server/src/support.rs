@@ -219,11 +219,30 @@ const AS_CHAT: &str = "As for `/v1/chat/completions`";
 const AS_MESSAGES: &str = "As for `/v1/messages`";
 const NOTHING_KEPT: &str = "nothing is kept between requests";
 
+/// Fields of other APIs with those that choose tokens as in chats.
+macro_rules! choosing_as_chat {
+    ($($own:expr),* $(,)?) => {
+        &[
+            $($own,)*
+            honoured("temperature", AS_CHAT),
+            honoured("top_p", AS_CHAT),
+            honoured("top_k", AS_CHAT),
+            honoured("min_p", AS_CHAT),
+            honoured("presence_penalty", AS_CHAT),
+            honoured("frequency_penalty", AS_CHAT),
+            honoured("repeat_penalty", AS_CHAT),
+            honoured("repetition_penalty", AS_CHAT),
+            honoured("logit_bias", AS_CHAT),
+            honoured("seed", AS_CHAT),
+        ]
+    };
+}
+
 /// `POST /v1/responses`.
 pub(crate) const RESPONSES: Api = Api {
     path: "POST /v1/responses",
     about: "OpenAI's newer form of the same, for one answer at a time: nothing is kept, so each request brings the whole conversation as `input`, and the response says `store: false`. Thoughts of a thinking model are items of type `reasoning`, whose text stands in `content`.",
-    fields: &[
+    fields: choosing_as_chat!(
         honoured("model", AS_CHAT),
         honoured(
             "input",
@@ -249,16 +268,6 @@ pub(crate) const RESPONSES: Api = Api {
         ),
         honoured("text", "`format` of type `text`; all else of it is refused"),
         honoured("metadata", "Repeated in the response"),
-        honoured("temperature", AS_CHAT),
-        honoured("top_p", AS_CHAT),
-        honoured("top_k", AS_CHAT),
-        honoured("min_p", AS_CHAT),
-        honoured("presence_penalty", AS_CHAT),
-        honoured("frequency_penalty", AS_CHAT),
-        honoured("repeat_penalty", AS_CHAT),
-        honoured("repetition_penalty", AS_CHAT),
-        honoured("logit_bias", AS_CHAT),
-        honoured("seed", AS_CHAT),
         honoured("stop", AS_CHAT),
         honoured("chat_template_kwargs", AS_CHAT),
         idle("store", "Nothing is kept, and the response says so"),
@@ -294,14 +303,14 @@ pub(crate) const RESPONSES: Api = Api {
         ),
         honoured("tool_choice", AS_CHAT),
         honoured("parallel_tool_calls", AS_CHAT),
-    ],
+    ),
 };
 
 /// `POST /v1/messages`.
 pub(crate) const MESSAGES: Api = Api {
     path: "POST /v1/messages",
     about: "Anthropic's form of the same. Thoughts of a thinking model are blocks of type `thinking`. The header `anthropic-version` may be left out, and is no earlier than `2023-06-01`; `anthropic-beta` changes nothing. A key may come as `x-api-key`.",
-    fields: &[
+    fields: choosing_as_chat!(
         honoured("model", AS_CHAT),
         honoured(
             "messages",
@@ -321,16 +330,6 @@ pub(crate) const MESSAGES: Api = Api {
             "thinking",
             "`disabled`, `enabled` and `adaptive`, where the template knows `enable_thinking` or it is what the model does anyway. A `budget_tokens` is refused unless it allows all of `max_tokens`, and so is `display` but for `summarized`, which shows all",
         ),
-        honoured("temperature", AS_CHAT),
-        honoured("top_p", AS_CHAT),
-        honoured("top_k", AS_CHAT),
-        honoured("min_p", AS_CHAT),
-        honoured("presence_penalty", AS_CHAT),
-        honoured("frequency_penalty", AS_CHAT),
-        honoured("repeat_penalty", AS_CHAT),
-        honoured("repetition_penalty", AS_CHAT),
-        honoured("logit_bias", AS_CHAT),
-        honoured("seed", AS_CHAT),
         honoured("chat_template_kwargs", AS_CHAT),
         idle("metadata", "Nothing is kept, and nobody told apart"),
         idle("service_tier", "There is one"),
@@ -362,7 +361,7 @@ pub(crate) const MESSAGES: Api = Api {
             &["{}"],
             "a conversation is read whole",
         ),
-    ],
+    ),
 };
 
 /// `POST /v1/messages/count_tokens`.

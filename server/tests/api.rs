@@ -21,17 +21,22 @@ use client::{Response, Site};
 use running::{Running, engine, options};
 use serde_json::{Value, json};
 
+/// `body` with these fields in it.
+fn with(mut body: Value, fields: Value) -> Value {
+    for (key, value) in fields.as_object().expect("an object") {
+        body[key] = value.clone();
+    }
+    body
+}
+
 fn chat(fields: Value) -> Value {
-    let mut body = json!({
+    let body = json!({
         "model": "demo",
         "messages": [{ "role": "user", "content": "Who is there?" }],
         "max_tokens": 12,
         "temperature": 0,
     });
-    for (key, value) in fields.as_object().expect("an object") {
-        body[key] = value.clone();
-    }
-    body
+    with(body, fields)
 }
 
 const CHAT: &str = "/v1/chat/completions";

@@ -20,9 +20,6 @@ use crate::state::{Server, Shared};
 use crate::stream::{self, Outbox, Translate};
 use crate::support;
 
-/// Most tokens of `top_logprobs`.
-const MOST_LOGPROBS: i128 = 20;
-
 pub(crate) async fn complete(server: Server, request: Request) -> Result<Response, ApiError> {
     let body = server.body(request).await?;
     let ask = server.aside(move |server| read(server, &body)).await?;
@@ -45,12 +42,8 @@ pub(crate) async fn complete(server: Server, request: Request) -> Result<Respons
 fn read(server: &Shared, body: &[u8]) -> Result<Ask, ApiError> {
     let fields = Fields::read(body, &support::CHAT)?;
     models::check(server, &fields)?;
-    let settings = Settings::read(&fields, server.vocabulary())?;
-    if settings.receipt {
-        // Made here, it keeps nobody waiting.
-        server.engine.sha256();
-    }
-    let best = fields.whole("top_logprobs", 0..=MOST_LOGPROBS)?;
+    let settings = Settings::read(&fields, server)?;
+    let best = fields.whole("top_logprobs", 0..=tokens::MOST_LOGPROBS)?;
     let logprobs = match (fields.flag("logprobs")?, best) {
         (true, best) => Some(best.unwrap_or(0) as usize),
         (false, None | Some(0)) => None,
@@ -98,7 +91,8 @@ impl Choice for Message {
                 false => self.said.push_str(&stretch.text),
             }
         }
-        self.logprobs.extend(logprobs(server, token.as_ref()));
+        self.logprobs
+            .extend(tokens::logprobs(server, token.as_ref()));
     }
 
     fn call(&mut self, call: Calling) {
@@ -150,12 +144,6 @@ impl Message {
     }
 }
 
-fn logprobs(server: &Shared, token: Option<&Token>) -> Option<Value> {
-    let token = token?;
-    let found = token.logprobs.as_ref()?;
-    Some(tokens::logprobs(server.engine.tokenizer(), token.id, found))
-}
-
 /// A choice as it comes.
 struct Told {
     server: Server,
@@ -201,7 +189,7 @@ impl Translate for Told {
                     let text = delta.entry(name).or_insert_with(|| "".into());
                     *text = format!("{}{}", text.as_str().unwrap_or_default(), stretch.text).into();
                 }
-                let logprobs = logprobs(&self.server, token.as_ref());
+                let logprobs = tokens::logprobs(&self.server, token.as_ref());
                 if delta.is_empty() && logprobs.is_none() {
                     return;
                 }

@@ -56,11 +56,7 @@ pub(crate) async fn complete(server: Server, request: Request) -> Result<Respons
 fn read(server: &Shared, body: &[u8]) -> Result<Ask, ApiError> {
     let fields = Fields::read(body, &support::COMPLETIONS)?;
     models::check(server, &fields)?;
-    let settings = Settings::read(&fields, server.vocabulary())?;
-    if settings.receipt {
-        // Made here, it keeps nobody waiting.
-        server.engine.sha256();
-    }
+    let settings = Settings::read(&fields, server)?;
     let logprobs = fields.whole("logprobs", 0..=MOST_LOGPROBS)?;
     Ok(Ask {
         settings,

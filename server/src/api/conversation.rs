@@ -8,7 +8,7 @@ use bitnet_engine::{EncodedPrompt, Error, Prompt};
 
 use super::tools;
 use crate::error::ApiError;
-use crate::fields::{Fields, list, text, wrong};
+use crate::fields::{Fields, list, none_of, object, text, wrong};
 use crate::state::Shared;
 
 /// The roles of OpenAI's API. No other is taken: templates write a role between marks, as in
@@ -52,10 +52,8 @@ pub(super) fn set_variables(
     fields: &Fields,
     conversation: &mut Conversation,
 ) -> Result<(), ApiError> {
-    match fields.get("chat_template_kwargs") {
-        None => {}
-        Some(Json::Map(entries)) => conversation.variables = entries.clone(),
-        Some(other) => return Err(wrong("chat_template_kwargs", "an object", other)),
+    if let Some(entries) = fields.object("chat_template_kwargs")? {
+        conversation.variables = entries.clone();
     }
     Ok(())
 }
@@ -230,22 +228,14 @@ pub(super) fn set_thinking(
 
 /// A message `name` of OpenAI's APIs, as templates see it.
 pub(super) fn message(name: &str, message: &Json) -> Result<Json, ApiError> {
-    let Json::Map(entries) = message else {
-        return Err(wrong(name, "an object", message));
-    };
-    let mut entries = entries.clone();
+    let mut entries = object(name, message)?.clone();
     let Some(role) = entries.get("role") else {
         let message = format!("`{name}.role` is missing.");
         return Err(ApiError::field(format!("{name}.role"), message));
     };
     let role = text(&format!("{name}.role"), role)?;
     if !ROLES.contains(&role) {
-        let message = format!(
-            "`{name}.role` is `{}`; it is one of {}.",
-            role.escape_debug(),
-            ROLES.map(|role| format!("`{role}`")).join(", ")
-        );
-        return Err(ApiError::field(format!("{name}.role"), message));
+        return Err(none_of(&format!("{name}.role"), role, &ROLES));
     }
     if role == "developer" {
         entries.insert("role".to_owned(), "system".into());

@@ -16,7 +16,7 @@ use crate::answers::{Answers, Calling, Choice, Reason, Said, Token};
 use crate::ask::{Ask, Frame};
 use crate::dialect::Dialect;
 use crate::error::ApiError;
-use crate::fields::{Fields, flag, list, text, whole, wrong};
+use crate::fields::{Fields, flag, list, none_of, object, text, whole, wrong};
 use crate::settings::Settings;
 use crate::state::{Server, Shared};
 use crate::stream::{self, Outbox, Translate};
@@ -83,7 +83,7 @@ fn read(server: &Shared, body: &[u8]) -> Result<Ask, ApiError> {
     let fields = Fields::read(body, &support::MESSAGES)?;
     models::check(server, &fields)?;
     fields.needed("max_tokens")?;
-    let settings = Settings::read(&fields, server.vocabulary())?;
+    let settings = Settings::read(&fields, server)?;
     let tools = read_tools(&fields)?;
     let prompt = prompt(server, &fields, settings.max_tokens, &tools)?;
     Ok(Ask {
@@ -131,11 +131,8 @@ fn thinking(
     max_tokens: Option<usize>,
     conversation: &mut Conversation,
 ) -> Result<(), ApiError> {
-    let Some(thinking) = fields.get("thinking") else {
+    let Some(entries) = fields.object("thinking")? else {
         return Ok(());
-    };
-    let Field::Map(entries) = thinking else {
-        return Err(wrong("thinking", "an object", thinking));
     };
     if let Some(display) = entries
         .get("display")
@@ -153,17 +150,15 @@ fn thinking(
         }
     }
     let name = "thinking.type";
-    match thinking.text_at("type").unwrap_or_default() {
+    let kind = match entries.get("type") {
+        Some(Field::Text(kind)) => kind,
+        _ => "",
+    };
+    match kind {
         "adaptive" => Ok(()),
         "enabled" => conversation::set_thinking(server, conversation, name, true),
         "disabled" => conversation::set_thinking(server, conversation, name, false),
-        other => {
-            let message = format!(
-                "`{name}` is `{}`; it is one of `disabled`, `enabled`, `adaptive`.",
-                other.escape_debug()
-            );
-            Err(ApiError::field(name, message))
-        }
+        other => Err(none_of(name, other, &["disabled", "enabled", "adaptive"])),
     }
 }
 
@@ -180,9 +175,7 @@ struct Turn {
 
 /// Adds the turns of a message to those before it.
 fn read_message(name: &str, message: &Field, turns: &mut Vec<Turn>) -> Result<(), ApiError> {
-    let Field::Map(entries) = message else {
-        return Err(wrong(name, "an object", message));
-    };
+    let entries = object(name, message)?;
     let part = |key: &str| {
         let name = format!("{name}.{key}");
         let missing = || ApiError::field(&name, format!("`{name}` is missing."));
@@ -191,12 +184,7 @@ fn read_message(name: &str, message: &Field, turns: &mut Vec<Turn>) -> Result<()
     let given = text(&format!("{name}.role"), part("role")?)?;
     let roles = ["user", "assistant", "system"];
     let Some(role) = roles.into_iter().find(|role| *role == given) else {
-        let message = format!(
-            "`{name}.role` is `{}`; it is one of {}.",
-            given.escape_debug(),
-            roles.map(|role| format!("`{role}`")).join(", ")
-        );
-        return Err(ApiError::field(format!("{name}.role"), message));
+        return Err(none_of(&format!("{name}.role"), given, &roles));
     };
     let mut own = read_content(role, &format!("{name}.content"), part("content")?)?.into_iter();
     match (turns.last_mut(), own.next()) {
@@ -280,9 +268,7 @@ fn result(name: &str, block: &Field) -> Result<Turn, ApiError> {
 
 impl Turn {
     fn block(&mut self, name: &str, kind: &str, block: &Field) -> Result<(), ApiError> {
-        let Field::Map(entries) = block else {
-            return Err(wrong(name, "an object", block));
-        };
+        let entries = object(name, block)?;
         match kind {
             "text" => {
                 match entries.get("citations") {
@@ -308,11 +294,8 @@ impl Turn {
                     name: part(name, block, "name")?.to_owned(),
                     arguments,
                 };
-                let call = call.for_template().map_err(|problem| {
-                    let message = format!("`{name}.input` is {problem}.");
-                    ApiError::field(format!("{name}.input"), message)
-                });
-                self.calls.push(call?);
+                let call = tools::for_template(&call, format!("{name}.input"))?;
+                self.calls.push(call);
             }
             other => {
                 let message = format!(
@@ -360,21 +343,15 @@ impl Turn {
 
 /// What the model may call.
 fn read_tools(fields: &Fields) -> Result<Arc<Tools>, ApiError> {
-    let list = match fields.get("tools") {
-        None => Vec::new(),
-        Some(value) => tools::tools(list("tools", value)?, |name, tool| {
-            match tool.text_at("type") {
-                None | Some("custom") => tools::described(name, tool, "input_schema"),
-                Some(other) => {
-                    let name = format!("{name}.type");
-                    let other = other.escape_debug();
-                    let message =
-                        format!("`{name}` is `{other}`; this server has no tools of its own.");
-                    Err(ApiError::unsupported(name, message))
-                }
-            }
-        })?,
-    };
+    let list = tools::tools(fields, |name, tool| match tool.text_at("type") {
+        None | Some("custom") => tools::described(name, tool, "input_schema"),
+        Some(other) => {
+            let name = format!("{name}.type");
+            let other = other.escape_debug();
+            let message = format!("`{name}` is `{other}`; this server has no tools of its own.");
+            Err(ApiError::unsupported(name, message))
+        }
+    })?;
     const CHOICE: &str = "tool_choice";
     const SINGLE: &str = "tool_choice.disable_parallel_tool_use";
     let mut parallel = true;
@@ -390,12 +367,8 @@ fn read_tools(fields: &Fields) -> Result<Arc<Tools>, ApiError> {
                 "none" => ToolChoice::None,
                 "tool" => ToolChoice::Named(part(CHOICE, choice, "name")?.to_owned()),
                 other => {
-                    let name = format!("{CHOICE}.type");
-                    let message = format!(
-                        "`{name}` is `{}`; it is one of `auto`, `any`, `tool`, `none`.",
-                        other.escape_debug()
-                    );
-                    return Err(ApiError::field(name, message));
+                    let known = ["auto", "any", "tool", "none"];
+                    return Err(none_of(&format!("{CHOICE}.type"), other, &known));
                 }
             }
         }

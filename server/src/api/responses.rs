@@ -14,14 +14,12 @@ use super::{conversation, models, tokens, tools};
 use crate::answers::{Answers, Calling, Choice, Reason, Said, Token};
 use crate::ask::{Ask, Frame};
 use crate::error::ApiError;
-use crate::fields::{Fields, flag, list, text, wrong};
+use crate::fields::{Fields, list, object, text, wrong};
 use crate::settings::Settings;
 use crate::state::{Server, Shared};
 use crate::stream::{self, Outbox, Translate};
 use crate::support;
 
-/// Most tokens of `top_logprobs`.
-const MOST_LOGPROBS: i128 = 20;
 /// What `include` has where logprobs are wanted.
 const WITH_LOGPROBS: &str = "message.output_text.logprobs";
 
@@ -57,8 +55,8 @@ pub(crate) async fn create(server: Server, request: Request) -> Result<Response,
 fn read(server: &Shared, body: &[u8]) -> Result<(Ask, Value), ApiError> {
     let fields = Fields::read(body, &support::RESPONSES)?;
     models::check(server, &fields)?;
-    let settings = Settings::read(&fields, server.vocabulary())?;
-    let best = fields.whole("top_logprobs", 0..=MOST_LOGPROBS)?;
+    let settings = Settings::read(&fields, server)?;
+    let best = fields.whole("top_logprobs", 0..=tokens::MOST_LOGPROBS)?;
     let included = match fields.get("include") {
         None => false,
         Some(include) => {
@@ -116,34 +114,18 @@ fn read(server: &Shared, body: &[u8]) -> Result<(Ask, Value), ApiError> {
 
 /// What the model may call.
 fn read_tools(fields: &Fields) -> Result<Arc<Tools>, ApiError> {
-    let list = match fields.get("tools") {
-        None => Vec::new(),
-        Some(value) => tools::tools(list("tools", value)?, |name, tool| {
-            tools::is_function(name, tool)?;
-            tools::described(name, tool, "parameters")
-        })?,
+    let each = |name: &str, tool: &Field| {
+        tools::is_function(name, tool)?;
+        tools::described(name, tool, "parameters")
     };
     let name_of = |named: &Field| named.text_at("name").map(str::to_owned);
-    let choice = tools::chosen(fields, name_of, "name")?;
-    let parallel = match fields.get("parallel_tool_calls") {
-        None => true,
-        Some(value) => flag("parallel_tool_calls", value)?,
-    };
-    tools::checked(
-        list,
-        choice,
-        parallel,
-        ["tool_choice", "parallel_tool_calls"],
-    )
+    tools::read_as(fields, each, name_of, "name")
 }
 
 /// What is known of `text`.
 fn check_text(fields: &Fields) -> Result<(), ApiError> {
-    let Some(value) = fields.get("text") else {
+    let Some(entries) = fields.object("text")? else {
         return Ok(());
-    };
-    let Field::Map(entries) = value else {
-        return Err(wrong("text", "an object", value));
     };
     if let Some(format) = entries
         .get("format")
@@ -153,12 +135,12 @@ fn check_text(fields: &Fields) -> Result<(), ApiError> {
         let message = "`text.format` is not supported by this server but for the type `text`.";
         return Err(ApiError::unsupported("text.format", message));
     }
-    match value.text_at("verbosity") {
-        None | Some("medium") => Ok(()),
-        Some(_) => {
+    match entries.get("verbosity") {
+        Some(Field::Text(verbosity)) if verbosity != "medium" => {
             let message = "`text.verbosity` is not supported by this server: no template knows it.";
             Err(ApiError::unsupported("text.verbosity", message))
         }
+        _ => Ok(()),
     }
 }
 
@@ -167,11 +149,8 @@ fn set_reasoning(
     fields: &Fields,
     conversation: &mut Conversation,
 ) -> Result<(), ApiError> {
-    let Some(reasoning) = fields.get("reasoning") else {
+    let Some(entries) = fields.object("reasoning")? else {
         return Ok(());
-    };
-    let Field::Map(entries) = reasoning else {
-        return Err(wrong("reasoning", "an object", reasoning));
     };
     let part = |key: &str| {
         let value = entries.get(key).filter(|value| **value != Field::Null);
@@ -202,9 +181,7 @@ fn read_items(items: &[Field]) -> Result<Vec<Field>, ApiError> {
     let mut thought = String::new();
     for (i, item) in items.iter().enumerate() {
         let name = format!("input[{i}]");
-        let Field::Map(entries) = item else {
-            return Err(wrong(&name, "an object", item));
-        };
+        let entries = object(&name, item)?;
         match item.text_at("type").unwrap_or("message") {
             "message" => {
                 let mut message = conversation::message(&name, item)?;
@@ -221,10 +198,7 @@ fn read_items(items: &[Field]) -> Result<Vec<Field>, ApiError> {
                     name: part("name")?,
                     arguments: part("arguments")?,
                 };
-                let call = call.for_template().map_err(|problem| {
-                    let message = format!("`{name}.arguments` is {problem}.");
-                    ApiError::field(format!("{name}.arguments"), message)
-                })?;
+                let call = tools::for_template(&call, format!("{name}.arguments"))?;
                 // Calls stand in the message that they are made in.
                 if messages.last().and_then(|last| last.text_at("role")) != Some("assistant") {
                     let mut message = Field::message("assistant", "");
@@ -370,10 +344,7 @@ struct Output {
 
 impl Output {
     fn claim(&mut self, server: &Shared, token: Option<&Token>) {
-        let tokenizer = server.engine.tokenizer();
-        let one = token.and_then(|token| Some((token.id, token.logprobs.as_ref()?)));
-        let one = one.map(|(id, found)| tokens::logprobs(tokenizer, id, found));
-        self.unclaimed.extend(one);
+        self.unclaimed.extend(tokens::logprobs(server, token));
     }
 
     /// Whether an item of this kind is open.

@@ -3,8 +3,13 @@
 use std::borrow::Cow;
 
 use bitnet_engine::Tokenizer;
-use bitnet_engine::scheduler::Logprobs;
 use serde_json::{Value, json};
+
+use crate::answers::Token;
+use crate::state::Shared;
+
+/// Most tokens of `top_logprobs`.
+pub(crate) const MOST_LOGPROBS: i128 = 20;
 
 /// The text of a token, with a sign in place of what is no UTF-8 alone.
 pub(crate) fn text(tokenizer: &Tokenizer, id: u32) -> Cow<'_, str> {
@@ -14,8 +19,11 @@ pub(crate) fn text(tokenizer: &Tokenizer, id: u32) -> Cow<'_, str> {
     }
 }
 
-/// A token with its logprobs, as chats show it.
-pub(crate) fn logprobs(tokenizer: &Tokenizer, id: u32, logprobs: &Logprobs) -> Value {
+/// A token with its logprobs, where there are any, as chats and responses show it.
+pub(crate) fn logprobs(server: &Shared, token: Option<&Token>) -> Option<Value> {
+    let token = token?;
+    let logprobs = token.logprobs.as_ref()?;
+    let tokenizer = server.engine.tokenizer();
     let one = |id: u32, logprob: f64| {
         json!({
             "token": text(tokenizer, id),
@@ -23,8 +31,8 @@ pub(crate) fn logprobs(tokenizer: &Tokenizer, id: u32, logprobs: &Logprobs) -> V
             "logprob": logprob,
         })
     };
-    let mut value = one(id, logprobs.chosen);
+    let mut value = one(token.id, logprobs.chosen);
     let best = logprobs.best.iter();
     value["top_logprobs"] = best.map(|(id, logprob)| one(*id, *logprob)).collect();
-    value
+    Some(value)
 }

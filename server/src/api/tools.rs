@@ -7,7 +7,7 @@ use bitnet_engine::chat_templates::Json;
 use bitnet_engine::tools::{Tool, ToolCall, ToolChoice, Tools};
 
 use crate::error::ApiError;
-use crate::fields::{Fields, flag, list, text, wrong};
+use crate::fields::{Fields, flag, list, object, text, wrong};
 
 /// Most tools of a request, as in OpenAI's API.
 const MOST_TOOLS: usize = 128;
@@ -16,11 +16,23 @@ const LONGEST_NAME: usize = 128;
 
 /// What a request lets the model call.
 pub(crate) fn read(fields: &Fields) -> Result<Arc<Tools>, ApiError> {
-    let list = match fields.get("tools") {
-        None => Vec::new(),
-        Some(value) => tools(list("tools", value)?, tool)?,
+    let name_of = |named: &Json| match named {
+        Json::Map(entries) => entries.get("function")?.text_at("name").map(str::to_owned),
+        _ => None,
     };
-    let choice = choice(fields)?;
+    read_as(fields, tool, name_of, "function.name")
+}
+
+/// The same where `each` reads a tool by its name and value, and the function that is chosen is
+/// named `within` an object.
+pub(super) fn read_as(
+    fields: &Fields,
+    each: impl Fn(&str, &Json) -> Result<Tool, ApiError>,
+    name_of: impl Fn(&Json) -> Option<String>,
+    within: &str,
+) -> Result<Arc<Tools>, ApiError> {
+    let list = tools(fields, each)?;
+    let choice = chosen(fields, name_of, within)?;
     let parallel = match fields.get("parallel_tool_calls") {
         None => true,
         Some(value) => flag("parallel_tool_calls", value)?,
@@ -70,11 +82,15 @@ pub(super) fn checked(
     Ok(Arc::new(tools))
 }
 
-/// The tools of a list, `each` of which is read by its name and value.
+/// The tools of a request, `each` of which is read by its name and value.
 pub(super) fn tools(
-    items: &[Json],
+    fields: &Fields,
     each: impl Fn(&str, &Json) -> Result<Tool, ApiError>,
 ) -> Result<Vec<Tool>, ApiError> {
+    let Some(items) = fields.get("tools") else {
+        return Ok(Vec::new());
+    };
+    let items = list("tools", items)?;
     if items.len() > MOST_TOOLS {
         let message = format!("`tools` has {}; {MOST_TOOLS} are allowed.", items.len());
         return Err(ApiError::field("tools", message));
@@ -93,9 +109,7 @@ pub(super) fn tools(
 }
 
 fn tool(name: &str, item: &Json) -> Result<Tool, ApiError> {
-    let Json::Map(entries) = item else {
-        return Err(wrong(name, "an object", item));
-    };
+    let entries = object(name, item)?;
     is_function(name, item)?;
     let function = entries.get("function").unwrap_or(&Json::Null);
     Ok(Tool {
@@ -106,9 +120,7 @@ fn tool(name: &str, item: &Json) -> Result<Tool, ApiError> {
 
 /// A tool as `in_function` describes it, with what it takes under the name `schema`.
 pub(super) fn described(in_function: &str, item: &Json, schema: &str) -> Result<Tool, ApiError> {
-    let Json::Map(function) = item else {
-        return Err(wrong(in_function, "an object", item));
-    };
+    let function = object(in_function, item)?;
     let given = |key: &str| function.get(key).filter(|value| **value != Json::Null);
     let called = text(
         &format!("{in_function}.name"),
@@ -154,16 +166,8 @@ pub(super) fn is_function(name: &str, item: &Json) -> Result<(), ApiError> {
     }
 }
 
-fn choice(fields: &Fields) -> Result<ToolChoice, ApiError> {
-    let name_of = |named: &Json| match named {
-        Json::Map(entries) => entries.get("function")?.text_at("name").map(str::to_owned),
-        _ => None,
-    };
-    chosen(fields, name_of, "function.name")
-}
-
 /// The choice of OpenAI's APIs, in which a function is named `within` an object.
-pub(super) fn chosen(
+fn chosen(
     fields: &Fields,
     name_of: impl Fn(&Json) -> Option<String>,
     within: &str,
@@ -195,21 +199,25 @@ pub(super) fn chosen(
     }
 }
 
+/// A call as templates see it; its arguments came in the field `of_arguments`.
+pub(super) fn for_template(call: &ToolCall, of_arguments: String) -> Result<Json, ApiError> {
+    call.for_template().map_err(|problem| {
+        let message = format!("`{of_arguments}` is {problem}.");
+        ApiError::field(of_arguments, message)
+    })
+}
+
 /// The calls in a message, as templates see them.
 pub(super) fn calls(name: &str, value: &Json) -> Result<Vec<Json>, ApiError> {
     let calls = list(name, value)?.iter().enumerate();
     calls
         .map(|(i, call)| {
             let name = format!("{name}[{i}]");
-            let Json::Map(entries) = call else {
-                return Err(wrong(&name, "an object", call));
-            };
+            let entries = object(&name, call)?;
             is_function(&name, call)?;
             let in_function = format!("{name}.function");
             let function = entries.get("function").unwrap_or(&Json::Null);
-            let Json::Map(function) = function else {
-                return Err(wrong(&in_function, "an object", function));
-            };
+            let function = object(&in_function, function)?;
             let given = |key: &str| function.get(key).unwrap_or(&Json::Null);
             let arguments = match given("arguments") {
                 object @ Json::Map(_) => serde_json::to_string(object)
@@ -225,10 +233,7 @@ pub(super) fn calls(name: &str, value: &Json) -> Result<Vec<Json>, ApiError> {
                 name: text(&format!("{in_function}.name"), given("name"))?.to_owned(),
                 arguments,
             };
-            call.for_template().map_err(|problem| {
-                let message = format!("`{in_function}.arguments` is {problem}.");
-                ApiError::field(format!("{in_function}.arguments"), message)
-            })
+            for_template(&call, format!("{in_function}.arguments"))
         })
         .collect()
 }

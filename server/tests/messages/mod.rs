@@ -4,23 +4,11 @@ use bitnet_engine::TemplateChoice;
 use bitnet_server::Keys;
 use serde_json::{Value, json};
 
-use super::CHAT;
+// What asks for a chat asks for a message too.
 use super::running::{Running, options};
+use super::{CHAT, chat as message};
 
 const MESSAGES: &str = "/v1/messages";
-
-fn message(fields: Value) -> Value {
-    let mut body = json!({
-        "model": "demo",
-        "messages": [{ "role": "user", "content": "Who is there?" }],
-        "max_tokens": 12,
-        "temperature": 0,
-    });
-    for (key, value) in fields.as_object().expect("an object") {
-        body[key] = value.clone();
-    }
-    body
-}
 
 #[test]
 fn a_message_says_what_a_chat_says() {

@@ -8,16 +8,13 @@ use super::running::{Running, options};
 const RESPONSES: &str = "/v1/responses";
 
 fn asked(fields: Value) -> Value {
-    let mut body = json!({
+    let body = json!({
         "model": "demo",
         "input": "Who is there?",
         "max_output_tokens": 12,
         "temperature": 0,
     });
-    for (key, value) in fields.as_object().expect("an object") {
-        body[key] = value.clone();
-    }
-    body
+    super::with(body, fields)
 }
 
 #[test]
