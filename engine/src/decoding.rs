@@ -111,6 +111,7 @@ impl Decoding {
         }
         let token = sequence.sampler.choose(&sequence.out)?;
         if self.ends.contains(&token.id) {
+            self.generated.end = Some(token);
             return Ok(self.end(StopReason::EndOfGeneration));
         }
         let guessed = sequence.push(token.id);

@@ -69,6 +69,8 @@ pub struct Generated {
     pub guessed: usize,
     /// Why it ended; none while it has not.
     pub stop: Option<StopReason>,
+    /// The token that ended it, where one did.
+    pub end: Option<Candidate>,
     /// The stop text that ended it, where one did.
     pub stop_text: Option<String>,
     /// Time that was spent on the prompt, until the logits behind it were known.

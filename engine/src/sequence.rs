@@ -195,7 +195,12 @@ impl Sequence {
         self.session.len()
     }
 
-    /// Tokens, read or not.
+    /// Its tokens, read or not.
+    pub(crate) fn tokens(&self) -> &[u32] {
+        &self.tokens
+    }
+
+    /// How many there are.
     pub(crate) fn len(&self) -> usize {
         self.tokens.len()
     }

@@ -39,6 +39,7 @@ struct Case {
     prompt: Vec<u32>,
     options: GenerateOptions,
     logprobs: Option<usize>,
+    prompt_logprobs: Option<usize>,
 }
 
 impl Case {
@@ -71,6 +72,7 @@ impl Case {
             prompt,
             options,
             logprobs: [None, Some(0), Some(3)][noise.below(3)],
+            prompt_logprobs: [None, None, Some(0), Some(2)][noise.below(4)],
         }
     }
 
@@ -80,6 +82,9 @@ impl Case {
         if let Some(best) = self.logprobs {
             request = request.logprobs(best);
         }
+        if let Some(best) = self.prompt_logprobs {
+            request = request.prompt_logprobs(best);
+        }
         scheduler.add(request).expect("a sound request")
     }
 }
@@ -87,9 +92,10 @@ impl Case {
 /// All that a request gave.
 #[derive(Debug, Default, PartialEq)]
 struct Given {
+    prompt: Vec<Bits>,
     text: String,
     tokens: Vec<(u32, u32)>,
-    logprobs: Vec<(u64, Vec<(u32, u64)>)>,
+    logprobs: Vec<Bits>,
     logits: Vec<Sha256Hex>,
     stop: Option<StopReason>,
 }
@@ -98,6 +104,8 @@ impl Given {
     fn take(&mut self, event: Event) {
         match event {
             Event::Joined { .. } | Event::Read(_) => {}
+            Event::Prompt(logprobs) => self.prompt.extend(logprobs.into_iter().map(bits)),
+            Event::End { logprobs, .. } => self.logprobs.push(bits(logprobs)),
             Event::Piece { piece, logprobs } => {
                 self.text.push_str(&piece.text);
                 let token = piece.token.map(|token| (token.id, token.logit.to_bits()));
@@ -121,10 +129,13 @@ impl Given {
     }
 }
 
-fn bits(logprobs: Logprobs) -> (u64, Vec<(u32, u64)>) {
+/// Logprobs to the bit: of the token, its rank, and of the best.
+type Bits = (u64, usize, Vec<(u32, u64)>);
+
+fn bits(logprobs: Logprobs) -> Bits {
     let best = logprobs.best.into_iter();
     let best = best.map(|(id, logprob)| (id, logprob.to_bits()));
-    (logprobs.chosen.to_bits(), best.collect())
+    (logprobs.chosen.to_bits(), logprobs.rank, best.collect())
 }
 
 /// Each case after the other.
@@ -282,6 +293,87 @@ fn digests_are_those_of_all_logits_and_change_no_token() {
 }
 
 #[test]
+fn logprobs_of_a_prompt_are_those_of_all_its_logits() {
+    let engine = open("demo/demo.gguf");
+    let prompt = prompt(&engine, 150);
+    let mut wanted = Vec::new();
+    let mut session = engine.model().session(prompt.len()).unwrap();
+    session
+        .feed_all(&prompt, |at, logits| {
+            let Some(&next) = prompt.get(at + 1) else {
+                return;
+            };
+            let logit = |id: usize| f64::from(logits[id]);
+            let largest = (0..logits.len()).map(logit).fold(f64::MIN, f64::max);
+            let terms = (0..logits.len()).map(|id| (logit(id) - largest).exp());
+            let ln_sum = terms.sum::<f64>().ln() + largest;
+            let own = logit(next as usize);
+            let better = (0..logits.len()).filter(|id| logit(*id) > own).count();
+            wanted.push((own - ln_sum, better + 1, largest - ln_sum));
+        })
+        .unwrap();
+    for (chunk, cache) in [(1, 0), (7, 1 << 30), (512, 1 << 30)] {
+        let options = SchedulerOptions::default().budget(chunk).cache(cache);
+        let mut scheduler = Scheduler::new(&engine, options);
+        // The second finds all of it in the cache, and must read it again.
+        for max_tokens in [3, 0] {
+            let options = GenerateOptions::default().max_tokens(max_tokens);
+            let encoded = engine.encode(&prompt[..]).unwrap();
+            let request = Request::new(&encoded, options).prompt_logprobs(1);
+            scheduler.add(request).unwrap();
+            let mut found = Vec::new();
+            let mut ended = false;
+            while !scheduler.is_idle() {
+                scheduler.pass(|_, event| match event {
+                    Event::Joined { cached } => assert_eq!(cached, 0),
+                    Event::Prompt(logprobs) => {
+                        assert!(!ended && logprobs.len() <= 64);
+                        found.extend(logprobs);
+                    }
+                    Event::Ended(_) => ended = true,
+                    _ => {}
+                });
+            }
+            assert!(ended && found.len() == wanted.len());
+            for (found, (own, rank, best)) in found.iter().zip(&wanted) {
+                assert!((found.chosen - own).abs() < 1e-9 && found.rank == *rank);
+                assert!((found.best[0].1 - best).abs() < 1e-9);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_token_that_ends_an_answer_has_its_logprobs() {
+    let engine = open("demo/demo.gguf");
+    let mut prompt = engine.encode("ROMEO:\nWhat light").unwrap();
+    let first = engine
+        .generate(&prompt, &GenerateOptions::default())
+        .unwrap()
+        .find_map(|piece| piece.unwrap().token)
+        .unwrap();
+    prompt.ends = vec![first.id];
+    let mut scheduler = Scheduler::new(&engine, SchedulerOptions::default());
+    let request = Request::new(&prompt, GenerateOptions::default()).logprobs(1);
+    scheduler.add(request).unwrap();
+    let mut told = Vec::new();
+    while !scheduler.is_idle() {
+        scheduler.pass(|_, event| match event {
+            Event::End { token, logprobs } => told.push((token, logprobs)),
+            Event::Ended(generated) => {
+                assert_eq!((generated.end, generated.tokens), (Some(first), Vec::new()));
+            }
+            _ => {}
+        });
+    }
+    let [(token, logprobs)] = &told[..] else {
+        panic!("{told:?}");
+    };
+    assert_eq!((*token, logprobs.rank), (first.id, 1));
+    assert_eq!(logprobs.best, [(first.id, logprobs.chosen)]);
+}
+
+#[test]
 fn every_architecture_gives_side_by_side_what_it_gives_alone() {
     let golden = std::fs::read_dir(root().join("fixtures/golden")).unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -338,6 +430,7 @@ fn add(engine: &Engine, scheduler: &mut Scheduler, len: usize, max_tokens: usize
         prompt: prompt(engine, len),
         options: GenerateOptions::default().max_tokens(max_tokens),
         logprobs: None,
+        prompt_logprobs: None,
     };
     case.add(engine, scheduler)
 }
@@ -463,6 +556,7 @@ fn cached(engine: &Engine, scheduler: &mut Scheduler, prompt: &[u32]) -> (usize,
         prompt: prompt.to_vec(),
         options: GenerateOptions::default().max_tokens(2),
         logprobs: None,
+        prompt_logprobs: None,
     };
     case.add(engine, scheduler);
     let (mut found, mut tokens) = (0, Vec::new());

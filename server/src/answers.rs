@@ -18,12 +18,19 @@ use crate::worker::{Events, Told};
 pub(crate) enum Said {
     /// It is its turn now: how much of its prompt was read before is known.
     Begun,
+    /// The next tokens of its prompt, from the second on.
+    Prompt {
+        choice: usize,
+        logprobs: Vec<Logprobs>,
+    },
     /// What is sure now.
     Text {
         choice: usize,
         stretches: Vec<Stretch>,
         token: Option<Token>,
     },
+    /// The token that ends it, which is no part of it.
+    Closing { choice: usize, token: Token },
     /// More of a call of a tool.
     Call { choice: usize, call: Calling },
     /// It is done.
@@ -58,10 +65,20 @@ pub(crate) struct Reason {
 }
 
 impl Said {
-    /// Hands it to the choice that it is of; which of `choices` that is, where there was something.
+    /// Hands it to the choice that it is of; which of `choices` that is, where there is something
+    /// to be told.
     pub(crate) fn tell(self, server: &Shared, choices: &mut [impl Choice]) -> Option<usize> {
         match self {
             Said::Begun => None,
+            Said::Prompt { choice, logprobs } => {
+                // They are told with what follows: how a prompt is cut depends on what else runs.
+                choices[choice].prompt(server, logprobs);
+                None
+            }
+            Said::Closing { choice, token } => {
+                choices[choice].closing(server, token);
+                Some(choice)
+            }
             Said::Text {
                 choice,
                 stretches,
@@ -91,6 +108,12 @@ pub(crate) struct Token {
 
 /// One choice, as an API collects what it says.
 pub(crate) trait Choice {
+    /// Takes the logprobs of the next tokens of its prompt, from the second on.
+    fn prompt(&mut self, _server: &Shared, _logprobs: Vec<Logprobs>) {}
+
+    /// Takes the token that ends it, which no text shows.
+    fn closing(&mut self, _server: &Shared, _token: Token) {}
+
     /// Takes what is sure now.
     fn take(&mut self, server: &Shared, stretches: Vec<Stretch>, token: Option<Token>);
 
@@ -246,6 +269,16 @@ impl Answers {
                         logprobs,
                     });
                     self.tell(choice, parts, token);
+                }
+                Event::Prompt(logprobs) => {
+                    self.ready.push_back(Said::Prompt { choice, logprobs });
+                }
+                Event::End { token, logprobs } => {
+                    let token = Token {
+                        id: token,
+                        logprobs: Some(logprobs),
+                    };
+                    self.ready.push_back(Said::Closing { choice, token });
                 }
                 Event::Ended(generated) => {
                     self.left -= 1;

@@ -25,6 +25,9 @@ pub(crate) struct Ask {
     /// Most tokens of an answer where the request does not say.
     pub(crate) usually: usize,
     pub(crate) logprobs: Option<usize>,
+    /// With how many of the most probable tokens at each place of the prompt, where its logprobs
+    /// are told.
+    pub(crate) prompt_logprobs: Option<usize>,
     /// Whether a thought is told apart from what is said.
     pub(crate) thoughts: bool,
     /// What the model may call. Its calls are told apart from what is said.
@@ -55,6 +58,7 @@ impl Ask {
                     prompt: Arc::clone(prompt),
                     options,
                     logprobs: self.logprobs,
+                    prompt_logprobs: self.prompt_logprobs,
                 })
             })
             .collect();

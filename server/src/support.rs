@@ -98,7 +98,6 @@ macro_rules! generating {
             idle("cache_prompt", "Answers do not depend on caches"),
             idle("id_slot", "Answers do not depend on where they are computed"),
             refused("best_of", &["1"], "no choice is left out"),
-            refused("echo", &["false"], "the prompt is not repeated"),
             refused("suffix", &["\"\""], "nothing can be filled in before a text"),
             refused("response_format", &["{\"type\": \"text\"}"], NO_CONSTRAINT),
             refused("structured_outputs", &[], NO_CONSTRAINT),
@@ -113,7 +112,7 @@ macro_rules! generating {
             refused("stop_token_ids", &["[]"], "give texts as `stop`"),
             refused("bad_words", &["[]"], "forbid tokens with `logit_bias`"),
             refused("allowed_token_ids", &["[]"], NO_CONSTRAINT),
-            refused("prompt_logprobs", &["0"], "only tokens of answers have logprobs"),
+            honoured("prompt_logprobs", "0 to 20: vLLM's list of the prompt's tokens, by their ids, with so many of the most probable ones; `null` for the first. It cannot be streamed"),
             refused("n_predict", &[], "its name here is `max_tokens`"),
             refused("typical_p", &["1", "1.0"], NO_STAGE),
             refused("mirostat", &["0"], NO_STAGE),
@@ -180,6 +179,11 @@ pub(crate) const CHAT: Api = Api {
             "the template is chosen when the server starts"
         ),
         refused(
+            "echo",
+            &["false"],
+            "what a message begins with is not repeated"
+        ),
+        refused(
             "documents",
             &["[]"],
             "documents are not handed to the template yet"
@@ -207,7 +211,14 @@ pub(crate) const COMPLETIONS: Api = Api {
             "prompt",
             "A text, a list of texts, a list of token ids, or a list of such lists. Control tokens that are spelled out are text"
         ),
-        honoured("logprobs", "0 to 20: so many of the most probable tokens"),
+        honoured(
+            "logprobs",
+            "0 to 20: so many of the most probable tokens, and the one that was chosen. The token that ends an answer is told too, though it is no part of the text"
+        ),
+        honoured(
+            "echo",
+            "The text begins with the prompt; with `logprobs`, so do the tokens: `null` for the first, which nothing precedes. With `max_tokens` 0 nothing else is told"
+        ),
         honoured(
             "receipt",
             "Each choice has a `receipt` then, with its last chunk where it is streamed: what `bitnet verify` makes the answer again from. On a CPU alone"

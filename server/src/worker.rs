@@ -39,6 +39,7 @@ pub(crate) struct Task {
     pub(crate) prompt: Arc<EncodedPrompt>,
     pub(crate) options: GenerateOptions,
     pub(crate) logprobs: Option<usize>,
+    pub(crate) prompt_logprobs: Option<usize>,
 }
 
 /// What becomes of a choice.
@@ -241,6 +242,9 @@ impl Running {
         let mut request = Request::new(&job.task.prompt, job.task.options);
         if let Some(best) = job.task.logprobs {
             request = request.logprobs(best);
+        }
+        if let Some(best) = job.task.prompt_logprobs {
+            request = request.prompt_logprobs(best);
         }
         match self.scheduler.add(request) {
             Ok(id) => {

@@ -2,6 +2,7 @@
 
 mod bits;
 mod client;
+mod echo;
 mod messages;
 mod noise;
 mod official;
@@ -347,8 +348,8 @@ fn what_is_wrong_with_a_request_is_named() {
         "prompt[1]"
     );
     assert_eq!(
-        refused(TEXT, json!({ "prompt": "x", "echo": true })).1,
-        "echo"
+        refused(TEXT, json!({ "prompt": "x", "suffix": "y" })).1,
+        "suffix"
     );
     assert_eq!(refused("/v1/none", json!({})).0, 404);
     for (body, status) in [

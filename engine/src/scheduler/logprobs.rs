@@ -2,24 +2,58 @@
 
 use bitnet_kernels::Candidate;
 
+use crate::error::Error;
+use crate::rows::Row;
+
 /// The natural logarithms of probabilities that the model itself gave, before a sampler changed
 /// anything: `logit - ln(sum(exp(logits)))`, in f64, added in the order of token ids.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Logprobs {
-    /// That of the token that was chosen.
+    /// That of the token that was chosen, or that stands in the prompt.
     pub chosen: f64,
+    /// Its place among all tokens, best first, from 1 on.
+    pub rank: usize,
     /// The most probable tokens with theirs, best first.
     pub best: Vec<(u32, f64)>,
 }
 
+impl Logprobs {
+    /// Of a token by the row of all logits, and of the `best` most probable ones.
+    ///
+    /// # Errors
+    /// [`Error::DamagedLogits`] where a logit is not finite.
+    pub(super) fn of(token: u32, row: &Row<'_>, best: usize) -> Result<Logprobs, Error> {
+        if let Some(damaged) = row.logits.iter().position(|logit| !logit.is_finite()) {
+            let id = damaged as u32;
+            return Err(Error::DamagedLogits { id });
+        }
+        let normalizer = Normalizer::of(row.logits);
+        let candidates = (0..).zip(row.logits);
+        let candidates = candidates.map(|(id, logit)| Candidate::new(id, *logit));
+        let logit = row.logits[token as usize];
+        let own = Candidate::new(token, logit);
+        let best = row.best(best);
+        let best = best.iter();
+        Ok(Logprobs {
+            chosen: normalizer.ln(logit),
+            rank: 1 + candidates
+                .filter(|other| Candidate::best_first(other, &own).is_lt())
+                .count(),
+            best: best
+                .map(|token| (token.id, normalizer.ln(token.logit)))
+                .collect(),
+        })
+    }
+}
+
 /// What the logarithms of one row of logits are taken from.
-pub(super) struct Normalizer {
+struct Normalizer {
     largest: f64,
     ln_sum: f64,
 }
 
 impl Normalizer {
-    pub(super) fn of(logits: &[f32]) -> Normalizer {
+    fn of(logits: &[f32]) -> Normalizer {
         let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let largest = f64::from(largest);
         let terms = logits
@@ -32,14 +66,8 @@ impl Normalizer {
     }
 
     /// The logarithm of the probability of a token with this logit.
-    pub(super) fn ln(&self, logit: f32) -> f64 {
+    fn ln(&self, logit: f32) -> f64 {
         f64::from(logit) - self.largest - self.ln_sum
-    }
-
-    /// Those of candidates.
-    pub(super) fn best(&self, best: &[Candidate]) -> Vec<(u32, f64)> {
-        let each = best.iter();
-        each.map(|token| (token.id, self.ln(token.logit))).collect()
     }
 }
 

@@ -3,10 +3,10 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use bitnet_kernels::{Output, Want};
+use bitnet_kernels::{Candidate, Output, Want};
 
 use super::cache::PrefixCache;
-use super::logprobs::{Logprobs, Normalizer};
+use super::logprobs::Logprobs;
 use super::options::SchedulerOptions;
 use super::request::{Event, Request, RequestId};
 use super::share::shares;
@@ -19,6 +19,10 @@ use crate::rows::{Row, joint};
 use crate::sampler::Sampler;
 use crate::sequence::Sequence;
 use crate::session::Session;
+
+/// Most tokens of prompts of which all logits are wanted in one pass: they take the memory of a
+/// vocabulary each.
+const MOST_ROWS: usize = 64;
 
 /// Runs requests side by side, a forward pass at a time. It does nothing between calls of
 /// [`Scheduler::pass`], has no thread of its own, and gives caches back as requests end.
@@ -59,6 +63,7 @@ struct Waiting {
     sampler: Sampler,
     decoding: Decoding,
     logprobs: Option<usize>,
+    prompt_logprobs: Option<usize>,
 }
 
 /// A request with its sequence.
@@ -67,6 +72,7 @@ struct Running {
     sequence: Sequence,
     decoding: Decoding,
     logprobs: Option<usize>,
+    prompt_logprobs: Option<usize>,
     /// Whether it takes no part in passes for now.
     held: bool,
     /// Whether its last event was given.
@@ -78,8 +84,11 @@ struct Running {
 struct Part {
     index: usize,
     len: usize,
-    /// What is wanted behind its last token; nothing where more of the prompt follows.
+    /// What is wanted behind each of its last `rows` tokens.
     want: Want,
+    rows: usize,
+    /// Whether a token is chosen behind the last; not where more of the prompt follows.
+    chooses: bool,
 }
 
 impl Scheduler {
@@ -137,6 +146,7 @@ impl Scheduler {
             sampler: options.new_sampler()?,
             decoding: Decoding::new(&self.encoder.tokenizer, ends, options, have - need),
             logprobs: request.logprobs,
+            prompt_logprobs: request.prompt_logprobs,
         });
         Ok(id)
     }
@@ -190,20 +200,19 @@ impl Scheduler {
             }
             return true;
         }
-        let rows = parts.iter().filter(|part| part.want != Want::Nothing);
-        let rows = rows.count();
+        let rows = parts.iter().map(|part| part.rows).sum();
         let mut row = 0;
         for part in &parts {
             let request = &mut self.running[part.index];
             if request.decoding.generated.tokens.is_empty() {
                 each(request.id, Event::Read(part.len));
             }
-            if part.want == Want::Nothing {
-                continue;
+            let own = (row..row + part.rows).map(|row| Row::of(&self.out, row, rows));
+            row += part.rows;
+            request.tell_prompt(part, own, &mut each);
+            if part.chooses && !request.done {
+                request.choose(&Row::of(&self.out, row - 1, rows), &mut each);
             }
-            let given = Row::of(&self.out, row, rows);
-            row += 1;
-            request.choose(&given, &mut each);
         }
         self.leave(|request| request.done);
         true
@@ -249,18 +258,32 @@ impl Scheduler {
         let continued = continued.filter(|request| started(request) && !request.held);
         let budget = self.options.for_prompts(continued.count());
         let prompts = self.running.iter().filter(|request| !started(request));
-        let prompts = shares(&prompts.map(left).collect::<Vec<_>>(), budget);
+        let telling = prompts.clone().filter(|request| request.tells_prompt());
+        let most = (MOST_ROWS / telling.count().max(1)).max(1);
+        let most = |request: &Running| match request.tells_prompt() {
+            true => left(request).min(most),
+            false => left(request),
+        };
+        let prompts = shares(&prompts.map(most).collect::<Vec<_>>(), budget);
         let mut prompts = prompts.into_iter();
         let part = |(index, request): (usize, &Running)| {
             let len = match started(request) {
                 true => left(request).min(1),
                 false => prompts.next().unwrap_or(0),
             };
-            let want = match len == left(request) {
-                true => request.wants(),
-                false => Want::Nothing,
+            let chooses = len == left(request);
+            let (want, rows) = match chooses {
+                _ if request.tells_prompt() => (Want::Logits, len),
+                true => (request.wants(), 1),
+                false => (Want::Nothing, 0),
             };
-            Part { index, len, want }
+            Part {
+                index,
+                len,
+                want,
+                rows,
+                chooses,
+            }
         };
         let parts = self.running.iter().enumerate().map(part);
         parts.filter(|part| part.len > 0).collect()
@@ -278,8 +301,8 @@ impl Scheduler {
             };
             let unread = &request.sequence.unread()[..part.len];
             self.tokens.extend_from_slice(unread);
-            selected.resize(self.tokens.len() - 1, false);
-            selected.push(part.want != Want::Nothing);
+            selected.resize(self.tokens.len() - part.rows, false);
+            selected.resize(self.tokens.len(), true);
             want = joint(want, part.want);
             reading.push(request.sequence.session());
         }
@@ -315,7 +338,12 @@ impl Waiting {
             true => roomy(model, wanted, context),
             false => context.min(wanted),
         };
-        let mut sequence = match cache.take(&self.tokens, capacity) {
+        // What another request has read gives no logits.
+        let kept = match self.prompt_logprobs {
+            None => cache.take(&self.tokens, capacity),
+            Some(_) => None,
+        };
+        let mut sequence = match kept {
             Some((session, tokens)) => Sequence::continuing(session, tokens, self.sampler),
             None => Sequence::new(model.session(capacity)?, self.sampler),
         };
@@ -325,6 +353,7 @@ impl Waiting {
             sequence,
             decoding: self.decoding,
             logprobs: self.logprobs,
+            prompt_logprobs: self.prompt_logprobs,
             held: false,
             done: false,
         })
@@ -341,6 +370,36 @@ fn roomy(model: &Model, wanted: usize, context: usize) -> usize {
 }
 
 impl Running {
+    /// Whether what is read of its prompt is told.
+    fn tells_prompt(&self) -> bool {
+        self.prompt_logprobs.is_some() && self.decoding.generated.tokens.is_empty()
+    }
+
+    /// Tells of the tokens of the prompt that stand behind those that were read, by their rows.
+    fn tell_prompt<'o>(
+        &mut self,
+        part: &Part,
+        rows: impl Iterator<Item = Row<'o>>,
+        each: &mut impl FnMut(RequestId, Event),
+    ) {
+        let Some(best) = self.prompt_logprobs.filter(|_| self.tells_prompt()) else {
+            return;
+        };
+        let next = self.sequence.read_so_far() - part.len + 1;
+        let told = self.sequence.tokens()[next..].iter().zip(rows);
+        let told = told.map(|(token, row)| Logprobs::of(*token, &row, best));
+        match told.collect::<Result<Vec<Logprobs>, Error>>() {
+            Ok(told) if told.is_empty() => {}
+            Ok(told) => each(self.id, Event::Prompt(told)),
+            Err(error) => self.fail(error, each),
+        }
+    }
+
+    fn fail(&mut self, error: Error, each: &mut impl FnMut(RequestId, Event)) {
+        self.done = true;
+        each(self.id, Event::Failed(error));
+    }
+
     /// What a pass is asked for on its behalf.
     fn wants(&self) -> Want {
         match self.logprobs {
@@ -351,29 +410,39 @@ impl Running {
 
     /// Chooses a token from what a pass gave, and tells of it.
     fn choose(&mut self, row: &Row<'_>, each: &mut impl FnMut(RequestId, Event)) {
-        let want = self.decoding.wants(&self.sequence.sampler);
-        row.give(want, &mut self.sequence.out);
-        let piece = match self.decoding.choose(&mut self.sequence) {
-            Ok(piece) => piece,
-            Err(error) => {
-                self.done = true;
-                return each(self.id, Event::Failed(error));
-            }
-        };
-        if let Some(piece) = piece {
-            let logprobs = self.logprobs.zip(piece.token).map(|(best, token)| {
-                let normalizer = Normalizer::of(row.logits);
-                Logprobs {
-                    chosen: normalizer.ln(token.logit),
-                    best: normalizer.best(&row.best(best)),
-                }
-            });
-            each(self.id, Event::Piece { piece, logprobs });
+        if let Err(error) = self.try_to_choose(row, each) {
+            return self.fail(error, each);
         }
         if self.decoding.has_ended() {
             let generated = std::mem::take(&mut self.decoding.generated);
             each(self.id, Event::Ended(generated));
             self.done = true;
         }
+    }
+
+    fn try_to_choose(
+        &mut self,
+        row: &Row<'_>,
+        each: &mut impl FnMut(RequestId, Event),
+    ) -> Result<(), Error> {
+        let want = self.decoding.wants(&self.sequence.sampler);
+        row.give(want, &mut self.sequence.out);
+        let piece = self.decoding.choose(&mut self.sequence)?;
+        let logprobs = |token: Option<Candidate>| {
+            let asked = self.logprobs.zip(token);
+            let told = asked.map(|(best, token)| Logprobs::of(token.id, row, best));
+            told.transpose()
+        };
+        if let Some(piece) = piece {
+            let logprobs = logprobs(piece.token)?;
+            each(self.id, Event::Piece { piece, logprobs });
+        }
+        if let Some(token) = self.decoding.generated.end
+            && let Some(logprobs) = logprobs(Some(token))?
+        {
+            let token = token.id;
+            each(self.id, Event::End { token, logprobs });
+        }
+        Ok(())
     }
 }

@@ -13,6 +13,7 @@ pub struct Request<'p> {
     pub(super) ends: &'p [u32],
     pub(super) options: GenerateOptions,
     pub(super) logprobs: Option<usize>,
+    pub(super) prompt_logprobs: Option<usize>,
 }
 
 impl<'p> Request<'p> {
@@ -23,12 +24,21 @@ impl<'p> Request<'p> {
             ends: &prompt.ends,
             options,
             logprobs: None,
+            prompt_logprobs: None,
         }
     }
 
     /// Gives each chosen token's [`Logprobs`], with those of the `best` most probable tokens.
     pub fn logprobs(mut self, best: usize) -> Request<'p> {
         self.logprobs = Some(best);
+        self
+    }
+
+    /// Gives the [`Logprobs`] of the prompt's tokens too, from the second on, with those of the
+    /// `best` most probable tokens at each place. All of the prompt is read for it, even where
+    /// another request has read it before.
+    pub fn prompt_logprobs(mut self, best: usize) -> Request<'p> {
+        self.prompt_logprobs = Some(best);
         self
     }
 }
@@ -49,12 +59,22 @@ pub enum Event {
     },
     /// So many tokens of its prompt were read.
     Read(usize),
+    /// The next of its prompt's tokens, from the second on, where these were asked for.
+    Prompt(Vec<Logprobs>),
     /// A token was chosen, or text that was held back is sure now.
     Piece {
         /// The token and the text.
         piece: Piece,
         /// Where they were asked for, and there is a token.
         logprobs: Option<Logprobs>,
+    },
+    /// The model has ended the answer by this token, which is no part of it. Where logprobs were
+    /// asked for.
+    End {
+        /// Its id.
+        token: u32,
+        /// How probable it was.
+        logprobs: Logprobs,
     },
     /// It is done: all that was generated, and why it ended.
     Ended(Generated),

@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use bitnet_engine::Stretch;
+use bitnet_engine::scheduler::Logprobs;
 use serde_json::{Map, Value, json};
 
 use super::{conversation, models, tokens, tools};
@@ -32,10 +33,17 @@ pub(crate) async fn complete(server: Server, request: Request) -> Result<Respons
     choices.resize_with(ask.settings.choices, Message::default);
     answers.collect(&server, &mut choices).await?;
     let wants_logprobs = ask.logprobs.is_some();
+    let prompt_logprobs = ask.prompt_logprobs.map(|_| {
+        let of_prompt = &choices[0].prompt;
+        tokens::of_prompt(&server, &ask.prompts[0].tokens, of_prompt)
+    });
     let choices = choices.into_iter().enumerate();
     let choices = choices.map(|(index, message)| message.json(index, wants_logprobs));
     let usage = ask.usage(&answers);
-    let response = frame.response("chat.completion", choices.collect(), usage);
+    let mut response = frame.response("chat.completion", choices.collect(), usage);
+    if let Some(found) = prompt_logprobs {
+        response["prompt_logprobs"] = found;
+    }
     Ok(Json(response).into_response())
 }
 
@@ -55,11 +63,12 @@ fn read(server: &Shared, body: &[u8]) -> Result<Ask, ApiError> {
     let tools = tools::read(&fields)?;
     let prompt = conversation::read(server, &fields, &tools)?;
     Ok(Ask {
-        settings,
         prompts: vec![Arc::new(prompt)],
         param: "messages",
         usually: usize::MAX,
         logprobs,
+        prompt_logprobs: tokens::prompt_logprobs(&fields, settings.stream)?,
+        settings,
         thoughts: true,
         tools,
     })
@@ -76,6 +85,7 @@ fn finish_reason(ended: &Reason) -> &'static str {
 /// One choice, whole.
 #[derive(Default)]
 struct Message {
+    prompt: Vec<Logprobs>,
     said: String,
     thought: String,
     calls: Vec<Value>,
@@ -84,6 +94,10 @@ struct Message {
 }
 
 impl Choice for Message {
+    fn prompt(&mut self, _: &Shared, logprobs: Vec<Logprobs>) {
+        self.prompt.extend(logprobs);
+    }
+
     fn take(&mut self, server: &Shared, stretches: Vec<Stretch>, token: Option<Token>) {
         for stretch in stretches {
             match stretch.thought {
@@ -174,7 +188,7 @@ impl Translate for Told {
 
     fn said(&mut self, said: Said, _answers: &Answers, out: &mut Outbox) {
         match said {
-            Said::Begun => {}
+            Said::Begun | Said::Prompt { .. } | Said::Closing { .. } => {}
             Said::Text {
                 choice,
                 stretches,

@@ -92,6 +92,7 @@ fn read(server: &Shared, body: &[u8]) -> Result<Ask, ApiError> {
         param: "messages",
         usually: usize::MAX,
         logprobs: None,
+        prompt_logprobs: None,
         thoughts: true,
         tools,
     })
@@ -567,6 +568,7 @@ impl Told {
 impl Translate for Told {
     fn said(&mut self, said: Said, answers: &Answers, out: &mut Outbox) {
         match said {
+            Said::Prompt { .. } | Said::Closing { .. } => {}
             Said::Begun => {
                 let usage = usage(&self.ask, answers);
                 let message = response(&self.frame, Vec::new(), None, usage);

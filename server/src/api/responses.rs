@@ -106,6 +106,7 @@ fn read(server: &Shared, body: &[u8]) -> Result<(Ask, Value), ApiError> {
         param: "input",
         usually: usize::MAX,
         logprobs,
+        prompt_logprobs: None,
         thoughts: true,
         tools,
     };
@@ -582,7 +583,7 @@ impl Translate for Told {
 
     fn said(&mut self, said: Said, _answers: &Answers, out: &mut Outbox) {
         match said {
-            Said::Begun => {}
+            Said::Begun | Said::Prompt { .. } | Said::Closing { .. } => {}
             Said::Text {
                 stretches, token, ..
             } => {

@@ -66,12 +66,16 @@ impl Asked {
                     _ => json!(text),
                 };
                 body["logprobs"] = logprobs.then(|| noise.below(21)).into();
+                body["echo"] = noise.of(&[false, true]).into();
                 Asked { path: TEXT, body }
             }
             _ => {
                 body["messages"] = json!([{ "role": "user", "content": text }]);
                 body["logprobs"] = logprobs.into();
                 body["top_logprobs"] = logprobs.then(|| noise.below(21)).into();
+                if body["stream"] == false && noise.below(3) == 0 {
+                    body["prompt_logprobs"] = noise.below(4).into();
+                }
                 Asked { path: CHAT, body }
             }
         }
@@ -86,6 +90,8 @@ impl Asked {
             false => vec![response.ok()],
         };
         for part in parts {
+            let of_prompt = &part["prompt_logprobs"];
+            choices.entry(u64::MAX).or_default().push(of_prompt.clone());
             for choice in part["choices"].as_array().expect("choices") {
                 let index = choice["index"].as_u64().expect("a number");
                 choices.entry(index).or_default().push(choice.clone());
