@@ -8,7 +8,8 @@ use bitnet_kernels::format::{
 };
 use bitnet_kernels::order::{LANES, finite_or_nan, fold};
 
-use super::gemv::{prefetch_blocks, scaled};
+use super::gemv::{RUN, prefetch_blocks, scaled};
+use super::streams::Streams;
 use crate::microkernel::dot::{BlockDot, DOT_ROWS, GroupSums, WithMinima};
 use crate::microkernel::operands::{Encoded, MatrixRef};
 use crate::microkernel::simd::Simd;
@@ -119,42 +120,52 @@ fn with_minima<B: BlockDot, const BYTES: usize, const DMIN_AT: usize>(
     out: &mut [f32],
     integers: impl Fn([&[u8; BYTES]; DOT_ROWS], &[i8; Q8K_BLOCK], &GroupSums) -> WithMinima,
 ) {
-    let width = rows.len();
+    let (width, streams) = (rows.len(), Streams::new(&rows));
+    let (mut values, mut minima) = ([[0; LANES]; RUN], [[0; LANES]; RUN]);
+    let (mut scales, mut minimum_scales) = ([[0; LANES]; RUN], [[0; LANES]; RUN]);
+    let mut group_sums = [GroupSums::default(); RUN];
     for (t, token) in tokens.enumerate() {
         let out = &mut out[t * width..(t + 1) * width];
-        for (strip, out) in out.chunks_mut(LANES).enumerate() {
-            // Rows that fill up the last strip repeat the last one; their results are dropped.
-            let first = rows.start + strip * LANES;
-            let strip: [&[[u8; BYTES]]; LANES] =
-                std::array::from_fn(|r| m.row((first + r).min(rows.end - 1)).as_chunks().0);
+        let blocks = x.q(token).as_chunks::<Q8K_BLOCK>().0;
+        for strip in streams.strips() {
+            let rows: [&[[u8; BYTES]]; LANES] = streams.rows(strip, |row| m.row(row).as_chunks().0);
             let mut floats = b.splat(0.0);
-            let blocks = x.q(token).as_chunks::<Q8K_BLOCK>().0.iter();
-            for (i, (q, d)) in blocks.zip(x.scales(token)).enumerate() {
-                let group_sums = b.group_sums(q);
-                let (mut values, mut minima) = ([0.0; LANES], [0.0; LANES]);
-                let (mut scales, mut minimum_scales) = ([0; LANES], [0; LANES]);
-                prefetch_blocks(b, &strip, i, LANES * m.stride);
-                for four in 0..LANES / DOT_ROWS {
-                    let [e, f, g, h] = strip.as_chunks::<DOT_ROWS>().0[four];
-                    let sums = integers([&e[i], &f[i], &g[i], &h[i]], q, &group_sums);
-                    for r in 0..DOT_ROWS {
-                        values[four * DOT_ROWS + r] = sums.values[r] as f32;
-                        minima[four * DOT_ROWS + r] = sums.minima[r] as f32;
+            for first in (0..blocks.len()).step_by(RUN) {
+                let run = first..blocks.len().min(first + RUN);
+                for i in run.clone() {
+                    group_sums[i - first] = b.group_sums(&blocks[i]);
+                }
+                for (four, rows) in rows.as_chunks::<DOT_ROWS>().0.iter().enumerate() {
+                    let lanes = four * DOT_ROWS..(four + 1) * DOT_ROWS;
+                    for i in run.clone() {
+                        prefetch_blocks(b, rows, i);
+                        let four = rows.map(|row| &row[i]);
+                        let at = i - first;
+                        let products = integers(four, &blocks[i], &group_sums[at]);
+                        values[at][lanes.clone()].copy_from_slice(&products.values);
+                        minima[at][lanes.clone()].copy_from_slice(&products.minima);
+                        let halves =
+                            |at| four.map(|block| u16::from_le_bytes([block[at], block[at + 1]]));
+                        scales[at][lanes.clone()].copy_from_slice(&halves(0));
+                        minimum_scales[at][lanes.clone()].copy_from_slice(&halves(DMIN_AT));
                     }
                 }
-                let halves =
-                    |row: &[[u8; BYTES]], at| u16::from_le_bytes([row[i][at], row[i][at + 1]]);
-                for (r, row) in strip.iter().enumerate() {
-                    scales[r] = halves(row, 0);
-                    minimum_scales[r] = halves(row, DMIN_AT);
+                for i in run {
+                    let (d, at) = (x.scales(token)[i], i - first);
+                    let to_f32 = |sums: &[i32; LANES]| {
+                        let mut floats = [0.0; LANES];
+                        for (float, sum) in floats.iter_mut().zip(sums) {
+                            *float = *sum as f32;
+                        }
+                        b.load(&floats)
+                    };
+                    let scale = b.mul(b.load_f16(&scales[at]), b.splat(d));
+                    floats = b.fma(scale, to_f32(&values[at]), floats);
+                    let scale = b.mul(b.load_f16(&minimum_scales[at]), b.splat(-d));
+                    floats = b.fma(scale, to_f32(&minima[at]), floats);
                 }
-                let scale = b.mul(b.load_f16(&scales), b.splat(*d));
-                floats = b.fma(scale, b.load(&values), floats);
-                let scale = b.mul(b.load_f16(&minimum_scales), b.splat(-*d));
-                floats = b.fma(scale, b.load(&minima), floats);
             }
-            let floats = b.to_array(b.finite_or_nan(floats));
-            out.copy_from_slice(&floats[..out.len()]);
+            streams.put(strip, b.to_array(b.finite_or_nan(floats)), out);
         }
     }
 }

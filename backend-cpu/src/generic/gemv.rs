@@ -1,7 +1,8 @@
-//! Products of matrices of blocks of 256 with one token: rows as they lie, a few at a time.
+//! Products of matrices of blocks of 256 with one token: rows as they lie, four at a time from as
+//! many [streams](super::streams).
 //!
-//! The weights pass by once, so that their bytes per second are what counts. Adjacent rows share
-//! the loads of the activations.
+//! The weights pass by once, so that their bytes per second are what counts. Rows that are
+//! multiplied together share the loads of the activations.
 
 use std::ops::Range;
 
@@ -9,21 +10,24 @@ use bitnet_kernels::format::{Q8K_BLOCK, tq1_0, tq2_0};
 use bitnet_kernels::order::LANES;
 
 use super::gemm::LINE;
+use super::streams::{AHEAD, Streams};
 use crate::microkernel::dot::{BlockDot, DOT_ROWS};
 use crate::microkernel::operands::{Encoded, MatrixRef};
 
-/// Prefetches what lies `ahead` bytes behind the `i`th block of each row of a strip. A block that
-/// is hardly longer than some lines asks for as many.
+/// Blocks whose integers are kept until their floats are made.
+pub(super) const RUN: usize = 32;
+
+/// Prefetches what lies [`AHEAD`] of the `i`th block of each row. A block that is hardly longer than
+/// some lines asks for as many.
 #[inline(always)]
 pub(super) fn prefetch_blocks<B: BlockDot, const BYTES: usize>(
     b: B,
-    strip: &[&[[u8; BYTES]]; LANES],
+    rows: &[&[[u8; BYTES]]; DOT_ROWS],
     i: usize,
-    ahead: usize,
 ) {
-    for row in strip {
+    for row in rows {
         for line in 0..(BYTES - LINE / 8).div_ceil(LINE) {
-            b.prefetch(&row[i], ahead + line * LINE);
+            b.prefetch(&row[i], AHEAD + line * LINE);
         }
     }
 }
@@ -40,38 +44,39 @@ pub(super) fn scaled<B: BlockDot, const BYTES: usize, const AT: usize>(
     out: &mut [f32],
     integers: impl Fn([&[u8; BYTES]; DOT_ROWS], &[i8; Q8K_BLOCK], i32) -> [i32; DOT_ROWS],
 ) {
-    let width = rows.len();
+    let (width, streams) = (rows.len(), Streams::new(&rows));
+    let (mut sums, mut scales) = ([[0; LANES]; RUN], [[0; LANES]; RUN]);
     for (t, token) in tokens.enumerate() {
         let out = &mut out[t * width..(t + 1) * width];
-        for (strip, out) in out.chunks_mut(LANES).enumerate() {
-            // Rows that fill up the last strip repeat the last one; their results are dropped.
-            let first = rows.start + strip * LANES;
-            let strip: [&[[u8; BYTES]]; LANES] =
-                std::array::from_fn(|r| m.row((first + r).min(rows.end - 1)).as_chunks().0);
+        let blocks = x.q(token).as_chunks::<Q8K_BLOCK>().0;
+        for strip in streams.strips() {
+            let rows: [&[[u8; BYTES]]; LANES] = streams.rows(strip, |row| m.row(row).as_chunks().0);
             let mut floats = b.splat(0.0);
-            let blocks = x.q(token).as_chunks::<Q8K_BLOCK>().0.iter();
-            for (i, (q, d)) in blocks.zip(x.scales(token)).enumerate() {
-                let mut sums = [0; LANES];
-                let mut values = [0.0; LANES];
-                let mut scales = [0; LANES];
-                prefetch_blocks(b, &strip, i, LANES * m.stride);
-                let total = x.sums(token)[i];
-                let fours = sums.as_chunks_mut::<DOT_ROWS>().0.iter_mut();
-                for (sums, rows) in fours.zip(strip.as_chunks::<DOT_ROWS>().0) {
-                    let [e, f, g, h] = rows;
-                    *sums = integers([&e[i], &f[i], &g[i], &h[i]], q, total);
+            for first in (0..blocks.len()).step_by(RUN) {
+                let run = first..blocks.len().min(first + RUN);
+                for (four, rows) in rows.as_chunks::<DOT_ROWS>().0.iter().enumerate() {
+                    let lanes = four * DOT_ROWS..(four + 1) * DOT_ROWS;
+                    for i in run.clone() {
+                        prefetch_blocks(b, rows, i);
+                        let four = rows.map(|row| &row[i]);
+                        let products = integers(four, &blocks[i], x.sums(token)[i]);
+                        sums[i - first][lanes.clone()].copy_from_slice(&products);
+                        let halves =
+                            four.map(|block| u16::from_le_bytes([block[AT], block[AT + 1]]));
+                        scales[i - first][lanes.clone()].copy_from_slice(&halves);
+                    }
                 }
-                for (scale, row) in scales.iter_mut().zip(strip) {
-                    *scale = u16::from_le_bytes([row[i][AT], row[i][AT + 1]]);
+                for i in run {
+                    let d = b.splat(x.scales(token)[i]);
+                    let d = b.mul(b.load_f16(&scales[i - first]), d);
+                    let mut values = [0.0; LANES];
+                    for (value, sum) in values.iter_mut().zip(sums[i - first]) {
+                        *value = sum as f32;
+                    }
+                    floats = b.fma(d, b.load(&values), floats);
                 }
-                for (value, sum) in values.iter_mut().zip(sums) {
-                    *value = sum as f32;
-                }
-                let d = b.mul(b.load_f16(&scales), b.splat(*d));
-                floats = b.fma(d, b.load(&values), floats);
             }
-            let floats = b.to_array(b.finite_or_nan(floats));
-            out.copy_from_slice(&floats[..out.len()]);
+            streams.put(strip, b.to_array(b.finite_or_nan(floats)), out);
         }
     }
 }

@@ -17,4 +17,5 @@ pub(crate) mod math;
 pub(crate) mod probe;
 pub(crate) mod rope;
 pub(crate) mod screen;
+pub(crate) mod streams;
 pub(crate) mod ternary;

@@ -1,0 +1,94 @@
+//! Where the rows of a piece are taken from when one token meets them: four places at once.
+//!
+//! Products with one token take as long as their weights take to come from memory, and a core
+//! reaches its share of the memory only with more lines on their way than it can wait for itself:
+//! what is missing comes from the prefetcher of its second cache, which follows streams and ends
+//! each at a page. Rows that are multiplied together are therefore a quarter of the piece apart,
+//! and each stream is asked for [`AHEAD`] bytes further on. `docs/explanation/kernels.md` has the
+//! measurements.
+
+use std::ops::Range;
+
+use bitnet_kernels::order::LANES;
+
+use crate::microkernel::dot::DOT_ROWS;
+
+/// Bytes between what is read of a stream and what is prefetched of it.
+pub(crate) const AHEAD: usize = 1024;
+
+/// A piece's rows, a quarter to each stream, in strips of [`LANES`].
+#[derive(Clone, Copy)]
+pub(super) struct Streams {
+    first: usize,
+    count: usize,
+    /// Rows of a stream, with those that fill up the last strip.
+    len: usize,
+}
+
+impl Streams {
+    #[inline(always)]
+    pub(super) fn new(rows: &Range<usize>) -> Streams {
+        Streams {
+            first: rows.start,
+            count: rows.len(),
+            len: rows.len().div_ceil(LANES) * (LANES / DOT_ROWS),
+        }
+    }
+
+    /// Strips.
+    #[inline(always)]
+    pub(super) fn strips(self) -> Range<usize> {
+        0..self.len / (LANES / DOT_ROWS)
+    }
+
+    /// Where the row in a lane of a strip stands in the piece: adjacent lanes are in adjacent
+    /// streams, every [`DOT_ROWS`]th in the same. It may lie behind the last.
+    #[inline(always)]
+    fn place(self, strip: usize, lane: usize) -> usize {
+        lane % DOT_ROWS * self.len + strip * (LANES / DOT_ROWS) + lane / DOT_ROWS
+    }
+
+    /// The rows of a strip. Those that fill it up repeat the last one; what they give is dropped.
+    #[inline(always)]
+    pub(super) fn rows<R: Copy>(self, strip: usize, row: impl Fn(usize) -> R) -> [R; LANES] {
+        let at = |lane| row(self.first + self.place(strip, lane).min(self.count - 1));
+        let mut rows = [at(0); LANES];
+        for (lane, row) in rows.iter_mut().enumerate() {
+            *row = at(lane);
+        }
+        rows
+    }
+
+    /// Puts the results of a strip where those of its rows belong, in `out` of the whole piece.
+    #[inline(always)]
+    pub(super) fn put(self, strip: usize, results: [f32; LANES], out: &mut [f32]) {
+        for (lane, result) in results.into_iter().enumerate() {
+            if let Some(out) = out.get_mut(self.place(strip, lane)) {
+                *out = result;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_is_in_one_lane_of_one_strip() {
+        for count in [1, 3, 15, 16, 17, 20, 64, 250, 256] {
+            let streams = Streams::new(&(100..100 + count));
+            let mut out = vec![f32::NAN; count];
+            for strip in streams.strips() {
+                let rows = streams.rows(strip, |row| row as f32);
+                assert!(
+                    rows.iter()
+                        .all(|row| (100.0..100.0 + count as f32).contains(row))
+                );
+                streams.put(strip, rows, &mut out);
+            }
+            let expected: Vec<f32> = (100..100 + count).map(|row| row as f32).collect();
+            assert_eq!(out, expected);
+        }
+    }
+}
