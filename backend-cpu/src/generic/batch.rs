@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use bitnet_kernels::order::LANES;
 
+use super::streams::Streams;
 use crate::microkernel::dot::{BlockDot, DOT_ROWS};
 use crate::microkernel::operands::{Encoded, MatrixRef};
 
@@ -28,6 +29,9 @@ pub(crate) fn i2s<B: BlockDot>(
 ) {
     let width = rows.len();
     let count = tokens.len();
+    if count == 1 {
+        return one_token(b, m, rows, x, tokens.start, out);
+    }
     let parts = count.div_ceil(TOKENS);
     for first in (0..width).step_by(LANES) {
         let strip = Strip {
@@ -45,14 +49,54 @@ pub(crate) fn i2s<B: BlockDot>(
                 &next_rows[next_rows.len() * part / parts..next_rows.len() * (part + 1) / parts];
             let from = tokens.start + from;
             match tokens.start + to - from {
-                1 => strip.write::<B, 1>(b, from, next_rows, out, width),
-                2 => strip.write::<B, 2>(b, from, next_rows, out, width),
+                ..=2 => strip.write::<B, 2>(b, from, next_rows, out, width),
                 3 => strip.write::<B, 3>(b, from, next_rows, out, width),
                 4 => strip.write::<B, 4>(b, from, next_rows, out, width),
                 _ => strip.write::<B, TOKENS>(b, from, next_rows, out, width),
             }
         }
     }
+}
+
+/// The same with one token: rows from several [streams](super::streams).
+#[inline(always)]
+fn one_token<B: BlockDot>(
+    b: B,
+    m: &MatrixRef<'_>,
+    rows: Range<usize>,
+    x: &Encoded<'_>,
+    token: usize,
+    out: &mut [f32],
+) {
+    let streams = Streams::new(&rows);
+    for strip in streams.strips() {
+        let rows: [&[u8]; LANES] = streams.rows(strip, |row| m.row(row));
+        let mut sums = [0; LANES];
+        let fours = rows.as_chunks::<DOT_ROWS>().0.iter();
+        for (rows, sums) in fours.zip(sums.as_chunks_mut().0) {
+            *sums = b.i2s_rows(*rows, x.q(token));
+        }
+        streams.put(strip, results(b, m, &sums, x, token), out);
+    }
+}
+
+/// What the sums of sixteen rows' codes with a token come to.
+#[inline(always)]
+fn results<B: BlockDot>(
+    b: B,
+    m: &MatrixRef<'_>,
+    sums: &[i32; LANES],
+    x: &Encoded<'_>,
+    token: usize,
+) -> [f32; LANES] {
+    let (total, scale) = (x.sums(token)[0], x.scales(token)[0]);
+    let mut values = [0.0; LANES];
+    for (value, sum) in values.iter_mut().zip(sums) {
+        *value = (sum - total) as f32;
+    }
+    let values = b.div(b.load(&values), b.splat(scale));
+    let values = b.mul(values, b.splat(m.scale));
+    b.to_array(b.finite_or_nan(values))
 }
 
 /// Up to sixteen rows.
@@ -84,27 +128,16 @@ impl Strip<'_> {
             // Rows that fill up the strip repeat its last one; their results are dropped.
             let row = |r: usize| m.row((rows.start + tile * DOT_ROWS + r).min(rows.end - 1));
             let tile_rows = [row(0), row(1), row(2), row(3)];
-            let tile_sums = if T == 1 {
-                [b.i2s_rows(tile_rows, q[0]); T]
-            } else {
-                let next_rows = &next_rows
-                    [next_rows.len() * tile / tiles..next_rows.len() * (tile + 1) / tiles];
-                let groups = tile_rows.map(|row| row.as_chunks().0);
-                b.i2s_tile(groups, q.map(|q| q.as_chunks().0), next_rows)
-            };
+            let next_rows =
+                &next_rows[next_rows.len() * tile / tiles..next_rows.len() * (tile + 1) / tiles];
+            let groups = tile_rows.map(|row| row.as_chunks().0);
+            let tile_sums = b.i2s_tile(groups, q.map(|q| q.as_chunks().0), next_rows);
             for (sums, tile_sums) in sums.iter_mut().zip(tile_sums) {
                 sums[tile * DOT_ROWS..(tile + 1) * DOT_ROWS].copy_from_slice(&tile_sums);
             }
         }
         for (t, sums) in sums.iter().enumerate() {
-            let (total, scale) = (x.sums(first + t)[0], x.scales(first + t)[0]);
-            let mut values = [0.0; LANES];
-            for (value, sum) in values.iter_mut().zip(sums) {
-                *value = (sum - total) as f32;
-            }
-            let values = b.div(b.load(&values), b.splat(scale));
-            let values = b.mul(values, b.splat(m.scale));
-            let values = b.to_array(b.finite_or_nan(values));
+            let values = results(b, m, sums, x, first + t);
             out[t * stride..][..rows.len()].copy_from_slice(&values[..rows.len()]);
         }
     }

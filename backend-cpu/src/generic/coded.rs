@@ -14,9 +14,11 @@ use std::ops::Range;
 use bitnet_kernels::order::LANES;
 
 use super::gemm::{LINE, PANEL_ROWS, Panel, following, parts, store, tiles};
+use super::streams::Streams;
 use crate::microkernel::coded::{
     CodeLayout, RUN_WORDS, STEPS, Steps, meaning, per_byte, pieces_per_run,
 };
+use crate::microkernel::dot::DOT_ROWS;
 use crate::microkernel::gemm::{Microkernel, TileArgs};
 use crate::microkernel::operands::{Encoded, MatrixRef};
 use crate::microkernel::runs::{RUN_BYTES, Runs};
@@ -117,31 +119,28 @@ pub(crate) fn gemv<M: Microkernel, F: CodeLayout<BITS>, const BITS: usize>(
     panel: &mut Panel,
     out: &mut [f32],
 ) {
-    let width = rows.len();
+    let (width, streams) = (rows.len(), Streams::new(&rows));
     panel.reserve_activations(x.width);
     let q = &mut panel.activations[..x.width];
     for (token, out) in tokens.zip(out.chunks_mut(width.max(1))) {
         reorder::<M, F, BITS>(k, x.q(token), q);
         let pieces = q.as_chunks::<4>().0.as_chunks::<STEPS>().0;
-        for (strip, out) in out.chunks_mut(LANES).enumerate() {
-            // Rows that fill up the last strip repeat the last one; their results are dropped.
-            let first = rows.start + strip * LANES;
-            let row = |r: usize| m.row((first + r).min(rows.end - 1));
+        for strip in streams.strips() {
             let floats = strip_of::<M, F, BITS>(
                 k,
-                std::array::from_fn(|r| F::blocks(row(r))),
-                LANES * m.stride,
+                streams.rows(strip, |row| F::blocks(m.row(row))),
+                DOT_ROWS * m.stride,
                 pieces,
                 x.scales(token),
                 x.sums(token),
             );
-            let floats = k.to_array(k.finite_or_nan(floats));
-            out.copy_from_slice(&floats[..out.len()]);
+            streams.put(strip, k.to_array(k.finite_or_nan(floats)), out);
         }
     }
 }
 
-/// Sixteen rows against one token. Meanwhile what lies `ahead` bytes further on is prefetched.
+/// Sixteen rows against one token. Meanwhile what lies `ahead` bytes further on in each stream is
+/// prefetched.
 #[inline(always)]
 fn strip_of<M: Microkernel, F: CodeLayout<BITS>, const BITS: usize>(
     k: M,

@@ -10,14 +10,15 @@ use bitnet_kernels::format::{Q8K_BLOCK, tq1_0, tq2_0};
 use bitnet_kernels::order::LANES;
 
 use super::gemm::LINE;
-use super::streams::{AHEAD, Streams};
+use super::streams::Streams;
 use crate::microkernel::dot::{BlockDot, DOT_ROWS};
 use crate::microkernel::operands::{Encoded, MatrixRef};
+use crate::microkernel::simd::STREAM_DISTANCE;
 
 /// Blocks whose integers are kept until their floats are made.
 pub(super) const RUN: usize = 32;
 
-/// Prefetches what lies [`AHEAD`] of the `i`th block of each row. A block that is hardly longer than
+/// Prefetches what lies [`STREAM_DISTANCE`] of the `i`th block of each row. A block that is hardly longer than
 /// some lines asks for as many.
 #[inline(always)]
 pub(super) fn prefetch_blocks<B: BlockDot, const BYTES: usize>(
@@ -27,7 +28,7 @@ pub(super) fn prefetch_blocks<B: BlockDot, const BYTES: usize>(
 ) {
     for row in rows {
         for line in 0..(BYTES - LINE / 8).div_ceil(LINE) {
-            b.prefetch(&row[i], AHEAD + line * LINE);
+            b.prefetch(&row[i], STREAM_DISTANCE + line * LINE);
         }
     }
 }

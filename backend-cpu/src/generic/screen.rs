@@ -10,6 +10,8 @@ use bitnet_kernels::Format;
 use bitnet_kernels::order::LANES;
 
 use super::float::{BF16, F16, F32, Weights};
+use super::streams::Streams;
+use crate::microkernel::dot::DOT_ROWS;
 use crate::microkernel::operands::MatrixRef;
 use crate::microkernel::screen::{BLOCK, Block, Planes, RUN, ScreenDot};
 use crate::microkernel::simd::Simd;
@@ -233,104 +235,79 @@ fn chunk<L: Simd, W: Weights<L>>(l: L, row: &[u8], cols: usize, i: usize) -> L::
     l.load(&values)
 }
 
-/// Rows that are bounded at a time.
-const STRIP: usize = 16;
-
 /// Writes the most that each row's logits can be to `out`, `[queries, rows]`.
 #[inline(always)]
 pub(crate) fn uppers<S: ScreenDot>(s: S, rows: Rows<'_>, queries: &[Query], out: &mut [f32]) {
     let Rows { blocks, bounds } = rows;
-    let rows = bounds.scale.len();
-    let per_row = blocks.len() / rows;
+    let count = bounds.scale.len();
+    let per_row = blocks.len() / count;
     let row = |row: usize| &blocks[row * per_row..(row + 1) * per_row];
-    for first in (0..rows).step_by(STRIP) {
-        let count = STRIP.min(rows - first);
-        // Rows that fill up the last strip repeat its last one; their results are dropped.
-        let strip: [&[Block]; STRIP] = std::array::from_fn(|r| row(first + r.min(count - 1)));
+    let streams = Streams::new(&(0..count));
+    for strip in streams.strips() {
+        let rows = streams.rows(strip, row);
+        let of = |values: &[f32]| streams.rows(strip, |row| values[row]);
+        let bounds = Bounds {
+            scale: of(bounds.scale),
+            error: of(bounds.error),
+            norm: of(bounds.norm),
+        };
         let mut t = 0;
         while t < queries.len() {
-            let left = &queries[t..];
-            let mut part = Part {
-                bounds: &bounds,
-                first,
-                rows,
-                out: &mut out[t * rows..],
-            };
-            t += match left.len() {
-                4.. => part.write::<S, 4>(s, &strip[..count], left),
-                _ => {
-                    let mut sums = [[0; 2]; STRIP];
-                    let (fours, sums_of_four) = (strip.as_chunks::<4>().0, sums.as_chunks_mut().0);
-                    for (rows, sums) in fours.iter().zip(sums_of_four) {
-                        *sums = s.screen(*rows, [&left[0].planes]).map(|[sums]| sums);
+            let mut sums = [[[0; 2]; LANES]; TOKENS];
+            let count_of_sums = match queries[t..].first_chunk() {
+                Some(queries) => {
+                    sums = for_tokens(s, &rows, queries);
+                    TOKENS
+                }
+                None => {
+                    let planes = [queries[t].planes.as_slice()];
+                    let fours = rows.as_chunks::<DOT_ROWS>().0.iter();
+                    for (rows, sums) in fours.zip(sums[0].as_chunks_mut::<DOT_ROWS>().0) {
+                        *sums = s.screen(*rows, planes).map(|[sums]| sums);
                     }
-                    part.bound(0, &left[0], &sums, count);
                     1
                 }
             };
+            for sums in &sums[..count_of_sums] {
+                let mut uppers = [0.0; LANES];
+                for lane in 0..LANES {
+                    let Bounds { scale, error, norm } = &bounds;
+                    let (scale, error, norm) = (scale[lane], error[lane], norm[lane]);
+                    uppers[lane] = queries[t].upper(sums[lane], scale, error, norm);
+                }
+                streams.put(strip, uppers, &mut out[t * count..(t + 1) * count]);
+                t += 1;
+            }
         }
     }
 }
 
-/// Where the bounds of a strip of rows go.
-struct Part<'a> {
-    bounds: &'a Bounds<&'a [f32]>,
-    /// The strip's first row, of how many.
-    first: usize,
-    rows: usize,
-    out: &'a mut [f32],
-}
+/// Tokens that a strip of rows meets at a time, where there are as many.
+const TOKENS: usize = 4;
 
-impl Part<'_> {
-    /// Bounds of the strip's rows for the first `T` of the queries.
-    #[inline(always)]
-    fn write<S: ScreenDot, const T: usize>(
-        &mut self,
-        s: S,
-        strip: &[&[Block]],
-        queries: &[Query],
-    ) -> usize {
-        let planes: [&[Planes]; T] = std::array::from_fn(|t| queries[t].planes.as_slice());
-        let mut sums = [[[0; 2]; STRIP]; T];
-        let (pairs, single) = strip.as_chunks::<2>();
-        let (pairs, single) = if S::PAIRS {
-            (pairs, single)
-        } else {
-            (&[][..], strip)
-        };
-        for (i, pair) in pairs.iter().enumerate() {
+/// The sums of a strip's codes with [`TOKENS`] tokens.
+#[inline(always)]
+fn for_tokens<S: ScreenDot>(
+    s: S,
+    rows: &[&[Block]; LANES],
+    queries: &[Query; TOKENS],
+) -> [[[i32; 2]; LANES]; TOKENS] {
+    let planes: [&[Planes]; TOKENS] = std::array::from_fn(|t| queries[t].planes.as_slice());
+    let mut sums = [[[0; 2]; LANES]; TOKENS];
+    if S::PAIRS {
+        for (i, pair) in rows.as_chunks::<2>().0.iter().enumerate() {
             let [first, second] = s.screen(*pair, planes);
             for (sums, (first, second)) in sums.iter_mut().zip(first.into_iter().zip(second)) {
                 (sums[2 * i], sums[2 * i + 1]) = (first, second);
             }
         }
-        for (r, row) in single.iter().enumerate() {
+    } else {
+        for (i, row) in rows.iter().enumerate() {
             let [products] = s.screen([*row], planes);
             for (sums, product) in sums.iter_mut().zip(products) {
-                sums[2 * pairs.len() + r] = product;
+                sums[i] = product;
             }
         }
-        for (t, (query, sums)) in queries.iter().zip(&sums).enumerate() {
-            self.bound(t, query, sums, strip.len());
-        }
-        T
     }
-
-    /// Writes the bounds of the strip's `count` rows for the token `t`.
-    #[inline(always)]
-    fn bound(&mut self, t: usize, query: &Query, sums: &[[i32; 2]; STRIP], count: usize) {
-        let of = |values: &[f32]| {
-            let mut strip = [0.0; STRIP];
-            strip[..count].copy_from_slice(&values[self.first..self.first + count]);
-            strip
-        };
-        let Bounds { scale, error, norm } = self.bounds;
-        let (scale, error, norm) = (of(scale), of(error), of(norm));
-        let mut uppers = [0.0; STRIP];
-        for r in 0..STRIP {
-            uppers[r] = query.upper(sums[r], scale[r], error[r], norm[r]);
-        }
-        let at = t * self.rows + self.first;
-        self.out[at..at + count].copy_from_slice(&uppers[..count]);
-    }
+    sums
 }

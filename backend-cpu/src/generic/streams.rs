@@ -4,7 +4,7 @@
 //! reaches its share of the memory only with more lines on their way than it can wait for itself:
 //! what is missing comes from the prefetcher of its second cache, which follows streams and ends
 //! each at a page. Rows that are multiplied together are therefore a quarter of the piece apart,
-//! and each stream is asked for [`AHEAD`] bytes further on. `docs/explanation/kernels.md` has the
+//! and each stream is asked for [`STREAM_DISTANCE`](crate::microkernel::simd::STREAM_DISTANCE) bytes further on. `docs/explanation/kernels.md` has the
 //! measurements.
 
 use std::ops::Range;
@@ -12,9 +12,6 @@ use std::ops::Range;
 use bitnet_kernels::order::LANES;
 
 use crate::microkernel::dot::DOT_ROWS;
-
-/// Bytes between what is read of a stream and what is prefetched of it.
-pub(crate) const AHEAD: usize = 1024;
 
 /// A piece's rows, a quarter to each stream, in strips of [`LANES`].
 #[derive(Clone, Copy)]

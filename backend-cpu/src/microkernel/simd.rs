@@ -9,6 +9,8 @@ use bitnet_kernels::order::LANES;
 
 /// Bytes between what is read and what is prefetched, where memory is read from end to end.
 pub(crate) const PREFETCH_DISTANCE: usize = 8192;
+/// The same where several places are read side by side.
+pub(crate) const STREAM_DISTANCE: usize = 1024;
 
 /// Vector operations of an instruction set. A value of the implementing type is the proof that the
 /// CPU has it.

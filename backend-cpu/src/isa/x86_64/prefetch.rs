@@ -1,7 +1,7 @@
 //! Prefetch into the nearest cache.
 
 use crate::microkernel::screen::Block;
-use crate::microkernel::simd::PREFETCH_DISTANCE;
+use crate::microkernel::simd::STREAM_DISTANCE;
 
 /// See [`Simd::prefetch`](crate::microkernel::simd::Simd::prefetch).
 #[inline(always)]
@@ -15,6 +15,6 @@ pub(super) fn prefetch<T>(from: &[T], at: usize) {
 #[inline(always)]
 pub(super) fn prefetch_block(row: &[Block], i: usize) {
     for line in 0..size_of::<Block>() / 64 {
-        prefetch(row, i * size_of::<Block>() + line * 64 + PREFETCH_DISTANCE);
+        prefetch(row, i * size_of::<Block>() + line * 64 + STREAM_DISTANCE);
     }
 }

@@ -9,7 +9,7 @@ use super::super::quantized;
 use super::token::Avx2;
 use crate::microkernel::dot::{BlockDot, DOT_ROWS, GroupSums, WithMinima};
 use crate::microkernel::gemm::{GROUP, GROUP_BYTES};
-use crate::microkernel::simd::{PREFETCH_DISTANCE, Simd};
+use crate::microkernel::simd::{STREAM_DISTANCE, Simd};
 use crate::microkernel::trits::BlockCodes;
 
 /// Bytes of a register.
@@ -235,7 +235,7 @@ impl<const VNNI: bool> BlockDot for Avx2<VNNI> {
     fn i2s_rows<const R: usize>(self, rows: [&[u8]; R], q: &[i8]) -> [i32; R] {
         let groups = q.as_chunks::<REGISTER>().0.as_chunks::<4>().0;
         let mut sums = [self.zero(); R];
-        // Row after row, so that the memory is read in one stream.
+        // Row after row: each is in a stream of its own.
         for (row, sums) in rows.iter().zip(&mut sums) {
             let partial = row
                 .as_chunks::<GROUP_BYTES>()
@@ -248,7 +248,7 @@ impl<const VNNI: bool> BlockDot for Avx2<VNNI> {
                 for (i, (bytes, q)) in bytes.iter().zip(groups).enumerate() {
                     self.prefetch(
                         row,
-                        (chunk * PARTIAL_GROUPS + i) * GROUP_BYTES + PREFETCH_DISTANCE,
+                        (chunk * PARTIAL_GROUPS + i) * GROUP_BYTES + STREAM_DISTANCE,
                     );
                     partial = self.add_group(bytes, q, true, partial);
                 }

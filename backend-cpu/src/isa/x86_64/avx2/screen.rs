@@ -66,7 +66,7 @@ impl<const VNNI: bool> ScreenDot for Avx2<VNNI> {
         // SAFETY: `self` proves AVX2; every load lies within the array that it is from.
         unsafe {
             let mut sums = [[[_mm256_setzero_si256(); 2]; T]; R];
-            // Row after row, so that the memory is read in one stream.
+            // Row after row: each is in a stream of its own.
             for (row, sums) in rows.iter().zip(&mut sums) {
                 // With one token, two chains for each sum, so that none waits for its last
                 // addition.

@@ -8,7 +8,7 @@ use super::super::quantized;
 use super::token::Avx512;
 use crate::microkernel::dot::{BlockDot, DOT_ROWS, GroupSums, WithMinima};
 use crate::microkernel::gemm::{GROUP, GROUP_BYTES};
-use crate::microkernel::simd::{PREFETCH_DISTANCE, Simd};
+use crate::microkernel::simd::{STREAM_DISTANCE, Simd};
 use crate::microkernel::trits::{self, BlockCodes};
 
 /// Bytes of a register.
@@ -220,7 +220,7 @@ impl<const VBMI: bool, const AMX: bool> BlockDot for Avx512<VBMI, AMX> {
     fn i2s_rows<const R: usize>(self, rows: [&[u8]; R], q: &[i8]) -> [i32; R] {
         let groups = q.as_chunks::<REGISTER>().0.as_chunks::<2>().0;
         let mut placed = [self.zero(); R];
-        // Row after row, so that the memory is read in one stream.
+        // Row after row: each is in a stream of its own.
         for (row, placed) in rows.iter().zip(&mut placed) {
             let mut sums = [self.zero(); 2];
             for (i, (bytes, q)) in row
@@ -231,7 +231,7 @@ impl<const VBMI: bool, const AMX: bool> BlockDot for Avx512<VBMI, AMX> {
                 .enumerate()
             {
                 if i % 2 == 0 {
-                    self.prefetch(row, i * GROUP_BYTES + PREFETCH_DISTANCE);
+                    self.prefetch(row, i * GROUP_BYTES + STREAM_DISTANCE);
                 }
                 self.add_in_place(bytes, q, true, &mut sums);
             }

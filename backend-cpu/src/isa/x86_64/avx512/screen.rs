@@ -82,7 +82,7 @@ impl<const VBMI: bool, const AMX: bool> ScreenDot for Avx512<VBMI, AMX> {
         unsafe {
             let mut sums = [[[_mm512_setzero_si512(); 2]; T]; R];
             if T == 1 {
-                // Row after row, so that the memory is read in one stream.
+                // Row after row: each is in a stream of its own.
                 for r in 0..R {
                     // Two chains for each sum, so that none waits for its last addition.
                     let (mut even, mut odd) = ([sums[r]], [sums[r]]);
