@@ -4,8 +4,9 @@ use std::ops::Range;
 
 use bitnet_kernels::order::{LANES, finite_or_nan, fold};
 
+use crate::microkernel::dot::DOT_ROWS;
 use crate::microkernel::operands::{Encoded, MatrixRef};
-use crate::microkernel::simd::Simd;
+use crate::microkernel::simd::{STREAM_DISTANCE, Simd};
 
 /// A row's weights as the kernels read them.
 pub(crate) trait Weights<L: Simd>: Copy {
@@ -74,12 +75,11 @@ impl<L: Simd> Weights<L> for BF16 {
     }
 }
 
-/// `R` adjacent rows of `row_bytes` each against one row of activations. What is not finite is NaN.
+/// `R` rows against one row of activations. What is not finite is NaN.
 #[inline(always)]
-pub(crate) fn float_rows<L: Simd, W: Weights<L>, const R: usize>(
+fn float_rows<L: Simd, W: Weights<L>, const R: usize>(
     l: L,
-    rows: &[u8],
-    row_bytes: usize,
+    rows: [&[u8]; R],
     x: &[f32],
 ) -> [f32; R] {
     let (chunks, tail) = x.as_chunks::<LANES>();
@@ -87,27 +87,28 @@ pub(crate) fn float_rows<L: Simd, W: Weights<L>, const R: usize>(
     let bytes = LANES * W::BYTES;
     for (i, chunk) in chunks.iter().enumerate() {
         let x = l.load(chunk);
-        for (r, sum) in sums.iter_mut().enumerate() {
-            let at = r * row_bytes + i * bytes;
-            *sum = l.fma(W::load(l, &rows[at..at + bytes]), x, *sum);
+        for (sum, row) in sums.iter_mut().zip(rows) {
+            let weights = &row[i * bytes..(i + 1) * bytes];
+            l.prefetch(weights, STREAM_DISTANCE);
+            *sum = l.fma(W::load(l, weights), x, *sum);
         }
     }
     let mut out = [0.0; R];
     for (r, out) in out.iter_mut().enumerate() {
         let mut lanes = l.to_array(sums[r]);
-        for (j, x) in tail.iter().enumerate() {
-            let at = r * row_bytes + chunks.len() * bytes + j * W::BYTES;
-            lanes[j] = W::one(&rows[at..at + W::BYTES]).mul_add(*x, lanes[j]);
+        let weights = rows[r][chunks.len() * bytes..].chunks_exact(W::BYTES);
+        for ((lane, weight), x) in lanes.iter_mut().zip(weights).zip(tail) {
+            *lane = W::one(weight).mul_add(*x, *lane);
         }
         *out = finite_or_nan(fold(lanes));
     }
     out
 }
 
-/// Rows that are multiplied at a time, so that their chains of additions overlap.
-const FLOAT_ROWS: usize = 4;
-
 /// `rows` of a matrix against `tokens` of `x` into `out`, `[tokens, rows]`.
+///
+/// Rows are multiplied four at a time, so that their chains of additions overlap, a quarter of them
+/// apart, as [`streams`](super::streams) are.
 #[inline(always)]
 pub(crate) fn product<L: Simd, W: Weights<L>>(
     l: L,
@@ -117,20 +118,21 @@ pub(crate) fn product<L: Simd, W: Weights<L>>(
     tokens: Range<usize>,
     out: &mut [f32],
 ) {
-    let width = rows.len();
-    for first in (0..width).step_by(FLOAT_ROWS) {
-        let bytes = &m.bytes[(rows.start + first) * m.stride..];
+    let (width, quarter) = (rows.len(), rows.len() / DOT_ROWS);
+    for row in 0..quarter {
+        let places = [row, quarter + row, 2 * quarter + row, 3 * quarter + row];
+        let four = places.map(|place| m.row(rows.start + place));
         for (t, token) in tokens.clone().enumerate() {
-            let out = &mut out[t * width + first..(t + 1) * width];
-            if out.len() >= FLOAT_ROWS {
-                let sums = float_rows::<L, W, FLOAT_ROWS>(l, bytes, m.stride, x.values(token));
-                out[..FLOAT_ROWS].copy_from_slice(&sums);
-            } else {
-                for (r, out) in out.iter_mut().enumerate() {
-                    [*out] =
-                        float_rows::<L, W, 1>(l, &bytes[r * m.stride..], m.stride, x.values(token));
-                }
+            let sums = float_rows::<L, W, DOT_ROWS>(l, four, x.values(token));
+            for (place, sum) in places.into_iter().zip(sums) {
+                out[t * width + place] = sum;
             }
+        }
+    }
+    for place in DOT_ROWS * quarter..width {
+        for (t, token) in tokens.clone().enumerate() {
+            let row = [m.row(rows.start + place)];
+            [out[t * width + place]] = float_rows::<L, W, 1>(l, row, x.values(token));
         }
     }
 }
