@@ -75,40 +75,51 @@ impl<L: Simd> Weights<L> for BF16 {
     }
 }
 
-/// `R` rows against one row of activations. What is not finite is NaN.
+/// `R` rows against `T` rows of activations. What is not finite is NaN.
 #[inline(always)]
-fn float_rows<L: Simd, W: Weights<L>, const R: usize>(
+fn tile<L: Simd, W: Weights<L>, const R: usize, const T: usize>(
     l: L,
     rows: [&[u8]; R],
-    x: &[f32],
-) -> [f32; R] {
-    let (chunks, tail) = x.as_chunks::<LANES>();
-    let mut sums = [l.splat(0.0); R];
+    x: [&[f32]; T],
+) -> [[f32; R]; T] {
+    let chunks = x[0].len() / LANES;
+    let mut sums = [[l.splat(0.0); R]; T];
     let bytes = LANES * W::BYTES;
-    for (i, chunk) in chunks.iter().enumerate() {
-        let x = l.load(chunk);
-        for (sum, row) in sums.iter_mut().zip(rows) {
-            let weights = &row[i * bytes..(i + 1) * bytes];
-            l.prefetch(weights, STREAM_DISTANCE);
-            *sum = l.fma(W::load(l, weights), x, *sum);
+    for i in 0..chunks {
+        let mut weights = [l.splat(0.0); R];
+        for (weights, row) in weights.iter_mut().zip(rows) {
+            let bytes = &row[i * bytes..(i + 1) * bytes];
+            l.prefetch(bytes, STREAM_DISTANCE);
+            *weights = W::load(l, bytes);
+        }
+        for (sums, x) in sums.iter_mut().zip(x) {
+            let x = l.load(&x.as_chunks::<LANES>().0[i]);
+            for (sum, weights) in sums.iter_mut().zip(weights) {
+                *sum = l.fma(weights, x, *sum);
+            }
         }
     }
-    let mut out = [0.0; R];
-    for (r, out) in out.iter_mut().enumerate() {
-        let mut lanes = l.to_array(sums[r]);
-        let weights = rows[r][chunks.len() * bytes..].chunks_exact(W::BYTES);
-        for ((lane, weight), x) in lanes.iter_mut().zip(weights).zip(tail) {
-            *lane = W::one(weight).mul_add(*x, *lane);
+    let mut out = [[0.0; R]; T];
+    for ((out, sums), x) in out.iter_mut().zip(sums).zip(x) {
+        let tail = x.as_chunks::<LANES>().1;
+        for ((out, sum), row) in out.iter_mut().zip(sums).zip(rows) {
+            let mut lanes = l.to_array(sum);
+            let weights = row[chunks * bytes..].chunks_exact(W::BYTES);
+            for ((lane, weight), x) in lanes.iter_mut().zip(weights).zip(tail) {
+                *lane = W::one(weight).mul_add(*x, *lane);
+            }
+            *out = finite_or_nan(fold(lanes));
         }
-        *out = finite_or_nan(fold(lanes));
     }
     out
 }
 
+/// Tokens that a row meets before the next row comes: their activations stay in the second cache.
+const NEAR_TOKENS: usize = 32;
+/// Tokens at a time, where registers hold the sums.
+const TOKENS: usize = 2;
+
 /// `rows` of a matrix against `tokens` of `x` into `out`, `[tokens, rows]`.
-///
-/// Rows are multiplied four at a time, so that their chains of additions overlap, a quarter of them
-/// apart, as [`streams`](super::streams) are.
 #[inline(always)]
 pub(crate) fn product<L: Simd, W: Weights<L>>(
     l: L,
@@ -118,21 +129,55 @@ pub(crate) fn product<L: Simd, W: Weights<L>>(
     tokens: Range<usize>,
     out: &mut [f32],
 ) {
+    let width = rows.len();
+    for first in tokens.clone().step_by(NEAR_TOKENS) {
+        let near = first..tokens.end.min(first + NEAR_TOKENS);
+        let out = &mut out[(first - tokens.start) * width..];
+        near_tokens::<L, W>(l, m, rows.clone(), x, near, out);
+    }
+}
+
+/// Rows are multiplied four at a time, so that their chains of additions overlap, a quarter of them
+/// apart, as [`streams`](super::streams) are.
+#[inline(always)]
+fn near_tokens<L: Simd, W: Weights<L>>(
+    l: L,
+    m: &MatrixRef<'_>,
+    rows: Range<usize>,
+    x: &Encoded<'_>,
+    tokens: Range<usize>,
+    out: &mut [f32],
+) {
     let (width, quarter) = (rows.len(), rows.len() / DOT_ROWS);
+    let together = if L::CHAINS >= DOT_ROWS * TOKENS {
+        tokens.len() / TOKENS * TOKENS
+    } else {
+        0
+    };
     for row in 0..quarter {
         let places = [row, quarter + row, 2 * quarter + row, 3 * quarter + row];
         let four = places.map(|place| m.row(rows.start + place));
-        for (t, token) in tokens.clone().enumerate() {
-            let sums = float_rows::<L, W, DOT_ROWS>(l, four, x.values(token));
+        let mut put = |t: usize, sums: [f32; DOT_ROWS]| {
             for (place, sum) in places.into_iter().zip(sums) {
                 out[t * width + place] = sum;
             }
+        };
+        for t in (0..together).step_by(TOKENS) {
+            let token = tokens.start + t;
+            let [first, second] =
+                tile::<L, W, DOT_ROWS, TOKENS>(l, four, [x.values(token), x.values(token + 1)]);
+            put(t, first);
+            put(t + 1, second);
+        }
+        for t in together..tokens.len() {
+            let [sums] = tile::<L, W, DOT_ROWS, 1>(l, four, [x.values(tokens.start + t)]);
+            put(t, sums);
         }
     }
     for place in DOT_ROWS * quarter..width {
         for (t, token) in tokens.clone().enumerate() {
             let row = [m.row(rows.start + place)];
-            [out[t * width + place]] = float_rows::<L, W, 1>(l, row, x.values(token));
+            [[out[t * width + place]]] = tile::<L, W, 1, 1>(l, row, [x.values(token)]);
         }
     }
 }

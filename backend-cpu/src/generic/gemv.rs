@@ -18,8 +18,8 @@ use crate::microkernel::simd::STREAM_DISTANCE;
 /// Blocks whose integers are kept until their floats are made.
 pub(super) const RUN: usize = 32;
 
-/// Prefetches what lies [`STREAM_DISTANCE`] of the `i`th block of each row. A block that is hardly longer than
-/// some lines asks for as many.
+/// Prefetches what lies [`STREAM_DISTANCE`] bytes behind the `i`th block of each row. A block that
+/// is hardly longer than some lines asks for as many.
 #[inline(always)]
 pub(super) fn prefetch_blocks<B: BlockDot, const BYTES: usize>(
     b: B,

@@ -4,8 +4,10 @@
 //! reaches its share of the memory only with more lines on their way than it can wait for itself:
 //! what is missing comes from the prefetcher of its second cache, which follows streams and ends
 //! each at a page. Rows that are multiplied together are therefore a quarter of the piece apart,
-//! and each stream is asked for [`STREAM_DISTANCE`](crate::microkernel::simd::STREAM_DISTANCE) bytes further on. `docs/explanation/kernels.md` has the
-//! measurements.
+//! and each stream is asked for [`STREAM_DISTANCE`] bytes further on.
+//! `docs/explanation/kernels.md` has the measurements.
+//!
+//! [`STREAM_DISTANCE`]: crate::microkernel::simd::STREAM_DISTANCE
 
 use std::ops::Range;
 
