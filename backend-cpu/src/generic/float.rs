@@ -116,8 +116,8 @@ fn tile<L: Simd, W: Weights<L>, const R: usize, const T: usize>(
 
 /// Tokens that a row meets before the next row comes: their activations stay in the second cache.
 const NEAR_TOKENS: usize = 32;
-/// Tokens at a time, where registers hold the sums.
-const TOKENS: usize = 2;
+/// Tokens at a time, where registers hold their sums with four rows.
+const TOKENS: usize = 4;
 
 /// `rows` of a matrix against `tokens` of `x` into `out`, `[tokens, rows]`.
 #[inline(always)]
@@ -149,7 +149,7 @@ fn near_tokens<L: Simd, W: Weights<L>>(
     out: &mut [f32],
 ) {
     let (width, quarter) = (rows.len(), rows.len() / DOT_ROWS);
-    let together = if L::CHAINS >= DOT_ROWS * TOKENS {
+    let together = if L::SIXTEEN {
         tokens.len() / TOKENS * TOKENS
     } else {
         0
@@ -163,11 +163,11 @@ fn near_tokens<L: Simd, W: Weights<L>>(
             }
         };
         for t in (0..together).step_by(TOKENS) {
-            let token = tokens.start + t;
-            let [first, second] =
-                tile::<L, W, DOT_ROWS, TOKENS>(l, four, [x.values(token), x.values(token + 1)]);
-            put(t, first);
-            put(t + 1, second);
+            let x = [0, 1, 2, 3].map(|i| x.values(tokens.start + t + i));
+            let sums = tile::<L, W, DOT_ROWS, TOKENS>(l, four, x);
+            for (i, sums) in sums.into_iter().enumerate() {
+                put(t + i, sums);
+            }
         }
         for t in together..tokens.len() {
             let [sums] = tile::<L, W, DOT_ROWS, 1>(l, four, [x.values(tokens.start + t)]);

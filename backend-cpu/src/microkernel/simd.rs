@@ -22,6 +22,9 @@ pub(crate) trait Simd: Copy {
     /// Accumulators of type [`Simd::F`] that a kernel may have in use at once: enough that none
     /// waits for its last addition, and few enough that all stay in registers.
     const CHAINS: usize = 4;
+    /// Whether the registers hold sixteen accumulators of type [`Simd::F`], and what is added to
+    /// them.
+    const SIXTEEN: bool = false;
 
     /// Prefetches the cache line of byte `at`, counted from the start of `from`; it may lie behind
     /// the slice's end. A hint without a result: does nothing where there is no such instruction.

@@ -11,6 +11,7 @@ use crate::microkernel::simd::Simd;
 impl<const VBMI: bool, const AMX: bool> Simd for Avx512<VBMI, AMX> {
     type F = __m512;
     const CHAINS: usize = 8;
+    const SIXTEEN: bool = true;
     type D = [__m512d; 2];
 
     #[inline(always)]
