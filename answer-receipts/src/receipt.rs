@@ -122,7 +122,13 @@ impl TemplateRecord {
 )]
 pub struct Parameters {
     pub max_tokens: usize,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub min_tokens: usize,
     pub stop: Vec<String>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub stop_tokens: Vec<u32>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub ignore_ends: bool,
     pub seed: u64,
     #[serde(serialize_with = "shortest")]
     pub temperature: f32,
@@ -140,6 +146,12 @@ pub struct Parameters {
     pub logit_bias: BTreeMap<u32, f32>,
 }
 
+/// Whether it asks for nothing. Those that older programs do not know are written down where they
+/// do: such a program then says that it cannot read the receipt.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
 /// In as few digits as tell it from its neighbours.
 fn shortest<S: Serializer>(value: &f32, serializer: S) -> Result<S::Ok, S::Error> {
     let digits: f64 = value.to_string().parse().map_err(S::Error::custom)?;
@@ -154,7 +166,10 @@ impl Parameters {
         let sampling = parameters.sampling;
         Parameters {
             max_tokens: parameters.max_tokens,
+            min_tokens: parameters.min_tokens,
             stop: parameters.stop.to_vec(),
+            stop_tokens: parameters.stop_tokens.to_vec(),
+            ignore_ends: parameters.ignore_ends,
             seed: sampling.seed,
             temperature: sampling.temperature,
             top_k: sampling.top_k,
@@ -186,6 +201,9 @@ impl Parameters {
             );
         let options = GenerateOptions::default()
             .max_tokens(self.max_tokens)
+            .min_tokens(self.min_tokens)
+            .stop_tokens(self.stop_tokens.clone())
+            .ignore_ends(self.ignore_ends)
             .sampling(sampling)
             .digests(true);
         self.stop.iter().fold(options, GenerateOptions::stop)

@@ -18,6 +18,9 @@ pub struct Conversation {
     pub variables: IndexMap<String, Json>,
     /// Whether the text ends where the model begins to answer; true by default.
     pub add_generation_prompt: bool,
+    /// Whether the text ends where that of the last message does, so that the model goes on from
+    /// there, as transformers has it; no answer begins then.
+    pub continue_final_message: bool,
     /// The local time that `strftime_now` tells; the machine's own clock without one.
     pub now: Option<NaiveDateTime>,
 }
@@ -30,6 +33,7 @@ impl Default for Conversation {
             documents: None,
             variables: IndexMap::new(),
             add_generation_prompt: true,
+            continue_final_message: false,
             now: None,
         }
     }
@@ -47,6 +51,13 @@ impl Conversation {
     /// One question of a user.
     pub fn question(text: &str) -> Conversation {
         Conversation::new(vec![Json::message("user", text)])
+    }
+
+    /// The text of the last message that the model is to go on from; none where it is not.
+    pub fn continued(&self) -> Option<&str> {
+        let last = self.messages.last();
+        let last = last.filter(|_| self.continue_final_message)?;
+        last.text_at("content")
     }
 
     /// The bytes that the template has to do with.

@@ -46,6 +46,14 @@ pub enum Error {
         /// The kind of value.
         found: &'static str,
     },
+    /// The last message has no text.
+    #[error("the last message has no text that could be continued")]
+    NothingToContinue,
+    /// The template writes nothing of the last message's text.
+    #[error(
+        "the chat template does not write the last message as it is, so that it cannot be continued"
+    )]
+    NotContinued,
     /// The system gave no thread to work on.
     #[error("no thread could be started for the chat template: {0}")]
     NoThread(String),

@@ -37,6 +37,7 @@
 //! `docs/explanation/chat-templates.md`.
 
 mod clock;
+mod continuation;
 mod control;
 mod conversation;
 mod dialect;

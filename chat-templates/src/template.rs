@@ -12,7 +12,7 @@ use minijinja::{Environment, ErrorKind, Value};
 use crate::control::unmarked;
 use crate::environment::{Raised, environment};
 use crate::values::from_json;
-use crate::{ControlTokens, Conversation, Error, Segment, clock, dialect, work};
+use crate::{ControlTokens, Conversation, Error, Segment, clock, continuation, dialect, work};
 
 /// Longest source that is compiled. Real templates have up to 20 KB.
 pub const MAX_SOURCE_BYTES: usize = 64 << 10;
@@ -156,6 +156,7 @@ impl ChatTemplate {
     ) -> Result<Rendered, Error> {
         let mut plain = conversation.clone();
         plain.messages = conversation.prepared_messages()?;
+        continuation::mark(&mut plain)?;
         let text = self.render_text(&plain)?;
         let (marked, any) = control.mark(&plain);
         if !any {
@@ -196,6 +197,7 @@ impl ChatTemplate {
             let rendered = template.and_then(|template| template.render(Value::from_pairs(names)));
             rendered.map_err(|error| from_engine(&error, fuel))
         });
+        let rendered = rendered.and_then(|text| continuation::cut(conversation, text));
         if matches!(rendered, Err(Error::TimedOut(_))) {
             self.given_up.store(true, Ordering::Relaxed);
         }
@@ -216,7 +218,8 @@ impl ChatTemplate {
             "documents".to_owned(),
             optional(conversation.documents.as_ref()),
         );
-        let asked = Value::from(conversation.add_generation_prompt);
+        let asked = conversation.add_generation_prompt && !conversation.continue_final_message;
+        let asked = Value::from(asked);
         names.insert("add_generation_prompt".to_owned(), asked);
         for (name, value) in &conversation.variables {
             names.insert(name.clone(), from_json(value));

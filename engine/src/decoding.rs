@@ -24,6 +24,7 @@ pub(crate) struct Decoding {
     stops: StopStrings,
     ends: Vec<u32>,
     max_tokens: usize,
+    min_tokens: usize,
     digests: bool,
     started: bool,
     failed: bool,
@@ -43,8 +44,9 @@ impl Decoding {
         Decoding {
             decoder: StreamDecoder::new(Arc::clone(tokenizer)),
             stops: StopStrings::new(&options.stop),
-            ends,
+            ends: options.ends(ends),
             max_tokens: options.max_tokens,
+            min_tokens: options.min_tokens,
             digests: options.digests,
             started: false,
             failed: false,
@@ -60,7 +62,29 @@ impl Decoding {
     pub(crate) fn wants(&self, sampler: &Sampler) -> Want {
         match self.digests {
             true => Want::Logits,
-            false => sampler.want(),
+            false => self.needs(sampler),
+        }
+    }
+
+    /// What a token can be chosen from, and no more.
+    fn needs(&self, sampler: &Sampler) -> Want {
+        match sampler.want() {
+            // As many again as may be left out.
+            Want::Top(count) => Want::Top(count + self.left_out().len()),
+            all => all,
+        }
+    }
+
+    /// Whether nothing may end it yet.
+    fn goes_on(&self) -> bool {
+        self.generated.tokens.len() < self.min_tokens
+    }
+
+    /// Tokens that are not chosen.
+    fn left_out(&self) -> &[u32] {
+        match self.goes_on() {
+            true => &self.ends,
+            false => &[],
         }
     }
 
@@ -109,7 +133,9 @@ impl Decoding {
         if self.digests {
             self.digest(sequence);
         }
-        let token = sequence.sampler.choose(&sequence.out)?;
+        let goes_on = self.goes_on();
+        let Sequence { sampler, out, .. } = sequence;
+        let token = sampler.choose_but(self.left_out(), out)?;
         if self.ends.contains(&token.id) {
             self.generated.end = Some(token);
             return Ok(self.end(StopReason::EndOfGeneration));
@@ -117,7 +143,11 @@ impl Decoding {
         let guessed = sequence.push(token.id);
         self.generated.guessed += usize::from(guessed);
         self.generated.tokens.push(token.id);
-        let (sure, found) = self.stops.push(self.decoder.push(token.id));
+        let text = self.decoder.push(token.id);
+        let (sure, found) = match goes_on {
+            true => (text, None),
+            false => self.stops.push(text),
+        };
         self.generated.text.push_str(sure);
         let text = SmolStr::new(sure);
         let ended = if let Some(stop) = found {
@@ -137,9 +167,10 @@ impl Decoding {
 
     /// Notes the digest of the logits, and leaves the sampler what it is given otherwise.
     fn digest(&mut self, sequence: &mut Sequence) {
+        let needs = self.needs(&sequence.sampler);
         let Output { logits, top } = &mut sequence.out;
         self.generated.logits.push(digest(logits));
-        if let Want::Top(count) = sequence.sampler.want() {
+        if let Want::Top(count) = needs {
             Candidate::best_of(logits, count, top);
             logits.clear();
         }

@@ -87,6 +87,7 @@ impl Encoder {
                     tokens,
                     ends: ends.unwrap_or_else(|| self.ends(&template)),
                     template,
+                    begun: String::new(),
                 });
             }
             Content::Text(text) => {
@@ -113,6 +114,7 @@ impl Encoder {
             tokens: encoded.tokens,
             ends: self.ends(&template),
             template,
+            begun: conversation.continued().unwrap_or_default().to_owned(),
         })
     }
 
@@ -158,18 +160,18 @@ impl Encoder {
     pub fn thinking(&self, prompt: &EncodedPrompt) -> Option<Thinking> {
         let marks = Marks::of(prompt.template.source(), &self.tokenizer)?;
         let text = prompt.text().unwrap_or_default();
-        Some(Thinking::begin(marks, text, &self.tokenizer))
+        let mut thinking = Thinking::begin(marks, text, &self.tokenizer);
+        thinking.go_on_from(&prompt.begun);
+        Some(thinking)
     }
 
     /// What divides an answer to `prompt` into text and calls of `tools`; none where it is not
     /// known how the prompt's template has a model write its calls.
     pub fn calls(&self, prompt: &EncodedPrompt, tools: &Arc<Tools>) -> Option<Calls> {
         let form = CallForm::of(prompt.template.source()?)?;
-        Some(Calls::new(
-            form,
-            Arc::clone(tools),
-            Arc::clone(&self.tokenizer),
-        ))
+        let mut calls = Calls::new(form, Arc::clone(tools), Arc::clone(&self.tokenizer));
+        calls.go_on_from(&prompt.begun);
+        Some(calls)
     }
 
     fn plain(&self, text: &str, special: Special) -> Result<Vec<u32>, Error> {

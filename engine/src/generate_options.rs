@@ -9,7 +9,10 @@ use crate::sampler::{Sampler, Sampling};
 #[non_exhaustive]
 pub struct GenerateOptions {
     pub(crate) max_tokens: usize,
+    pub(crate) min_tokens: usize,
     pub(crate) stop: Vec<String>,
+    stop_tokens: Vec<u32>,
+    ignore_ends: bool,
     pub(crate) digests: bool,
     pub(crate) speculate: usize,
     chain: Chain,
@@ -21,8 +24,14 @@ pub struct GenerateOptions {
 pub struct Parameters<'o> {
     /// Most tokens.
     pub max_tokens: usize,
+    /// Tokens that it has at least.
+    pub min_tokens: usize,
     /// Texts at which it ends.
     pub stop: &'o [String],
+    /// Tokens at which it ends.
+    pub stop_tokens: &'o [u32],
+    /// Whether it goes on behind the prompt's own.
+    pub ignore_ends: bool,
     /// How tokens are chosen.
     pub sampling: &'o Sampling,
 }
@@ -38,7 +47,10 @@ impl Default for GenerateOptions {
     fn default() -> GenerateOptions {
         GenerateOptions {
             max_tokens: 128,
+            min_tokens: 0,
             stop: Vec::new(),
+            stop_tokens: Vec::new(),
+            ignore_ends: false,
             digests: false,
             speculate: GenerateOptions::SPECULATE,
             chain: Chain::Settings(Sampling::default()),
@@ -56,6 +68,37 @@ impl GenerateOptions {
     pub fn max_tokens(mut self, tokens: usize) -> GenerateOptions {
         self.max_tokens = tokens;
         self
+    }
+
+    /// Tokens that are generated at least, where there is room for them: before, no token is chosen
+    /// that would end the text, and no stop text is looked for.
+    pub fn min_tokens(mut self, tokens: usize) -> GenerateOptions {
+        self.min_tokens = tokens;
+        self
+    }
+
+    /// Ends the text at these tokens too, as at those of the prompt.
+    pub fn stop_tokens(mut self, tokens: Vec<u32>) -> GenerateOptions {
+        self.stop_tokens = tokens;
+        self
+    }
+
+    /// Whether the text goes on behind a token that ends answers to the prompt, as behind any other.
+    pub fn ignore_ends(mut self, ignore: bool) -> GenerateOptions {
+        self.ignore_ends = ignore;
+        self
+    }
+
+    /// The tokens at which it ends, where answers to the prompt end at `of_prompt`.
+    pub(crate) fn ends(&self, of_prompt: Vec<u32>) -> Vec<u32> {
+        let mut ends = match self.ignore_ends {
+            true => Vec::new(),
+            false => of_prompt,
+        };
+        ends.extend(&self.stop_tokens);
+        ends.sort_unstable();
+        ends.dedup();
+        ends
     }
 
     /// Ends the text where this one appears, which is no part of it. May be called several times.
@@ -98,7 +141,10 @@ impl GenerateOptions {
     pub fn parameters(&self) -> Option<Parameters<'_>> {
         let GenerateOptions {
             max_tokens,
+            min_tokens,
             stop,
+            stop_tokens,
+            ignore_ends,
             // They change no answer.
             digests: _,
             speculate: _,
@@ -108,7 +154,10 @@ impl GenerateOptions {
             Chain::Own(_) => None,
             Chain::Settings(sampling) => Some(Parameters {
                 max_tokens: *max_tokens,
+                min_tokens: *min_tokens,
                 stop,
+                stop_tokens,
+                ignore_ends: *ignore_ends,
                 sampling,
             }),
         }

@@ -122,6 +122,8 @@ pub struct EncodedPrompt {
     pub template: Template,
     /// Tokens at which an answer to it ends, ascending.
     pub ends: Vec<u32>,
+    /// What stands of the answer already: the text of the message that is continued.
+    pub begun: String,
 }
 
 impl EncodedPrompt {

@@ -88,6 +88,12 @@ impl Thinking {
         stretches
     }
 
+    /// Takes what stands of the answer already, and tells nothing of it.
+    pub(crate) fn go_on_from(&mut self, begun: &str) {
+        self.thoughts.push(begun, |_| {});
+        self.thoughts.held.clear();
+    }
+
     /// Whether it is within a thought, or between the mark that opens one and its first word.
     pub fn is_open(&self) -> bool {
         matches!(self.thoughts.place, Place::Opened | Place::Thought)

@@ -61,6 +61,11 @@ impl Case {
         if noise.below(3) == 0 {
             options = options.stop("e ").stop("the");
         }
+        if noise.below(3) == 0 {
+            let ends = (0..vocabulary as u32).skip(noise.below(20)).step_by(20);
+            options = options.stop_tokens(ends.collect());
+            options = options.min_tokens(noise.below(8)).ignore_ends(true);
+        }
         // Half of them begin alike, some for as long as they are.
         let alike = noise.below(2) * noise.below(60);
         let prompt = (0..len).map(|at| match at < alike {

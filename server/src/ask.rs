@@ -44,7 +44,12 @@ impl Ask {
                 return Err(ApiError::too_long(need, have, self.param));
             }
         }
-        let max_tokens = self.settings.max_tokens.unwrap_or(self.usually).min(have);
+        let max_tokens = self.settings.max_tokens.unwrap_or(self.usually);
+        if self.settings.min_tokens > max_tokens {
+            let message = format!("`min_tokens` is more than the {max_tokens} of an answer.");
+            return Err(ApiError::field("min_tokens", message));
+        }
+        let max_tokens = max_tokens.min(have);
         let each = |prompt| std::iter::repeat_n(prompt, self.settings.choices);
         let choices = || (0_u64..).zip(self.prompts.iter().flat_map(each));
         let mut receipts = Vec::new();

@@ -4,7 +4,7 @@ use bitnet_engine::chat_templates::Json;
 use bitnet_engine::{Error, GenerateOptions, Sampling};
 
 use crate::error::ApiError;
-use crate::fields::{Fields, flag, number};
+use crate::fields::{Fields, flag, ids, list, number};
 use crate::state::Shared;
 
 /// Most choices of a request.
@@ -22,7 +22,11 @@ pub(crate) struct Settings {
     pub(crate) stream: bool,
     pub(crate) include_usage: bool,
     pub(crate) receipt: bool,
+    /// 0: an answer may end at once.
+    pub(crate) min_tokens: usize,
     stop: Vec<String>,
+    stop_tokens: Vec<u32>,
+    ignore_ends: bool,
     sampling: Sampling,
 }
 
@@ -31,9 +35,17 @@ impl Settings {
     /// keeps nobody else waiting.
     pub(crate) fn read(fields: &Fields, server: &Shared) -> Result<Settings, ApiError> {
         let most = |name: &str| fields.whole(name, 0..=i128::from(u32::MAX));
-        let names = ["max_tokens", "max_completion_tokens", "max_output_tokens"];
-        let [a, b, c] = names.map(most);
-        let max_tokens = Fields::either(names, [a?, b?, c?])?;
+        let names = [
+            "max_tokens",
+            "max_completion_tokens",
+            "max_output_tokens",
+            "n_predict",
+        ];
+        let [a, b, c] = [names[0], names[1], names[2]].map(most);
+        // Below 0: all that there is room for, as llama.cpp has it.
+        let d = fields.whole(names[3], -2..=i128::from(u32::MAX))?;
+        let d = d.map(|tokens| if tokens < 0 { u32::MAX.into() } else { tokens });
+        let max_tokens = Fields::either(names, [a?, b?, c?, d])?;
         let any = f64::from(f32::MIN)..=f64::from(f32::MAX);
         let names = ["repeat_penalty", "repetition_penalty"];
         let repeat = names.map(|name| fields.number(name, any.clone()));
@@ -64,6 +76,13 @@ impl Settings {
         let names = ["stop", "stop_sequences"];
         let [a, b] = names.map(|name| fields.texts(name, MOST_STOPS));
         let stop = Fields::either(names, [a?, b?])?;
+        let stop_tokens = match fields.get("stop_token_ids") {
+            None => Vec::new(),
+            Some(value) => {
+                let items = list("stop_token_ids", value)?;
+                ids("stop_token_ids", items, server.vocabulary())?
+            }
+        };
         let stream = fields.flag("stream")?;
         let receipt = fields.flag("receipt")?;
         if receipt {
@@ -76,7 +95,10 @@ impl Settings {
             include_usage: stream && include_usage(fields)?,
             stream,
             receipt,
+            min_tokens: most("min_tokens")?.unwrap_or(0) as usize,
             stop: stop.unwrap_or_default(),
+            stop_tokens,
+            ignore_ends: fields.flag("ignore_eos")?,
             sampling,
         })
     }
@@ -90,6 +112,9 @@ impl Settings {
         sampling.check().map_err(Error::Sampling)?;
         let options = GenerateOptions::default()
             .max_tokens(max_tokens)
+            .min_tokens(self.min_tokens)
+            .stop_tokens(self.stop_tokens.clone())
+            .ignore_ends(self.ignore_ends)
             .digests(self.receipt);
         let stops = self.stop.iter();
         Ok(stops.fold(options.sampling(sampling), GenerateOptions::stop))

@@ -85,6 +85,10 @@ macro_rules! generating {
             honoured("repetition_penalty", "The same by vLLM's name"),
             honoured("logit_bias", "Token ids with what is added to their logits, -100 to 100"),
             honoured("seed", "Choice number `i` is drawn with `seed + i`; a random one by default, which the answer tells"),
+            honoured("n_predict", "As `max_tokens`, by llama.cpp's name; below 0, all that there is room for"),
+            honoured("min_tokens", "Tokens of the answer at least: before, none that ends it is chosen, and `stop` is not looked for"),
+            honoured("ignore_eos", "The answer goes on behind the tokens that end it, which no text shows"),
+            honoured("stop_token_ids", "Token ids at which an answer ends too, even with `ignore_eos`"),
             honoured("stop", "A text or up to 16 of them, which are no part of the answer"),
             honoured("n", "1 to 128 choices"),
             honoured("stream", "Server-sent events, with a comment every 15 seconds where nothing else comes"),
@@ -96,6 +100,13 @@ macro_rules! generating {
             idle("safety_identifier", "Nobody is told apart"),
             idle("prompt_cache_key", "Answers do not depend on caches"),
             idle("cache_prompt", "Answers do not depend on caches"),
+            idle("cache_salt", "Answers do not depend on caches"),
+            idle("n_cache_reuse", "Answers do not depend on caches"),
+            idle("priority", "All wait in the order in which they came"),
+            idle("request_id", "A response has the id of its request as a header"),
+            idle("timings_per_token", "The figures of all requests are under `/metrics`"),
+            idle("return_progress", "The figures of all requests are under `/metrics`"),
+            idle("n_keep", "No part of a prompt is dropped"),
             idle("id_slot", "Answers do not depend on where they are computed"),
             refused("best_of", &["1"], "no choice is left out"),
             refused("suffix", &["\"\""], "nothing can be filled in before a text"),
@@ -107,13 +118,29 @@ macro_rules! generating {
             refused("guided_regex", &[], NO_CONSTRAINT),
             refused("guided_choice", &[], NO_CONSTRAINT),
             refused("guided_grammar", &[], NO_CONSTRAINT),
-            refused("ignore_eos", &["false"], "an answer ends where the model ends it"),
-            refused("min_tokens", &["0"], "an answer ends where the model ends it"),
-            refused("stop_token_ids", &["[]"], "give texts as `stop`"),
             refused("bad_words", &["[]"], "forbid tokens with `logit_bias`"),
             refused("allowed_token_ids", &["[]"], NO_CONSTRAINT),
             honoured("prompt_logprobs", "0 to 20: vLLM's list of the prompt's tokens, by their ids, with so many of the most probable ones; `null` for the first. It cannot be streamed"),
-            refused("n_predict", &[], "its name here is `max_tokens`"),
+            refused("n_cmpl", &["1"], "its name here is `n`"),
+            refused("n_probs", &["0"], "its name here is `logprobs`"),
+            refused("post_sampling_probs", &["false"], "logprobs are the model's own"),
+            refused("logprob_token_ids", &["[]"], "logprobs are those of the most probable tokens"),
+            refused("return_tokens", &["false"], "answers are texts"),
+            refused("return_token_ids", &["false"], "answers are texts"),
+            refused("return_tokens_as_token_ids", &["false"], "answers are texts"),
+            refused("response_fields", &[], "a response has all of its fields"),
+            refused("include_stop_str_in_output", &["false"], "a stop text is no part of the answer"),
+            refused("skip_special_tokens", &["true"], "control tokens have no text here"),
+            refused("truncate_prompt_tokens", &[], "a prompt is read whole"),
+            refused("prompt_embeds", &[], "prompts are texts or token ids"),
+            refused("n_indent", &["0"], "an answer does not depend on its indentation"),
+            refused("t_max_predict_ms", &["0", "-1"], "an answer does not depend on time"),
+            refused("thinking_token_budget", &["-1"], "a thought has no budget of its own"),
+            refused("logits_processors", &["[]"], NO_STAGE),
+            refused("samplers", &[], "the stages have one order"),
+            refused("min_keep", &["0", "1"], NO_STAGE),
+            refused("adaptive_target", &["-1", "-1.0"], NO_STAGE),
+            refused("lora", &["[]"], "the server has one model"),
             refused("typical_p", &["1", "1.0"], NO_STAGE),
             refused("mirostat", &["0"], NO_STAGE),
             refused("dynatemp_range", &["0", "0.0"], NO_STAGE),
@@ -188,15 +215,38 @@ pub(crate) const CHAT: Api = Api {
             &["[]"],
             "documents are not handed to the template yet"
         ),
-        refused(
+        honoured(
             "add_generation_prompt",
-            &["true"],
-            "an answer begins with a message"
+            "False: the template does not begin a message for the answer. True by default, unless the last message is continued"
+        ),
+        honoured(
+            "continue_final_message",
+            "True: the answer goes on from the text of the last message, which it does not repeat"
         ),
         refused(
-            "continue_final_message",
+            "add_special_tokens",
             &["false"],
-            "an answer begins with a message"
+            "a prompt begins as its template and its model have it"
+        ),
+        refused(
+            "include_reasoning",
+            &["true"],
+            "thoughts stand under `reasoning_content`"
+        ),
+        refused(
+            "reasoning_format",
+            &["\"auto\"", "\"deepseek\""],
+            "thoughts stand under `reasoning_content`"
+        ),
+        refused(
+            "thinking_forced_open",
+            &["false"],
+            "the template says whether a thought has begun"
+        ),
+        refused(
+            "parse_tool_calls",
+            &["true"],
+            "calls are told apart where there are tools"
         ),
         idle("prediction", "It would change no token"),
     ),
@@ -222,6 +272,11 @@ pub(crate) const COMPLETIONS: Api = Api {
         honoured(
             "receipt",
             "Each choice has a `receipt` then, with its last chunk where it is streamed: what `bitnet verify` makes the answer again from. On a CPU alone"
+        ),
+        refused(
+            "add_special_tokens",
+            &["true"],
+            "a text begins as the model has it; token ids stand as they are"
         ),
     ),
 };
@@ -325,7 +380,7 @@ pub(crate) const MESSAGES: Api = Api {
         honoured("model", AS_CHAT),
         honoured(
             "messages",
-            "`content` is a text or a list of blocks of type `text`, of the assistant also `thinking` and `tool_use`, of the user `tool_result`, whose `is_error` is left to its content. `cache_control` changes nothing. Turns of one role that follow each other are one. All other blocks (images, documents, search results, citations) are refused by name",
+            "The answer goes on from the last message where it is the assistant's. `content` is a text or a list of blocks of type `text`, of the assistant also `thinking` and `tool_use`, of the user `tool_result`, whose `is_error` is left to its content. `cache_control` changes nothing. Turns of one role that follow each other are one. All other blocks (images, documents, search results, citations) are refused by name",
         ),
         honoured("system", "A text or a list of blocks of type `text`"),
         honoured("max_tokens", "Must be there. 0 only reads the prompt"),
@@ -416,9 +471,13 @@ pub(crate) const TOKENIZE: Api = Api {
             "parse_special",
             "Whether control tokens that are spelled out are read as such; false by default",
         ),
-        honoured("messages", "As for `/v1/chat/completions`"),
-        honoured("tools", "As for `/v1/chat/completions`"),
-        honoured("chat_template_kwargs", "As for `/v1/chat/completions`"),
+        honoured("messages", AS_CHAT),
+        honoured("tools", AS_CHAT),
+        honoured("tool_choice", AS_CHAT),
+        honoured("chat_template_kwargs", AS_CHAT),
+        honoured("reasoning_effort", AS_CHAT),
+        honoured("add_generation_prompt", AS_CHAT),
+        honoured("continue_final_message", AS_CHAT),
         refused(
             "with_pieces",
             &["false"],
@@ -439,9 +498,13 @@ pub(crate) const APPLY_TEMPLATE: Api = Api {
     path: "POST /apply-template",
     about: "What the template makes of a conversation: `prompt`.",
     fields: &[
-        honoured("messages", "As for `/v1/chat/completions`"),
-        honoured("chat_template_kwargs", "As for `/v1/chat/completions`"),
-        honoured("tools", "As for `/v1/chat/completions`"),
+        honoured("messages", AS_CHAT),
+        honoured("tools", AS_CHAT),
+        honoured("tool_choice", AS_CHAT),
+        honoured("chat_template_kwargs", AS_CHAT),
+        honoured("reasoning_effort", AS_CHAT),
+        honoured("add_generation_prompt", AS_CHAT),
+        honoured("continue_final_message", AS_CHAT),
     ],
 };
 

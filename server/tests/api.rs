@@ -3,6 +3,7 @@
 mod bits;
 mod client;
 mod echo;
+mod ending;
 mod messages;
 mod noise;
 mod official;

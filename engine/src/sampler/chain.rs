@@ -133,7 +133,20 @@ impl Sampler {
     /// [`Error::DamagedLogits`] where a logit is not finite, [`Error::NoCandidate`] where the
     /// stages left none.
     pub fn choose(&mut self, output: &Output) -> Result<Candidate, Error> {
+        self.choose_but(&[], output)
+    }
+
+    /// The same, and none of the tokens `left_out`: there is as much more in `output`.
+    pub(crate) fn choose_but(
+        &mut self,
+        left_out: &[u32],
+        output: &Output,
+    ) -> Result<Candidate, Error> {
         self.candidates.fill(output)?;
+        if !left_out.is_empty() {
+            self.candidates
+                .retain(|candidate| !left_out.contains(&candidate.id));
+        }
         for stage in &mut self.stages {
             stage.apply(&mut self.candidates);
         }

@@ -64,6 +64,17 @@ impl Calls {
         }
     }
 
+    /// Takes what stands of the answer already, and tells nothing of it.
+    pub(crate) fn go_on_from(&mut self, begun: &str) {
+        self.read(begun, &mut |_| {});
+        self.held.clear();
+    }
+
+    /// Whether a call has begun, or its mark stands there.
+    pub fn is_in_call(&self) -> bool {
+        matches!(self.place, Place::Call(_))
+    }
+
     /// What is sure of the answer with one more piece, which says `stretches`: a mark may be a
     /// control token that no text shows.
     pub fn push(&mut self, stretches: Vec<Stretch>, piece: &Piece) -> Vec<Part> {

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use bitnet_engine::chat_templates::{Conversation, Error as TemplateError, Json};
-use bitnet_engine::tools::{CallForm, Tools};
+use bitnet_engine::tools::{CallForm, Calls, Tools};
 use bitnet_engine::{EncodedPrompt, Error, Prompt};
 
 use super::tools;
 use crate::error::ApiError;
-use crate::fields::{Fields, list, none_of, object, text, wrong};
+use crate::fields::{Fields, flag, list, none_of, object, text, wrong};
 use crate::state::Shared;
 
 /// The roles of OpenAI's API. No other is taken: templates write a role between marks, as in
@@ -41,10 +41,29 @@ pub(crate) fn read(
         .collect();
     let mut conversation = Conversation::new(messages?);
     set_variables(fields, &mut conversation)?;
+    set_end(fields, &mut conversation)?;
     if let Some(effort) = fields.text("reasoning_effort")? {
         set_effort(server, &mut conversation, "reasoning_effort", effort)?;
     }
     encode(server, conversation, tools)
+}
+
+/// Says to the template how its text is to end.
+fn set_end(fields: &Fields, conversation: &mut Conversation) -> Result<(), ApiError> {
+    const BEGINS: &str = "add_generation_prompt";
+    const GOES_ON: &str = "continue_final_message";
+    let goes_on = fields.flag(GOES_ON)?;
+    let begins = match fields.get(BEGINS) {
+        None => !goes_on,
+        Some(value) => flag(BEGINS, value)?,
+    };
+    if begins && goes_on {
+        let message = format!("`{BEGINS}` and `{GOES_ON}` contradict each other.");
+        return Err(ApiError::field(GOES_ON, message));
+    }
+    conversation.add_generation_prompt = begins;
+    conversation.continue_final_message = goes_on;
+    Ok(())
 }
 
 /// Adds the names that the request has the template see.
@@ -66,6 +85,13 @@ pub(crate) fn encode(
     tools: &Tools,
 ) -> Result<EncodedPrompt, ApiError> {
     conversation.tools = tools.for_template();
+    if conversation.continue_final_message
+        && let Some(Json::Map(last)) = conversation.messages.last()
+        && last.contains_key("tool_calls")
+    {
+        let message = "The last message ends with a call, which nothing can continue.";
+        return Err(ApiError::unsupported("messages", message));
+    }
     let encode = |conversation: &Conversation| {
         let prompt = Prompt::from(conversation.clone()).template(server.options.template.clone());
         server.encoder().encode(prompt)
@@ -90,7 +116,12 @@ pub(crate) fn encode(
         );
         return Err(ApiError::unsupported(left_out, message));
     }
-    if tools.are_offered() && server.encoder().calls(&encoded, &Arc::default()).is_none() {
+    let calls = server.encoder().calls(&encoded, &Arc::default());
+    if tools.are_offered() && calls.as_ref().is_some_and(Calls::is_in_call) {
+        let message = "The last message ends within a call, which cannot be continued.";
+        return Err(ApiError::unsupported("messages", message));
+    }
+    if tools.are_offered() && calls.is_none() {
         let message = format!(
             "The model's chat template (`{}`) has the model write calls in a form that is not known; known are {}.",
             encoded.template.name(),

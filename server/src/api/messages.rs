@@ -116,11 +116,9 @@ fn prompt(
     for (i, message) in messages.iter().enumerate() {
         read_message(&format!("messages[{i}]"), message, &mut turns)?;
     }
-    if turns.last().is_some_and(|turn| turn.role == "assistant") {
-        let message = "The last of `messages` is the assistant's; an answer that goes on from it is not supported.";
-        return Err(ApiError::unsupported("messages", message));
-    }
+    let goes_on = turns.last().is_some_and(|turn| turn.role == "assistant");
     let mut conversation = Conversation::new(turns.into_iter().map(Turn::json).collect());
+    conversation.continue_final_message = goes_on;
     conversation::set_variables(fields, &mut conversation)?;
     thinking(server, fields, max_tokens, &mut conversation)?;
     conversation::encode(server, conversation, tools)
