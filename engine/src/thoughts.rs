@@ -19,12 +19,13 @@ const fn marks(open: &'static str, close: &'static str) -> Marks {
 }
 
 /// Marks that models are known to write: Qwen3, DeepSeek-R1 and most others; Magistral; Command A
-/// Reasoning; Seed-OSS.
-const KNOWN: [Marks; 4] = [
+/// Reasoning; Seed-OSS; MiniCPM3 and 4.
+const KNOWN: [Marks; 5] = [
     marks("<think>", "</think>"),
     marks("[THINK]", "[/THINK]"),
     marks("<|START_THINKING|>", "<|END_THINKING|>"),
     marks("<seed:think>", "</seed:think>"),
+    marks("<|thought_start|>", "<|thought_end|>"),
 ];
 
 impl Marks {

@@ -1,6 +1,7 @@
 //! The server over real connections, with the demo model behind it.
 
 mod bits;
+mod calls;
 mod client;
 mod echo;
 mod ending;

@@ -4,10 +4,14 @@ use bitnet_chat_templates::Json;
 
 use super::definition::{CallPart, Tools};
 use super::form::{Body, CallForm};
+use super::python::{self, Begun};
 
 /// What was written is no call in this form.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct NoCall;
+
+/// What stands before and behind a block of code.
+const FENCE: &str = "```";
 
 /// Reads the calls behind an opening mark.
 #[derive(Clone, Debug)]
@@ -15,8 +19,12 @@ pub(super) struct Reader {
     form: &'static CallForm,
     place: Place,
     /// What was not told yet. Before a call has begun it is all of that call.
-    pub(super) held: String,
+    held: String,
+    /// What stands before the first call: it is text where none follows.
+    before: String,
     in_list: bool,
+    /// Whether calls stand between the marks of a block of code.
+    fenced: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -40,13 +48,21 @@ impl Reader {
             form,
             place: Place::Head,
             held: String::new(),
+            before: String::new(),
             in_list: false,
+            fenced: false,
         }
     }
 
     /// Whether a call has begun that has not ended.
     pub(super) fn is_inside(&self) -> bool {
         !matches!(self.place, Place::Head | Place::Behind)
+    }
+
+    /// What was read of no call, and is not told.
+    pub(super) fn unread(&mut self) -> String {
+        let before = std::mem::take(&mut self.before);
+        before + &std::mem::take(&mut self.held)
     }
 
     /// Takes more text, and calls `each` with what is sure of calls. Whether they are over: what
@@ -63,6 +79,7 @@ impl Reader {
                 Place::Head => match self.form.body {
                     Body::Json { arguments, list } => self.object(arguments, list, each)?,
                     Body::Tags => self.function(each)?,
+                    Body::Python => self.python(each)?,
                 },
                 Place::Arguments(scan) => self.arguments(scan, each),
                 Place::Rest(scan) => self.rest(scan, each),
@@ -90,7 +107,7 @@ impl Reader {
         if !self.in_list && self.held[at..].starts_with('[') && (list || !self.form.open.is_empty())
         {
             self.in_list = true;
-            self.held.drain(..=at);
+            self.before.extend(self.held.drain(..=at));
             at = blanks(&self.held, 0);
         }
         match self.held[at..].chars().next() {
@@ -101,7 +118,7 @@ impl Reader {
         match usual(&self.held[at..], key) {
             Usual::Open => return Ok(false),
             Usual::Is { name, arguments } => {
-                each(CallPart::Begun { name });
+                self.begin(name, each);
                 self.held.drain(..at + arguments);
                 self.place = Place::Arguments(Scan::default());
                 return Ok(true);
@@ -124,12 +141,17 @@ impl Reader {
             Some(Json::Text(text)) => text.clone(),
             Some(value) => serde_json::to_string(value).map_err(|_| NoCall)?,
         };
-        each(CallPart::Begun { name });
+        self.begin(name, each);
         each(CallPart::Arguments(arguments));
         each(CallPart::Ended);
         self.held.drain(..at + len);
         self.place = Place::Behind;
         Ok(true)
+    }
+
+    fn begin(&mut self, name: String, each: &mut impl FnMut(CallPart)) {
+        self.before.clear();
+        each(CallPart::Begun { name });
     }
 
     fn arguments(&mut self, mut scan: Scan, each: &mut impl FnMut(CallPart)) -> bool {
@@ -174,9 +196,44 @@ impl Reader {
             return Err(NoCall);
         }
         self.held = rest.to_owned();
-        each(CallPart::Begun { name });
+        self.begin(name, each);
         self.place = Place::Parameters { any: false };
         Ok(true)
+    }
+
+    /// A call is told when it is whole.
+    fn python(&mut self, each: &mut impl FnMut(CallPart)) -> Result<bool, NoCall> {
+        let begun = self.held.trim_start();
+        if !self.fenced && !self.in_list && begun.starts_with(['`', '[']) {
+            let opens = ["```python\n", "```\n"];
+            let fenced = opens.iter().find_map(|open| begun.strip_prefix(open));
+            let may_become = opens.iter().any(|open| open.starts_with(begun));
+            let rest = match (begun.strip_prefix('['), fenced) {
+                (None, None) => return may_become.then_some(false).ok_or(NoCall),
+                (Some(rest), _) | (None, Some(rest)) => rest,
+            };
+            (self.in_list, self.fenced) = (fenced.is_none(), fenced.is_some());
+            let at = self.held.len() - rest.len();
+            self.before.extend(self.held.drain(..at));
+            return Ok(true);
+        }
+        match python::call(begun) {
+            Begun::Open => Ok(false),
+            Begun::NoCall => Err(NoCall),
+            Begun::Call {
+                name,
+                arguments,
+                len,
+            } => {
+                let arguments = serde_json::to_string(&arguments).map_err(|_| NoCall)?;
+                self.held = begun[len..].to_owned();
+                self.begin(name, each);
+                each(CallPart::Arguments(arguments));
+                each(CallPart::Ended);
+                self.place = Place::Behind;
+                Ok(true)
+            }
+        }
     }
 
     /// Each value is told when it is whole; `held` begins with the name of the function until the
@@ -222,10 +279,21 @@ impl Reader {
             // Without a closing mark, it is the list that ends.
             return Ok(Some(close.is_empty()));
         }
+        if self.fenced
+            && let Some(rest) = begun.strip_prefix(FENCE)
+        {
+            self.fenced = false;
+            self.held = rest.to_owned();
+            return Ok(Some(false));
+        }
         let separator = if self.in_list { ',' } else { ';' };
         let next = begun.strip_prefix(separator).or_else(|| {
-            let tag = self.form.body == Body::Tags && begun.starts_with("<function=");
-            tag.then_some(begun)
+            let another = match self.form.body {
+                Body::Json { .. } => false,
+                Body::Tags => begun.starts_with("<function="),
+                Body::Python => begun.starts_with(|sign: char| sign.is_alphabetic() || sign == '_'),
+            };
+            another.then_some(begun)
         });
         if let Some(rest) = next {
             self.held = rest.to_owned();
@@ -243,6 +311,9 @@ impl Reader {
             let mut may_become = vec![close];
             if self.form.body == Body::Tags {
                 may_become.push("<function=");
+            }
+            if self.fenced {
+                may_become.push(FENCE);
             }
             if may_become.iter().any(|mark| mark.starts_with(begun)) {
                 return Ok(None);

@@ -100,11 +100,12 @@ impl Calls {
         match std::mem::replace(&mut self.place, Place::Over) {
             // It was cut off.
             Place::Call(reader) if reader.is_inside() => parts.push(Part::Call(CallPart::Ended)),
-            Place::Call(reader) if !reader.held.trim().is_empty() => {
-                let text = format!("{held}{}", reader.held);
-                parts.push(said(&text));
+            Place::Call(mut reader) => {
+                let rest = reader.unread();
+                if !rest.trim().is_empty() {
+                    parts.push(said(&(held + &rest)));
+                }
             }
-            Place::Call(_) => {}
             // Blanks behind a call say nothing.
             _ if held.is_empty() || self.called => {}
             _ => parts.push(said(&held)),
@@ -166,7 +167,7 @@ impl Calls {
                     if read == Ok(false) {
                         return;
                     }
-                    text = std::mem::take(&mut reader.held);
+                    text = reader.unread();
                     let held = std::mem::take(&mut self.held);
                     self.place = match open {
                         "" => Place::Over,
@@ -201,6 +202,8 @@ mod tests {
     const TAGS: &str = "<tool_call><function=<parameter=";
     const MISTRAL: &str = "[TOOL_CALLS]";
     const LLAMA: &str = "\"parameters\": dictionary of argument name";
+    const HUNYUAN: &str = "<tool_calls>";
+    const PYTHON: &str = "<|tool_call_start|>";
 
     fn tokenizer() -> Arc<Tokenizer> {
         let file = bitnet_gguf::Gguf::open("../demo/demo.gguf").unwrap();
@@ -272,6 +275,13 @@ mod tests {
         let h = ("h", r#"{"x": 1}"#);
         let compact = ("h", r#"{"x":1}"#);
         let spelled = r#"{"zip": "0123", "n": 5, "text": "two\nlines"}"#;
+        let hunyuan =
+            format!("So<tool_calls>[{one}, {{\"name\": \"g\", \"arguments\": {{}}}}]</tool_calls>");
+        let python = "So.\n<|tool_call_start|>\n```python\nf(a='}\\\"<', b=[1, {}])\ng()\n\
+            h(x = 1)\n```\n<|tool_call_end|>\n";
+        let f_compact = ("f", r#"{"a":"}\"<","b":[1,{}]}"#);
+        let h_compact = compact;
+        let listed = "<|tool_call_start|>[g(), h(x=1)]<|tool_call_end|>";
         let cut = r#"<tool_call>{"name": "f", "arguments": {"a": "b"#;
         for (form, text, said, calls) in [
             (HERMES, &hermes[..], "Well.", vec![f]),
@@ -285,6 +295,9 @@ mod tests {
             (TAGS, tags, "", vec![("f", spelled)]),
             (TAGS, no_parameter, "", vec![g]),
             (MISTRAL, &mistral, "", vec![f, g]),
+            (HUNYUAN, &hunyuan, "So", vec![f, g]),
+            (PYTHON, python, "So.", vec![f_compact, g, h_compact]),
+            (PYTHON, listed, "", vec![g, h_compact]),
             (LLAMA, llama, "", vec![g, h]),
             (LLAMA, typed, "", vec![g]),
         ] {
@@ -310,6 +323,13 @@ mod tests {
             (HERMES, "<tool_call>\n{\"name\": \"f\", \"argum"),
             (HERMES, "  \n"),
             (TAGS, "<tool_call>{\"name\": \"f\"}"),
+            (
+                PYTHON,
+                "<|tool_call_start|>\n```python\nf(1)\n```\n<|tool_call_end|>",
+            ),
+            (PYTHON, "<|tool_call_start|>[f(a='x"),
+            (MISTRAL, "[TOOL_CALLS][1, 2]"),
+            (HUNYUAN, "<tool_calls>\n[\n{\"no name\": 1}]</tool_calls>"),
             (LLAMA, "{\"answer\": {\"x\": 1}} and more"),
             (LLAMA, "<|python_tag|>print(1)"),
             (LLAMA, "See {\"name\": \"g\", \"parameters\": {}}"),

@@ -9,6 +9,8 @@ pub struct CallForm {
     pub name: &'static str,
     /// What a template that teaches it has in it: all of these.
     signs: &'static [&'static str],
+    /// What one that teaches another form has in it.
+    others: &'static [&'static str],
     /// What stands before calls. Where it is empty, an answer is a call from its beginning on.
     pub(super) open: &'static str,
     /// What stands behind calls, if anything does.
@@ -31,6 +33,8 @@ pub(super) enum Body {
     },
     /// `<function=NAME> <parameter=KEY> VALUE </parameter> .. </function>`.
     Tags,
+    /// `NAME(KEY=VALUE, ..)`, with values as Python writes them, one behind another.
+    Python,
 }
 
 const fn json(arguments: &'static str) -> Body {
@@ -45,19 +49,34 @@ const LIST: Body = Body::Json {
     list: true,
 };
 
+/// What templates of GLM and of Hunyuan's third generation have, whose calls stand in the same
+/// marks in another form.
+const KEYS_AND_VALUES: &[&str] = &["<arg_key>"];
+
 /// Every form. The first whose signs a template has is the template's.
-static FORMS: [CallForm; 5] = [
+static FORMS: [CallForm; 7] = [
     CallForm {
         name: "tags of Qwen3-Coder and Qwen3.5",
         signs: &["<tool_call>", "<function=", "<parameter="],
+        others: &[],
         open: "<tool_call>",
         close: "</tool_call>",
         prefix: "",
         body: Body::Tags,
     },
     CallForm {
+        name: "lists of Hunyuan",
+        signs: &["<tool_calls>"],
+        others: KEYS_AND_VALUES,
+        open: "<tool_calls>",
+        close: "</tool_calls>",
+        prefix: "",
+        body: LIST,
+    },
+    CallForm {
         name: "lists of Falcon3",
         signs: &["<tool_call>\n["],
+        others: KEYS_AND_VALUES,
         open: "<tool_call>",
         close: "</tool_call>",
         prefix: "",
@@ -66,6 +85,7 @@ static FORMS: [CallForm; 5] = [
     CallForm {
         name: "objects of Hermes and Qwen",
         signs: &["<tool_call>"],
+        others: KEYS_AND_VALUES,
         open: "<tool_call>",
         close: "</tool_call>",
         prefix: "",
@@ -74,14 +94,25 @@ static FORMS: [CallForm; 5] = [
     CallForm {
         name: "lists of Mistral",
         signs: &["[TOOL_CALLS]"],
+        others: &[],
         open: "[TOOL_CALLS]",
         close: "",
         prefix: "",
         body: LIST,
     },
     CallForm {
+        name: "Python of MiniCPM",
+        signs: &["<|tool_call_start|>"],
+        others: &[],
+        open: "<|tool_call_start|>",
+        close: "<|tool_call_end|>",
+        prefix: "",
+        body: Body::Python,
+    },
+    CallForm {
         name: "objects of LLaMA-3",
         signs: &["\"parameters\": dictionary of argument name"],
+        others: &[],
         open: "",
         close: "",
         prefix: "<|python_tag|>",
@@ -93,7 +124,10 @@ impl CallForm {
     /// The form that a template teaches; none where it is none of those that are known.
     pub fn of(template: &str) -> Option<&'static CallForm> {
         let source = template.replace("\\n", "\n").replace("\\\"", "\"");
-        let taught = |form: &&CallForm| form.signs.iter().all(|sign| source.contains(sign));
+        let has = |sign: &&str| source.contains(sign);
+        let taught = |form: &&CallForm| {
+            form.signs.iter().all(|s| has(s)) && !form.others.iter().any(|s| has(s))
+        };
         FORMS.iter().find(taught)
     }
 
@@ -137,6 +171,16 @@ mod tests {
                 Some("objects of LLaMA-3"),
             ),
             ("{{ '[TOOL_CALLS]' }}", Some("lists of Mistral")),
+            ("{{ '<tool_calls>' ~ calls }}", Some("lists of Hunyuan")),
+            (
+                "{{ '<tool_calls>\\n<tool_call>' ~ name ~ '\\n<arg_key>' }}",
+                None,
+            ),
+            ("{{ '<tool_call>' ~ name ~ '\\n<arg_key>' }}", None),
+            (
+                "{{ '<|tool_call_start|>\\n```python\\n' }}",
+                Some("Python of MiniCPM"),
+            ),
             ("{{ messages[0].content }}", None),
         ] {
             assert_eq!(CallForm::of(template).map(|form| form.name), name);

@@ -9,6 +9,7 @@ mod body;
 mod calls;
 mod definition;
 mod form;
+mod python;
 
 pub use calls::{Calls, Part};
 pub use definition::{CallPart, Tool, ToolCall, ToolChoice, Tools};

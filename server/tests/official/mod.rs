@@ -7,7 +7,7 @@ use bitnet_server::Keys;
 use super::running::{Running, options};
 
 /// Names a Python that has the packages `openai` and `anthropic`.
-const PYTHON: &str = "BITNET_CLIENTS_PYTHON";
+pub(crate) const PYTHON: &str = "BITNET_CLIENTS_PYTHON";
 
 #[test]
 #[ignore = "BITNET_CLIENTS_PYTHON names a Python with the packages openai and anthropic"]

@@ -30,10 +30,15 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn start(options: ServerOptions) -> Running {
+        Running::of(engine(), options)
+    }
+
+    /// One with another model.
+    pub(crate) fn of(engine: Engine, options: ServerOptions) -> Running {
         let stop = Interrupt::default();
         let listening = listen(options, &stop).expect("the server listens");
         let site = Site(listening.address());
-        listening.open(engine()).expect("a thread");
+        listening.open(engine).expect("a thread");
         Running {
             site,
             stop,
