@@ -184,14 +184,21 @@ pub(crate) fn gemm<M: Microkernel, F: TernaryLayout>(
 ) {
     let args = GemmArgs {
         m,
-        rows: rows.clone(),
+        rows,
         x,
-        tokens: tokens.clone(),
-        out: &mut *out,
+        tokens,
+        out,
     };
-    if k.gemm_in_tiles::<F>(args, &mut panel.words) {
+    let Some(args) = k.gemm_in_tiles::<F>(args, &mut panel.words) else {
         return;
-    }
+    };
+    let GemmArgs {
+        m,
+        rows,
+        x,
+        tokens,
+        out,
+    } = args;
     panel.reserve_for(x.width);
     for first in rows.clone().step_by(PANEL_ROWS) {
         let end = rows.end.min(first + PANEL_ROWS);

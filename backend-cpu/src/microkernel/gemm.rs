@@ -129,14 +129,14 @@ pub(crate) trait Microkernel: BlockDot {
     fn tile<F: TernaryLayout>(self, args: TileArgs<'_>);
 
     /// Does the whole gemm where the instruction set multiplies matrices by itself, with scratch
-    /// memory whose contents do not matter, and returns whether it does.
+    /// memory whose contents do not matter; gives back what others are to do.
     #[inline(always)]
-    fn gemm_in_tiles<F: TernaryLayout>(
+    fn gemm_in_tiles<'a, F: TernaryLayout>(
         self,
-        _args: GemmArgs<'_>,
+        args: GemmArgs<'a>,
         _scratch: &mut Vec<PackedWord>,
-    ) -> bool {
-        false
+    ) -> Option<GemmArgs<'a>> {
+        Some(args)
     }
 
     /// Words of a strip: word `i` takes bytes `4i .. 4i + 4` of each row.

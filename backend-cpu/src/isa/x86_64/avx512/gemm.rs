@@ -26,15 +26,16 @@ impl<const VBMI: bool, const AMX: bool> Microkernel for Avx512<VBMI, AMX> {
     }
 
     #[inline(always)]
-    fn gemm_in_tiles<F: TernaryLayout>(
+    fn gemm_in_tiles<'a, F: TernaryLayout>(
         self,
-        args: GemmArgs<'_>,
+        args: GemmArgs<'a>,
         scratch: &mut Vec<PackedWord>,
-    ) -> bool {
-        if AMX {
-            self.gemm_with_amx::<F>(args, scratch);
+    ) -> Option<GemmArgs<'a>> {
+        if !AMX {
+            return Some(args);
         }
-        AMX
+        self.gemm_with_amx::<F>(args, scratch);
+        None
     }
 
     const CODED_STRIPS: usize = 2;
