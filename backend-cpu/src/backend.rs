@@ -5,11 +5,13 @@ use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
 
+use bitnet_kernels::batch::cache_positions;
 use bitnet_kernels::order::finite_or_nan;
 use bitnet_kernels::program::{BufferId, Op, Product};
 use bitnet_kernels::{
-    BackendError, Batch, CacheId, Checkpoint, Forward, Inspect, KernelRecorder, LayerContents,
-    Limits, Output, Profile, Program, Screening, SharedWeights, Telemetry, Want,
+    BackendError, Batch, CacheId, CachePart, Checkpoint, Forward, Inspect, KernelRecorder,
+    LayerContents, Limits, Output, Profile, Program, Screening, SharedCaches, SharedWeights,
+    Telemetry, Want,
 };
 
 use crate::exec::buffers::Buffer;
@@ -53,6 +55,10 @@ pub struct CpuBackend {
 }
 
 const DEVICE: &str = "cpu";
+
+fn no_cache(id: CacheId) -> BackendError {
+    BackendError::Batch(format!("there is no cache {}", id.0))
+}
 
 impl CpuBackend {
     /// Places `program` on the CPU. Weights stay in `source` and are read there.
@@ -103,9 +109,34 @@ impl CpuBackend {
     }
 
     fn cache(&mut self, id: CacheId) -> Result<&mut Cache, BackendError> {
-        self.caches
-            .get_mut(&id)
-            .ok_or_else(|| BackendError::Batch(format!("there is no cache {}", id.0)))
+        self.caches.get_mut(&id).ok_or_else(|| no_cache(id))
+    }
+
+    /// Makes the pages of a cache that hold these positions its own, to be written to.
+    fn own(&mut self, id: CacheId, positions: Range<usize>) -> Result<(), BackendError> {
+        let count = positions.len();
+        let cache = self.caches.get_mut(&id).ok_or_else(|| no_cache(id))?;
+        let owned = cache.own(positions);
+        owned.map_err(|no_memory| BackendError::OutOfMemory {
+            device: DEVICE.to_owned(),
+            what: format!("{count} positions of a cache that was shared"),
+            need: no_memory.bytes(),
+            have: None,
+        })
+    }
+
+    /// Adds a cache of so many positions, if there was memory for it.
+    fn add(&mut self, cache: Option<Cache>, positions: usize) -> Result<CacheId, BackendError> {
+        let id = CacheId(self.next_cache);
+        self.next_cache += 1;
+        let cache = cache.ok_or_else(|| BackendError::OutOfMemory {
+            device: DEVICE.to_owned(),
+            what: format!("a cache of {positions} positions"),
+            need: (self.program.cache_bytes_per_position() as u64).saturating_mul(positions as u64),
+            have: None,
+        })?;
+        self.caches.insert(id, cache);
+        Ok(id)
     }
 
     /// Checks the batch and makes room for it.
@@ -117,6 +148,7 @@ impl CpuBackend {
             let capacity = self.cache(segment.cache)?.positions;
             let positions = segment.positions(capacity)?;
             longest = longest.max(capacity);
+            self.own(segment.cache, positions.clone())?;
             self.places.extend(positions.map(|position| Place {
                 cache: segment.cache,
                 position,
@@ -229,17 +261,12 @@ impl Forward for CpuBackend {
     }
 
     fn create_cache(&mut self, positions: usize) -> Result<CacheId, BackendError> {
-        let id = CacheId(self.next_cache);
-        self.next_cache += 1;
         let cache = Cache::new(&self.program, positions);
-        let cache = cache.ok_or_else(|| BackendError::OutOfMemory {
-            device: DEVICE.to_owned(),
-            what: format!("a cache of {positions} positions"),
-            need: (self.program.cache_bytes_per_position() as u64).saturating_mul(positions as u64),
-            have: None,
-        })?;
-        self.caches.insert(id, cache);
-        Ok(id)
+        self.add(cache, positions)
+    }
+
+    fn sharing(&mut self) -> Option<&mut dyn SharedCaches> {
+        Some(self)
     }
 
     fn drop_cache(&mut self, cache: CacheId) {
@@ -292,6 +319,36 @@ impl Forward for CpuBackend {
     }
 }
 
+impl SharedCaches for CpuBackend {
+    fn fork_cache(
+        &mut self,
+        cache: CacheId,
+        tokens: usize,
+        positions: usize,
+    ) -> Result<CacheId, BackendError> {
+        let from = self.caches.get(&cache).ok_or_else(|| no_cache(cache))?;
+        cache_positions(0, tokens, from.positions.min(positions))?;
+        if !self.program.rotates_alike(from.positions, positions) {
+            return Err(BackendError::Batch(format!(
+                "a cache of {positions} positions is rotated in another way than one of {}",
+                from.positions
+            )));
+        }
+        let fork = from.fork(&self.program, tokens, positions);
+        self.add(fork, positions)
+    }
+
+    fn shrink_cache(&mut self, cache: CacheId, tokens: usize) {
+        if let Some(cache) = self.caches.get_mut(&cache) {
+            cache.shrink(tokens);
+        }
+    }
+
+    fn cache_parts(&self, cache: CacheId) -> Vec<CachePart> {
+        self.caches.get(&cache).map_or_else(Vec::new, Cache::parts)
+    }
+}
+
 impl Inspect for CpuBackend {
     fn run(&mut self, batch: &Batch<'_>, ops: Range<usize>) -> Result<(), BackendError> {
         self.pass(batch, ops, None)
@@ -330,6 +387,8 @@ impl Inspect for CpuBackend {
         layer: usize,
         contents: &LayerContents,
     ) -> Result<(), BackendError> {
+        let positions = self.cache(cache)?.positions;
+        self.own(cache, 0..positions)?;
         self.cache(cache)?.write(layer, contents)
     }
 }

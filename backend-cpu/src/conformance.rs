@@ -4,17 +4,21 @@
 //! `Format::ALL`. Outputs are filled with NaN before each call, so that what is not written shows.
 
 use std::iter::once;
+use std::sync::Arc;
 
 use bitnet_fixtures::Noise;
 use bitnet_fixtures::weights::matrix;
 use bitnet_kernels::Format;
 use bitnet_kernels::format::{Encoding, Matrix as Decoded, Reduction};
 use bitnet_kernels::oracle;
+use bitnet_kernels::order::LANES;
 use bitnet_kernels::program::Activation;
 
 use crate::generic::gemm::Panel;
 use crate::isa::Isa;
 use crate::isa::table::Kernels;
+use crate::memory::pages::Plain;
+use crate::memory::shared::SharedSlice;
 use crate::microkernel::operands::{Encoded, MatrixRef};
 
 /// Widths around the lanes of a vector and the blocks of activations.
@@ -523,25 +527,29 @@ fn damage_of_queries_keys_and_values_gets_through_attention_as_through_the_oracl
 /// Holds attention of `[heads, dim]` queries over `[len, dim]` keys and values, all of which
 /// binary16 holds, against the oracle: in both types of cache, through windows of all kinds.
 fn judge_attention(heads: usize, dim: usize, [q, keys, values]: [&[f32]; 3]) {
-    use crate::generic::attention::Visible;
-    use bitnet_kernels::order::LANES;
+    use crate::generic::attention::{PAGE, Visible};
+    use crate::memory::shared::Settled;
 
     let (len, stride) = (keys.len() / dim, dim_stride(dim));
-    // As the cache lays them out: keys in strips of 16 positions, values in padded rows.
-    let mut strips = vec![f32::NAN; len.next_multiple_of(LANES) * dim];
-    let mut padded = vec![0.0; len * stride];
+    // As the cache lays them out: pages with keys in strips of 16 positions, and values in padded
+    // rows behind them.
+    let mut pages = vec![vec![f32::NAN; PAGE * (dim + stride)]; len.div_ceil(PAGE)];
     for i in 0..len {
+        let (page, at) = (&mut pages[i / PAGE], i % PAGE);
         for d in 0..dim {
-            strips[i / LANES * dim * LANES + d * LANES + i % LANES] = keys[i * dim + d];
-            padded[i * stride + d] = values[i * dim + d];
+            page[at / LANES * dim * LANES + d * LANES + at % LANES] = keys[i * dim + d];
         }
+        let row = PAGE * dim + at * stride;
+        page[row..row + stride].fill(0.0);
+        page[row..row + dim].copy_from_slice(&values[i * dim..(i + 1) * dim]);
     }
-    let bits = |x: &[f32]| -> Vec<u16> {
-        x.iter()
-            .map(|x| half::f16::from_f32(*x).to_bits())
-            .collect()
-    };
-    let (strips_f16, padded_f16) = (bits(&strips), bits(&padded));
+    let pages_f32: Vec<_> = pages.iter().map(|page| shared(page)).collect();
+    let half = |x: &f32| half::f16::from_f32(*x).to_bits();
+    let halves = pages.iter().map(|page| page.iter().map(half).collect());
+    let pages_f16: Vec<_> = halves.map(|page: Vec<u16>| shared(&page)).collect();
+    // SAFETY: nobody writes to them any more.
+    let (settled_f32, settled_f16) =
+        unsafe { (Settled::new(&pages_f32), Settled::new(&pages_f16)) };
     // Everything, and windows that start at the end, in a strip, and at the edge of one.
     let windows = [None, Some(1), Some(17), Some(len.div_ceil(2)), Some(32)];
     for window in windows {
@@ -549,16 +557,20 @@ fn judge_attention(heads: usize, dim: usize, [q, keys, values]: [&[f32]; 3]) {
         let hidden = lowest % LANES;
         let start = lowest - hidden;
         let f32 = Visible {
-            keys: &strips[start * dim..],
-            values: &padded[start * stride..],
+            pages: settled_f32,
+            keys: 0,
+            values: PAGE * dim,
             stride,
+            start,
             hidden,
             len: len - start,
         };
         let f16 = Visible {
-            keys: &strips_f16[start * dim..],
-            values: &padded_f16[start * stride..],
+            pages: settled_f16,
+            keys: 0,
+            values: PAGE * dim,
             stride,
+            start,
             hidden,
             len: len - start,
         };
@@ -586,8 +598,15 @@ fn judge_attention(heads: usize, dim: usize, [q, keys, values]: [&[f32]; 3]) {
     }
 }
 
+fn shared<T: Plain + Default>(values: &[T]) -> Arc<SharedSlice<T>> {
+    let mut slice = SharedSlice::default();
+    slice.reserve(values.len());
+    slice.as_mut().copy_from_slice(values);
+    Arc::new(slice)
+}
+
 fn dim_stride(dim: usize) -> usize {
-    dim.next_multiple_of(bitnet_kernels::order::LANES)
+    dim.next_multiple_of(LANES)
 }
 
 #[test]

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use bitnet_backend_cpu::{CpuBackend, CpuOptions};
 use bitnet_fixtures::{Noise, Transformer};
-use bitnet_kernels::{Batch, CacheId, Format, Forward, Output, Segment, Want, oracle};
+use bitnet_kernels::{
+    Batch, CacheId, Format, Forward, Output, Segment, SharedCaches, Want, oracle,
+};
 
 /// Enough rows in the head, and little of all else, so that pieces of every size come up.
 const MODEL: Transformer = Transformer {
@@ -39,9 +41,11 @@ struct Sequence {
 impl Sequence {
     fn new(backend: &mut CpuBackend, seed: u64) -> Sequence {
         let mut noise = Noise::new(seed);
-        let tokens: Vec<u32> = (0..LONGEST)
-            .map(|_| noise.below(MODEL.vocabulary as u32))
-            .collect();
+        let tokens = (0..LONGEST).map(|_| noise.below(MODEL.vocabulary as u32));
+        Sequence::of(backend, tokens.collect())
+    }
+
+    fn of(backend: &mut CpuBackend, tokens: Vec<u32>) -> Sequence {
         let cache = backend.create_cache(LONGEST).expect("a cache");
         let mut out = Output::default();
         let mut logits = Vec::new();
@@ -156,6 +160,76 @@ fn a_token_has_the_same_logits_in_every_batch() {
                 }
             }
         }
+    }
+}
+
+/// One sequence reads 100 tokens. Others begin like it, go on otherwise, and so does the first one
+/// itself, from a place that they share: each gets what it gets alone.
+#[test]
+fn sequences_that_share_what_they_have_read_never_see_what_another_one_writes() {
+    for threads in [1, 2] {
+        let mut backend = load(Format::I2S, threads);
+        let mut sequences: Vec<Sequence> = (0..4)
+            .map(|seed| Sequence::new(&mut backend, seed))
+            .collect();
+        let first = sequences[0].tokens.clone();
+        // How many tokens each has in common with the first.
+        let common = [100, 64, 100, 37];
+        for (sequence, common) in sequences.iter_mut().zip(common).skip(1) {
+            let tokens = [&first[..common], &sequence.tokens[common..]].concat();
+            *sequence = Sequence::of(&mut backend, tokens);
+        }
+        let origin = backend.create_cache(LONGEST).expect("a cache");
+        let pass = |backend: &mut CpuBackend, reads: &[(CacheId, &Sequence, usize, usize)]| {
+            let mut case = Case::default();
+            for &(cache, sequence, start, end) in reads {
+                let len = end - start;
+                let segment = Segment { cache, start, len };
+                case.add(sequence, segment, 100, &mut Noise::new(1));
+            }
+            case.check(backend, Want::Logits, "shared");
+        };
+        pass(&mut backend, &[(origin, &sequences[0], 0, 100)]);
+        let mut forks = Vec::new();
+        for (sequence, tokens) in sequences.iter().zip(common).skip(1) {
+            let fork = backend.fork_cache(origin, tokens, LONGEST);
+            forks.push((fork.expect("a fork"), sequence, tokens));
+        }
+        let pages = |backend: &CpuBackend, cache| -> Vec<usize> {
+            let parts = backend.cache_parts(cache).into_iter();
+            parts.map(|part| part.name).collect()
+        };
+        let origins = pages(&backend, origin);
+        assert_eq!(origins[..1], pages(&backend, forks[0].0)[..1]);
+        assert_eq!(origins[..2], pages(&backend, forks[1].0)[..2]);
+        // The first one goes back into what others have, and becomes like the last of them.
+        let third = &sequences[3];
+        let mut reads = vec![(origin, third, 37, 90)];
+        reads.extend(
+            forks
+                .iter()
+                .map(|(fork, sequence, start)| (*fork, *sequence, *start, 110)),
+        );
+        pass(&mut backend, &reads);
+        let whole = pages(&backend, origin);
+        for (at, (fork, ..)) in forks.iter().enumerate() {
+            let shared = pages(&backend, *fork);
+            let shared = shared.iter().filter(|page| whole.contains(page)).count();
+            assert_eq!(shared, 0, "fork {at}");
+        }
+        // A fork of a fork, when those that it came from are gone.
+        let (fork, sequence, _) = forks[1];
+        let late = backend.fork_cache(fork, 105, LONGEST).expect("a fork");
+        backend.drop_cache(origin);
+        backend.drop_cache(fork);
+        pass(&mut backend, &[(late, sequence, 105, LONGEST)]);
+        // What was given back is there again where it is needed.
+        backend.shrink_cache(late, 70);
+        assert_eq!(pages(&backend, late).len(), 2);
+        pass(&mut backend, &[(late, sequence, 70, LONGEST)]);
+        assert!(backend.fork_cache(late, LONGEST + 1, 2 * LONGEST).is_err());
+        assert!(backend.fork_cache(late, 10, 9).is_err());
+        assert!(backend.fork_cache(origin, 1, 9).is_err());
     }
 }
 

@@ -1,5 +1,7 @@
 //! [`History`]: the way back of a sequence whose model keeps a state.
 
+use std::sync::Arc;
+
 use bitnet_kernels::Checkpoint;
 
 /// Most checkpoints of a sequence. Each takes as much memory as the states of a sequence do.
@@ -11,7 +13,7 @@ pub(crate) const CHECKPOINTS: usize = 4;
 pub(crate) struct History {
     pub(crate) tokens: Vec<u32>,
     /// In the order of their tokens, at most [`CHECKPOINTS`].
-    checkpoints: Vec<Checkpoint>,
+    checkpoints: Vec<Arc<Checkpoint>>,
     /// Tokens that the device's states stand for; none where a pass has failed on the way.
     pub(crate) stands: Option<usize>,
 }
@@ -40,13 +42,38 @@ impl History {
 
     /// The latest checkpoint.
     pub(crate) fn latest(&self) -> Option<&Checkpoint> {
-        self.checkpoints.last()
+        self.checkpoints.last().map(Arc::as_ref)
+    }
+
+    /// All of them.
+    pub(crate) fn checkpoints(&self) -> &[Arc<Checkpoint>] {
+        &self.checkpoints
+    }
+
+    /// Tokens up to the latest checkpoint that has no more than `len` of them.
+    pub(crate) fn way_back(&self, len: usize) -> usize {
+        let places = self.checkpoints.iter().map(|kept| kept.tokens);
+        places.filter(|tokens| *tokens <= len).max().unwrap_or(0)
+    }
+
+    /// That of another sequence, with room for `capacity` tokens, that has read as many as lead to
+    /// a checkpoint of this one. Its device is to be taken there.
+    pub(crate) fn fork(&self, tokens: usize, capacity: usize) -> History {
+        let mut fork = History::new(capacity);
+        fork.tokens.extend_from_slice(&self.tokens[..tokens]);
+        let checkpoints = self.checkpoints.iter();
+        fork.checkpoints = checkpoints
+            .filter(|kept| kept.tokens <= tokens)
+            .cloned()
+            .collect();
+        fork.stands = None;
+        fork
     }
 
     /// Adds the latest checkpoint. Where there are too many, one goes whose place the others can
     /// best take: that with the fewest tokens between its neighbours.
     pub(crate) fn keep(&mut self, checkpoint: Checkpoint) {
-        self.checkpoints.push(checkpoint);
+        self.checkpoints.push(Arc::new(checkpoint));
         if self.checkpoints.len() <= CHECKPOINTS {
             return;
         }
@@ -83,6 +110,10 @@ mod tests {
             assert!(history.checkpoints.len() <= CHECKPOINTS);
         }
         assert_eq!(places(&history), [20, 210, 410, 900]);
+        assert_eq!((history.way_back(409), history.way_back(19)), (210, 0));
+        let fork = history.fork(410, 1000);
+        assert_eq!((fork.tokens.len(), fork.stands), (410, None));
+        assert_eq!(places(&fork), [20, 210, 410]);
         history.truncate(410);
         assert_eq!(places(&history), [20, 210, 410]);
         history.truncate(199);

@@ -12,7 +12,7 @@ use crate::speculation::Speculation;
 
 /// Tokens at the end of a prompt that a template may write otherwise once an answer stands behind
 /// them: the mark of an answer, and of thoughts that later turns leave out.
-const REWRITTEN: usize = 16;
+pub(crate) const REWRITTEN: usize = 16;
 
 /// Most tokens of a pass over guesses.
 const MOST_OF_A_PASS: usize = 1 + GenerateOptions::MOST_SPECULATED;
@@ -80,8 +80,7 @@ impl Sequence {
         if need > have {
             return Err(Error::ContextFull { need, have });
         }
-        let pairs = self.tokens.iter().zip(tokens);
-        let shared = pairs.take_while(|(own, new)| own == new).count();
+        let shared = shared(&self.tokens, tokens);
         // The last token is read in any case: its logits are what comes next.
         self.session.truncate(shared.min(need.saturating_sub(1)));
         self.tokens.truncate(shared);
@@ -180,9 +179,19 @@ impl Sequence {
         Ok(all)
     }
 
+    /// How many of `tokens`, from the first on, it begins with, read or not.
+    pub(crate) fn begins_with(&self, tokens: &[u32]) -> usize {
+        shared(&self.tokens, tokens)
+    }
+
     /// What the model has not read yet.
     pub(crate) fn unread(&self) -> &[u32] {
         &self.tokens[self.session.len()..]
+    }
+
+    /// The session with what the model has read.
+    pub(crate) fn read_with(&self) -> &Session {
+        &self.session
     }
 
     /// The session, to be read with by whoever reads for several sequences at once.
@@ -213,4 +222,9 @@ impl Sequence {
     pub(crate) fn capacity(&self) -> usize {
         self.session.capacity()
     }
+}
+
+/// Tokens of the beginning that two sequences share.
+pub(crate) fn shared(a: &[u32], b: &[u32]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use bitnet_kernels::{BackendError, CacheId, Output, Segment, Want};
+use bitnet_kernels::{BackendError, CacheId, CachePart, Output, Segment, Want};
 
 use crate::error::Error;
 use crate::history::History;
@@ -34,8 +34,6 @@ pub struct Session {
     loaded: Arc<Loaded>,
     cache: CacheId,
     len: usize,
-    /// Most tokens that it had read at any time.
-    most: usize,
     capacity: usize,
     /// Where the model keeps a state.
     history: Option<History>,
@@ -47,7 +45,6 @@ impl Session {
             cache: loaded.lock().create_cache(capacity)?,
             loaded: Arc::clone(loaded),
             len: 0,
-            most: 0,
             capacity,
             history: loaded
                 .plan
@@ -72,9 +69,58 @@ impl Session {
         self.capacity
     }
 
-    /// Bytes of its cache that tokens were written to, where they are still there or not.
-    pub(crate) fn bytes(&self) -> usize {
-        self.most * self.loaded.plan.program.cache_bytes_per_position()
+    /// How many of its first `len` tokens a [fork](Session::fork) may have read: all of them or,
+    /// of a model with a state, those before the latest checkpoint.
+    pub(crate) fn fork_point(&self, len: usize) -> usize {
+        let len = len.min(self.len);
+        let history = self.history.as_ref();
+        history.map_or(len, |history| history.way_back(len))
+    }
+
+    /// Another sequence of up to `capacity` tokens, which has read as many of this one's first
+    /// `len` as [can be](Session::fork_point), and shares the memory of these.
+    ///
+    /// # Errors
+    /// [`Error::Backend`] where the device [does not share](bitnet_kernels::Forward::sharing),
+    /// positions would be rotated in another way, or there is no memory.
+    pub(crate) fn fork(&self, len: usize, capacity: usize) -> Result<Session, Error> {
+        let len = self.fork_point(len);
+        let history = self.history.as_ref();
+        let mut running = self.loaded.lock();
+        let device = running.backend().device();
+        let sharing = running.backend().sharing();
+        let sharing = sharing.ok_or_else(|| BackendError::Unsupported {
+            device,
+            what: "sequences that share what they have read".to_owned(),
+        })?;
+        Ok(Session {
+            loaded: Arc::clone(&self.loaded),
+            cache: sharing.fork_cache(self.cache, len, capacity)?,
+            len,
+            capacity,
+            history: history.map(|history| history.fork(len, capacity)),
+        })
+    }
+
+    /// Gives back the memory of what it has not read; it is taken again once it is needed.
+    pub(crate) fn shrink(&mut self) {
+        let mut running = self.loaded.lock();
+        if let Some(sharing) = running.backend().sharing() {
+            sharing.shrink_cache(self.cache, self.len);
+        }
+    }
+
+    /// The memory that it takes: what it shares with others is in parts of the same name.
+    pub(crate) fn parts(&self) -> Vec<CachePart> {
+        let mut running = self.loaded.lock();
+        let sharing = running.backend().sharing();
+        let mut parts = sharing.map_or_else(Vec::new, |sharing| sharing.cache_parts(self.cache));
+        let checkpoints = self.history.iter().flat_map(History::checkpoints);
+        parts.extend(checkpoints.map(|kept| CachePart {
+            name: Arc::as_ptr(kept).addr(),
+            bytes: kept.states.iter().map(|state| size_of_val(&**state)).sum(),
+        }));
+        parts
     }
 
     /// Most tokens of one forward pass.
@@ -248,7 +294,6 @@ impl Session {
         match (read, &mut self.history) {
             (Ok(()), history) => {
                 self.len += tokens.len();
-                self.most = self.most.max(self.len);
                 if let Some(history) = history {
                     history.push(tokens);
                 }

@@ -229,6 +229,7 @@ fn requests_give_side_by_side_what_they_give_alone() {
         (1, 512, 64, 1 << 30),
         (3, 7, 1, 0),
         (8, 512, 64, 1 << 30),
+        (5, 30, 1, 1 << 30),
         (16, 64, 5, 200_000),
         (16, 512, 512, 0),
     ];
@@ -575,16 +576,21 @@ fn cached(engine: &Engine, scheduler: &mut Scheduler, prompt: &[u32]) -> (usize,
     (found, tokens[0])
 }
 
+/// Bytes that sequences of up to 64 tokens take at least; memory is given out by pages of so many.
+fn page(engine: &Engine) -> usize {
+    64 * engine.model().plan().program.cache_bytes_per_position()
+}
+
 #[test]
 fn what_was_read_is_found_again_within_its_budget() {
     let engine = open("demo/demo.gguf");
     let first = prompt(&engine, 60);
-    let longer = [&first[..50], &[5; 20]].concat();
+    let longer = [&first[..40], &[5; 20]].concat();
     let other = [&[9; 3], &first[..40]].concat();
     let run = |bytes: usize| {
         let options = SchedulerOptions::default().cache(bytes);
         let mut scheduler = Scheduler::new(&engine, options);
-        let found = [&first, &first, &longer, &other, &longer];
+        let found = [&first, &first, &longer, &other, &longer, &first];
         let found = found.map(|prompt| cached(&engine, &mut scheduler, prompt));
         let kept = scheduler.load().cached;
         assert!(
@@ -594,14 +600,13 @@ fn what_was_read_is_found_again_within_its_budget() {
         found
     };
     let nothing = run(0);
-    assert_eq!(nothing.map(|(cached, _)| cached), [0; 5]);
+    assert_eq!(nothing.map(|(cached, _)| cached), [0; 6]);
     let all = run(1 << 30);
     // The last token is read in any case: what comes next depends on it.
-    assert_eq!(all.map(|(cached, _)| cached), [0, 59, 50, 0, 69]);
+    assert_eq!(all.map(|(cached, _)| cached), [0, 59, 40, 0, 59, 59]);
     // Room for one of them: the other one has taken its place.
-    let position = engine.model().plan().program.cache_bytes_per_position();
-    let one = run(80 * position);
-    assert_eq!(one.map(|(cached, _)| cached), [0, 59, 50, 0, 0]);
+    let one = run(page(&engine));
+    assert_eq!(one.map(|(cached, _)| cached), [0, 59, 40, 0, 0, 40]);
     for found in [all, one] {
         assert_eq!(
             found.map(|(_, token)| token),
@@ -613,18 +618,17 @@ fn what_was_read_is_found_again_within_its_budget() {
 #[test]
 fn no_request_drives_out_what_is_kept_of_all_others() {
     let engine = open("demo/demo.gguf");
-    let position = engine.model().plan().program.cache_bytes_per_position();
-    let small: Vec<Vec<u32>> = (0..4u32)
+    let small: Vec<Vec<u32>> = (0..3u32)
         .map(|i| (0..20).map(|at| 10 * i + at % 7 + 1).collect())
         .collect();
     // Room for all of them, and for as much again.
-    let options = SchedulerOptions::default().cache(160 * position);
+    let options = SchedulerOptions::default().cache(6 * page(&engine));
     let mut scheduler = Scheduler::new(&engine, options);
     for prompt in &small {
         cached(&engine, &mut scheduler, prompt);
     }
-    // One that would need all of it, and many that are alike.
-    cached(&engine, &mut scheduler, &prompt(&engine, 150));
+    // One that would need more than half of it, and many that are alike.
+    cached(&engine, &mut scheduler, &prompt(&engine, 240));
     for end in 0..8 {
         let alike = [&prompt(&engine, 21)[..], &[500 + end; 4]].concat();
         cached(&engine, &mut scheduler, &alike);
@@ -635,17 +639,138 @@ fn no_request_drives_out_what_is_kept_of_all_others() {
 }
 
 #[test]
-fn nothing_is_kept_of_a_model_with_a_state() {
+fn what_kept_sequences_share_takes_memory_once() {
+    let engine = open("demo/demo.gguf");
+    let options = SchedulerOptions::default().cache(1 << 30);
+    let mut scheduler = Scheduler::new(&engine, options);
+    let system = prompt(&engine, 200);
+    for user in 0..10 {
+        let prompt = [&system[..], &[300 + user; 5]].concat();
+        let found = cached(&engine, &mut scheduler, &prompt).0;
+        assert_eq!(found, if user == 0 { 0 } else { 200 });
+    }
+    // Three pages that all have, and for each the fourth, in which they differ.
+    assert_eq!(scheduler.load().cached, (3 + 10) * page(&engine));
+}
+
+#[test]
+fn what_requests_have_in_common_is_read_once_while_they_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let with_state = root().join("fixtures/golden/qwen35-f32.gguf");
+    for engine in [
+        open("demo/demo.gguf"),
+        with_tokenizer(&with_state, folder.path()),
+    ] {
+        let first = prompt(&engine, 60);
+        let longer = [&first[..40], &[5; 30]].concat();
+        let prompts = [&first, &first, &longer, &vec![9; 50], &first];
+        let run = |cache: usize| {
+            let options = SchedulerOptions::default().cache(cache).budget(20);
+            let mut scheduler = Scheduler::new(&engine, options);
+            let (mut joined, mut read) = (Vec::new(), 0);
+            let mut given = BTreeMap::new();
+            for (seed, prompt) in (0..).zip(prompts) {
+                let sampling = Sampling::default().temperature(1.0).seed(seed);
+                let case = Case {
+                    prompt: prompt.clone(),
+                    options: GenerateOptions::default().max_tokens(6).sampling(sampling),
+                    logprobs: Some(2),
+                    prompt_logprobs: None,
+                };
+                given.insert(case.add(&engine, &mut scheduler), Given::default());
+            }
+            while !scheduler.is_idle() {
+                scheduler.pass(|id, event| {
+                    match &event {
+                        Event::Joined { cached } => joined.push(*cached),
+                        Event::Read(tokens) => read += tokens,
+                        _ => {}
+                    }
+                    given.get_mut(&id).unwrap().take(event);
+                });
+            }
+            joined.sort_unstable();
+            (joined, read, given.into_values().collect::<Vec<_>>())
+        };
+        let (joined, read, alone) = run(0);
+        assert_eq!((joined, read), (vec![0; 5], 60 * 3 + 70 + 50));
+        let (joined, read, given) = run(1 << 30);
+        // The first and the one like no other read all of theirs.
+        assert_eq!(joined, [0, 0, 40, 59, 59]);
+        assert_eq!(read, 60 + 50 + 30 + 1 + 1);
+        assert_eq!(given, alone);
+    }
+}
+
+#[test]
+fn nobody_waits_for_what_one_that_is_held_would_read() {
+    let engine = open("demo/demo.gguf");
+    let options = SchedulerOptions::default().cache(1 << 30).budget(8);
+    let mut scheduler = Scheduler::new(&engine, options);
+    let held = add(&engine, &mut scheduler, 60, 4);
+    scheduler.pass(|_, _| {});
+    let next = add(&engine, &mut scheduler, 60, 1);
+    scheduler.pass(|_, _| {});
+    assert_eq!(scheduler.load().waiting, 1);
+    scheduler.hold(held, true);
+    let mut ended = Vec::new();
+    for _ in 0..20 {
+        scheduler.pass(|id, event| {
+            if matches!(event, Event::Ended(_)) {
+                ended.push(id);
+            }
+        });
+    }
+    assert_eq!(ended, [next]);
+}
+
+#[test]
+fn who_waits_for_what_another_one_reads_keeps_its_place() {
+    let engine = open("demo/demo.gguf");
+    let options = SchedulerOptions::default().cache(1 << 30).parallel(2);
+    let mut scheduler = Scheduler::new(&engine, options.budget(8));
+    let first = add(&engine, &mut scheduler, 60, 30);
+    let second = add(&engine, &mut scheduler, 60, 1);
+    let other = Case {
+        prompt: vec![9; 4],
+        options: GenerateOptions::default().max_tokens(1),
+        logprobs: None,
+        prompt_logprobs: None,
+    };
+    let other = other.add(&engine, &mut scheduler);
+    let (mut joined, mut ended) = (Vec::new(), Vec::new());
+    while !scheduler.is_idle() {
+        scheduler.pass(|id, event| match event {
+            Event::Joined { .. } => joined.push(id),
+            Event::Ended(_) => ended.push(id),
+            _ => {}
+        });
+    }
+    assert_eq!(joined, [first, second, other]);
+    assert_eq!(ended, [second, other, first]);
+}
+
+#[test]
+fn a_model_with_a_state_goes_on_where_its_state_was_kept() {
     let folder = tempfile::tempdir().unwrap();
     let file = root().join("fixtures/golden/qwen35-f32.gguf");
     let engine = with_tokenizer(&file, folder.path());
-    let options = SchedulerOptions::default().cache(1 << 30);
-    let mut scheduler = Scheduler::new(&engine, options);
-    let first = prompt(&engine, 30);
-    for _ in 0..2 {
-        assert_eq!(cached(&engine, &mut scheduler, &first).0, 0);
-    }
-    assert_eq!(scheduler.load().cached, 0);
+    let first = prompt(&engine, 60);
+    let second = [&first[..50], &[5; 30]].concat();
+    let third = [&first[..50], &[6; 30]].concat();
+    let run = |bytes| {
+        let options = SchedulerOptions::default().cache(bytes);
+        let mut scheduler = Scheduler::new(&engine, options);
+        let found = [&first, &second, &third, &first, &first];
+        let found = found.map(|prompt| cached(&engine, &mut scheduler, prompt));
+        assert!(scheduler.load().cached <= bytes);
+        found
+    };
+    let (nothing, all) = (run(0), run(1 << 30));
+    assert_eq!(nothing.map(|(cached, _)| cached), [0; 5]);
+    // Before the end of a prompt, which may be written otherwise; then where two have differed.
+    assert_eq!(all.map(|(cached, _)| cached), [0, 44, 50, 50, 59]);
+    assert_eq!(all.map(|(_, token)| token), nothing.map(|(_, token)| token));
 }
 
 #[test]

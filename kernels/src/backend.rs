@@ -40,6 +40,11 @@ pub trait Forward: Send {
     /// [`BackendError::OutOfMemory`]; [`BackendError::Device`] where the device failed.
     fn create_cache(&mut self, positions: usize) -> Result<CacheId, BackendError>;
 
+    /// The way in which caches share what they hold; none by default.
+    fn sharing(&mut self) -> Option<&mut dyn SharedCaches> {
+        None
+    }
+
     /// Gives the memory of a cache back; does nothing where there is no such cache.
     fn drop_cache(&mut self, cache: CacheId);
 
@@ -73,6 +78,41 @@ pub trait Forward: Send {
         want: Want,
         out: &mut Output,
     ) -> Result<(), BackendError>;
+}
+
+/// Caches that share what they hold of tokens that several sequences have read.
+pub trait SharedCaches {
+    /// Makes a cache for a sequence of up to `positions` tokens that has read the first `tokens` of
+    /// what another one's has. Either sequence may go on as it likes. States are not shared: where
+    /// the program keeps any, the new sequence has to be [rewound](Forward::rewind) to a checkpoint
+    /// that the other one had at `tokens`.
+    ///
+    /// # Errors
+    /// [`BackendError::Batch`] where there is no such cache, not so many positions in either, or
+    /// positions are [rotated in another way](Program::rotates_alike);
+    /// [`BackendError::OutOfMemory`].
+    fn fork_cache(
+        &mut self,
+        cache: CacheId,
+        tokens: usize,
+        positions: usize,
+    ) -> Result<CacheId, BackendError>;
+
+    /// Gives back the memory behind the first `tokens` of a cache. It is taken again where tokens
+    /// are written there.
+    fn shrink_cache(&mut self, cache: CacheId, tokens: usize);
+
+    /// What a cache holds, in parts; nothing where there is no such cache.
+    fn cache_parts(&self, cache: CacheId) -> Vec<CachePart>;
+}
+
+/// A part of what a cache holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CachePart {
+    /// Its name, the same for all caches that have it.
+    pub name: usize,
+    /// Bytes of memory.
+    pub bytes: usize,
 }
 
 /// Stops inside a forward pass and reaches what the device holds there.

@@ -23,7 +23,7 @@ pub mod split;
 #[cfg(feature = "wgsl")]
 pub mod wgsl;
 
-pub use backend::{Backend, Forward, Inspect, Telemetry};
+pub use backend::{Backend, CachePart, Forward, Inspect, SharedCaches, Telemetry};
 pub use batch::{Batch, CacheId, Output, Segment, Want};
 pub use candidate::Candidate;
 pub use contents::{Checkpoint, LayerContents};

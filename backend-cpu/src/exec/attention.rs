@@ -1,15 +1,17 @@
 //! Rotation, the cache's rows, and attention over them.
 
+use std::sync::Arc;
+
 use bitnet_kernels::order::LANES;
 use bitnet_kernels::program::{AttentionShape, BufferId, CacheType, RotationId};
 
 use crate::exec::buffers::Buffer;
-use crate::exec::cache::Elements;
+use crate::exec::cache::Pages;
 use crate::exec::pass::{Pass, Phase};
 use crate::exec::scratch::Scratch;
-use crate::generic::attention::Visible;
+use crate::generic::attention::{PAGE, Visible};
 use crate::isa::table::AttendFn;
-use crate::memory::shared::SharedSlice;
+use crate::memory::shared::{Settled, SharedSlice};
 
 impl Pass<'_> {
     pub(super) fn rotate(
@@ -46,8 +48,9 @@ impl Pass<'_> {
         let (q, k, v) = (self.buffer(q), self.buffer(k), self.buffer(v));
         for token in self.tickets(phase, self.tokens.len()) {
             let place = self.places[token];
-            let cache = self.caches[&place.cache].keys_and_values(layer);
-            let head_dim = cache.shape.head_dim;
+            let cache = &self.caches[&place.cache];
+            let (shape, pages) = (cache.keys_and_values(layer), &cache.pages);
+            let (page, head_dim) = (place.position / PAGE, shape.head_dim);
             let row = |buffer: &Buffer| token * buffer.width..(token + 1) * buffer.width;
             // SAFETY: this token's ticket is ours alone.
             let (q, k) = unsafe { (q.values.write(row(q)), k.values.write(row(k))) };
@@ -68,27 +71,27 @@ impl Pass<'_> {
             }
             let heads = k.chunks_exact(head_dim).zip(v.chunks_exact(head_dim));
             for (kv_head, (k, v)) in heads.enumerate() {
-                let shape = &cache.shape;
                 let value = shape.value(kv_head, place.position);
                 let values = value..value + head_dim;
                 // A strip of sixteen keys, of which this is one, element by element.
                 let key = shape.key(kv_head, place.position, 0);
                 let elements = (key..).step_by(LANES);
-                // SAFETY: this position of this sequence belongs to this token alone.
+                // SAFETY: this position of this sequence belongs to this token alone, and its page
+                // to this sequence: pages that are written to were made its own before the pass.
                 unsafe {
                     match self.program.cache_type {
                         CacheType::F16 => {
                             let narrow = &mut scratch.halves[..head_dim];
-                            (self.kernels.narrow)(v, cache.values.f16.write(values));
+                            (self.kernels.narrow)(v, pages.f16[page].write(values));
                             (self.kernels.narrow)(k, narrow);
                             for (at, k) in elements.zip(narrow) {
-                                cache.keys.f16.write(at..at + 1)[0] = *k;
+                                pages.f16[page].write(at..at + 1)[0] = *k;
                             }
                         }
                         CacheType::F32 => {
-                            cache.values.f32.write(values).copy_from_slice(v);
+                            pages.f32[page].write(values).copy_from_slice(v);
                             for (at, k) in elements.zip(k) {
-                                cache.keys.f32.write(at..at + 1)[0] = *k;
+                                pages.f32[page].write(at..at + 1)[0] = *k;
                             }
                         }
                     }
@@ -109,7 +112,7 @@ impl Pass<'_> {
         layer: usize,
         scratch: &mut Scratch,
         attend: AttendFn<E>,
-        elements: impl Fn(&Elements) -> &SharedSlice<E>,
+        pages: impl Fn(&Pages) -> &[Arc<SharedSlice<E>>],
     ) {
         let dim = attention.head_dim;
         let group = attention.heads / attention.kv_heads;
@@ -124,8 +127,8 @@ impl Pass<'_> {
                 piece % (attention.kv_heads * parts) * heads,
             );
             let place = self.places[token];
-            let cache = self.caches[&place.cache].keys_and_values(layer);
-            let shape = cache.shape;
+            let cache = &self.caches[&place.cache];
+            let shape = cache.keys_and_values(layer);
             let kv_head = first / group;
             let end = place.position + 1;
             let lowest = end - attention.window.map_or(end, |window| window.min(end));
@@ -137,16 +140,17 @@ impl Pass<'_> {
             // SAFETY: written before the barrier.
             let queries = unsafe { q.values.read(at.clone()) };
             let stride = shape.stride;
-            let (key, value) = (shape.key(kv_head, start, 0), shape.value(kv_head, start));
-            // SAFETY: keys and values up to this token's position were written before the barrier.
-            let visible = unsafe {
-                Visible {
-                    keys: elements(&cache.keys).read(key..key + len.next_multiple_of(LANES) * dim),
-                    values: elements(&cache.values).read(value..value + len * stride),
-                    stride,
-                    hidden,
-                    len,
-                }
+            // SAFETY: keys and values were written before the barrier, and no others are during
+            // this operation.
+            let pages = unsafe { Settled::new(pages(&cache.pages)) };
+            let visible = Visible {
+                pages,
+                keys: shape.key(kv_head, 0, 0),
+                values: shape.value(kv_head, 0),
+                stride,
+                start,
+                hidden,
+                len,
             };
             let results = &mut scratch.values[..heads * stride];
             attend(

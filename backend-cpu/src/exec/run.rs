@@ -186,14 +186,14 @@ impl Pass<'_> {
             } => match self.program.cache_type {
                 CacheType::F16 => {
                     let attend = self.kernels.attend_f16;
-                    self.attention(phase, [*q, *out], shape, *layer, scratch, attend, |e| {
-                        &e.f16
+                    self.attention(phase, [*q, *out], shape, *layer, scratch, attend, |pages| {
+                        &pages.f16
                     });
                 }
                 CacheType::F32 => {
                     let attend = self.kernels.attend_f32;
-                    self.attention(phase, [*q, *out], shape, *layer, scratch, attend, |e| {
-                        &e.f32
+                    self.attention(phase, [*q, *out], shape, *layer, scratch, attend, |pages| {
+                        &pages.f32
                     });
                 }
             },

@@ -6,6 +6,7 @@ use bitnet_kernels::order::{LANES, fold};
 
 use super::encode::largest_lane;
 use super::math::exp;
+use crate::memory::shared::Settled;
 use crate::microkernel::simd::{PREFETCH_DISTANCE, Simd};
 
 /// A cached element.
@@ -27,20 +28,57 @@ impl<L: Simd> Element<L> for f32 {
     }
 }
 
-/// The keys and values that a query may see.
+/// Positions of a page of keys and values: whole strips of keys.
+pub(crate) const PAGE: usize = 4 * LANES;
+
+/// The keys and values that a query may see, in pages of [`PAGE`] positions.
 ///
 /// Keys lie in strips of 16 positions, `[strip][head_dim][16]`, so that a score is one chain of
 /// fused multiply-adds over the head with keys side by side in the lanes. Values are rows of
 /// `stride` elements, a multiple of 16.
-#[derive(Clone, Copy)]
 pub(crate) struct Visible<'a, E> {
-    pub(crate) keys: &'a [E],
-    pub(crate) values: &'a [E],
+    /// From the page of position 0 on.
+    pub(crate) pages: Settled<'a, E>,
+    /// Where the keys of the head begin in each page.
+    pub(crate) keys: usize,
+    /// Where its values do.
+    pub(crate) values: usize,
     pub(crate) stride: usize,
-    /// Positions before the query's window, fewer than 16 and than `len`.
+    /// The first position, where a strip begins.
+    pub(crate) start: usize,
+    /// Positions from there on that are before the query's window, fewer than 16 and than `len`.
     pub(crate) hidden: usize,
     /// Positions, those before the window among them.
     pub(crate) len: usize,
+}
+
+impl<E> Clone for Visible<'_, E> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<E> Copy for Visible<'_, E> {}
+
+impl<'a, E> Visible<'a, E> {
+    /// A strip of keys, `[dim][16]`, counted from the first.
+    #[inline(always)]
+    fn strip(&self, strip: usize, dim: usize) -> &'a [[E; LANES]] {
+        let position = self.start + strip * LANES;
+        let first = self.keys + position % PAGE * dim;
+        let keys = self.pages.read(position / PAGE, first..first + dim * LANES);
+        keys.as_chunks().0
+    }
+
+    /// The values of positions from the `at`-th on, as many as lie one after another.
+    #[inline(always)]
+    fn rows(&self, at: usize) -> &'a [E] {
+        let position = self.start + at;
+        let count = (PAGE - position % PAGE).min(self.len - at);
+        let first = self.values + position % PAGE * self.stride;
+        let values = first..first + count * self.stride;
+        self.pages.read(position / PAGE, values)
+    }
 }
 
 /// Attention of adjacent query heads that share keys and values. `q` is `[heads, head_dim]`, `out`
@@ -154,9 +192,7 @@ impl<E> HeadGroup<'_, E> {
         E: Element<L>,
     {
         let dim = self.dim;
-        let (keys, _) = self.visible.keys.as_chunks::<LANES>();
-        let keys: [&[[E; LANES]]; N] =
-            std::array::from_fn(|n| &keys[(strip + n) * dim..(strip + n + 1) * dim]);
+        let keys: [&[[E; LANES]]; N] = std::array::from_fn(|n| self.visible.strip(strip + n, dim));
         let q: [&[f32]; G] = std::array::from_fn(|g| &self.q[g * dim..(g + 1) * dim]);
         let mut sums = [[l.splat(0.0); N]; G];
         for d in 0..dim {
@@ -197,7 +233,6 @@ impl<E> HeadGroup<'_, E> {
         E: Element<L>,
     {
         let Visible {
-            values,
             stride,
             hidden,
             len,
@@ -206,20 +241,25 @@ impl<E> HeadGroup<'_, E> {
         let padded = weights.len() / G;
         let weights: [&[f32]; G] = std::array::from_fn(|g| &weights[g * padded..][hidden..len]);
         let mut results = [[l.splat(0.0); N]; G];
-        let rows = values[hidden * stride..].chunks_exact(stride);
-        for (i, row) in rows.take(len - hidden).enumerate() {
-            let (row, _) = row[block * LANES..(block + N) * LANES].as_chunks::<LANES>();
-            let mut loaded = [l.splat(0.0); N];
-            for (loaded, row) in loaded.iter_mut().zip(row) {
-                l.prefetch(row, PREFETCH_DISTANCE);
-                *loaded = E::load(l, row);
-            }
-            for (results, weights) in results.iter_mut().zip(weights) {
-                let p = l.splat(weights[i]);
-                for (result, value) in results.iter_mut().zip(loaded) {
-                    *result = l.fma(p, value, *result);
+        let mut at = 0;
+        while at < len - hidden {
+            let rows = self.visible.rows(hidden + at).chunks_exact(stride);
+            let next = at + rows.len();
+            for (i, row) in (at..next).zip(rows) {
+                let (row, _) = row[block * LANES..(block + N) * LANES].as_chunks::<LANES>();
+                let mut loaded = [l.splat(0.0); N];
+                for (loaded, row) in loaded.iter_mut().zip(row) {
+                    l.prefetch(row, PREFETCH_DISTANCE);
+                    *loaded = E::load(l, row);
+                }
+                for (results, weights) in results.iter_mut().zip(weights) {
+                    let p = l.splat(weights[i]);
+                    for (result, value) in results.iter_mut().zip(loaded) {
+                        *result = l.fma(p, value, *result);
+                    }
                 }
             }
+            at = next;
         }
         let heads = results
             .into_iter()

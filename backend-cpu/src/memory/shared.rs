@@ -3,6 +3,7 @@
 use std::alloc::{self, Layout};
 use std::cell::UnsafeCell;
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::pages::Plain;
 
@@ -27,6 +28,13 @@ unsafe impl<T: Send + Sync> Sync for SharedSlice<T> {}
 #[derive(Debug)]
 pub(crate) struct NoMemory {
     layout: Option<Layout>,
+}
+
+impl NoMemory {
+    /// How many; as many as can be counted where they are more.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.layout.map_or(u64::MAX, |layout| layout.size() as u64)
+    }
 }
 
 impl<T: Plain> SharedSlice<T> {
@@ -79,6 +87,15 @@ impl<T: Plain> SharedSlice<T> {
 }
 
 impl<T> SharedSlice<T> {
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Where it lies, which no other slice does that has any values.
+    pub(crate) fn address(&self) -> usize {
+        self.allocation.as_ptr().addr()
+    }
+
     /// All values, by exclusive access.
     pub(crate) fn as_mut(&mut self) -> &mut [T] {
         let elements = &mut self.allocation[self.first..self.first + self.len];
@@ -86,6 +103,7 @@ impl<T> SharedSlice<T> {
         unsafe { std::slice::from_raw_parts_mut(elements.as_mut_ptr().cast(), elements.len()) }
     }
 
+    #[inline]
     fn elements(&self, range: Range<usize>) -> &[UnsafeCell<T>] {
         &self.allocation[self.first..self.first + self.len][range]
     }
@@ -93,6 +111,7 @@ impl<T> SharedSlice<T> {
     /// # Safety
     /// - Nobody writes any of these values while the result lives: their writer was before the last
     ///   barrier.
+    #[inline]
     pub(crate) unsafe fn read(&self, range: Range<usize>) -> &[T] {
         let elements = self.elements(range);
         // SAFETY: layout as above; the caller keeps writers away.
@@ -112,6 +131,33 @@ impl<T> SharedSlice<T> {
         unsafe {
             std::slice::from_raw_parts_mut(elements.as_ptr().cast::<T>().cast_mut(), elements.len())
         }
+    }
+}
+
+/// Slices of the same length, to which nobody writes as long as this lives.
+pub(crate) struct Settled<'a, T>(&'a [Arc<SharedSlice<T>>]);
+
+impl<T> Clone for Settled<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Settled<'_, T> {}
+
+impl<'a, T> Settled<'a, T> {
+    /// # Safety
+    /// - Nobody writes any value of these slices for `'a`: their writers were before the last
+    ///   barrier.
+    pub(crate) unsafe fn new(slices: &'a [Arc<SharedSlice<T>>]) -> Settled<'a, T> {
+        Settled(slices)
+    }
+
+    /// Values of one of the slices.
+    #[inline(always)]
+    pub(crate) fn read(&self, slice: usize, range: Range<usize>) -> &'a [T] {
+        // SAFETY: nobody writes to them, as `new` was promised.
+        unsafe { self.0[slice].read(range) }
     }
 }
 

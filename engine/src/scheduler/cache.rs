@@ -1,26 +1,109 @@
 //! [`PrefixCache`]: what was read for requests that ended, for others that begin alike.
 
+use std::collections::{HashMap, HashSet};
+
+use bitnet_kernels::{CachePart, Program};
+
+use crate::error::Error;
+use crate::sequence::shared;
 use crate::session::Session;
 
-/// Sequences that ended, each with the tokens that its cache holds. They take no more than a number
-/// of bytes together; the one that was not needed for the longest time goes first. Half of it is a
-/// request's share: those that are for the most part alike, as answers to one prompt are, take no
-/// more together, and one that takes more by itself drives out only others that do.
+/// Sequences that ended, each with the tokens that its cache holds. What they share with each other
+/// takes memory once. All together take no more than a number of bytes; the one that was not needed
+/// for the longest time goes first. Half of it is a request's share: those that are for the most
+/// part alike, as answers to one prompt are, take no more together, and one that takes more by
+/// itself drives out only others that do.
 pub(super) struct PrefixCache {
     budget: usize,
     /// Those that were needed latest come last.
     kept: Vec<Kept>,
+    memory: Memory,
+    next: u64,
 }
 
 struct Kept {
+    number: u64,
     session: Session,
     tokens: Vec<u32>,
+    parts: Vec<CachePart>,
+    bytes: usize,
+}
+
+/// What a sequence has in common with a request.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) at: Place,
+    /// Tokens that both begin with.
+    pub(super) common: usize,
+    /// How many of these a fork of it would have read.
+    pub(super) read: usize,
+}
+
+impl Found {
+    /// Nothing in common with anyone.
+    pub(super) const NOTHING: Found = Found {
+        at: Place::Kept(0),
+        common: 0,
+        read: 0,
+    };
+}
+
+/// Where a sequence is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Among those that run.
+    Running(usize),
+    /// Among those that are kept, by its number.
+    Kept(u64),
+}
+
+/// The parts of caches that are kept, each with how many have it.
+#[derive(Default)]
+struct Memory {
+    parts: HashMap<usize, usize>,
+    bytes: usize,
+}
+
+impl Memory {
+    fn add(&mut self, parts: &[CachePart]) {
+        for part in parts {
+            let count = self.parts.entry(part.name).or_default();
+            if *count == 0 {
+                self.bytes += part.bytes;
+            }
+            *count += 1;
+        }
+    }
+
+    fn remove(&mut self, parts: &[CachePart]) {
+        for part in parts {
+            let Some(count) = self.parts.get_mut(&part.name) else {
+                continue;
+            };
+            *count -= 1;
+            if *count == 0 {
+                self.bytes -= part.bytes;
+                self.parts.remove(&part.name);
+            }
+        }
+    }
+
+    /// Bytes of those that it has not.
+    fn missing(&self, parts: &[CachePart]) -> usize {
+        let missing = parts
+            .iter()
+            .filter(|part| !self.parts.contains_key(&part.name));
+        missing.map(|part| part.bytes).sum()
+    }
 }
 
 impl Kept {
-    /// Bytes of what it has read.
-    fn bytes(&self) -> usize {
-        self.session.bytes()
+    /// How many of `tokens`, from the first on, it has read as a sequence of this capacity would.
+    fn begins_with(&self, program: &Program, tokens: &[u32], capacity: usize) -> usize {
+        match program.rotates_alike(self.session.capacity(), capacity) {
+            true => shared(&self.tokens, tokens),
+            false => 0,
+        }
     }
 }
 
@@ -29,6 +112,8 @@ impl PrefixCache {
         PrefixCache {
             budget,
             kept: Vec::new(),
+            memory: Memory::default(),
+            next: 0,
         }
     }
 
@@ -37,66 +122,114 @@ impl PrefixCache {
         self.budget > 0
     }
 
-    /// Takes out the sequence of this capacity that shares the longest beginning with `tokens`,
-    /// with its own tokens; nothing where none shares any, or too little of a longer one, which
-    /// others may need.
-    pub(super) fn take(&mut self, tokens: &[u32], capacity: usize) -> Option<(Session, Vec<u32>)> {
-        let shared = |kept: &Kept| match kept.session.capacity() == capacity {
-            true => shared(&kept.tokens, tokens),
-            false => 0,
-        };
+    /// The kept sequence that has most in common with a request for a sequence of this capacity.
+    pub(super) fn find(&self, program: &Program, tokens: &[u32], capacity: usize) -> Option<Found> {
+        let found = self.kept.iter().map(|kept| {
+            let common = kept.begins_with(program, tokens, capacity);
+            Found {
+                at: Place::Kept(kept.number),
+                common,
+                read: kept.session.fork_point(common),
+            }
+        });
         // Of equals, the one that was needed latest.
-        let best = (0..self.kept.len()).max_by_key(|i| shared(&self.kept[*i]))?;
-        let kept = &self.kept[best];
-        if shared(kept) == 0 || shared(kept) < kept.tokens.len() / 2 {
-            return None;
-        }
-        let kept = self.kept.remove(best);
-        Some((kept.session, kept.tokens))
+        found.max_by_key(|found| (found.read, found.common))
+    }
+
+    /// A sequence of this capacity that has read the first `tokens` of what a kept one has; that
+    /// one is the one that was needed latest from now on.
+    pub(super) fn fork(
+        &mut self,
+        number: u64,
+        tokens: usize,
+        capacity: usize,
+    ) -> Result<Option<Session>, Error> {
+        let Some(at) = self.kept.iter().position(|kept| kept.number == number) else {
+            return Ok(None);
+        };
+        let kept = self.kept.remove(at);
+        let fork = kept.session.fork(tokens, capacity);
+        self.kept.push(kept);
+        fork.map(Some)
     }
 
     /// Keeps a sequence that has read `tokens`, if there is room for it.
-    pub(super) fn keep(&mut self, session: Session, tokens: Vec<u32>) {
-        let alike = |kept: &Kept| match kept.session.capacity() == session.capacity() {
-            true => shared(&kept.tokens, &tokens),
-            false => 0,
-        };
-        if tokens.is_empty() || self.kept.iter().any(|kept| alike(kept) == tokens.len()) {
-            return;
+    ///
+    /// # Errors
+    /// [`Error::Backend`] where the device fails; nothing has changed then.
+    pub(super) fn keep(
+        &mut self,
+        program: &Program,
+        mut session: Session,
+        tokens: Vec<u32>,
+    ) -> Result<(), Error> {
+        if tokens.is_empty() {
+            return Ok(());
         }
+        let capacity = session.capacity();
+        let states = session.keeps_state();
+        let known = |kept: &Kept| {
+            let alike = kept.begins_with(program, &tokens, capacity) == tokens.len();
+            // Of equals, the later one has kept its states where others have parted from it.
+            alike && !(states && kept.tokens.len() == tokens.len())
+        };
+        if let Some(known) = self.kept.iter().position(known) {
+            let known = self.kept.remove(known);
+            self.kept.push(known);
+            return Ok(());
+        }
+        let alike = |kept: &Kept| kept.begins_with(program, &tokens, capacity);
+        session.checkpoint()?;
+        session.shrink();
+        let parts = session.parts();
+        let bytes = parts.iter().map(|part| part.bytes).sum();
         // One that it begins with is no longer needed.
-        self.kept.retain(|kept| alike(kept) < kept.tokens.len());
-        let (share, bytes) = (self.budget / 2, session.bytes());
+        self.drop_if(|kept| alike(kept) == kept.tokens.len());
+        let share = self.budget / 2;
         if bytes > share {
-            self.kept.retain(|kept| kept.bytes() <= share);
-            if self.bytes().saturating_add(bytes) > self.budget {
-                return;
+            self.drop_if(|kept| kept.bytes > share);
+            if self.memory.bytes + self.memory.missing(&parts) > self.budget {
+                return Ok(());
             }
         }
-        let mut left = share.saturating_sub(bytes);
-        for at in (0..self.kept.len()).rev() {
-            let kept = &self.kept[at];
+        // Of those that are alike, the latest stay.
+        let mut group = Memory::default();
+        group.add(&parts);
+        let mut gone = HashSet::new();
+        for kept in self.kept.iter().rev() {
             if alike(kept) < tokens.len() / 2 {
                 continue;
             }
-            match left.checked_sub(kept.bytes()) {
-                Some(rest) => left = rest,
-                None => drop(self.kept.remove(at)),
+            match group.bytes + group.missing(&kept.parts) <= share {
+                true => group.add(&kept.parts),
+                false => _ = gone.insert(kept.number),
             }
         }
-        self.kept.push(Kept { session, tokens });
-        while self.bytes() > self.budget {
-            self.kept.remove(0);
+        self.drop_if(|kept| gone.contains(&kept.number));
+        self.memory.add(&parts);
+        self.kept.push(Kept {
+            number: self.next,
+            session,
+            tokens,
+            parts,
+            bytes,
+        });
+        self.next += 1;
+        while self.memory.bytes > self.budget {
+            let first = self.kept.remove(0);
+            self.memory.remove(&first.parts);
         }
+        Ok(())
     }
 
     /// Bytes of all that is kept.
     pub(super) fn bytes(&self) -> usize {
-        self.kept.iter().map(Kept::bytes).sum()
+        self.memory.bytes
     }
-}
 
-/// Tokens of the beginning that two sequences share.
-fn shared(a: &[u32], b: &[u32]) -> usize {
-    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+    fn drop_if(&mut self, mut gone: impl FnMut(&Kept) -> bool) {
+        for kept in self.kept.extract_if(.., |kept| gone(kept)) {
+            self.memory.remove(&kept.parts);
+        }
+    }
 }

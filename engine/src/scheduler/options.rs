@@ -53,7 +53,8 @@ impl SchedulerOptions {
     }
 
     /// Most bytes of what is kept of requests that ended, so that others that begin alike need not
-    /// read it again; 0, nothing, by default. Nothing is kept of models with a state, and on GPUs.
+    /// read it again. 0, the default, keeps nothing; then requests that run share nothing either,
+    /// as on devices where they [cannot](bitnet_kernels::Forward::sharing).
     pub fn cache(mut self, bytes: usize) -> SchedulerOptions {
         self.cache = bytes;
         self

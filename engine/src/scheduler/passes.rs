@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bitnet_kernels::{Candidate, Output, Want};
 
-use super::cache::PrefixCache;
+use super::cache::{Found, Place, PrefixCache};
 use super::logprobs::Logprobs;
 use super::options::SchedulerOptions;
 use super::request::{Event, Request, RequestId};
@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::model::Model;
 use crate::rows::{Row, joint};
 use crate::sampler::Sampler;
-use crate::sequence::Sequence;
+use crate::sequence::{REWRITTEN, Sequence};
 use crate::session::Session;
 
 /// Most tokens of prompts of which all logits are wanted in one pass: they take the memory of a
@@ -77,6 +77,9 @@ struct Running {
     held: bool,
     /// Whether its last event was given.
     done: bool,
+    /// Lengths at which its prompt is read up to there and the model's state kept, in any order;
+    /// none where there is no state.
+    stops: Vec<usize>,
 }
 
 /// What one of those that run reads in a pass.
@@ -95,9 +98,9 @@ impl Scheduler {
     /// Runs requests on `engine`, which others may use between passes.
     pub fn new(engine: &Engine, options: SchedulerOptions) -> Scheduler {
         let model = engine.model();
-        let keeps = !model.plan().program.has_state() && model.is_on_cpu();
+        let shares = model.with_backend(|backend| backend.sharing().is_some());
         Scheduler {
-            cache: PrefixCache::new(if keeps { options.cache } else { 0 }),
+            cache: PrefixCache::new(if shares { options.cache } else { 0 }),
             model: model.clone(),
             encoder: engine.encoder().clone(),
             context: engine.context().min(options.context),
@@ -204,14 +207,16 @@ impl Scheduler {
         let mut row = 0;
         for part in &parts {
             let request = &mut self.running[part.index];
-            if request.decoding.generated.tokens.is_empty() {
+            if !request.has_begun() {
                 each(request.id, Event::Read(part.len));
             }
             let own = (row..row + part.rows).map(|row| Row::of(&self.out, row, rows));
             row += part.rows;
             request.tell_prompt(part, own, &mut each);
-            if part.chooses && !request.done {
-                request.choose(&Row::of(&self.out, row - 1, rows), &mut each);
+            match part.chooses {
+                _ if request.done => {}
+                true => request.choose(&Row::of(&self.out, row - 1, rows), &mut each),
+                false => request.keep_state(&mut each),
             }
         }
         self.leave(|request| request.done);
@@ -220,22 +225,32 @@ impl Scheduler {
 
     /// Takes out those of which `leaves` holds, and keeps what was read for them.
     fn leave(&mut self, leaves: impl Fn(&Running) -> bool) {
+        let program = &self.model.plan().program;
         for request in self.running.extract_if(.., |request| leaves(request)) {
             if self.cache.is_on() {
                 let (session, tokens) = request.sequence.into_read();
-                self.cache.keep(session, tokens);
+                // What cannot be kept is read again.
+                let _ = self.cache.keep(program, session, tokens);
             }
         }
     }
 
-    /// Gives those that wait a sequence, in their order, as long as there is room.
+    /// Gives those that wait a sequence, in their order, as long as there is room. Who would read
+    /// what is being read for another one waits for that, and has its place meanwhile.
     fn join(&mut self, each: &mut impl FnMut(RequestId, Event)) {
-        while self.running.len() < self.options.parallel {
-            let Some(next) = self.waiting.pop_front() else {
+        let mut at = 0;
+        while self.running.len() + at < self.options.parallel && at < self.waiting.len() {
+            let found = self.found(&self.waiting[at]);
+            if let Some((leader, common)) = self.leader(&self.waiting[at], found) {
+                self.running[leader].stop_at(common);
+                at += 1;
+                continue;
+            }
+            let Some(next) = self.waiting.remove(at) else {
                 return;
             };
             let id = next.id;
-            match next.start(&self.model, self.context, &mut self.cache) {
+            match self.start(next, found) {
                 Ok(running) => {
                     let cached = running.sequence.read_so_far();
                     each(id, Event::Joined { cached });
@@ -246,14 +261,99 @@ impl Scheduler {
         }
     }
 
+    /// The sequence, running or kept, of which most can be used for a request; and with which the
+    /// request has most in common, used or not.
+    fn found(&self, next: &Waiting) -> Option<Found> {
+        // What another one has read gives no logits.
+        if !self.cache.is_on() || next.prompt_logprobs.is_some() {
+            return None;
+        }
+        let program = &self.model.plan().program;
+        let (tokens, capacity) = (next.beginning(), next.capacity(self.context));
+        let running = self.beside(next).map(|(index, common)| Found {
+            at: Place::Running(index),
+            common,
+            read: self.running[index].sequence.read_with().fork_point(common),
+        });
+        let kept = self.cache.find(program, tokens, capacity);
+        let found = || running.clone().chain(kept);
+        let best = found().max_by_key(|found| found.read)?;
+        let common = found().map(|found| found.common).max()?;
+        Some(Found { common, ..best })
+    }
+
+    /// How much those that run, by their index, have in common with a request.
+    fn beside(&self, next: &Waiting) -> impl Iterator<Item = (usize, usize)> + Clone {
+        let program = &self.model.plan().program;
+        let capacity = next.capacity(self.context);
+        let running = self.running.iter().enumerate();
+        running.filter_map(move |(index, other)| {
+            let alike = program.rotates_alike(other.sequence.capacity(), capacity);
+            alike.then(|| (index, other.sequence.begins_with(next.beginning())))
+        })
+    }
+
+    /// One that runs and is about to read at least half of what a request would have to without it,
+    /// by its index, and what both begin with.
+    fn leader(&self, next: &Waiting, found: Option<Found>) -> Option<(usize, usize)> {
+        let found = found?;
+        self.beside(next).find(|(index, common)| {
+            let other = &self.running[*index];
+            let reads = !other.held && !other.has_begun();
+            let more = *common > other.sequence.read_so_far().max(found.read);
+            let without = match found.at == Place::Running(*index) {
+                true => 0,
+                false => found.read,
+            };
+            reads && more && 2 * (common - without) >= next.beginning().len() - without
+        })
+    }
+
+    /// Gives a request a sequence: one that goes on where what was found ends, if anything was.
+    fn start(&mut self, next: Waiting, found: Option<Found>) -> Result<Running, Error> {
+        let capacity = next.capacity(self.context);
+        let Found { at, read, common } = found.unwrap_or(Found::NOTHING);
+        let fork = match at {
+            _ if read == 0 => None,
+            Place::Running(index) => {
+                let other = self.running[index].sequence.read_with();
+                Some(other.fork(read, capacity)?)
+            }
+            Place::Kept(number) => self.cache.fork(number, read, capacity)?,
+        };
+        let session = match fork {
+            Some(session) => session,
+            None => self.model.session(capacity)?,
+        };
+        let mut stops = Vec::new();
+        if self.cache.is_on() && session.keeps_state() {
+            // Where others that begin alike go on, and the next turn of a conversation.
+            let before_end = next.tokens.len().saturating_sub(REWRITTEN);
+            stops.extend([common, before_end].into_iter().filter(|stop| *stop > read));
+        }
+        let begun = next.tokens[..session.len()].to_vec();
+        let mut sequence = Sequence::continuing(session, begun, next.sampler);
+        sequence.rewrite(&next.tokens, next.max_tokens)?;
+        Ok(Running {
+            id: next.id,
+            sequence,
+            decoding: next.decoding,
+            logprobs: next.logprobs,
+            prompt_logprobs: next.prompt_logprobs,
+            held: false,
+            done: false,
+            stops,
+        })
+    }
+
     /// What is read in the next pass: a token of each sequence that is being continued, and shares
     /// of the prompts.
     fn parts(&self) -> Vec<Part> {
         let left = |request: &Running| match request.held {
             true => 0,
-            false => request.sequence.unread().len(),
+            false => request.until_stop(),
         };
-        let started = |request: &Running| !request.decoding.generated.tokens.is_empty();
+        let started = Running::has_begun;
         let continued = self.running.iter();
         let continued = continued.filter(|request| started(request) && !request.held);
         let budget = self.options.for_prompts(continued.count());
@@ -271,7 +371,7 @@ impl Scheduler {
                 true => left(request).min(1),
                 false => prompts.next().unwrap_or(0),
             };
-            let chooses = len == left(request);
+            let chooses = len == request.sequence.unread().len();
             let (want, rows) = match chooses {
                 _ if request.tells_prompt() => (Want::Logits, len),
                 true => (request.wants(), 1),
@@ -327,52 +427,21 @@ impl std::fmt::Debug for Scheduler {
 }
 
 impl Waiting {
-    fn start(
-        self,
-        model: &Model,
-        context: usize,
-        cache: &mut PrefixCache,
-    ) -> Result<Running, Error> {
-        let wanted = self.tokens.len().saturating_add(self.max_tokens);
-        let capacity = match cache.is_on() {
-            true => roomy(model, wanted, context),
-            false => context.min(wanted),
-        };
-        // What another request has read gives no logits.
-        let kept = match self.prompt_logprobs {
-            None => cache.take(&self.tokens, capacity),
-            Some(_) => None,
-        };
-        let mut sequence = match kept {
-            Some((session, tokens)) => Sequence::continuing(session, tokens, self.sampler),
-            None => Sequence::new(model.session(capacity)?, self.sampler),
-        };
-        sequence.rewrite(&self.tokens, self.max_tokens)?;
-        Ok(Running {
-            id: self.id,
-            sequence,
-            decoding: self.decoding,
-            logprobs: self.logprobs,
-            prompt_logprobs: self.prompt_logprobs,
-            held: false,
-            done: false,
-        })
+    /// Positions of its sequence.
+    fn capacity(&self, context: usize) -> usize {
+        context.min(self.tokens.len().saturating_add(self.max_tokens))
     }
-}
 
-/// The capacity of a sequence of `wanted` tokens that will be kept: room for any other, since pages
-/// that are not written to take no memory, but none where positions are rotated in another way.
-fn roomy(model: &Model, wanted: usize, context: usize) -> usize {
-    let rotations = model.plan().program.rotations.iter();
-    let ends = rotations.filter_map(|rotation| Some(rotation.long.as_ref()?.beyond));
-    let end = ends.filter(|end| *end >= wanted).min();
-    end.map_or(context, |end| end.min(context))
+    /// Its tokens but for the last, which is read in any case: its logits are what comes next.
+    fn beginning(&self) -> &[u32] {
+        &self.tokens[..self.tokens.len() - 1]
+    }
 }
 
 impl Running {
     /// Whether what is read of its prompt is told.
     fn tells_prompt(&self) -> bool {
-        self.prompt_logprobs.is_some() && self.decoding.generated.tokens.is_empty()
+        self.prompt_logprobs.is_some() && !self.has_begun()
     }
 
     /// Tells of the tokens of the prompt that stand behind those that were read, by their rows.
@@ -398,6 +467,37 @@ impl Running {
     fn fail(&mut self, error: Error, each: &mut impl FnMut(RequestId, Event)) {
         self.done = true;
         each(self.id, Event::Failed(error));
+    }
+
+    /// Whether its prompt is read, and a token chosen.
+    fn has_begun(&self) -> bool {
+        !self.decoding.generated.tokens.is_empty()
+    }
+
+    /// Has its model's state kept, if it has one, once this many tokens of the prompt are read.
+    fn stop_at(&mut self, tokens: usize) {
+        if self.sequence.read_with().keeps_state() && !self.stops.contains(&tokens) {
+            self.stops.push(tokens);
+        }
+    }
+
+    /// How many tokens are to be read before the state is kept or a token chosen.
+    fn until_stop(&self) -> usize {
+        let read = self.sequence.read_so_far();
+        let stops = self.stops.iter().filter_map(|stop| stop.checked_sub(read));
+        let next = stops.filter(|left| *left > 0).min();
+        let unread = self.sequence.unread().len();
+        next.map_or(unread, |next| next.min(unread))
+    }
+
+    /// Keeps the state where that is to be done.
+    fn keep_state(&mut self, each: &mut impl FnMut(RequestId, Event)) {
+        if !self.stops.contains(&self.sequence.read_so_far()) {
+            return;
+        }
+        if let Err(error) = self.sequence.session().checkpoint() {
+            self.fail(error, each);
+        }
     }
 
     /// What a pass is asked for on its behalf.

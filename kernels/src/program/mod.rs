@@ -115,6 +115,14 @@ impl Program {
         self.caches.iter().map(bytes).sum()
     }
 
+    /// Whether positions of sequences of these two capacities are rotated alike, so that their keys
+    /// are the same: long factors are one choice for all positions of a sequence.
+    pub fn rotates_alike(&self, capacity: usize, other: usize) -> bool {
+        let long = self.rotations.iter().filter_map(|rope| rope.long.as_ref());
+        long.map(|long| long.beyond)
+            .all(|beyond| (capacity > beyond) == (other > beyond))
+    }
+
     /// Whether a layer keeps a state, so that sequences only go forward.
     pub fn has_state(&self) -> bool {
         let is_state = |layer: &LayerCache| matches!(layer, LayerCache::State { .. });
