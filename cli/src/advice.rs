@@ -46,6 +46,7 @@ fn of_server(cause: &(dyn std::error::Error + 'static)) -> Option<&'static str> 
             Some("name a file with keys as --api-key-file, or say --allow-anyone")
         }
         ServerError::Listen { .. } => Some("choose another --port or --host"),
+        ServerError::Store(_) => Some("choose another folder with --cache-dir, or leave it out"),
         _ => None,
     }
 }

@@ -1,6 +1,7 @@
 //! What can go wrong between a file and its text.
 
 use std::fmt;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -48,6 +49,14 @@ pub enum Error {
         tokenizer: usize,
         /// Tokens of the model.
         model: usize,
+    },
+    /// A folder of what was read cannot be used.
+    #[error("{}", path.display())]
+    Store {
+        /// The folder.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
     },
     /// The text cannot be turned into tokens.
     #[error("the prompt cannot be turned into tokens")]

@@ -28,6 +28,20 @@ impl History {
         }
     }
 
+    /// That of a sequence with room for `capacity` tokens that has read `tokens`, and kept these on
+    /// the way. Its device is to be taken there.
+    pub(crate) fn restored(
+        tokens: &[u32],
+        checkpoints: Vec<Checkpoint>,
+        capacity: usize,
+    ) -> History {
+        let mut history = History::new(capacity);
+        history.tokens.extend_from_slice(tokens);
+        history.checkpoints = checkpoints.into_iter().map(Arc::new).collect();
+        history.stands = None;
+        history
+    }
+
     /// Notes tokens that the device has read.
     pub(crate) fn push(&mut self, tokens: &[u32]) {
         self.tokens.extend_from_slice(tokens);

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use bitnet_kernels::{BackendError, CacheId, CachePart, Output, Segment, Want};
+use bitnet_kernels::{
+    BackendError, CacheId, CachePart, Checkpoint, LayerContents, Output, Segment, Want,
+};
 
 use crate::error::Error;
 use crate::history::History;
@@ -115,12 +117,41 @@ impl Session {
         let mut running = self.loaded.lock();
         let sharing = running.backend().sharing();
         let mut parts = sharing.map_or_else(Vec::new, |sharing| sharing.cache_parts(self.cache));
-        let checkpoints = self.history.iter().flat_map(History::checkpoints);
-        parts.extend(checkpoints.map(|kept| CachePart {
+        parts.extend(self.checkpoints().iter().map(|kept| CachePart {
             name: Arc::as_ptr(kept).addr(),
             bytes: kept.states.iter().map(|state| size_of_val(&**state)).sum(),
         }));
         parts
+    }
+
+    /// The states that were kept on the way.
+    pub(crate) fn checkpoints(&self) -> &[Arc<Checkpoint>] {
+        self.history.as_ref().map_or(&[], History::checkpoints)
+    }
+
+    /// What a layer holds of all that was read.
+    pub(crate) fn contents(&self, layer: usize) -> Result<LayerContents, Error> {
+        let mut running = self.loaded.lock();
+        Ok(running.backend().read_cache(self.cache, layer, self.len)?)
+    }
+
+    /// Overwrites what a layer holds, from the first token on.
+    pub(crate) fn set_contents(
+        &mut self,
+        layer: usize,
+        contents: &LayerContents,
+    ) -> Result<(), Error> {
+        let mut running = self.loaded.lock();
+        Ok(running.backend().write_cache(self.cache, layer, contents)?)
+    }
+
+    /// Has read `tokens`, whose keys and values it [was given](Session::set_contents), and has kept
+    /// these states on the way.
+    pub(crate) fn stands_behind(&mut self, tokens: &[u32], checkpoints: Vec<Checkpoint>) {
+        self.len = tokens.len();
+        if let Some(history) = &mut self.history {
+            *history = History::restored(tokens, checkpoints, self.capacity);
+        }
     }
 
     /// Most tokens of one forward pass.

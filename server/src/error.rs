@@ -20,6 +20,9 @@ pub enum ServerError {
         /// Why not.
         source: std::io::Error,
     },
+    /// What was read cannot be kept in the folder for it.
+    #[error("the folder for caches")]
+    Store(#[source] bitnet_engine::Error),
     /// The operating system gives no thread, or no more connections.
     #[error("the server cannot run")]
     Io(#[from] std::io::Error),

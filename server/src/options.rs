@@ -1,6 +1,7 @@
 //! [`ServerOptions`]: what a server allows.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bitnet_engine::TemplateChoice;
@@ -18,6 +19,7 @@ pub struct ServerOptions {
     pub(crate) context: usize,
     pub(crate) chunk: usize,
     pub(crate) cache: usize,
+    pub(crate) cache_folder: Option<(PathBuf, u64)>,
     pub(crate) keys: Keys,
     pub(crate) open_to_all: bool,
     pub(crate) template: TemplateChoice,
@@ -38,6 +40,7 @@ impl ServerOptions {
             context: usize::MAX,
             chunk: 64,
             cache: 512 << 20,
+            cache_folder: None,
             keys: Keys::default(),
             open_to_all: false,
             template: TemplateChoice::Auto,
@@ -78,6 +81,14 @@ impl ServerOptions {
     /// read again; 512 MiB by default.
     pub fn cache(mut self, bytes: usize) -> ServerOptions {
         self.cache = bytes;
+        self
+    }
+
+    /// A folder for what is no longer kept in memory, and what is kept when the server ends, of at
+    /// most so many bytes; requests go on from there, in other processes and on other machines too.
+    /// None by default.
+    pub fn cache_folder(mut self, folder: PathBuf, bytes: u64) -> ServerOptions {
+        self.cache_folder = Some((folder, bytes));
         self
     }
 

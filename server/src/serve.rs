@@ -9,7 +9,7 @@ use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use axum::{Router, http};
 use bitnet_engine::Engine;
-use bitnet_engine::scheduler::SchedulerOptions;
+use bitnet_engine::scheduler::{PrefixStore, SchedulerOptions};
 use bitnet_process::Interrupt;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -82,7 +82,8 @@ impl Listening {
     /// Answers requests for `engine`'s model from now on.
     ///
     /// # Errors
-    /// [`ServerError::Io`] where the system gives no thread.
+    /// [`ServerError::Io`] where the system gives no thread, [`ServerError::Store`] where the
+    /// folder for caches cannot be used.
     pub fn open(&self, engine: Engine) -> Result<(), ServerError> {
         let options = self.gate.options();
         let metrics = Arc::new(Metrics::default());
@@ -96,7 +97,10 @@ impl Listening {
             queue: options.queue,
             patience: options.client_time * 2,
         };
-        let worker = Worker::start(&engine, scheduling, limits, Arc::clone(&metrics))?;
+        let store = options.cache_folder.as_ref();
+        let store = store.map(|(folder, bytes)| PrefixStore::open(&engine, folder, *bytes));
+        let store = store.transpose().map_err(ServerError::Store)?;
+        let worker = Worker::start(&engine, scheduling, limits, Arc::clone(&metrics), store)?;
         let server = Server(Arc::new(Shared {
             bodies: Shared::room_for_bodies(options),
             engine,
@@ -138,6 +142,11 @@ impl Listening {
             }
         });
         runtime.shutdown_background();
+        if let Some(server) = gate.server()
+            && gate.options().cache_folder.is_some()
+        {
+            server.0.worker.end();
+        }
         Ok(done?)
     }
 }

@@ -3,10 +3,12 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use bitnet_engine::scheduler::{Event, Load, Request, RequestId, Scheduler, SchedulerOptions};
+use bitnet_engine::scheduler::{
+    Event, Load, PrefixStore, Request, RequestId, Scheduler, SchedulerOptions,
+};
 use bitnet_engine::{EncodedPrompt, Engine, GenerateOptions};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{self, Receiver, Sender};
@@ -62,6 +64,13 @@ struct Job {
     room: OwnedSemaphorePermit,
 }
 
+/// What the thread is asked for.
+enum Order {
+    Job(Job),
+    /// To cancel what runs, write what it keeps where that is asked for, and end.
+    End,
+}
+
 /// A task that the scheduler has, or one that has ended and not been told so.
 struct Live {
     choice: usize,
@@ -105,12 +114,13 @@ impl Live {
 /// The thread that runs forward passes, reached through a channel that holds no more than may wait.
 #[derive(Clone)]
 pub(crate) struct Worker {
-    jobs: mpsc::Sender<Job>,
+    orders: mpsc::Sender<Order>,
     room: Arc<Semaphore>,
     most: usize,
     queue: usize,
     load: Arc<Mutex<Load>>,
     context: usize,
+    thread: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
 impl Worker {
@@ -123,32 +133,50 @@ impl Worker {
         options: SchedulerOptions,
         limits: Limits,
         metrics: Arc<Metrics>,
+        store: Option<PrefixStore>,
     ) -> io::Result<Worker> {
         let Limits {
             parallel, queue, ..
         } = limits;
         let most = parallel.saturating_add(queue).min(Semaphore::MAX_PERMITS);
-        let scheduler = Scheduler::new(engine, options.parallel(parallel));
-        let (jobs, incoming) = mpsc::channel(most);
+        let mut scheduler = Scheduler::new(engine, options.parallel(parallel));
+        if let Some(store) = store {
+            scheduler = scheduler.with_store(store);
+        }
+        // One more for the end.
+        let (orders, incoming) = mpsc::channel(most.saturating_add(1).min(Semaphore::MAX_PERMITS));
         let load = Arc::new(Mutex::new(Load::default()));
-        let worker = Worker {
-            jobs,
-            room: Arc::new(Semaphore::new(most)),
-            most,
-            queue,
-            load: Arc::clone(&load),
-            context: scheduler.context(),
-        };
+        let context = scheduler.context();
         let thread = std::thread::Builder::new().name("engine".to_owned());
-        let live = HashMap::new();
         let mut running = Running {
             scheduler,
-            live,
+            live: HashMap::new(),
             metrics,
             patience: limits.patience,
         };
-        thread.spawn(move || running.run(incoming, &load))?;
-        Ok(worker)
+        let told = Arc::clone(&load);
+        let thread = thread.spawn(move || running.run(incoming, &told))?;
+        Ok(Worker {
+            orders,
+            room: Arc::new(Semaphore::new(most)),
+            most,
+            queue,
+            load,
+            context,
+            thread: Arc::new(Mutex::new(Some(thread))),
+        })
+    }
+
+    /// Ends the thread between two passes, with all that runs, when what it keeps is written.
+    pub(crate) fn end(&self) {
+        let thread = self.thread.lock();
+        let thread = thread.unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread
+            && self.orders.try_send(Order::End).is_ok()
+        {
+            // One that has panicked has ended too.
+            let _ = thread.join();
+        }
     }
 
     /// Most tokens of a sequence.
@@ -158,7 +186,7 @@ impl Worker {
 
     /// Whether the thread still takes tasks.
     pub(crate) fn is_alive(&self) -> bool {
-        !self.jobs.is_closed()
+        !self.orders.is_closed()
     }
 
     /// What there is to do.
@@ -200,7 +228,7 @@ impl Worker {
                 room,
             };
             // There is a place in the channel for each that has room.
-            let sent = self.jobs.try_send(job);
+            let sent = self.orders.try_send(Order::Job(job));
             sent.map_err(|_| ApiError::internal("The engine has stopped.".to_owned()))?;
         }
         Ok(told)
@@ -216,16 +244,20 @@ struct Running {
 }
 
 impl Running {
-    fn run(&mut self, mut incoming: Receiver<Job>, load: &Mutex<Load>) {
+    fn run(&mut self, mut incoming: Receiver<Order>, load: &Mutex<Load>) {
         loop {
+            self.tell_problems();
             if self.live.is_empty() {
                 match incoming.blocking_recv() {
-                    Some(job) => self.take(job),
-                    None => return,
+                    Some(Order::Job(job)) => self.take(job),
+                    Some(Order::End) | None => return self.end(),
                 }
             }
-            while let Ok(job) = incoming.try_recv() {
-                self.take(job);
+            while let Ok(order) = incoming.try_recv() {
+                match order {
+                    Order::Job(job) => self.take(job),
+                    Order::End => return self.end(),
+                }
             }
             self.drop_unheard();
             let looked = Instant::now();
@@ -235,6 +267,22 @@ impl Running {
             }
             self.wait_for_readers(looked.elapsed());
             *load.lock().unwrap_or_else(PoisonError::into_inner) = self.scheduler.load();
+        }
+    }
+
+    /// Writes what is kept, what was read for those that run among it.
+    fn end(&mut self) {
+        for id in self.live.keys() {
+            self.scheduler.cancel(*id);
+        }
+        self.scheduler.write_store();
+        self.tell_problems();
+    }
+
+    /// Writes to the log what has happened to files of caches.
+    fn tell_problems(&mut self) {
+        for problem in self.scheduler.store_problems() {
+            tracing::warn!(problem = %problem, "a file of a cache is not used");
         }
     }
 

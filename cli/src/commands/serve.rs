@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use bitnet_engine::TemplateChoice;
 use bitnet_process::{Watch, note};
 use bitnet_server::{Keys, ServerOptions, listen};
@@ -43,6 +43,18 @@ pub(crate) struct Args {
     /// MiB of what is kept of answers, for requests that begin alike; 0 keeps nothing
     #[arg(long, default_value_t = 512, value_name = "MIB")]
     cache_ram: u32,
+    /// Folder for what is no longer kept in memory and what is kept at the end, for requests that
+    /// begin alike, after a start or on another machine
+    #[arg(long, value_name = "DIR")]
+    cache_dir: Option<PathBuf>,
+    /// Most MiB of files in --cache-dir; those that were used least recently go first
+    #[arg(
+        long,
+        default_value_t = 4096,
+        value_name = "MIB",
+        requires = "cache_dir"
+    )]
+    cache_disk: u32,
     /// File with keys, one in each line; every request needs one
     #[arg(long, value_name = "FILE")]
     api_key_file: Option<PathBuf>,
@@ -87,6 +99,14 @@ pub(crate) fn run(args: Args) -> Result<u8> {
         .drain(Duration::from_secs(args.drain.into()));
     if let Some(tokens) = args.context {
         options = options.context(tokens as usize);
+    }
+    if let Some(folder) = args.cache_dir {
+        ensure!(
+            args.cache_ram > 0,
+            "--cache-dir takes what --cache-ram has no room for any more, and that is 0; \
+             give it some, or leave --cache-dir out"
+        );
+        options = options.cache_folder(folder, u64::from(args.cache_disk) << 20);
     }
     if let Some(keys) = keys {
         options = options.keys(keys);

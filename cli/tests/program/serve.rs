@@ -59,6 +59,94 @@ fn a_server_answers_until_it_is_asked_to_end_and_says_nothing_of_what_was_said()
     assert!(!said.contains("ROMEO"), "{said}");
 }
 
+/// Runs a server with a folder for caches, under an instruction set, has it answer, and ends it:
+/// the answer, and what it said.
+#[cfg(unix)]
+fn answer_with_caches(
+    folder: &std::path::Path,
+    isa: &str,
+    body: &str,
+) -> (serde_json::Value, String) {
+    let mut command = serve(folder);
+    let mut child = command
+        .env("BITNET_ISA", isa)
+        .args(["--alias", "small", "--cache-dir", "caches"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap());
+    let mut said = String::new();
+    while !said.contains("small listens at http://") {
+        assert!(log.read_line(&mut said).unwrap() > 0, "{said}");
+    }
+    let address = said.trim().rsplit_once("http://").unwrap().1.to_owned();
+    let answer = ask(&address, "POST /v1/completions", body);
+    let answer = answer.split_once("\r\n\r\n").unwrap().1;
+    let pid = child.id().to_string();
+    Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    log.read_to_string(&mut said).unwrap();
+    (serde_json::from_str(answer).unwrap(), said)
+}
+
+#[cfg(unix)]
+#[test]
+fn a_cache_in_a_file_is_valid_for_every_instruction_set_and_a_damaged_one_is_named() {
+    let body = r#"{"prompt": "ROMEO:\nWhat light through yonder window breaks", "seed": 7,
+        "max_tokens": 12, "logprobs": 2}"#;
+    let parts = |answer: &serde_json::Value| {
+        let cached = answer["usage"]["prompt_tokens_details"]["cached_tokens"].as_u64();
+        (
+            cached.unwrap(),
+            answer["choices"].clone(),
+            answer["system_fingerprint"].clone(),
+        )
+    };
+    // Written by each of the two ends of the list, and read by all.
+    let all: Vec<&str> = bitnet_engine::Isa::available()
+        .iter()
+        .map(|isa| isa.name())
+        .collect();
+    let mut wanted = None;
+    for writer in [all[0], all[all.len() - 1]] {
+        let folder = tempfile::tempdir().unwrap();
+        let (first, _) = answer_with_caches(folder.path(), writer, body);
+        let (cached, choices, fingerprint) = parts(&first);
+        assert_eq!(cached, 0);
+        let wanted = wanted.get_or_insert((choices, fingerprint));
+        assert_eq!(
+            *wanted,
+            (
+                first["choices"].clone(),
+                first["system_fingerprint"].clone()
+            )
+        );
+        for reader in &all {
+            let (answer, said) = answer_with_caches(folder.path(), reader, body);
+            let (cached, choices, fingerprint) = parts(&answer);
+            assert!(cached > 0, "{writer}, {reader}: {said}");
+            assert_eq!((choices, fingerprint), *wanted, "{writer}, {reader}");
+            assert!(!said.contains("caches"), "{said}");
+        }
+        // A bit of a value is another.
+        let files = std::fs::read_dir(folder.path().join("caches")).unwrap();
+        let files: Vec<_> = files.map(|file| file.unwrap().path()).collect();
+        let [file] = &files[..] else {
+            panic!("one answer, one file: {files:?}");
+        };
+        let mut bytes = std::fs::read(file).unwrap();
+        let at = bytes.len() - 1000;
+        bytes[at] ^= 4;
+        std::fs::write(file, bytes).unwrap();
+        let (answer, said) = answer_with_caches(folder.path(), writer, body);
+        let (cached, choices, fingerprint) = parts(&answer);
+        assert_eq!(cached, 0);
+        assert_eq!((choices, fingerprint), *wanted);
+        let name = file.file_name().unwrap().to_str().unwrap();
+        assert!(said.contains(name) && said.contains("is damaged"), "{said}");
+    }
+}
+
 #[test]
 fn what_keeps_a_server_from_starting_is_said_with_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
@@ -71,6 +159,11 @@ fn what_keeps_a_server_from_starting_is_said_with_what_to_do() {
         (&["--port", &port], "--port"),
         (&["--api-key-file", empty.to_str().unwrap()], "no key in it"),
         (&["--api-key-file", "none.txt"], "none.txt"),
+        (&["--cache-dir", empty.to_str().unwrap()], "--cache-dir"),
+        (
+            &["--cache-dir", "caches", "--cache-ram", "0"],
+            "--cache-ram",
+        ),
     ] {
         let mut command = bitnet(folder.path());
         let mut args = args.to_vec();

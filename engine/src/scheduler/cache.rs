@@ -21,10 +21,12 @@ pub(super) struct PrefixCache {
     next: u64,
 }
 
-struct Kept {
+/// A sequence that is kept.
+pub(super) struct Kept {
     number: u64,
-    session: Session,
-    tokens: Vec<u32>,
+    pub(super) session: Session,
+    /// What it has read.
+    pub(super) tokens: Vec<u32>,
     parts: Vec<CachePart>,
     bytes: usize,
 }
@@ -122,6 +124,11 @@ impl PrefixCache {
         self.budget > 0
     }
 
+    /// Most bytes that one request has of it, if others are to keep theirs.
+    pub(super) fn share(&self) -> usize {
+        self.budget / 2
+    }
+
     /// The kept sequence that has most in common with a request for a sequence of this capacity.
     pub(super) fn find(&self, program: &Program, tokens: &[u32], capacity: usize) -> Option<Found> {
         let found = self.kept.iter().map(|kept| {
@@ -153,7 +160,8 @@ impl PrefixCache {
         fork.map(Some)
     }
 
-    /// Keeps a sequence that has read `tokens`, if there is room for it.
+    /// Keeps a sequence that has read `tokens`, if there is room for it. What there is no room for,
+    /// it or others, is handed back.
     ///
     /// # Errors
     /// [`Error::Backend`] where the device fails; nothing has changed then.
@@ -162,9 +170,10 @@ impl PrefixCache {
         program: &Program,
         mut session: Session,
         tokens: Vec<u32>,
-    ) -> Result<(), Error> {
+    ) -> Result<Vec<Kept>, Error> {
+        let mut gone = Vec::new();
         if tokens.is_empty() {
-            return Ok(());
+            return Ok(gone);
         }
         let capacity = session.capacity();
         let states = session.keeps_state();
@@ -176,50 +185,57 @@ impl PrefixCache {
         if let Some(known) = self.kept.iter().position(known) {
             let known = self.kept.remove(known);
             self.kept.push(known);
-            return Ok(());
+            return Ok(gone);
         }
-        let alike = |kept: &Kept| kept.begins_with(program, &tokens, capacity);
         session.checkpoint()?;
         session.shrink();
         let parts = session.parts();
-        let bytes = parts.iter().map(|part| part.bytes).sum();
+        let new = Kept {
+            number: self.next,
+            bytes: parts.iter().map(|part| part.bytes).sum(),
+            session,
+            tokens,
+            parts,
+        };
+        self.next += 1;
+        let alike = |kept: &Kept| kept.begins_with(program, &new.tokens, capacity);
         // One that it begins with is no longer needed.
-        self.drop_if(|kept| alike(kept) == kept.tokens.len());
-        let share = self.budget / 2;
-        if bytes > share {
-            self.drop_if(|kept| kept.bytes > share);
-            if self.memory.bytes + self.memory.missing(&parts) > self.budget {
-                return Ok(());
+        self.take_out(|kept| alike(kept) == kept.tokens.len());
+        let share = self.share();
+        if new.bytes > share {
+            gone.extend(self.take_out(|kept| kept.bytes > share));
+            if self.memory.bytes + self.memory.missing(&new.parts) > self.budget {
+                gone.push(new);
+                return Ok(gone);
             }
         }
         // Of those that are alike, the latest stay.
         let mut group = Memory::default();
-        group.add(&parts);
-        let mut gone = HashSet::new();
+        group.add(&new.parts);
+        let mut too_many = HashSet::new();
         for kept in self.kept.iter().rev() {
-            if alike(kept) < tokens.len() / 2 {
+            if alike(kept) < new.tokens.len() / 2 {
                 continue;
             }
             match group.bytes + group.missing(&kept.parts) <= share {
                 true => group.add(&kept.parts),
-                false => _ = gone.insert(kept.number),
+                false => _ = too_many.insert(kept.number),
             }
         }
-        self.drop_if(|kept| gone.contains(&kept.number));
-        self.memory.add(&parts);
-        self.kept.push(Kept {
-            number: self.next,
-            session,
-            tokens,
-            parts,
-            bytes,
-        });
-        self.next += 1;
+        gone.extend(self.take_out(|kept| too_many.contains(&kept.number)));
+        self.memory.add(&new.parts);
+        self.kept.push(new);
         while self.memory.bytes > self.budget {
             let first = self.kept.remove(0);
             self.memory.remove(&first.parts);
+            gone.push(first);
         }
-        Ok(())
+        Ok(gone)
+    }
+
+    /// All that is kept; what was needed latest comes last.
+    pub(super) fn kept(&self) -> &[Kept] {
+        &self.kept
     }
 
     /// Bytes of all that is kept.
@@ -227,9 +243,11 @@ impl PrefixCache {
         self.memory.bytes
     }
 
-    fn drop_if(&mut self, mut gone: impl FnMut(&Kept) -> bool) {
-        for kept in self.kept.extract_if(.., |kept| gone(kept)) {
+    fn take_out(&mut self, mut goes: impl FnMut(&Kept) -> bool) -> Vec<Kept> {
+        let gone: Vec<Kept> = self.kept.extract_if(.., |kept| goes(kept)).collect();
+        for kept in &gone {
             self.memory.remove(&kept.parts);
         }
+        gone
     }
 }

@@ -38,8 +38,10 @@ mod options;
 mod passes;
 mod request;
 mod share;
+mod store;
 
 pub use logprobs::Logprobs;
 pub use options::SchedulerOptions;
 pub use passes::{Load, Scheduler};
 pub use request::{Event, Request, RequestId};
+pub use store::{PrefixStore, StoreProblem};

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use bitnet_kernels::{Candidate, Output, Want};
 
-use super::cache::{Found, Place, PrefixCache};
+use super::cache::{Found, Kept, Place, PrefixCache};
 use super::logprobs::Logprobs;
 use super::options::SchedulerOptions;
 use super::request::{Event, Request, RequestId};
 use super::share::shares;
+use super::store::{PrefixStore, StoreProblem};
 use crate::decoding::Decoding;
 use crate::encoder::Encoder;
 use crate::engine::Engine;
@@ -35,6 +36,7 @@ pub struct Scheduler {
     waiting: VecDeque<Waiting>,
     running: Vec<Running>,
     cache: PrefixCache,
+    store: Option<PrefixStore>,
     tokens: Vec<u32>,
     out: Output,
 }
@@ -108,9 +110,34 @@ impl Scheduler {
             next: 0,
             waiting: VecDeque::new(),
             running: Vec::new(),
+            store: None,
             tokens: Vec::new(),
             out: Output::default(),
         }
+    }
+
+    /// The same scheduler, with files that what is no longer kept in memory goes to, and from which
+    /// requests go on. Nothing comes of it where nothing is kept in memory.
+    pub fn with_store(self, store: PrefixStore) -> Scheduler {
+        Scheduler {
+            store: self.cache.is_on().then_some(store),
+            ..self
+        }
+    }
+
+    /// Writes all that is kept into the store, if there is one, waits for it, and closes the store:
+    /// nothing is written afterwards. What runs is not among it.
+    pub fn write_store(&mut self) {
+        put_away(&mut self.store, self.cache.kept(), true);
+        if let Some(store) = &mut self.store {
+            store.wait();
+        }
+    }
+
+    /// What has happened to files of the store since this was asked last.
+    pub fn store_problems(&mut self) -> Vec<StoreProblem> {
+        let store = self.store.as_mut();
+        store.map_or_else(Vec::new, PrefixStore::problems)
     }
 
     /// Most tokens of a sequence.
@@ -230,9 +257,38 @@ impl Scheduler {
             if self.cache.is_on() {
                 let (session, tokens) = request.sequence.into_read();
                 // What cannot be kept is read again.
-                let _ = self.cache.keep(program, session, tokens);
+                let gone = self
+                    .cache
+                    .keep(program, session, tokens)
+                    .unwrap_or_default();
+                put_away(&mut self.store, &gone, false);
             }
         }
+    }
+
+    /// Keeps a request's beginning from a file, where there is one with more of it than is `found`.
+    fn read_from_store(&mut self, at: usize, found: Option<Found>) -> Option<Found> {
+        let next = &self.waiting[at];
+        if next.prompt_logprobs.is_some() {
+            return found;
+        }
+        let known = match self.leader(next, found) {
+            Some((_, common)) => common,
+            None => found.map_or(0, |found| found.read),
+        };
+        let (tokens, capacity) = (next.beginning(), next.capacity(self.context));
+        let store = self.store.as_mut()?;
+        let Some((session, tokens)) = store.read(tokens, capacity, known, self.cache.share())
+        else {
+            return found;
+        };
+        let program = &self.model.plan().program;
+        let gone = self
+            .cache
+            .keep(program, session, tokens)
+            .unwrap_or_default();
+        put_away(&mut self.store, &gone, false);
+        self.found(&self.waiting[at])
     }
 
     /// Gives those that wait a sequence, in their order, as long as there is room. Who would read
@@ -240,7 +296,10 @@ impl Scheduler {
     fn join(&mut self, each: &mut impl FnMut(RequestId, Event)) {
         let mut at = 0;
         while self.running.len() + at < self.options.parallel && at < self.waiting.len() {
-            let found = self.found(&self.waiting[at]);
+            let mut found = self.found(&self.waiting[at]);
+            if self.store.is_some() {
+                found = self.read_from_store(at, found);
+            }
             if let Some((leader, common)) = self.leader(&self.waiting[at], found) {
                 self.running[leader].stop_at(common);
                 at += 1;
@@ -423,6 +482,18 @@ impl std::fmt::Debug for Scheduler {
             .field("options", &self.options)
             .field("load", &self.load())
             .finish_non_exhaustive()
+    }
+}
+
+/// Has sequences written.
+fn put_away(store: &mut Option<PrefixStore>, kept: &[Kept], waits: bool) {
+    if let Some(store) = store {
+        for Kept {
+            session, tokens, ..
+        } in kept
+        {
+            store.write(session, tokens, waits);
+        }
     }
 }
 
