@@ -39,7 +39,7 @@ pub(crate) struct GenerationArgs {
 
 /// A number of tokens, or `off` for none.
 #[derive(Clone, Copy, Debug)]
-struct Guesses(usize);
+pub(crate) struct Guesses(pub(crate) usize);
 
 impl std::fmt::Display for Guesses {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -1,6 +1,6 @@
 //! A sequence that is being generated: what the model has read of it, and what it is to read next.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bitnet_kernels::{Output, Want};
 
@@ -140,14 +140,10 @@ impl Sequence {
         let Some(speculation) = &mut self.speculation else {
             return self.session.feed(&[token], want, &mut self.out);
         };
-        // Another token is chosen behind the guesses that are right.
-        let room = self.session.capacity() - self.tokens.len();
-        let most = room
-            .min(self.session.batch() - 1)
-            .min(more.saturating_sub(1));
+        let most = room_for_guesses(&self.session, &self.tokens, more);
         let start = Instant::now();
         let mut pass = [token; MOST_OF_A_PASS];
-        let guesses = speculation.guess(&self.tokens, most.min(MOST_OF_A_PASS - 1));
+        let guesses = speculation.guess(&self.tokens, most, 0);
         let count = 1 + guesses.len();
         pass[1..count].copy_from_slice(guesses);
         if count == 1 {
@@ -156,9 +152,44 @@ impl Sequence {
             self.session
                 .feed_rows(&pass[..count], want, speculation.rows(want))?;
         }
-        speculation.took(start.elapsed());
+        speculation.took(count - 1, start.elapsed());
         speculation.next(want, &mut self.out);
         Ok(())
+    }
+
+    /// Guesses what follows the last token, for a pass that whoever reads for several sequences at
+    /// once makes, and that continues so many sequences `beside` this one. Up to `more` tokens will
+    /// be chosen.
+    pub(crate) fn guess(&mut self, more: usize, beside: usize) {
+        if let Some(speculation) = &mut self.speculation {
+            let most = room_for_guesses(&self.session, &self.tokens, more);
+            speculation.guess(&self.tokens, most, beside);
+        }
+    }
+
+    /// Makes no guess for the next pass.
+    pub(crate) fn guess_nothing(&mut self) {
+        if let Some(speculation) = &mut self.speculation {
+            speculation.forget();
+        }
+    }
+
+    /// What was guessed for the next pass.
+    pub(crate) fn guesses(&self) -> &[u32] {
+        let speculation = self.speculation.as_ref();
+        speculation.map_or(&[], |speculation| speculation.drafted())
+    }
+
+    /// Notes how long a pass with so many guesses, those for other sequences among them, took.
+    pub(crate) fn took(&mut self, guesses: usize, time: Duration) {
+        if let Some(speculation) = &mut self.speculation {
+            speculation.took(guesses, time);
+        }
+    }
+
+    /// Whether the model has read all tokens, by a guess that was right.
+    pub(crate) fn is_ahead(&self) -> bool {
+        self.session.len() >= self.tokens.len()
     }
 
     /// In a conversation, a model with a state leaves checkpoints before what may be rewritten: a
@@ -222,6 +253,15 @@ impl Sequence {
     pub(crate) fn capacity(&self) -> usize {
         self.session.capacity()
     }
+}
+
+/// How many guesses have room in a pass over the last of `tokens`: another token is chosen behind
+/// those that are right.
+fn room_for_guesses(session: &Session, tokens: &[u32], more: usize) -> usize {
+    let room = session.capacity() - tokens.len();
+    room.min(session.batch() - 1)
+        .min(more.saturating_sub(1))
+        .min(MOST_OF_A_PASS - 1)
 }
 
 /// Tokens of the beginning that two sequences share.

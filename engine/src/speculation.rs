@@ -51,12 +51,13 @@ impl Speculation {
         self.forget();
     }
 
-    /// Guesses what follows `tokens`, `most` tokens at most: as many as pay.
-    pub(crate) fn guess(&mut self, tokens: &[u32], most: usize) -> &[u32] {
+    /// Guesses what follows `tokens`, `most` tokens at most: as many as pay in a pass that
+    /// continues so many sequences `beside` this one.
+    pub(crate) fn guess(&mut self, tokens: &[u32], most: usize, beside: usize) -> &[u32] {
         self.drafted.clear();
         self.right = 0;
         if let Some(found) = self.drafts.find(tokens) {
-            let count = self.pace.count(found.matched).min(most);
+            let count = self.pace.count(found.matched, beside).min(most);
             self.drafts.copy(tokens, &found, count, &mut self.drafted);
         }
         &self.drafted
@@ -68,9 +69,14 @@ impl Speculation {
         &mut self.rows
     }
 
-    /// Notes that a pass took so long.
-    pub(crate) fn took(&mut self, time: Duration) {
-        self.pace.took(self.drafted.len(), time);
+    /// What was guessed for the next pass, or the latest.
+    pub(crate) fn drafted(&self) -> &[u32] {
+        &self.drafted
+    }
+
+    /// Notes how long a pass with so many guesses, those for other sequences among them, took.
+    pub(crate) fn took(&mut self, guesses: usize, time: Duration) {
+        self.pace.took(guesses, time);
         self.ready = !self.drafted.is_empty();
     }
 
@@ -135,7 +141,7 @@ mod tests {
     fn guessed() -> Speculation {
         let mut speculation = Speculation::new(3);
         let text = [1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 2];
-        assert_eq!(speculation.guess(&text, 3), [3, 1, 2]);
+        assert_eq!(speculation.guess(&text, 3, 0), [3, 1, 2]);
         speculation
     }
 
@@ -143,7 +149,7 @@ mod tests {
     fn guesses_that_are_right_need_no_pass() {
         let mut speculation = guessed();
         fill(speculation.rows(Want::Top(1)), &[3, 1, 2, 9]);
-        speculation.took(Duration::from_millis(1));
+        speculation.took(3, Duration::from_millis(1));
         for token in [3, 1, 2] {
             assert_eq!(told(&mut speculation), Some(token));
             assert!(speculation.chosen(token));
@@ -159,7 +165,7 @@ mod tests {
     fn what_follows_a_wrong_guess_is_not_looked_at() {
         let mut speculation = guessed();
         fill(speculation.rows(Want::Top(1)), &[3, 7, 2, 9]);
-        speculation.took(Duration::from_millis(1));
+        speculation.took(3, Duration::from_millis(1));
         assert_eq!(told(&mut speculation), Some(3));
         assert!(speculation.chosen(3));
         assert_eq!(told(&mut speculation), Some(7));
@@ -171,7 +177,7 @@ mod tests {
     fn a_row_of_something_else_than_is_wanted_is_not_given() {
         let mut speculation = guessed();
         fill(speculation.rows(Want::Top(1)), &[3, 1, 2, 9]);
-        speculation.took(Duration::from_millis(1));
+        speculation.took(3, Duration::from_millis(1));
         let mut out = Output::default();
         assert!(!speculation.next(Want::Logits, &mut out));
         assert_eq!(told(&mut speculation), None);

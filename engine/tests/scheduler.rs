@@ -262,6 +262,53 @@ fn a_request_gives_what_a_generation_gives() {
 }
 
 #[test]
+fn guesses_change_nothing_of_what_requests_give_and_are_made_where_few_run() {
+    let engine = open("demo/demo.gguf");
+    let run = |speculate: usize, count: u64| {
+        let mut scheduler = Scheduler::new(&engine, SchedulerOptions::default().parallel(8));
+        let (mut given, mut guessed) = (BTreeMap::new(), 0);
+        for seed in 0..count {
+            let sampling = Sampling::default()
+                .temperature([0.0, 0.4, 1.0][seed as usize % 3])
+                .repeat_penalty([1.0, 1.1][seed as usize % 2])
+                .seed(seed);
+            let options = GenerateOptions::default().sampling(sampling);
+            let case = Case {
+                // The same words again and again.
+                prompt: (0..60).map(|at| 300 + at % (7 + seed as u32)).collect(),
+                options: options
+                    .speculate(speculate)
+                    .max_tokens(30 + 9 * seed as usize),
+                logprobs: [None, Some(2)][seed as usize % 2],
+                prompt_logprobs: [None, None, Some(0)][seed as usize % 3],
+            };
+            given.insert(case.add(&engine, &mut scheduler), Given::default());
+        }
+        while !scheduler.is_idle() {
+            scheduler.pass(|id, event| {
+                if let Event::Ended(generated) = &event {
+                    guessed += generated.guessed;
+                }
+                given.get_mut(&id).unwrap().take(event);
+            });
+        }
+        (guessed, given.into_values().collect::<Vec<_>>())
+    };
+    let mut guessed = 0;
+    for count in [1, 3, 8] {
+        let (none, wanted) = run(0, count);
+        assert_eq!(none, 0);
+        for most in [1, 5, GenerateOptions::MOST_SPECULATED] {
+            let (right, given) = run(most, count);
+            assert_eq!(given, wanted, "{count} requests, {most} guesses");
+            guessed += right;
+        }
+    }
+    // How many are made depends on what they cost on this machine; the first always are.
+    assert!(guessed > 0);
+}
+
+#[test]
 fn digests_are_those_of_all_logits_and_change_no_token() {
     let engine = open("demo/demo.gguf");
     let mut noise = Noise(5);

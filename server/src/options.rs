@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bitnet_engine::TemplateChoice;
+use bitnet_engine::{GenerateOptions, TemplateChoice};
 
 use crate::keys::Keys;
 
@@ -19,6 +19,7 @@ pub struct ServerOptions {
     pub(crate) context: usize,
     pub(crate) chunk: usize,
     pub(crate) cache: usize,
+    pub(crate) speculate: usize,
     pub(crate) cache_folder: Option<(PathBuf, u64)>,
     pub(crate) keys: Keys,
     pub(crate) open_to_all: bool,
@@ -40,6 +41,7 @@ impl ServerOptions {
             context: usize::MAX,
             chunk: 64,
             cache: 512 << 20,
+            speculate: GenerateOptions::SPECULATE,
             cache_folder: None,
             keys: Keys::default(),
             open_to_all: false,
@@ -81,6 +83,13 @@ impl ServerOptions {
     /// read again; 512 MiB by default.
     pub fn cache(mut self, bytes: usize) -> ServerOptions {
         self.cache = bytes;
+        self
+    }
+
+    /// Most tokens that are guessed at a time of each answer, where few are continued at once; as
+    /// many as engines guess by default.
+    pub fn speculate(mut self, most: usize) -> ServerOptions {
+        self.speculate = most;
         self
     }
 

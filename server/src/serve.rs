@@ -91,6 +91,7 @@ impl Listening {
             .context(options.context)
             .chunk(options.chunk)
             .cache(options.cache)
+            .speculate(options.speculate)
             .budget(engine.model().batch());
         let limits = Limits {
             parallel: options.parallel,

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use bitnet_engine::TemplateChoice;
+use bitnet_engine::{GenerateOptions, TemplateChoice};
 use bitnet_process::{Watch, note};
 use bitnet_server::{Keys, ServerOptions, listen};
 
+use crate::generation::Guesses;
 use crate::source::{ModelArgs, name};
 
 #[derive(clap::Args)]
@@ -55,6 +56,10 @@ pub(crate) struct Args {
         requires = "cache_dir"
     )]
     cache_disk: u32,
+    /// Guess up to N tokens of each answer at a time from its text, as for `run`, while at most
+    /// four are continued; `off` guesses nothing
+    #[arg(long, value_name = "N|off", default_value_t = Guesses(GenerateOptions::SPECULATE))]
+    speculate: Guesses,
     /// File with keys, one in each line; every request needs one
     #[arg(long, value_name = "FILE")]
     api_key_file: Option<PathBuf>,
@@ -92,6 +97,7 @@ pub(crate) fn run(args: Args) -> Result<u8> {
         .queue(args.queue.into())
         .chunk(args.chunk as usize)
         .cache((args.cache_ram as usize) << 20)
+        .speculate(args.speculate.0)
         .open_to_all(args.allow_anyone)
         .template(args.prompt_template)
         .client_time(Duration::from_secs(args.client_timeout.into()))

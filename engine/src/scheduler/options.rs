@@ -9,6 +9,7 @@ pub struct SchedulerOptions {
     pub(super) budget: usize,
     pub(super) chunk: usize,
     pub(super) cache: usize,
+    pub(super) speculate: usize,
 }
 
 impl Default for SchedulerOptions {
@@ -19,6 +20,7 @@ impl Default for SchedulerOptions {
             budget: 512,
             chunk: 64,
             cache: 0,
+            speculate: usize::MAX,
         }
     }
 }
@@ -57,6 +59,13 @@ impl SchedulerOptions {
     /// as on devices where they [cannot](bitnet_kernels::Forward::sharing).
     pub fn cache(mut self, bytes: usize) -> SchedulerOptions {
         self.cache = bytes;
+        self
+    }
+
+    /// Most tokens that are guessed at a time of each sequence, where few are continued and
+    /// requests [ask for it](crate::GenerateOptions::speculate); as many as they do by default.
+    pub fn speculate(mut self, most: usize) -> SchedulerOptions {
+        self.speculate = most;
         self
     }
 

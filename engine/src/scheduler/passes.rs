@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bitnet_kernels::{Candidate, Output, Want};
 
@@ -24,6 +25,10 @@ use crate::session::Session;
 /// Most tokens of prompts of which all logits are wanted in one pass: they take the memory of a
 /// vocabulary each.
 const MOST_ROWS: usize = 64;
+
+/// Most sequences that are continued at once of which guesses are made: a pass over many costs more
+/// with each further token.
+const FEW: usize = 4;
 
 /// Runs requests side by side, a forward pass at a time. It does nothing between calls of
 /// [`Scheduler::pass`], has no thread of its own, and gives caches back as requests end.
@@ -62,6 +67,8 @@ struct Waiting {
     id: RequestId,
     tokens: Vec<u32>,
     max_tokens: usize,
+    /// Most tokens that are guessed at a time.
+    speculate: usize,
     sampler: Sampler,
     decoding: Decoding,
     logprobs: Option<usize>,
@@ -72,6 +79,7 @@ struct Waiting {
 struct Running {
     id: RequestId,
     sequence: Sequence,
+    max_tokens: usize,
     decoding: Decoding,
     logprobs: Option<usize>,
     prompt_logprobs: Option<usize>,
@@ -92,8 +100,9 @@ struct Part {
     /// What is wanted behind each of its last `rows` tokens.
     want: Want,
     rows: usize,
-    /// Whether a token is chosen behind the last; not where more of the prompt follows.
-    chooses: bool,
+    /// Behind how many of the last of them a token is chosen: behind each guess as long as all
+    /// before it were right, and none where more of the prompt follows.
+    choosing: usize,
 }
 
 impl Scheduler {
@@ -173,6 +182,7 @@ impl Scheduler {
             id,
             tokens: tokens.to_vec(),
             max_tokens: options.max_tokens,
+            speculate: options.speculate.min(self.options.speculate),
             sampler: options.new_sampler()?,
             decoding: Decoding::new(&self.encoder.tokenizer, ends, options, have - need),
             logprobs: request.logprobs,
@@ -218,11 +228,15 @@ impl Scheduler {
     /// Whether there was anything to read.
     pub fn pass(&mut self, mut each: impl FnMut(RequestId, Event)) -> bool {
         self.join(&mut each);
+        let guesses = self.guess();
         let parts = self.parts();
         if parts.is_empty() {
             return false;
         }
-        if let Err(error) = self.read(&parts) {
+        let start = Instant::now();
+        let read = self.read(&parts);
+        let time = start.elapsed();
+        if let Err(error) = read {
             // Nobody can tell whose fault it was, and the state of each is unknown.
             let error = Arc::new(error);
             for request in self.running.drain(..) {
@@ -240,10 +254,20 @@ impl Scheduler {
             let own = (row..row + part.rows).map(|row| Row::of(&self.out, row, rows));
             row += part.rows;
             request.tell_prompt(part, own, &mut each);
-            match part.chooses {
-                _ if request.done => {}
-                true => request.choose(&Row::of(&self.out, row - 1, rows), &mut each),
-                false => request.keep_state(&mut each),
+            if let Some(guesses) = guesses {
+                request.sequence.took(guesses, time);
+            }
+            if part.choosing == 0 && !request.done {
+                request.keep_state(&mut each);
+            }
+            for row in row - part.choosing..row {
+                if request.done {
+                    break;
+                }
+                request.choose(&Row::of(&self.out, row, rows), &mut each);
+                if !request.sequence.is_ahead() {
+                    break;
+                }
             }
         }
         self.leave(|request| request.done);
@@ -391,11 +415,16 @@ impl Scheduler {
             stops.extend([common, before_end].into_iter().filter(|stop| *stop > read));
         }
         let begun = next.tokens[..session.len()].to_vec();
-        let mut sequence = Sequence::continuing(session, begun, next.sampler);
+        // On a GPU, bits depend on how many tokens a pass reads; a state cannot be taken back.
+        let exact = self.model.is_on_cpu() && !session.keeps_state();
+        let guesses = if exact { next.speculate } else { 0 };
+        let sequence = Sequence::continuing(session, begun, next.sampler);
+        let mut sequence = sequence.speculating(guesses);
         sequence.rewrite(&next.tokens, next.max_tokens)?;
         Ok(Running {
             id: next.id,
             sequence,
+            max_tokens: next.max_tokens,
             decoding: next.decoding,
             logprobs: next.logprobs,
             prompt_logprobs: next.prompt_logprobs,
@@ -405,8 +434,28 @@ impl Scheduler {
         })
     }
 
-    /// What is read in the next pass: a token of each sequence that is being continued, and shares
-    /// of the prompts.
+    /// Guesses what follows the sequences that are being continued, where they are few and no
+    /// prompt is read: how many guesses there are then.
+    fn guess(&mut self) -> Option<usize> {
+        let taking_part = self.running.iter_mut().filter(|request| !request.held);
+        let mut taking_part: Vec<&mut Running> = taking_part.collect();
+        let count = taking_part.len();
+        let pays = count <= FEW && taking_part.iter().all(|request| request.has_begun());
+        for request in &mut taking_part {
+            let more = request.max_tokens - request.decoding.generated.tokens.len();
+            match pays {
+                true => request.sequence.guess(more, count - 1),
+                false => request.sequence.guess_nothing(),
+            }
+        }
+        let guesses = taking_part
+            .iter()
+            .map(|request| request.sequence.guesses().len());
+        pays.then(|| guesses.sum())
+    }
+
+    /// What is read in the next pass: a token of each sequence that is being continued with what is
+    /// guessed to follow it, and shares of the prompts.
     fn parts(&self) -> Vec<Part> {
         let left = |request: &Running| match request.held {
             true => 0,
@@ -427,21 +476,24 @@ impl Scheduler {
         let mut prompts = prompts.into_iter();
         let part = |(index, request): (usize, &Running)| {
             let len = match started(request) {
-                true => left(request).min(1),
+                true => left(request).min(1) * (1 + request.sequence.guesses().len()),
                 false => prompts.next().unwrap_or(0),
             };
-            let chooses = len == request.sequence.unread().len();
-            let (want, rows) = match chooses {
+            let choosing = match started(request) {
+                true => len,
+                false => usize::from(len == request.sequence.unread().len()),
+            };
+            let (want, rows) = match choosing {
                 _ if request.tells_prompt() => (Want::Logits, len),
-                true => (request.wants(), 1),
-                false => (Want::Nothing, 0),
+                0 => (Want::Nothing, 0),
+                _ => (request.wants(), choosing),
             };
             Part {
                 index,
                 len,
                 want,
                 rows,
-                chooses,
+                choosing,
             }
         };
         let parts = self.running.iter().enumerate().map(part);
@@ -458,8 +510,9 @@ impl Scheduler {
             let Some(part) = wanted.next_if(|part| part.index == index) else {
                 continue;
             };
-            let unread = &request.sequence.unread()[..part.len];
-            self.tokens.extend_from_slice(unread);
+            let next = request.sequence.unread().iter();
+            let next = next.chain(request.sequence.guesses());
+            self.tokens.extend(next.take(part.len));
             selected.resize(self.tokens.len() - part.rows, false);
             selected.resize(self.tokens.len(), true);
             want = joint(want, part.want);

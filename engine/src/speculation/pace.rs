@@ -42,8 +42,9 @@ impl Pace {
         }
     }
 
-    /// The number of guesses that gives the most tokens in a time, where `matched` tokens agree.
-    pub(super) fn count(&mut self, matched: usize) -> usize {
+    /// The number of guesses that gives the most tokens in a time, where `matched` tokens agree and
+    /// the pass gives a token each to so many sequences `beside` this one.
+    pub(super) fn count(&mut self, matched: usize, beside: usize) -> usize {
         self.class = usize::from(matched >= LONG);
         let right = &mut self.right[self.class];
         let (mut best, mut count) = (1.0, 0);
@@ -52,7 +53,8 @@ impl Pace {
         for guesses in 1..=self.most {
             all *= *right;
             tokens += all;
-            let gain = tokens / (1.0 + self.cost * guesses as f64);
+            let all_tokens = (tokens + beside as f64) / (1.0 + beside as f64);
+            let gain = all_tokens / (1.0 + self.cost * guesses as f64);
             if gain > best {
                 (best, count) = (gain, guesses);
             }
@@ -103,21 +105,31 @@ mod tests {
         let mut pace = Pace::new(8);
         pace.took(0, 10 * MILLI);
         for _ in 0..20 {
-            let count = pace.count(3);
+            let count = pace.count(3, 0);
             pace.took(count, 11 * MILLI);
             pace.learn(count, false);
         }
-        assert_eq!(pace.count(3), 8);
+        assert_eq!(pace.count(3, 0), 8);
         for _ in 0..60 {
-            let count = pace.count(3);
+            let count = pace.count(3, 0);
             pace.took(count, (10 + 3 * count as u32) * MILLI);
             if count > 0 {
                 pace.learn(0, true);
             }
         }
-        assert_eq!(pace.count(3), 0);
+        assert_eq!(pace.count(3, 0), 0);
         // Where more tokens agree, guesses have a standing of their own.
-        assert!(pace.count(20) > 0);
+        assert!(pace.count(20, 0) > 0);
+    }
+
+    #[test]
+    fn guesses_that_slow_many_others_down_are_not_made() {
+        let mut pace = Pace::new(8);
+        for _ in 0..20 {
+            pace.learn(8, false);
+        }
+        assert_eq!(pace.count(3, 0), 8);
+        assert_eq!(pace.count(3, 15), 0);
     }
 
     #[test]
@@ -125,10 +137,10 @@ mod tests {
         let mut pace = Pace::new(8);
         pace.took(0, 10 * MILLI);
         for _ in 0..40 {
-            let count = pace.count(3);
+            let count = pace.count(3, 0);
             pace.took(count.max(1), (10 + 10 * count.max(1) as u32) * MILLI);
             pace.learn(count, false);
         }
-        assert_eq!(pace.count(3), 0);
+        assert_eq!(pace.count(3, 0), 0);
     }
 }
