@@ -6,7 +6,9 @@ use bitnet_kernels::program::{Stretch, Work};
 use bitnet_kernels::{Output, Profile, Want};
 
 use crate::error::Error;
+use crate::generate_options::GenerateOptions;
 use crate::model::Model;
+use crate::sequence::Sequence;
 use crate::session::Session;
 
 /// What is measured.
@@ -153,6 +155,83 @@ fn decode(model: &Model, workload: &Workload, profile: bool) -> Result<Sample, E
         ),
         profile: model.with_backend(|backend| backend.profile().cloned()),
     })
+}
+
+/// A text that is continued as a script says, with guesses and without, in turn.
+#[derive(Clone, Debug)]
+pub struct Guessed {
+    /// Tokens that were chosen.
+    pub tokens: usize,
+    /// Each of the repetitions without guesses.
+    pub without: Vec<Duration>,
+    /// Each with guesses.
+    pub with: Vec<Duration>,
+}
+
+impl Guessed {
+    /// The medians: without guesses, and with them.
+    pub fn medians(&self) -> [Duration; 2] {
+        [&self.without, &self.with].map(|times| {
+            let mut times = times.clone();
+            times.sort_unstable();
+            times.get(times.len() / 2).copied().unwrap_or_default()
+        })
+    }
+}
+
+/// Measures what `most` guesses at a time change: behind a text of `tokens` tokens without meaning,
+/// where the same follows with three tokens changed, as when a file is edited; and where as many
+/// others follow, in which nothing repeats itself. The passes, the guesses and their number are
+/// real; which token is chosen is not, but as the script has it.
+///
+/// # Errors
+/// As [`measure`].
+pub fn guessing(
+    model: &Model,
+    tokens: usize,
+    most: usize,
+    repetitions: usize,
+) -> Result<[Guessed; 2], Error> {
+    let vocabulary = model.config().vocabulary;
+    let (file, other) = {
+        let mut file = self::tokens(2 * tokens, vocabulary);
+        let other = file.split_off(tokens);
+        (file, other)
+    };
+    let mut edit = file.clone();
+    for at in [1, 3, 5] {
+        edit[at * tokens / 6] = other[at];
+    }
+    let script = |text: &[u32]| -> Result<Guessed, Error> {
+        let (mut without, mut with) = (Vec::new(), Vec::new());
+        for _ in 0..repetitions {
+            without.push(follow(model, &file, text, 0)?);
+            with.push(follow(model, &file, text, most)?);
+        }
+        Ok(Guessed {
+            tokens,
+            without,
+            with,
+        })
+    };
+    Ok([script(&edit)?, script(&other)?])
+}
+
+/// How long it takes to continue `prompt` with `text`.
+fn follow(model: &Model, prompt: &[u32], text: &[u32], most: usize) -> Result<Duration, Error> {
+    let session = model.session(prompt.len() + text.len())?;
+    let sampler = GenerateOptions::default().new_sampler()?;
+    let mut sequence = Sequence::new(session, sampler).speculating(most);
+    sequence.rewrite(prompt, text.len())?;
+    while !sequence.read(Want::Top(1), text.len())? {}
+    let start = Instant::now();
+    for (at, token) in text.iter().enumerate() {
+        if at > 0 {
+            sequence.read(Want::Top(1), text.len() - at)?;
+        }
+        sequence.push(*token);
+    }
+    Ok(start.elapsed())
 }
 
 /// A sequence that has read as many tokens as the workload's depth.

@@ -11,6 +11,7 @@ use bitnet_engine::kernels::{Cost, Screening, Work};
 use bitnet_engine::measure::{self, Sample, Workload};
 use bitnet_engine::{Output, Want};
 
+use crate::generation::Guesses;
 use crate::source::ModelArgs;
 use report::{Phase, Report};
 
@@ -33,6 +34,10 @@ pub(crate) struct Args {
     /// Measurements, of which the median is shown
     #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     repetitions: u16,
+    /// Measure what up to N guesses at a time change, too: where a text of --prompt-tokens is
+    /// repeated with three tokens changed, and where others follow it
+    #[arg(long, value_name = "N|off", default_value_t = Guesses(0))]
+    speculate: Guesses,
     /// Show where the time goes, by kind of operation
     #[arg(long)]
     profile: bool,
@@ -74,6 +79,19 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
             config.context
         );
     }
+    if args.speculate.0 > 0 && (args.prompt_tokens < 12 || 2 * args.prompt_tokens > config.context)
+    {
+        bail!(
+            "--speculate needs a text of --prompt-tokens, 12 at least, twice in a context of {}",
+            config.context
+        );
+    }
+    if args.speculate.0 > 0 && !(model.is_on_cpu() && !model.plan().program.has_state()) {
+        bail!(
+            "on {} nothing is guessed for this model; leave --speculate out",
+            model.device()
+        );
+    }
     if args.profile && !model.with_backend(|backend| backend.set_profiling(true)) {
         bail!(
             "{} does not tell where its time goes; leave --profile out, or use --device cpu",
@@ -89,6 +107,18 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     model.with_backend(|backend| backend.recorder().clear());
     let measured = measure::measure(&model, &workload, args.profile)?;
     let screening = model.with_backend(|backend| backend.screening());
+    let guessed = match args.speculate.0 {
+        0 => None,
+        most => {
+            let tokens = args.prompt_tokens;
+            Some(measure::guessing(
+                &model,
+                tokens,
+                most,
+                workload.repetitions,
+            )?)
+        }
+    };
     // While prefill is measured, the screen is being made: its passes read the head.
     let phase = |sample: Sample, screening: Option<Screening>| {
         let cost = model.plan().program.cost(&sample.work);
@@ -111,6 +141,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         file_bytes: opened.gguf.file_len() as u64,
         prefill,
         decode,
+        guessed,
         kernels: model.with_backend(|backend| backend.recorder().counts().collect()),
         limits: model.with_backend(|backend| backend.limits()),
         screening,

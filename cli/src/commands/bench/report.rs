@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use bitnet_engine::kernels::{Cost, Limits, Screening};
-use bitnet_engine::measure::{Sample, Workload};
+use bitnet_engine::measure::{Guessed, Sample, Workload};
 use serde_json::{Value, json};
 
 /// Prefill or decode.
@@ -65,6 +65,17 @@ impl Phase {
     }
 }
 
+/// What guesses changed, as JSON.
+fn guesses(guessed: &Guessed) -> Value {
+    let [without, with] = guessed.medians().map(|time| time.as_secs_f64());
+    json!({
+        "tokens": guessed.tokens,
+        "tokens_per_second_without": guessed.tokens as f64 / without,
+        "tokens_per_second": guessed.tokens as f64 / with,
+        "gain": without / with,
+    })
+}
+
 /// All of it.
 pub(super) struct Report {
     pub(super) model: String,
@@ -77,6 +88,8 @@ pub(super) struct Report {
     pub(super) file_bytes: u64,
     pub(super) prefill: Option<Phase>,
     pub(super) decode: Option<Phase>,
+    /// Of a text that is repeated with changes, and of one that is not.
+    pub(super) guessed: Option<[Guessed; 2]>,
     pub(super) limits: Option<Limits>,
     pub(super) screening: Option<Screening>,
     pub(super) kernels: Vec<(&'static str, u64)>,
@@ -103,6 +116,10 @@ impl Report {
             "decode_tokens_per_second": speed(&self.decode),
             "prefill": detail(&self.prefill),
             "decode": detail(&self.decode),
+            "guesses": self.guessed.as_ref().map(|[edit, other]| json!({
+                "edit": guesses(edit),
+                "other_text": guesses(other),
+            })),
             "read_bandwidth_bytes_per_second": limits.map(|limits| limits.read_bandwidth),
             "int8_multiply_adds_per_second": limits.map(|limits| limits.multiply_adds),
             "output_head": self.screening.map(|screening| json!({
@@ -178,6 +195,20 @@ impl Report {
                     format!("{share:5.1} %, {each:.1} us each"),
                 )?;
             }
+        }
+        let texts = ["repeated with three changes", "followed by other text"];
+        for (text, guessed) in texts.into_iter().zip(self.guessed.iter().flatten()) {
+            let [without, with] = guessed.medians().map(|time| time.as_secs_f64());
+            let tokens = guessed.tokens as f64;
+            row(
+                &format!("{} tokens {text}", guessed.tokens),
+                format!(
+                    "{:.1} tokens/s with guesses, {:.1} without: {:.2} times as fast",
+                    tokens / with,
+                    tokens / without,
+                    without / with
+                ),
+            )?;
         }
         if let Some(screening) = &self.screening {
             let read = screening.exact_rows as f64 / screening.tokens.max(1) as f64;
