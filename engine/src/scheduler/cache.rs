@@ -31,11 +31,11 @@ pub(super) struct Kept {
     bytes: usize,
 }
 
-/// What a sequence has in common with a request.
+/// A sequence of which something can be used for a request.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Found {
     pub(super) at: Place,
-    /// Tokens that both begin with.
+    /// Tokens that a request and any sequence that was looked at begin with.
     pub(super) common: usize,
     /// How many of these a fork of it would have read.
     pub(super) read: usize,
@@ -129,7 +129,8 @@ impl PrefixCache {
         self.budget / 2
     }
 
-    /// The kept sequence that has most in common with a request for a sequence of this capacity.
+    /// The kept sequence of which most can be used for a request for one of this capacity, and what
+    /// the request has in common with any.
     pub(super) fn find(&self, program: &Program, tokens: &[u32], capacity: usize) -> Option<Found> {
         let found = self.kept.iter().map(|kept| {
             let common = kept.begins_with(program, tokens, capacity);
@@ -140,7 +141,11 @@ impl PrefixCache {
             }
         });
         // Of equals, the one that was needed latest.
-        found.max_by_key(|found| (found.read, found.common))
+        let best = found
+            .clone()
+            .max_by_key(|found| (found.read, found.common))?;
+        let common = found.map(|found| found.common).max()?;
+        Some(Found { common, ..best })
     }
 
     /// A sequence of this capacity that has read the first `tokens` of what a kept one has; that
