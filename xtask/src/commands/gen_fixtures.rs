@@ -51,6 +51,16 @@ pub struct Args {
     #[arg(long, default_value = "bytes", value_parser = one_of(&TOKENIZERS))]
     pub tokenizer: Tokenizer,
 
+    /// The share of results of a gate that are not above 0, between 0.5 and 0.9, as in trained
+    /// models; by chance it is a half. Of bitnet-b1.58 with ternary linears and another head
+    #[arg(long, value_name = "SHARE", value_parser = gate_zeros)]
+    pub gate_zeros: Option<f32>,
+
+    /// One next token far likelier than all others, as in trained models: the one that was read, or
+    /// with an embedding of its own the one before it in the vocabulary. Of such models as well
+    #[arg(long)]
+    pub peaked: bool,
+
     /// Chooses the weights; the same seed gives the same file everywhere
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
@@ -113,6 +123,15 @@ fn one_of<T: Clone + Send + Sync + 'static>(
     })
 }
 
+/// A share that a gate can be made to have.
+fn gate_zeros(text: &str) -> Result<f32, String> {
+    let share = text
+        .parse()
+        .ok()
+        .filter(|share| (0.5..=0.9).contains(share));
+    share.ok_or_else(|| "a share is between 0.5 and 0.9".to_owned())
+}
+
 /// The name of a value in a table that has it.
 fn name_of<T: PartialEq>(table: &[(&'static str, T)], value: &T) -> &'static str {
     let found = table.iter().find(|(_, known)| known == value);
@@ -132,6 +151,9 @@ struct Description<'a> {
     embedding: &'a str,
     rope_scaling: &'a str,
     tokenizer: &'a str,
+    /// The share of a gate's results that are not above 0, where it was asked for.
+    gate_zeros: Option<f32>,
+    peaked: bool,
     seed: u64,
     layers: usize,
     hidden: usize,
@@ -160,6 +182,16 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let text = "--rope-scaling longrope: only minicpm has two sets of divisors";
         return Err(UsageError(text.to_owned()).into());
     }
+    let leans = args.gate_zeros.is_some() || args.peaked;
+    let looked_up = [Some(args.head), args.embedding];
+    let can_lean = args.arch == Arch::BitnetB158
+        && args.linears.is_ternary()
+        && !looked_up.into_iter().flatten().any(Format::is_ternary);
+    if leans && !can_lean {
+        let text = "--gate-zeros and --peaked: of bitnet-b1.58 alone, with ternary linears and \
+                    neither a ternary head nor a ternary embedding";
+        return Err(UsageError(text.to_owned()).into());
+    }
     let recipe = Recipe {
         arch: args.arch,
         shape: shape(args)?,
@@ -168,6 +200,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         embedding: args.embedding,
         scaling: args.rope_scaling,
         tokenizer: args.tokenizer,
+        gate_zeros: args.gate_zeros,
+        peaked: args.peaked,
         seed: args.seed,
     };
     let path = model_path(args);
@@ -221,6 +255,12 @@ fn model_path(args: &Args) -> PathBuf {
     if args.tokenizer == Tokenizer::None {
         name += "-no-vocab";
     }
+    if let Some(zeros) = args.gate_zeros {
+        name += &format!("-gate-zeros-{zeros}");
+    }
+    if args.peaked {
+        name += "-peaked";
+    }
     if args.seed != 0 {
         name += &format!("-seed-{}", args.seed);
     }
@@ -269,6 +309,8 @@ fn describe<'a>(
         embedding: args.embedding.unwrap_or(args.head).name(),
         rope_scaling: name_of(&SCALINGS, &args.rope_scaling),
         tokenizer: name_of(&TOKENIZERS, &args.tokenizer),
+        gate_zeros: args.gate_zeros,
+        peaked: args.peaked,
         seed: args.seed,
         layers: shape.layers,
         hidden: shape.hidden,
@@ -341,6 +383,10 @@ mod tests {
         assert_eq!(
             path(&["--type", "tq2_0", "--head", "q6_k", "--embedding", "q4_k"]),
             "target/fixtures/tiny-bitnet-b1.58-tq2_0-head-q6_k-embedding-q4_k.gguf"
+        );
+        assert_eq!(
+            path(&["--gate-zeros", "0.6", "--peaked"]),
+            "target/fixtures/tiny-bitnet-b1.58-i2_s-gate-zeros-0.6-peaked.gguf"
         );
         assert_eq!(path(&["--output", "a/b.gguf"]), "a/b.gguf");
     }
