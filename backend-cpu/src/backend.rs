@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Mutex, PoisonError};
 
 use bitnet_kernels::batch::cache_positions;
 use bitnet_kernels::order::finite_or_nan;
@@ -17,6 +17,8 @@ use bitnet_kernels::{
 use crate::exec::buffers::Buffer;
 use crate::exec::cache::Cache;
 use crate::exec::clock::Clock;
+use crate::exec::columns::Columns;
+use crate::exec::gated;
 use crate::exec::pass::{OTHER_PHASES, Pass, Place};
 use crate::exec::rotation::Rotation;
 use crate::exec::scratch::Scratch;
@@ -40,6 +42,7 @@ pub struct CpuOptions {
 pub struct CpuBackend {
     program: Program,
     weights: Weights,
+    columns: Columns,
     kernels: &'static Kernels,
     pool: Pool,
     buffers: Vec<Buffer>,
@@ -88,6 +91,7 @@ impl CpuBackend {
         let longest_row = weights.longest_row();
         Ok(CpuBackend {
             weights,
+            columns: Columns::new(&program, kernels, threads),
             kernels,
             pool,
             buffers: program.buffers.iter().map(Buffer::new).collect(),
@@ -166,7 +170,7 @@ impl CpuBackend {
         Ok(())
     }
 
-    /// Notes the kernels of the operations to come.
+    /// Notes the kernels of operations that ran.
     fn note(&mut self, batch: &Batch<'_>, ops: Range<usize>, search: bool) {
         let isa = self.kernels;
         let kernel = |product: &Product| {
@@ -189,7 +193,20 @@ impl CpuBackend {
                 continue;
             }
             for product in products {
-                self.recorder.note(kernel(product));
+                let tokens = batch.rows(self.program.buffer(product.x).rows);
+                let partial = match op {
+                    Op::GatedLinear { up, activation, .. } if product == up => {
+                        let format = self.program.weight(up.weight).format;
+                        gated::listed(isa, *activation, format, tokens).map(|listed| listed.name)
+                    }
+                    Op::Linear { .. } => self
+                        .columns
+                        .find(product.weight)
+                        .and_then(|columns| columns.kernel_name(tokens)),
+                    _ => None,
+                };
+                self.recorder
+                    .note(partial.unwrap_or_else(|| kernel(product)));
             }
         }
     }
@@ -208,7 +225,7 @@ impl CpuBackend {
                 self.cache(segment.cache)?.stands = None;
             }
         }
-        self.note(batch, ops.clone(), best.is_some());
+        self.columns.begin(&ops, batch.tokens.len());
         let search = match (&mut self.head, best) {
             (Some(head), Some(k)) => Some(head.search(k, batch.selected.len(), &mut self.scratch)),
             _ => None,
@@ -220,13 +237,14 @@ impl CpuBackend {
             kernels: self.kernels,
             program: &self.program,
             weights: &self.weights,
+            columns: &self.columns,
             buffers: &self.buffers,
             caches: &self.caches,
             tokens: batch.tokens,
             segments: batch.segments,
             places: &self.places,
             selected: batch.selected,
-            ops,
+            ops: ops.clone(),
             tickets: &self.tickets,
             rotations: &self.rotations,
             threads: self.pool.threads(),
@@ -236,9 +254,11 @@ impl CpuBackend {
         self.pool.run(|team| {
             let mut scratch = scratch[team.thread]
                 .lock()
-                .unwrap_or_else(|poisoned| poisoned.into_inner());
+                .unwrap_or_else(PoisonError::into_inner);
             pass.run(team, search.as_ref(), &mut scratch);
         });
+        self.note(batch, ops, best.is_some());
+        self.columns.finish(&self.weights);
         if let Some(clock) = &mut self.clock {
             clock.gather();
         }
@@ -409,6 +429,14 @@ impl Telemetry for CpuBackend {
 
     fn screening(&self) -> Option<Screening> {
         self.head.as_ref()?.report()
+    }
+
+    fn skipped_bytes(&self) -> u64 {
+        let skipped = self.scratch.iter().map(|scratch| {
+            let scratch = scratch.lock().unwrap_or_else(PoisonError::into_inner);
+            scratch.skipped
+        });
+        skipped.sum()
     }
 
     fn recorder(&mut self) -> &mut KernelRecorder {

@@ -14,11 +14,14 @@ use bitnet_kernels::oracle;
 use bitnet_kernels::order::LANES;
 use bitnet_kernels::program::Activation;
 
+use crate::generic::columns::lines as make_lines;
 use crate::generic::gemm::Panel;
 use crate::isa::Isa;
 use crate::isa::table::Kernels;
 use crate::memory::pages::Plain;
 use crate::memory::shared::SharedSlice;
+use crate::microkernel::columns::{Column, LINE_BYTES, LINE_ROWS, Line, Lines};
+use crate::microkernel::gemm::GROUP;
 use crate::microkernel::operands::{Encoded, MatrixRef};
 
 /// Widths around the lanes of a vector and the blocks of activations.
@@ -341,6 +344,105 @@ fn judge_products(format: Format, (row_count, width): (usize, usize), bytes: &[u
             );
         }
     }
+    judge_listed(&matrix, row_count, &encoded, &wanted);
+    judge_columns(&matrix, row_count, &encoded, &wanted);
+}
+
+/// Holds every kernel for some columns of a matrix against `[tokens, rows]` results: with all
+/// columns whose activation is not 0.
+fn judge_columns(matrix: &MatrixRef<'_>, rows: usize, x: &Encoded<'_>, wanted: &[f32]) {
+    for kernels in kernels() {
+        let Some(columns) = kernels.columns(matrix.format) else {
+            continue;
+        };
+        let of_column = rows.div_ceil(LINE_ROWS);
+        let mut lines = vec![Line([0xff; LINE_BYTES]); x.width * of_column];
+        let mut made = [Line([0xff; LINE_BYTES]); GROUP];
+        for line in 0..of_column {
+            let rows = line * LINE_ROWS..rows.min((line + 1) * LINE_ROWS);
+            for group in 0..x.width / GROUP {
+                make_lines(matrix, rows.clone(), group, &mut made);
+                for (i, made) in made.iter().enumerate() {
+                    lines[(group * GROUP + i) * of_column + line] = *made;
+                }
+            }
+        }
+        let lines = Lines {
+            lines: &lines,
+            of_column,
+        };
+        for (token, wanted) in wanted.chunks_exact(rows).enumerate().take(9) {
+            let all = (0..).zip(x.q(token));
+            let list: Vec<Column> = all
+                .filter(|(_, q)| **q != 0)
+                .map(|(index, q)| Column { index, q: *q })
+                .collect();
+            let mut sums = vec![[0; LINE_ROWS]; of_column];
+            let (some, others) = list.split_at(list.len() / 3);
+            (columns.add)(lines, others, &mut sums);
+            (columns.add)(lines, some, &mut sums);
+            let mut out = vec![f32::NAN; rows];
+            (columns.finish)(matrix, &sums, x, token, &mut out);
+            for (row, (y, wanted)) in out.iter().zip(wanted).enumerate() {
+                assert!(
+                    same_bits(*y, *wanted),
+                    "{} of {rows}x{}, row {row}, token {token}: {y} is not {wanted}",
+                    columns.name,
+                    x.width
+                );
+            }
+        }
+    }
+}
+
+/// Rows around lines, and activations of which some are 0: none, one, most, all.
+#[test]
+fn columns_whose_activation_is_zero_do_not_count() {
+    for (rows, width) in [(1, 128), (255, 256), (256, 384), (257, 128), (600, 768)] {
+        let bytes = matrix(Format::I2S, rows, width, 5, "judged");
+        let mut x: Vec<Vec<f32>> = (0..5).map(|i| Noise::new(i).evens(width)).collect();
+        for (token, x) in x.iter_mut().enumerate() {
+            for (i, x) in x.iter_mut().enumerate() {
+                let kept = match token {
+                    0 => true,
+                    1 => i != width / 2,
+                    2 => i % 3 == 1,
+                    3 => i == width - 1,
+                    _ => false,
+                };
+                *x = if kept { *x } else { 0.0 };
+            }
+        }
+        let x = Tokens::of(Encoding::I8, x);
+        judge_products(Format::I2S, (rows, width), &bytes, &x);
+    }
+}
+
+/// Holds every kernel for some rows of a matrix against `[tokens, rows]` results.
+fn judge_listed(matrix: &MatrixRef<'_>, rows: usize, x: &Encoded<'_>, wanted: &[f32]) {
+    let all = 0..rows as u32;
+    let lists: [Vec<u32>; 3] = [
+        all.clone().collect(),
+        all.clone().skip(1).step_by(3).collect(),
+        all.last().into_iter().collect(),
+    ];
+    for kernel in kernels().filter_map(|kernels| kernels.listed(matrix.format)) {
+        for list in lists.iter().filter(|list| !list.is_empty()) {
+            for (token, wanted) in wanted.chunks_exact(rows).enumerate().take(3) {
+                let mut out = vec![f32::NAN; list.len()];
+                (kernel.run)(matrix, list, x, token, &mut out);
+                for (row, y) in list.iter().zip(&out) {
+                    let wanted = wanted[*row as usize];
+                    assert!(
+                        same_bits(*y, wanted),
+                        "{} of {rows}x{}, row {row}, token {token}: {y} is not {wanted}",
+                        kernel.name,
+                        x.width
+                    );
+                }
+            }
+        }
+    }
 }
 
 #[test]
@@ -461,7 +563,10 @@ fn the_largest_codes_and_activations_do_not_overflow() {
                 &mut Panel::default(),
                 &mut out,
             );
-            assert_eq!(out, vec![(2 * sum) as f32; tokens], "{}", kernels.name);
+            let wanted = vec![(2 * sum) as f32; tokens];
+            assert_eq!(out, wanted, "{}", kernels.name);
+            judge_listed(&matrix, 1, &x, &wanted);
+            judge_columns(&matrix, 1, &x, &wanted);
         }
     }
 }

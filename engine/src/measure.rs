@@ -41,6 +41,8 @@ pub struct Sample {
     pub times: Vec<Duration>,
     /// What one of them did.
     pub work: Work,
+    /// Bytes of weights that one of them left out, on average.
+    pub skipped: u64,
     /// Where the time of all of them went, if that was asked for.
     pub profile: Option<Profile>,
 }
@@ -104,6 +106,7 @@ fn prefill(model: &Model, workload: &Workload, profile: bool) -> Result<Sample, 
     let mut session = at_depth(model, workload)?;
     let prompt = tokens(workload.prompt_tokens, model.config().vocabulary);
     model.with_backend(|backend| backend.set_profiling(profile));
+    let before = model.with_backend(|backend| backend.skipped_bytes());
     let mut times = Vec::new();
     for _ in 0..workload.repetitions {
         session.truncate(workload.depth);
@@ -115,6 +118,7 @@ fn prefill(model: &Model, workload: &Workload, profile: bool) -> Result<Sample, 
     Ok(Sample {
         times,
         work: work(1, workload.depth, &passes, 1),
+        skipped: skipped_since(model, before, workload),
         profile: model.with_backend(|backend| backend.profile().cloned()),
     })
 }
@@ -141,6 +145,7 @@ fn decode(model: &Model, workload: &Workload, profile: bool) -> Result<Sample, E
     };
     run(model, workload.gen_tokens.min(WARM_UP))?;
     model.with_backend(|backend| backend.set_profiling(profile));
+    let before = model.with_backend(|backend| backend.skipped_bytes());
     let times = (0..workload.repetitions)
         .map(|_| run(model, workload.gen_tokens))
         .collect::<Result<Vec<Duration>, Error>>()?;
@@ -153,6 +158,7 @@ fn decode(model: &Model, workload: &Workload, profile: bool) -> Result<Sample, E
             &steps,
             workload.gen_tokens,
         ),
+        skipped: skipped_since(model, before, workload),
         profile: model.with_backend(|backend| backend.profile().cloned()),
     })
 }
@@ -232,6 +238,12 @@ fn follow(model: &Model, prompt: &[u32], text: &[u32], most: usize) -> Result<Du
         sequence.push(*token);
     }
     Ok(start.elapsed())
+}
+
+/// Bytes of weights that each of the repetitions has left out since there were `before` of them.
+fn skipped_since(model: &Model, before: u64, workload: &Workload) -> u64 {
+    let after = model.with_backend(|backend| backend.skipped_bytes());
+    (after - before) / workload.repetitions.max(1) as u64
 }
 
 /// A sequence that has read as many tokens as the workload's depth.

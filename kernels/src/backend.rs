@@ -186,6 +186,12 @@ pub trait Telemetry {
         None
     }
 
+    /// Bytes of weights that passes have left out so far, since what they would have been
+    /// multiplied by is 0.
+    fn skipped_bytes(&self) -> u64 {
+        0
+    }
+
     /// Measures what the device can do at most; `None` where nothing is measured. Takes well below
     /// a second.
     fn limits(&mut self) -> Option<Limits> {

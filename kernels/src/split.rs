@@ -304,4 +304,8 @@ impl Telemetry for Split {
     fn recorder(&mut self) -> &mut KernelRecorder {
         &mut self.recorder
     }
+
+    fn skipped_bytes(&self) -> u64 {
+        self.first.skipped_bytes() + self.second.skipped_bytes()
+    }
 }

@@ -11,6 +11,7 @@ use bitnet_kernels::{CacheId, Program, Segment};
 use crate::exec::buffers::Buffer;
 use crate::exec::cache::Cache;
 use crate::exec::clock::Clock;
+use crate::exec::columns::Columns;
 use crate::exec::rotation::Rotation;
 use crate::exec::weights::Weights;
 use crate::generic::gemm::Panel;
@@ -43,6 +44,7 @@ pub(crate) struct Pass<'a> {
     pub(crate) kernels: &'static Kernels,
     pub(crate) program: &'a Program,
     pub(crate) weights: &'a Weights,
+    pub(crate) columns: &'a Columns,
     pub(crate) buffers: &'a [Buffer],
     /// All caches, those of the batch's tokens among them.
     pub(crate) caches: &'a BTreeMap<CacheId, Cache>,

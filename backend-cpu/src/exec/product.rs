@@ -1,6 +1,8 @@
 //! Matrix products: pieces of rows, for all tokens at once.
 
-use bitnet_kernels::program::{Activation, BufferId, Product};
+use std::ops::Range;
+
+use bitnet_kernels::program::{BufferId, Product};
 
 use crate::exec::pass::{Pass, Phase};
 use crate::exec::pieces::piece_rows;
@@ -17,7 +19,18 @@ impl Pass<'_> {
         let outputs = |product: &Product| self.program.weight(product.weight).rows;
         let all = products.iter().map(|(product, _)| outputs(product)).sum();
         let tokens = products.iter().map(|(product, _)| self.rows(product.x));
-        let piece_rows = piece_rows(all, tokens.max().unwrap_or(0), self.threads);
+        let tokens = tokens.max().unwrap_or(0);
+        let columns = match products {
+            [(product, _)] if tokens == 1 => self.columns.find(product.weight),
+            _ => None,
+        };
+        if let (Some(columns), [(product, out)]) = (columns, products)
+            && self.by_columns(phase, columns, product, (*out, accumulate), scratch)
+        {
+            return;
+        }
+        let making = columns.and_then(|columns| columns.making());
+        let piece_rows = making.unwrap_or_else(|| piece_rows(all, tokens, self.threads));
         let pieces = |product: &Product| outputs(product).div_ceil(piece_rows);
         let total = products.iter().map(|(product, _)| pieces(product)).sum();
         for ticket in self.tickets(phase, total) {
@@ -32,51 +45,39 @@ impl Pass<'_> {
                 }
                 piece -= pieces(product);
             };
-            let width = self.program.weight(product.weight).rows;
+            let width = outputs(product);
             let rows = piece * piece_rows..((piece + 1) * piece_rows).min(width);
             let results = &mut scratch.results[..self.rows(product.x) * rows.len()];
             self.product_rows(product, rows.clone(), &mut scratch.panel, results);
-            let out = self.buffer(out);
             for (token, y) in results.chunks_exact(rows.len()).enumerate() {
-                let at = token * width + rows.start..token * width + rows.end;
-                // SAFETY: these rows' ticket is ours alone.
-                let into = unsafe { out.values.write(at) };
-                if accumulate {
-                    for (into, y) in into.iter_mut().zip(y) {
-                        *into += y;
-                    }
-                } else {
-                    into.copy_from_slice(y);
-                }
+                self.put(out, token, rows.clone(), y, accumulate);
+            }
+            if let Some(columns) = columns {
+                self.make_columns(columns, rows);
             }
         }
     }
 
-    pub(super) fn gated(
+    /// Puts the results of the rows of a piece, which is this thread's, into a token's row of a
+    /// buffer, or adds them to it.
+    pub(super) fn put(
         &self,
-        phase: Phase<'_>,
-        gate: &Product,
-        up: &Product,
-        activation: Activation,
         out: BufferId,
-        scratch: &mut Scratch,
+        token: usize,
+        rows: Range<usize>,
+        y: &[f32],
+        accumulate: bool,
     ) {
         let out = self.buffer(out);
-        let width = out.width;
-        let tokens = self.rows(gate.x);
-        let piece_rows = piece_rows(width, tokens, self.threads);
-        for piece in self.tickets(phase, width.div_ceil(piece_rows)) {
-            let rows = piece * piece_rows..((piece + 1) * piece_rows).min(width);
-            let len = tokens * rows.len();
-            let panel = &mut scratch.panel;
-            self.product_rows(gate, rows.clone(), panel, &mut scratch.results[..len]);
-            self.product_rows(up, rows.clone(), panel, &mut scratch.ups[..len]);
-            let gates = scratch.results[..len].chunks_exact(rows.len());
-            for (token, (gate, up)) in gates.zip(scratch.ups.chunks_exact(rows.len())).enumerate() {
-                let at = token * width + rows.start..token * width + rows.end;
-                // SAFETY: these rows' ticket is ours alone.
-                (self.kernels.gate)(activation, gate, up, unsafe { out.values.write(at) });
+        let at = token * out.width + rows.start..token * out.width + rows.end;
+        // SAFETY: these rows' ticket is ours alone.
+        let into = unsafe { out.values.write(at) };
+        if accumulate {
+            for (into, y) in into.iter_mut().zip(y) {
+                *into += y;
             }
+        } else {
+            into.copy_from_slice(y);
         }
     }
 }

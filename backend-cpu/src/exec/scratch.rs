@@ -11,6 +11,7 @@ use crate::exec::pieces::most_results;
 use crate::generic::gemm::Panel;
 use crate::head::best::Best;
 use crate::head::scratch::SearchScratch;
+use crate::microkernel::columns::Column;
 
 /// Values in one piece of what is computed value by value.
 pub(super) const PIECE_VALUES: usize = 512;
@@ -24,6 +25,15 @@ pub(crate) struct Scratch {
     pub(super) ups: Vec<f32>,
     pub(super) weights: Vec<f32>,
     pub(super) values: Vec<f32>,
+    /// Rows of a matrix that are needed, where others are left out.
+    pub(super) list: Vec<u32>,
+    /// Columns of a matrix that are needed, and the activations that they meet.
+    pub(super) columns: Vec<Column>,
+    /// Those of a piece, in the order in which they are read.
+    pub(super) taken: Vec<Column>,
+    /// Bytes of weights that this thread has left out so far, since what they would be multiplied
+    /// by is 0.
+    pub(crate) skipped: u64,
     pub(super) halves: Vec<u16>,
     /// A row of weights, where few of a matrix are read.
     pub(crate) row: Box<[u8]>,

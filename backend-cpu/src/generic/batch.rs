@@ -1,5 +1,5 @@
 //! Products of `I2_S` matrices with one token or a small batch: rows as they lie, each against
-//! several tokens while it is in the cache.
+//! several tokens while it is in the cache. And of some rows alone, with one token.
 //!
 //! A [`gemm`](super::gemm) transposes the rows first, which pays only when many tokens meet them.
 
@@ -8,8 +8,9 @@ use std::ops::Range;
 use bitnet_kernels::order::LANES;
 
 use super::streams::Streams;
-use crate::microkernel::dot::{BlockDot, DOT_ROWS};
+use crate::microkernel::dot::{Ahead, BlockDot, DOT_ROWS};
 use crate::microkernel::operands::{Encoded, MatrixRef};
+use crate::microkernel::simd::STREAM_DISTANCE;
 
 /// Tokens at a time, at most: as many as have registers.
 const TOKENS: usize = 5;
@@ -74,7 +75,39 @@ fn one_token<B: BlockDot>(
         let mut sums = [0; LANES];
         let fours = rows.as_chunks::<DOT_ROWS>().0.iter();
         for (rows, sums) in fours.zip(sums.as_chunks_mut().0) {
-            *sums = b.i2s_rows(*rows, x.q(token));
+            *sums = b.i2s_rows(*rows, rows.map(Ahead::of), x.q(token));
+        }
+        streams.put(strip, results(b, m, &sums, x, token), out);
+    }
+}
+
+/// The rows of `list`, which is not empty, against one token: `out[i]` is that of row `list[i]`.
+///
+/// What lies between them is not read: of each stream, the rows to come are prefetched where they
+/// lie.
+#[inline(always)]
+pub(crate) fn i2s_listed<B: BlockDot>(
+    b: B,
+    m: &MatrixRef<'_>,
+    list: &[u32],
+    x: &Encoded<'_>,
+    token: usize,
+    out: &mut [f32],
+) {
+    let streams = Streams::new(&(0..list.len()));
+    let row = |i: usize| m.row(list[i.min(list.len() - 1)] as usize);
+    let distance = STREAM_DISTANCE.div_ceil(m.stride.max(1));
+    for strip in streams.strips() {
+        let rows: [&[u8]; LANES] = streams.rows(strip, row);
+        let ahead = streams.rows(strip, |i| Ahead {
+            from: row(i + distance),
+            distance: 0,
+        });
+        let mut sums = [0; LANES];
+        let fours = rows.as_chunks::<DOT_ROWS>().0.iter();
+        let fours = fours.zip(ahead.as_chunks::<DOT_ROWS>().0);
+        for ((rows, ahead), sums) in fours.zip(sums.as_chunks_mut().0) {
+            *sums = b.i2s_rows(*rows, *ahead, x.q(token));
         }
         streams.put(strip, results(b, m, &sums, x, token), out);
     }
@@ -82,7 +115,7 @@ fn one_token<B: BlockDot>(
 
 /// What the sums of sixteen rows' codes with a token come to.
 #[inline(always)]
-fn results<B: BlockDot>(
+pub(super) fn results<B: BlockDot>(
     b: B,
     m: &MatrixRef<'_>,
     sums: &[i32; LANES],

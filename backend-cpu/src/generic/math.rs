@@ -121,7 +121,8 @@ pub(crate) fn gate<L: Simd>(
             for ((gate, up), out) in gate.iter().zip(up).zip(out) {
                 // What is not finite times 0 is NaN.
                 let gate = if *gate > 0.0 { *gate } else { *gate * 0.0 };
-                *out = gate * gate * up;
+                // Zeros are positive.
+                *out = gate * gate * up + 0.0;
             }
         }
     }

@@ -8,6 +8,7 @@ pub(crate) mod batch;
 pub(crate) mod blocks;
 pub(crate) mod coded;
 pub(crate) mod codes;
+pub(crate) mod columns;
 pub(crate) mod delta;
 pub(crate) mod encode;
 pub(crate) mod float;

@@ -7,6 +7,7 @@ use bitnet_kernels::order::LANES;
 use crate::generic::{coded, gemm};
 use crate::isa::table::{Kernels, kernels};
 use crate::microkernel::coded::{CodeLayout, RUN_WORDS};
+use crate::microkernel::columns::ColumnDot;
 use crate::microkernel::dot::BlockDot;
 use crate::microkernel::gemm::{Microkernel, PackedWord, TernaryLayout, TileArgs};
 use crate::microkernel::peak::Peak;
@@ -95,6 +96,8 @@ impl Simd for Scalar {
 impl BlockDot for Scalar {}
 
 impl ScreenDot for Scalar {}
+
+impl ColumnDot for Scalar {}
 
 impl Microkernel for Scalar {
     type Bytes = [[u8; 4]; LANES];

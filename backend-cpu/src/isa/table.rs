@@ -10,6 +10,7 @@ use crate::generic::attention::Visible;
 use crate::generic::delta::DeltaToken;
 use crate::generic::gemm::Panel;
 use crate::generic::screen::{Query, Rows, RowsMut};
+use crate::microkernel::columns::{Column, LINE_ROWS, Lines};
 use crate::microkernel::dot::BlockDot;
 use crate::microkernel::operands::{Encoded, MatrixRef};
 use crate::microkernel::peak::Peak;
@@ -53,6 +54,10 @@ pub(crate) struct Kernels {
     pub(crate) products: &'static [Specialised],
     /// The kernel of matrix products for any other format of integer blocks.
     pub(crate) blocks: ProductKernel,
+    /// Kernels of products with some of the rows of a matrix, for one format.
+    pub(crate) listed: &'static [Listed],
+    /// Kernels of products with some of the columns of a matrix, for one format.
+    pub(crate) columns: &'static [ByColumns],
 }
 
 impl Kernels {
@@ -64,6 +69,16 @@ impl Kernels {
             .find(|special| special.format == format && tokens <= special.most_tokens);
         special.map_or(self.blocks, |special| special.kernel)
     }
+
+    /// The kernel for some of the rows of matrices of a format, if there is one.
+    pub(crate) fn listed(&self, format: Format) -> Option<&'static Listed> {
+        self.listed.iter().find(|listed| listed.format == format)
+    }
+
+    /// The kernels for some of the columns of matrices of a format, if there are any.
+    pub(crate) fn columns(&self, format: Format) -> Option<&'static ByColumns> {
+        self.columns.iter().find(|columns| columns.format == format)
+    }
 }
 
 /// A kernel for one format.
@@ -72,6 +87,26 @@ pub(crate) struct Specialised {
     /// The most tokens that it is meant for; it takes any number.
     pub(crate) most_tokens: usize,
     pub(crate) kernel: ProductKernel,
+}
+
+/// A kernel for some of the rows of a matrix of one format.
+pub(crate) struct Listed {
+    pub(crate) format: Format,
+    /// What the recorder notes.
+    pub(crate) name: &'static str,
+    /// `(weights, list, x, token, out)`: `weights[list[i]] . x[token]` into `out[i]`.
+    pub(crate) run: fn(&MatrixRef<'_>, &[u32], &Encoded<'_>, usize, &mut [f32]),
+}
+
+/// Kernels for some of the columns of a matrix of one format.
+pub(crate) struct ByColumns {
+    pub(crate) format: Format,
+    /// What the recorder notes.
+    pub(crate) name: &'static str,
+    /// `(columns, list, sums)`; see `generic::columns::add`.
+    pub(crate) add: fn(Lines<'_>, &[Column], &mut [[i32; LINE_ROWS]]),
+    /// `(weights, sums, x, token, out)`; see `generic::columns::finish`.
+    pub(crate) finish: fn(&MatrixRef<'_>, &[[i32; LINE_ROWS]], &Encoded<'_>, usize, &mut [f32]),
 }
 
 /// Computes `weights[rows] . x[t]` for all tokens `t` of `tokens` into `out`, `[tokens, rows]`. The
@@ -186,6 +221,28 @@ macro_rules! kernels {
                     $(#[$features])? float::product::<_, $crate::generic::float::F32>),
             ],
             blocks: $crate::isa::table::product_kernel!($name, "blocks", $token, $(#[$features])? blocks::any),
+            listed: &[
+                $crate::isa::table::Listed {
+                    format: bitnet_kernels::Format::I2S,
+                    name: concat!($name, "_listed_i2s_i8"),
+                    run: $crate::isa::table::wrap!($token, $(#[$features])? batch::i2s_listed(
+                        m: &$crate::microkernel::operands::MatrixRef<'_>, list: &[u32],
+                        x: &$crate::microkernel::operands::Encoded<'_>, token: usize, out: &mut [f32])),
+                },
+            ],
+            columns: &[
+                $crate::isa::table::ByColumns {
+                    format: bitnet_kernels::Format::I2S,
+                    name: concat!($name, "_columns_i2s_i8"),
+                    add: $crate::isa::table::wrap!($token, $(#[$features])? columns::add(
+                        m: $crate::microkernel::columns::Lines<'_>, list: &[$crate::microkernel::columns::Column],
+                        sums: &mut [[i32; $crate::microkernel::columns::LINE_ROWS]])),
+                    finish: $crate::isa::table::wrap!($token, $(#[$features])? columns::finish(
+                        m: &$crate::microkernel::operands::MatrixRef<'_>,
+                        sums: &[[i32; $crate::microkernel::columns::LINE_ROWS]],
+                        x: &$crate::microkernel::operands::Encoded<'_>, token: usize, out: &mut [f32])),
+                },
+            ],
         }
     };
 }

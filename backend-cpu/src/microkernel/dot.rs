@@ -9,7 +9,7 @@ use bitnet_kernels::format::k_groups::{GROUP, GROUPS, Groups};
 use bitnet_kernels::format::{Q8_0_BLOCK, Q8K_BLOCK, i2_s, ptq1_0, q4_k, q5_k, q6_k, q8_0, tq1_0};
 
 use crate::microkernel::runs::Runs;
-use crate::microkernel::simd::Simd;
+use crate::microkernel::simd::{STREAM_DISTANCE, Simd};
 use crate::microkernel::trits::{self, BlockCodes};
 
 /// Adjacent rows that are multiplied at a time.
@@ -27,13 +27,44 @@ pub(crate) struct WithMinima {
     pub(crate) minima: [i32; DOT_ROWS],
 }
 
+/// What is read after a row: memory that begins `distance` bytes behind the start of `from`, which
+/// may lie behind its end.
+#[derive(Clone, Copy)]
+pub(crate) struct Ahead<'a> {
+    pub(crate) from: &'a [u8],
+    pub(crate) distance: usize,
+}
+
+impl<'a> Ahead<'a> {
+    /// Of a row in a stream that is read from end to end.
+    #[inline(always)]
+    pub(crate) fn of(row: &'a [u8]) -> Ahead<'a> {
+        Ahead {
+            from: row,
+            distance: STREAM_DISTANCE,
+        }
+    }
+
+    /// Prefetches the cache line of its byte `at`.
+    #[inline(always)]
+    pub(crate) fn prefetch<S: Simd>(self, s: S, at: usize) {
+        s.prefetch(self.from, self.distance + at);
+    }
+}
+
 /// Integer dot products of an instruction set.
 ///
 /// Ternary blocks are multiplied as codes 0, 1, 2; the caller takes the sum of the activations off.
 pub(crate) trait BlockDot: Simd {
-    /// Whole rows of `I2_S` codes with as many activations: `row.len() == q.len() / 4`.
+    /// Whole rows of `I2_S` codes with as many activations: `row.len() == q.len() / 4`. Meanwhile
+    /// what is `ahead` of each row is brought into the cache, as many bytes as the row has.
     #[inline(always)]
-    fn i2s_rows<const R: usize>(self, rows: [&[u8]; R], q: &[i8]) -> [i32; R] {
+    fn i2s_rows<const R: usize>(
+        self,
+        rows: [&[u8]; R],
+        _ahead: [Ahead<'_>; R],
+        q: &[i8],
+    ) -> [i32; R] {
         rows.map(|row| i2s(row, q))
     }
 
@@ -52,7 +83,7 @@ pub(crate) trait BlockDot: Simd {
         let rows = rows.map(|row| row.as_flattened());
         let mut sums = [[0; DOT_ROWS]; T];
         for (sums, q) in sums.iter_mut().zip(q) {
-            *sums = self.i2s_rows(rows, q.as_flattened());
+            *sums = self.i2s_rows(rows, rows.map(Ahead::of), q.as_flattened());
         }
         sums
     }

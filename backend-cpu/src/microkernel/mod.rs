@@ -2,6 +2,7 @@
 //! they meet. The kernels themselves are in `generic`, written once over these traits.
 
 pub(crate) mod coded;
+pub(crate) mod columns;
 pub(crate) mod dot;
 pub(crate) mod gemm;
 pub(crate) mod operands;

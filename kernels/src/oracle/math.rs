@@ -67,9 +67,15 @@ pub fn activate(activation: Activation, x: f32) -> f32 {
     }
 }
 
-/// `activation(gate) * up`.
+/// `activation(gate) * up`. With squared ReLU, a zero is positive whatever the sign of the factor,
+/// so that a factor need not be known where the gate is not above 0 but for its being finite.
 pub fn gated(activation: Activation, gate: f32, up: f32) -> f32 {
-    activate(activation, gate) * up
+    let y = activate(activation, gate) * up;
+    match activation {
+        Activation::Silu | Activation::Sigmoid => y,
+        // The sum of zeros of either sign is positive; nothing else is changed.
+        Activation::Relu2 => y + 0.0,
+    }
 }
 
 /// `x` rounded to binary16, ties to even.
@@ -127,6 +133,18 @@ mod tests {
             let y = activate(Activation::Relu2, x);
             assert_eq!(y.to_bits(), wanted.to_bits(), "{x}");
         }
+    }
+
+    #[test]
+    fn a_factor_does_not_matter_where_the_gate_is_not_above_zero() {
+        for gate in [-3.0, -f32::MIN_POSITIVE, -0.0, 0.0] {
+            for up in [-f32::MAX, -2.0, -0.0, 0.0, 1e-40, 3.0] {
+                let y = gated(Activation::Relu2, gate, up);
+                assert_eq!(y.to_bits(), 0, "{gate}, {up}");
+            }
+            assert!(gated(Activation::Relu2, gate, f32::NAN).is_nan());
+        }
+        assert_eq!(gated(Activation::Relu2, 3.0, -2.0), -18.0);
     }
 
     #[test]

@@ -6,7 +6,9 @@ use bitnet_kernels::format::k_groups::GROUP as K_GROUP;
 use bitnet_kernels::format::{Q8_0_BLOCK, Q8K_BLOCK, q4_k, q5_k, q6_k, q8_0, tq1_0};
 
 use super::byte_dot::{Aarch64, ByteDot};
-use crate::microkernel::dot::{BlockDot, DOT_ROWS, GroupSums, WithMinima, groups, minima_dot};
+use crate::microkernel::dot::{
+    Ahead, BlockDot, DOT_ROWS, GroupSums, WithMinima, groups, minima_dot,
+};
 use crate::microkernel::gemm::{GROUP, GROUP_BYTES};
 use crate::microkernel::trits::BlockCodes;
 
@@ -31,7 +33,7 @@ fn load_signed<const N: usize>(bytes: &[i8]) -> [int8x16_t; N] {
 /// The two bits of each byte from bit `2 * place` on.
 #[inline]
 #[target_feature(enable = "neon")]
-fn two_bits(bytes: uint8x16_t, place: usize) -> uint8x16_t {
+pub(super) fn two_bits(bytes: uint8x16_t, place: usize) -> uint8x16_t {
     let mask = vdupq_n_u8(3);
     match place {
         0 => vandq_u8(bytes, mask),
@@ -223,7 +225,12 @@ impl<D: ByteDot> BlockDot for Aarch64<D> {
     }
 
     #[inline(always)]
-    fn i2s_rows<const R: usize>(self, rows: [&[u8]; R], q: &[i8]) -> [i32; R] {
+    fn i2s_rows<const R: usize>(
+        self,
+        rows: [&[u8]; R],
+        _ahead: [Ahead<'_>; R],
+        q: &[i8],
+    ) -> [i32; R] {
         let mut totals = [0; R];
         // SAFETY: `self` proves NEON.
         unsafe {

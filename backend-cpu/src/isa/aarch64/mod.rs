@@ -2,6 +2,7 @@
 //! once, over [`byte_dot::ByteDot`]: the one step that the instruction sets do differently.
 
 mod byte_dot;
+mod columns;
 mod dot;
 pub(crate) mod dotprod;
 mod gemm;

@@ -121,7 +121,8 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     };
     // While prefill is measured, the screen is being made: its passes read the head.
     let phase = |sample: Sample, screening: Option<Screening>| {
-        let cost = model.plan().program.cost(&sample.work);
+        let mut cost = model.plan().program.cost(&sample.work);
+        cost.weight_bytes = cost.weight_bytes.saturating_sub(sample.skipped);
         Phase {
             cost: screened(cost, &sample.work, screening),
             sample,

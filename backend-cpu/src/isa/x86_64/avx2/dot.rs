@@ -7,9 +7,9 @@ use bitnet_kernels::format::{Q8_0_BLOCK, Q8K_BLOCK, q4_k, q5_k, q6_k, q8_0, tq1_
 
 use super::super::quantized;
 use super::token::Avx2;
-use crate::microkernel::dot::{BlockDot, DOT_ROWS, GroupSums, WithMinima};
+use crate::microkernel::dot::{Ahead, BlockDot, DOT_ROWS, GroupSums, WithMinima};
 use crate::microkernel::gemm::{GROUP, GROUP_BYTES};
-use crate::microkernel::simd::{STREAM_DISTANCE, Simd};
+use crate::microkernel::simd::Simd;
 use crate::microkernel::trits::BlockCodes;
 
 /// Bytes of a register.
@@ -232,11 +232,16 @@ impl<const VNNI: bool> BlockDot for Avx2<VNNI> {
     }
 
     #[inline(always)]
-    fn i2s_rows<const R: usize>(self, rows: [&[u8]; R], q: &[i8]) -> [i32; R] {
+    fn i2s_rows<const R: usize>(
+        self,
+        rows: [&[u8]; R],
+        ahead: [Ahead<'_>; R],
+        q: &[i8],
+    ) -> [i32; R] {
         let groups = q.as_chunks::<REGISTER>().0.as_chunks::<4>().0;
         let mut sums = [self.zero(); R];
         // Row after row: each is in a stream of its own.
-        for (row, sums) in rows.iter().zip(&mut sums) {
+        for ((row, ahead), sums) in rows.iter().zip(ahead).zip(&mut sums) {
             let partial = row
                 .as_chunks::<GROUP_BYTES>()
                 .0
@@ -246,10 +251,7 @@ impl<const VNNI: bool> BlockDot for Avx2<VNNI> {
                 let mut partial = [self.zero(); 4];
                 partial[0] = self.begin_partial(*sums);
                 for (i, (bytes, q)) in bytes.iter().zip(groups).enumerate() {
-                    self.prefetch(
-                        row,
-                        (chunk * PARTIAL_GROUPS + i) * GROUP_BYTES + STREAM_DISTANCE,
-                    );
+                    ahead.prefetch(self, (chunk * PARTIAL_GROUPS + i) * GROUP_BYTES);
                     partial = self.add_group(bytes, q, true, partial);
                 }
                 let [mut all, others @ ..] = partial;

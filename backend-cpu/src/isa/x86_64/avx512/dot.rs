@@ -6,9 +6,9 @@ use bitnet_kernels::format::{Q8_0_BLOCK, Q8K_BLOCK, q4_k, q5_k, q6_k, q8_0, tq1_
 
 use super::super::quantized;
 use super::token::Avx512;
-use crate::microkernel::dot::{BlockDot, DOT_ROWS, GroupSums, WithMinima};
+use crate::microkernel::dot::{Ahead, BlockDot, DOT_ROWS, GroupSums, WithMinima};
 use crate::microkernel::gemm::{GROUP, GROUP_BYTES};
-use crate::microkernel::simd::{STREAM_DISTANCE, Simd};
+use crate::microkernel::simd::Simd;
 use crate::microkernel::trits::{self, BlockCodes};
 
 /// Bytes of a register.
@@ -217,11 +217,16 @@ impl<const VBMI: bool, const AMX: bool> BlockDot for Avx512<VBMI, AMX> {
     }
 
     #[inline(always)]
-    fn i2s_rows<const R: usize>(self, rows: [&[u8]; R], q: &[i8]) -> [i32; R] {
+    fn i2s_rows<const R: usize>(
+        self,
+        rows: [&[u8]; R],
+        ahead: [Ahead<'_>; R],
+        q: &[i8],
+    ) -> [i32; R] {
         let groups = q.as_chunks::<REGISTER>().0.as_chunks::<2>().0;
         let mut placed = [self.zero(); R];
         // Row after row: each is in a stream of its own.
-        for (row, placed) in rows.iter().zip(&mut placed) {
+        for ((row, ahead), placed) in rows.iter().zip(ahead).zip(&mut placed) {
             let mut sums = [self.zero(); 2];
             for (i, (bytes, q)) in row
                 .as_chunks::<GROUP_BYTES>()
@@ -231,7 +236,7 @@ impl<const VBMI: bool, const AMX: bool> BlockDot for Avx512<VBMI, AMX> {
                 .enumerate()
             {
                 if i % 2 == 0 {
-                    self.prefetch(row, i * GROUP_BYTES + STREAM_DISTANCE);
+                    ahead.prefetch(self, i * GROUP_BYTES);
                 }
                 self.add_in_place(bytes, q, true, &mut sums);
             }

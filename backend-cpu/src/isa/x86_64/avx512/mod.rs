@@ -2,6 +2,7 @@
 //! one register of sixteen SIMD lanes, four byte products to a lane.
 
 mod amx;
+mod columns;
 mod dot;
 mod gemm;
 mod screen;
