@@ -1,9 +1,7 @@
 //! Matrices that meet the results of a squared ReLU, by columns.
 //!
 //! Most of these results are 0, or become 0 when they are encoded. With one token, only the columns
-//! that meet others are read, of a copy in which a column lies together. Each thread takes pieces
-//! of the list of these columns and adds their products, which are integers, up for all rows; the
-//! thread that is done last adds up what the others have, so that nobody waits.
+//! that meet others are read, of a copy in which a column lies together.
 //!
 //! Copies are made by passes of one token, a few in each, of the rows that they read anyway, and
 //! only of matrices of whose activations enough were 0 in the pass before. The rows are still read
@@ -13,17 +11,13 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bitnet_kernels::Program;
-use bitnet_kernels::program::{Activation, BufferId, Op, Product, WeightId};
+use bitnet_kernels::program::{Activation, BufferId, Op, WeightId};
 
-use crate::exec::pass::{Pass, Phase, scale};
-use crate::exec::scratch::Scratch;
 use crate::exec::weights::Weights;
-use crate::generic::columns::lines;
 use crate::isa::table::{ByColumns, Kernels};
 use crate::memory::pages::{Pages, Plain};
 use crate::memory::shared::SharedSlice;
-use crate::microkernel::columns::{Column, LINE_BYTES, LINE_ROWS, Line, Lines};
-use crate::microkernel::gemm::GROUP;
+use crate::microkernel::columns::{LINE_ROWS, Line};
 
 /// Copies that are made in a pass.
 const AT_ONCE: usize = 2;
@@ -32,16 +26,6 @@ const AT_ONCE: usize = 2;
 /// slowly than what lies side by side (`benches/memory.rs`).
 const MOST: f64 = 0.7;
 
-/// Pieces of the list of columns that each thread should find.
-const PIECES_PER_THREAD: usize = 4;
-
-/// The places of a piece of the list from which columns are taken in turn: a core that reads from
-/// several places at once gets more of the memory's bandwidth.
-const STREAMS: usize = 4;
-
-/// Columns in a piece are a multiple of this.
-const PIECE_COLUMNS: usize = 16;
-
 // SAFETY: an array of bytes, aligned to 64.
 unsafe impl Plain for Line {}
 
@@ -49,24 +33,24 @@ unsafe impl Plain for Line {}
 pub(crate) struct Columns {
     matrices: Vec<Matrix>,
     /// `[thread][line][row]`: what each thread has added up.
-    sums: SharedSlice<i32>,
+    pub(super) sums: SharedSlice<i32>,
 }
 
 /// A matrix that can be read by columns.
 pub(crate) struct Matrix {
     /// The operation that multiplies with it.
     op: usize,
-    weight: WeightId,
-    rows: usize,
-    cols: usize,
-    kernels: &'static ByColumns,
+    pub(super) weight: WeightId,
+    pub(super) rows: usize,
+    pub(super) cols: usize,
+    pub(super) kernels: &'static ByColumns,
     /// `[column][line]`.
-    copy: Option<Pages<Line>>,
+    pub(super) copy: Option<Pages<Line>>,
     state: State,
     /// Threads that have added up their columns in the pass under way.
-    done: AtomicUsize,
+    pub(super) done: AtomicUsize,
     /// Activations of the last pass of one token that were not 0; all, before there was one.
-    seen: AtomicUsize,
+    pub(super) seen: AtomicUsize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -173,7 +157,7 @@ impl Columns {
 
 impl Matrix {
     /// Lines of a column.
-    fn of_column(&self) -> usize {
+    pub(super) fn of_column(&self) -> usize {
         self.rows.div_ceil(LINE_ROWS)
     }
 
@@ -193,98 +177,15 @@ impl Matrix {
         read.then_some(self.kernels.name)
     }
 
+    /// The copy, if it is made and reading as many columns of it pays.
+    pub(super) fn ready(&self, columns: usize) -> Option<&Pages<Line>> {
+        let ready = self.state == State::Ready && self.pays(columns);
+        self.copy.as_ref().filter(|_| ready)
+    }
+
     /// Rows in a piece of a product with the rows, where the pass makes a copy of each piece.
     pub(super) fn making(&self) -> Option<usize> {
         (self.state == State::Making).then_some(LINE_ROWS)
-    }
-}
-
-impl Pass<'_> {
-    /// A product with one token by columns; whether that is possible and pays. If not, the rows are
-    /// to be read.
-    pub(super) fn by_columns(
-        &self,
-        phase: Phase<'_>,
-        matrix: &Matrix,
-        product: &Product,
-        (out, accumulate): (BufferId, bool),
-        scratch: &mut Scratch,
-    ) -> bool {
-        let x = self.encoded(product);
-        let list = &mut scratch.columns;
-        list.clear();
-        let all = (0..).zip(x.q(0));
-        list.extend(
-            all.filter(|(_, q)| **q != 0)
-                .map(|(index, q)| Column { index, q: *q }),
-        );
-        if phase.team.thread == 0 {
-            matrix.seen.store(list.len(), Ordering::Relaxed);
-        }
-        let ready = matrix.state == State::Ready && matrix.pays(list.len());
-        let Some(copy) = matrix.copy.as_ref().filter(|_| ready) else {
-            return false;
-        };
-        let of_column = matrix.of_column();
-        let rows = of_column * LINE_ROWS;
-        let sums_of = |thread: usize| thread * rows..(thread + 1) * rows;
-        // SAFETY: this thread's alone, until it says that it is done.
-        let sums = unsafe { self.columns.sums.write(sums_of(phase.team.thread)) };
-        sums.fill(0);
-        let (sums, _) = sums.as_chunks_mut();
-        let lines = Lines {
-            // SAFETY: made in an earlier pass.
-            lines: unsafe { copy.read(0..matrix.cols * of_column) },
-            of_column,
-        };
-        let len = list.len().div_ceil(PIECES_PER_THREAD * self.threads);
-        let len = len.next_multiple_of(PIECE_COLUMNS).max(PIECE_COLUMNS);
-        for piece in self.tickets(phase, list.len().div_ceil(len)) {
-            let piece = &list[piece * len..list.len().min((piece + 1) * len)];
-            let stream = piece.len().div_ceil(STREAMS);
-            let taken = &mut scratch.taken;
-            taken.clear();
-            for i in 0..stream {
-                taken.extend(piece.iter().skip(i).step_by(stream));
-            }
-            (matrix.kernels.add)(lines, taken, sums);
-        }
-        if matrix.done.fetch_add(1, Ordering::AcqRel) + 1 < self.threads {
-            return true;
-        }
-        for thread in (0..self.threads).filter(|thread| *thread != phase.team.thread) {
-            // SAFETY: that thread has said that it is done.
-            let others = unsafe { self.columns.sums.read(sums_of(thread)) };
-            for (sum, other) in sums.as_flattened_mut().iter_mut().zip(others) {
-                *sum += other;
-            }
-        }
-        let results = &mut scratch.values[..matrix.rows];
-        let weights = self.matrix(product);
-        (matrix.kernels.finish)(&weights, sums, &x, 0, results);
-        scale(product, results);
-        self.put(out, 0, 0..matrix.rows, results, accumulate);
-        let read = list.len() * of_column * LINE_BYTES;
-        scratch.skipped += (matrix.rows * weights.stride).saturating_sub(read) as u64;
-        true
-    }
-
-    /// Makes the part of a copy that stands for some rows, which are those of a line.
-    pub(super) fn make_columns(&self, matrix: &Matrix, rows: Range<usize>) {
-        let Some(copy) = matrix.copy.as_ref().filter(|_| matrix.making().is_some()) else {
-            return;
-        };
-        let weights = self.weights.matrix(matrix.weight);
-        let mut made = [Line([0; LINE_BYTES]); GROUP];
-        for group in 0..matrix.cols / GROUP {
-            lines(&weights, rows.clone(), group, &mut made);
-            for (i, line) in made.iter().enumerate() {
-                let at = (group * GROUP + i) * matrix.of_column() + rows.start / LINE_ROWS;
-                // SAFETY: the piece of these rows is this thread's alone, and nobody reads the copy
-                // in the pass that makes it.
-                unsafe { copy.write(at..at + 1) }.fill(*line);
-            }
-        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod attention;
 pub(crate) mod buffers;
+mod by_columns;
 pub(crate) mod cache;
 pub(crate) mod clock;
 pub(crate) mod columns;
