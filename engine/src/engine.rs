@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
+use std::thread;
 
 use bitnet_files::Sha256Hex;
 use bitnet_gguf::Gguf;
@@ -91,6 +92,13 @@ impl Engine {
             path: path.to_owned(),
             source,
         })?;
+        let file = Arc::new(file);
+        // What is in memory is mapped while the tokenizer is made, which takes one thread. Where
+        // there is no thread for it, pages come with the first pass.
+        let opening = Arc::new(());
+        let (touched, open) = (Arc::clone(&file), Arc::downgrade(&opening));
+        let thread = thread::Builder::new().name("bitnet-map".to_owned());
+        let _ = thread.spawn(move || touched.touch(|| open.strong_count() > 0));
         let explicit = options.tokenizer.as_deref();
         let found = TokenizerDiscovery::new(path).discover(explicit, &file)?;
         let tokenizer = found.load(&file).map_err(|source| Error::Tokenizer {
@@ -101,7 +109,7 @@ impl Engine {
             model: Some(path.to_owned()),
             tokenizer: found.path().map(Path::to_owned),
         };
-        Engine::with(Arc::new(file), place, tokenizer, options)
+        Engine::with(file, place, tokenizer, options)
     }
 
     /// Takes a model file that is open already, or that is part of the program. Its tokenizer is

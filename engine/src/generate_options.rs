@@ -83,7 +83,7 @@ impl GenerateOptions {
         self
     }
 
-    /// Whether the text goes on behind a token that ends answers to the prompt, as behind any other.
+    /// Whether the text goes on behind a token that ends answers to the prompt, as behind another.
     pub fn ignore_ends(mut self, ignore: bool) -> GenerateOptions {
         self.ignore_ends = ignore;
         self

@@ -214,6 +214,16 @@ impl Gguf {
         }
     }
 
+    /// Brings the pages of a mapped file into its map, as far as the system has them in memory
+    /// already and as long as `goes_on` holds, so that whoever reads them meets no fault. It waits
+    /// for no disk, and does nothing for a file that is not mapped, or for a model of several
+    /// files.
+    pub fn touch(&self, goes_on: impl Fn() -> bool) {
+        if let Storage::Map(map) = self.storage.as_ref() {
+            map.touch(goes_on);
+        }
+    }
+
     /// Copies the bytes from `start` (of the whole file) on. On Unix, those of a mapped file are
     /// read, so that they do not come to count as this process's memory; for a few of them that
     /// is also faster than to have their pages mapped.

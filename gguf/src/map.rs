@@ -6,6 +6,22 @@ use std::ops::Range;
 
 use memmap2::Mmap;
 
+/// Bytes of a file of which one is asked whether they are in memory.
+#[cfg(target_os = "linux")]
+const STRETCH: usize = 1 << 20;
+/// Bytes that Linux maps where one of them is read, by default.
+#[cfg(target_os = "linux")]
+const AROUND: usize = 1 << 16;
+
+/// Whether the page at `at` can be read without waiting for the disk.
+#[cfg(target_os = "linux")]
+fn is_in_memory(file: &File, at: usize) -> bool {
+    use rustix::io::{ReadWriteFlags, preadv2};
+    let mut byte = [0];
+    let into = &mut [io::IoSliceMut::new(&mut byte)];
+    preadv2(file, into, at as u64, ReadWriteFlags::NOWAIT).is_ok_and(|read| read > 0)
+}
+
 /// A whole file, mapped read-only.
 pub(crate) struct Map {
     bytes: Mmap,
@@ -48,6 +64,25 @@ impl Map {
     pub(crate) fn missing(&self) -> usize {
         0
     }
+
+    /// Brings pages into the map from its beginning on, as far as they are in memory already and
+    /// `goes_on` holds. They are read: `MADV_POPULATE_READ` keeps other threads from allocating.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn touch(&self, goes_on: impl Fn() -> bool) {
+        for (stretch, bytes) in self.bytes.chunks(STRETCH).enumerate() {
+            let at = stretch * STRETCH;
+            if !goes_on() || self.missing() > 0 || !is_in_memory(&self.file, at) {
+                return;
+            }
+            for byte in bytes.iter().step_by(AROUND) {
+                std::hint::black_box(*byte);
+            }
+        }
+    }
+
+    /// Other systems bring pages as they are read.
+    #[cfg(not(target_os = "linux"))]
+    pub(crate) fn touch(&self, _goes_on: impl Fn() -> bool) {}
 
     /// Copies the bytes from `start` on, which must lie in the map, without bringing their pages
     /// into it.
