@@ -105,9 +105,11 @@ pub(crate) struct ByColumns {
     pub(crate) name: &'static str,
     /// `(columns, list, sums)`; see `generic::columns::add`.
     pub(crate) add: fn(Lines<'_>, &[Column], &mut [[i32; LINE_ROWS]]),
-    /// `(weights, sums, x, token, out)`; see `generic::columns::finish`.
-    pub(crate) finish: fn(&MatrixRef<'_>, &[[i32; LINE_ROWS]], &Encoded<'_>, usize, &mut [f32]),
+    pub(crate) finish: FinishFn,
 }
+
+/// `(weights, sums, x, token, out)`; see `generic::columns::finish`.
+pub(crate) type FinishFn = fn(&MatrixRef<'_>, &[[i32; LINE_ROWS]], &Encoded<'_>, usize, &mut [f32]);
 
 /// Computes `weights[rows] . x[t]` for all tokens `t` of `tokens` into `out`, `[tokens, rows]`. The
 /// panel is scratch memory; its contents do not matter.
