@@ -92,8 +92,10 @@ fn answer_with_caches(
 #[cfg(unix)]
 #[test]
 fn a_cache_in_a_file_is_valid_for_every_instruction_set_and_a_damaged_one_is_named() {
-    let body = r#"{"prompt": "ROMEO:\nWhat light through yonder window breaks", "seed": 7,
-        "max_tokens": 12, "logprobs": 2}"#;
+    let prompt =
+        "ROMEO:\nWhat light through yonder window breaks? It is the east, and Juliet is the sun.";
+    let body = serde_json::json!({ "prompt": prompt, "seed": 7, "max_tokens": 12, "logprobs": 2 });
+    let body = &body.to_string();
     let parts = |answer: &serde_json::Value| {
         let cached = answer["usage"]["prompt_tokens_details"]["cached_tokens"].as_u64();
         (
