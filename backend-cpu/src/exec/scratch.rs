@@ -2,6 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use bitnet_kernels::format::Encoding;
 use bitnet_kernels::order::LANES;
 use bitnet_kernels::program::Rows;
 use bitnet_kernels::{Batch, Program};
@@ -87,6 +88,17 @@ impl Scratch {
             values = values.max(group * shape.head_dim.next_multiple_of(LANES));
         }
         grow(&mut self.values, values);
+        let encoded = program.buffers.iter().map(|buffer| match buffer.encoding {
+            Encoding::I8 => buffer.width,
+            _ => 0,
+        });
+        let encoded = encoded.max().unwrap_or(0);
+        for columns in [&mut self.columns, &mut self.taken] {
+            columns.clear();
+            columns.reserve(encoded);
+        }
+        self.list.clear();
+        self.list.reserve(PIECE_VALUES);
         // Keys on their way to the cache.
         self.halves.resize(widest, 0);
         if counts.into_iter().any(|count| count > 1) {
