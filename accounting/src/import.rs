@@ -20,7 +20,10 @@ const PER_MILLION: i32 = 6;
 /// list of these kinds. `as_of` and `source` stand for what the list does not say.
 pub(crate) fn read(text: &str, as_of: Date, source: &str) -> Option<BTreeMap<String, Price>> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let Ok(Value::Object(list)) = serde_json::from_str(text) else {
+    let mut value: Value = serde_json::from_str(text).ok()?;
+    // Of names that are one in lower case the last counts, wherever they stand in the list.
+    value.sort_all_objects();
+    let Value::Object(list) = value else {
         return None;
     };
     let entries: Vec<(String, Tiers)> = if let Some(Value::Array(data)) = list.get("data") {

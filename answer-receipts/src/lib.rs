@@ -30,6 +30,7 @@ mod repeat;
 pub use begun::{BeginError, Begun};
 pub use read::ReadError;
 pub use receipt::{
-    Answer, AnswerReceipt, CacheKind, ModelRecord, Parameters, Program, TemplateRecord,
+    Answer, AnswerReceipt, CacheKind, ConstraintRecord, MarkRecord, ModelRecord, Parameters,
+    Program, TemplateRecord, ThoughtRecord,
 };
 pub use repeat::{Difference, RepeatError, Repeated, repeat};

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use bitnet_engine::{CacheType, GenerateOptions, Generated, Sampling, StopReason};
+use bitnet_engine::{
+    CacheType, Constraint, GenerateOptions, Generated, Grammar, Mark, Recipe, Sampling, StopReason,
+    Thought,
+};
 use bitnet_files::Sha256Hex;
 use serde::ser::Error as _;
 use serde::{Deserialize, Serialize, Serializer};
@@ -144,6 +147,86 @@ pub struct Parameters {
     #[serde(serialize_with = "shortest")]
     pub frequency_penalty: f32,
     pub logit_bias: BTreeMap<u32, f32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub constraint: Option<ConstraintRecord>,
+}
+
+/// What the answer was held to, as in [`Recipe`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConstraintRecord {
+    /// What kind of grammar it was, as [`Grammar::written`] has it.
+    pub kind: String,
+    /// The grammar's text.
+    pub text: String,
+    /// The thought before it that was left free.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thought: Option<ThoughtRecord>,
+    /// What the grammar waited for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mark: Option<MarkRecord>,
+}
+
+/// [`Thought`] as a receipt has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ThoughtRecord {
+    /// The mark that opens it.
+    pub open: String,
+    /// The mark that ends it.
+    pub close: String,
+    /// Whether the prompt had opened it.
+    pub opened: bool,
+}
+
+/// [`Mark`] as a receipt has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MarkRecord {
+    /// Its text.
+    pub text: String,
+    /// Whether free text might follow what the grammar allowed.
+    pub again: bool,
+}
+
+impl ConstraintRecord {
+    fn of(constraint: &Constraint) -> ConstraintRecord {
+        let Recipe {
+            grammar,
+            thought,
+            mark,
+        } = constraint.recipe();
+        let (kind, text) = grammar.written();
+        ConstraintRecord {
+            kind: kind.to_owned(),
+            text,
+            thought: thought.map(|thought| ThoughtRecord {
+                open: thought.open,
+                close: thought.close,
+                opened: thought.opened,
+            }),
+            mark: mark.map(|mark| MarkRecord {
+                text: mark.text,
+                again: mark.again,
+            }),
+        }
+    }
+
+    /// To hold an answer to it again; none where there is no such kind of grammar.
+    pub(crate) fn recipe(&self) -> Option<Recipe> {
+        Some(Recipe {
+            grammar: Grammar::of_kind(&self.kind, &self.text)?,
+            thought: self.thought.as_ref().map(|thought| Thought {
+                open: thought.open.clone(),
+                close: thought.close.clone(),
+                opened: thought.opened,
+            }),
+            mark: self.mark.as_ref().map(|mark| Mark {
+                text: mark.text.clone(),
+                again: mark.again,
+            }),
+        })
+    }
 }
 
 /// Whether it asks for nothing. Those that older programs do not know are written down where they
@@ -179,10 +262,12 @@ impl Parameters {
             presence_penalty: sampling.presence_penalty,
             frequency_penalty: sampling.frequency_penalty,
             logit_bias: sampling.logit_bias.iter().copied().collect(),
+            constraint: parameters.constraint.map(ConstraintRecord::of),
         }
     }
 
-    /// To make the answer again, with the digests of logits.
+    /// To make the answer again, with the digests of logits; what it is held to is left to be
+    /// added.
     pub(crate) fn options(&self) -> GenerateOptions {
         let sampling = Sampling::default()
             .seed(self.seed)

@@ -113,6 +113,9 @@ pub enum RepeatError {
     /// This device is no CPU.
     #[error("an answer of a CPU cannot be repeated on {0}")]
     Device(String),
+    /// It was held to a grammar of a kind that is not known, or not written as one.
+    #[error("its answer was held to a grammar of the kind `{0}`, which cannot be read")]
+    Constraint(String),
     /// The engine refuses it, or fails.
     #[error("it cannot be repeated")]
     Engine(#[from] Error),
@@ -243,7 +246,13 @@ fn again(
         .context(receipt.context)
         .budget(engine.model().batch());
     let mut scheduler = Scheduler::new(engine, options);
-    scheduler.add(Request::new(prompt, receipt.parameters.options()))?;
+    let mut options = receipt.parameters.options();
+    if let Some(record) = &receipt.parameters.constraint {
+        let unknown = || RepeatError::Constraint(record.kind.clone());
+        let recipe = record.recipe().ok_or_else(unknown)?;
+        options = options.constraint(engine.encoder().constraint_of(&recipe)?);
+    }
+    scheduler.add(Request::new(prompt, options))?;
     let mut came = None;
     while !scheduler.is_idle() {
         if stop() {

@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use bitnet_answer_receipts::{AnswerReceipt, Begun, Difference, RepeatError, Repeated, repeat};
+use bitnet_engine::chat_templates::Json;
 use bitnet_engine::cpu::Isa;
 use bitnet_engine::scheduler::{Event, Request, Scheduler, SchedulerOptions};
 use bitnet_engine::{
-    CacheType, Device, Engine, Error, GenerateOptions, LoadOptions, Prompt, Sampling,
+    CacheType, Device, Engine, Error, GenerateOptions, Grammar, LoadOptions, Prompt, Sampling,
     TemplateChoice,
 };
 use serde_json::{Value, json};
@@ -75,6 +76,37 @@ fn a_receipt_holds_with_every_instruction_set_number_of_threads_and_batch() {
             assert_eq!(found.steps, steps);
         }
     }
+}
+
+#[test]
+fn what_an_answer_was_held_to_is_in_its_receipt_and_is_held_to_again() {
+    let engine = open(&load());
+    let schema = r#"{"type": "object", "properties": {"kin": {"type": "boolean"}, "n": {"enum":
+        [1, 20]}}, "required": ["n", "kin"], "additionalProperties": false}"#;
+    for grammar in [
+        Grammar::JsonSchema(Json::parse(schema).unwrap()),
+        Grammar::Choice(vec!["yea".to_owned(), "nay, nay".to_owned()]),
+        Grammar::of_text("root ::= \"(\" root? \")\"".to_owned()),
+    ] {
+        let constraint = engine.encoder().constraint(&grammar).unwrap();
+        let options = drawn(7).max_tokens(30).constraint(constraint);
+        let receipt = receipt_of(&engine, prompt(), &options, usize::MAX);
+        let (kind, _) = grammar.written();
+        assert_eq!(receipt["parameters"]["constraint"]["kind"], kind);
+        let other = open(&load().isa(Isa::Scalar).batch(3));
+        let found = again(&receipt, &other);
+        assert!(found.holds() && found.steps > 0, "{found:?}");
+        // What it was held to decides about it.
+        let mut changed = receipt.clone();
+        changed["parameters"]["constraint"] = json!({ "kind": "regex", "text": "[0-9]{9}" });
+        assert!(!again(&changed, &engine).holds());
+        changed["parameters"]["constraint"]["kind"] = "xml".into();
+        let refused = repeat(&read(&changed), &engine, None, || false);
+        assert!(matches!(refused, Err(RepeatError::Constraint(_))));
+    }
+    // Nothing is written where there is nothing.
+    let receipt = receipt_of(&engine, prompt(), &drawn(7), 3);
+    assert!(receipt["parameters"].get("constraint").is_none());
 }
 
 #[test]

@@ -8,6 +8,7 @@ use bitnet_engine::gguf::Shown;
 use bitnet_engine::{Engine, GenerateOptions, Piece, Template};
 use bitnet_process::{Watch, note};
 
+use crate::constraint::ConstraintArgs;
 use crate::sampling::SamplingArgs;
 use crate::source::ModelArgs;
 use crate::warnings::warn;
@@ -19,6 +20,8 @@ pub(crate) struct GenerationArgs {
     model: ModelArgs,
     #[command(flatten)]
     pub(crate) sampling: SamplingArgs,
+    #[command(flatten)]
+    pub(crate) constraint: ConstraintArgs,
     /// Tokenizer file; without it: inside the model, beside it, in the folder above
     ///
     /// Beside the model and in the folder above, it is called tokenizer.json. A tokenizer whose

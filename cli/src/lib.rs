@@ -6,6 +6,7 @@
 mod accounting;
 mod advice;
 mod commands;
+mod constraint;
 mod environment;
 mod exit;
 mod generation;

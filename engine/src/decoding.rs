@@ -1,5 +1,6 @@
 //! One answer on its way from chosen tokens to text.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -8,6 +9,7 @@ use bitnet_kernels::{Candidate, Output, Want};
 use bitnet_tokenizers::{StreamDecoder, Tokenizer};
 use smol_str::SmolStr;
 
+use crate::constraint::Guide;
 use crate::error::Error;
 use crate::generate_options::GenerateOptions;
 use crate::generated::{Generated, Piece, StopReason};
@@ -28,6 +30,9 @@ pub(crate) struct Decoding {
     digests: bool,
     started: bool,
     failed: bool,
+    guide: Option<Guide>,
+    /// Tokens that the grammar leaves no choice about, to be put behind what there is.
+    forced: VecDeque<u32>,
     pub(crate) generated: Generated,
 }
 
@@ -50,6 +55,8 @@ impl Decoding {
             digests: options.digests,
             started: false,
             failed: false,
+            guide: options.constraint.as_ref().map(Guide::new),
+            forced: VecDeque::new(),
             generated: Generated {
                 text: String::with_capacity(remaining * BYTES_PER_TOKEN),
                 tokens: Vec::with_capacity(remaining),
@@ -88,6 +95,54 @@ impl Decoding {
         }
     }
 
+    /// Whether it follows a grammar.
+    pub(crate) fn is_held(&self) -> bool {
+        self.guide.is_some()
+    }
+
+    /// Has `sequence`, whose next token will be the first of the answer, choose as the grammar
+    /// wants.
+    pub(crate) fn begin(&mut self, sequence: &mut Sequence) -> Result<(), Error> {
+        self.steer(sequence)
+    }
+
+    /// Asks the grammar what may follow, and what must.
+    fn steer(&mut self, sequence: &mut Sequence) -> Result<(), Error> {
+        let Some(guide) = &mut self.guide else {
+            return Ok(());
+        };
+        if self.forced.is_empty() {
+            self.forced.extend(guide.forced());
+        }
+        let allowed = match self.forced.is_empty() {
+            true => guide.allowed(&self.ends)?,
+            false => None,
+        };
+        sequence.sampler.allow(allowed);
+        Ok(())
+    }
+
+    /// The next token that the grammar forces, without anything being read for it; none where the
+    /// model is to choose, or the logits behind each token are wanted.
+    pub(crate) fn next_forced(&mut self, sequence: &mut Sequence) -> Option<Result<Piece, Error>> {
+        match self.digests {
+            true => None,
+            false => self.take_forced(sequence),
+        }
+    }
+
+    fn take_forced(&mut self, sequence: &mut Sequence) -> Option<Result<Piece, Error>> {
+        if self.has_ended() {
+            return None;
+        }
+        let id = self.forced.pop_front()?;
+        sequence.sampler.force(id);
+        let logit = f32::NAN;
+        let piece = self.take(sequence, Candidate { id, logit });
+        self.failed = piece.is_err();
+        Some(piece)
+    }
+
     /// Whether no more comes.
     pub(crate) fn has_ended(&self) -> bool {
         self.failed || self.generated.stop.is_some()
@@ -95,10 +150,16 @@ impl Decoding {
 
     /// The next piece of what `sequence` goes on with; none when it has ended or failed.
     pub(crate) fn next(&mut self, sequence: &mut Sequence) -> Option<Result<Piece, Error>> {
+        let start = Instant::now();
+        if self.started
+            && let Some(piece) = self.next_forced(sequence)
+        {
+            self.generated.decode += start.elapsed();
+            return Some(piece);
+        }
         if self.has_ended() {
             return None;
         }
-        let start = Instant::now();
         let more = self.max_tokens - self.generated.tokens.len();
         let all = match sequence.read(self.wants(&sequence.sampler), more) {
             Ok(all) => all,
@@ -133,17 +194,29 @@ impl Decoding {
         if self.digests {
             self.digest(sequence);
         }
-        let goes_on = self.goes_on();
-        let Sequence { sampler, out, .. } = sequence;
+        if let Some(piece) = self.take_forced(sequence) {
+            return piece.map(Some);
+        }
+        let Sequence { sampler, out, .. } = &mut *sequence;
         let token = sampler.choose_but(self.left_out(), out)?;
         if self.ends.contains(&token.id) {
             self.generated.end = Some(token);
             return Ok(self.end(StopReason::EndOfGeneration));
         }
+        self.take(sequence, token).map(Some)
+    }
+
+    /// Puts a token behind what there is.
+    fn take(&mut self, sequence: &mut Sequence, token: Candidate) -> Result<Piece, Error> {
+        let goes_on = self.goes_on();
         let guessed = sequence.push(token.id);
         self.generated.guessed += usize::from(guessed);
         self.generated.tokens.push(token.id);
         let text = self.decoder.push(token.id);
+        if let Some(guide) = &mut self.guide {
+            guide.accept(token.id, text)?;
+        }
+        let over = self.guide.as_ref().is_some_and(Guide::is_over);
         let (sure, found) = match goes_on {
             true => (text, None),
             false => self.stops.push(text),
@@ -155,14 +228,17 @@ impl Decoding {
             self.generated.stop = Some(StopReason::StopString);
             self.generated.stop_text = Some(stop.to_owned());
             None
+        } else if over {
+            self.end(StopReason::Complete)
         } else if self.generated.tokens.len() == self.max_tokens {
             self.end(StopReason::MaxTokens)
         } else if sequence.is_full() {
             self.end(StopReason::ContextFull)
         } else {
+            self.steer(sequence)?;
             None
         };
-        Ok(Some(with_rest(text, token, ended)))
+        Ok(with_rest(text, token, ended))
     }
 
     /// Notes the digest of the logits, and leaves the sampler what it is given otherwise.

@@ -1,18 +1,19 @@
 //! [`Encoder`]: from what is said to the tokens that a model reads.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bitnet_chat_templates::{Conversation, Json, Rendered, Segment};
 use bitnet_gguf::Gguf;
 use bitnet_tokenizers::{Encode, Special, Tokenizer};
 
+use crate::constraint::{Constraint, Grammar, GrammarError, Mark, Recipe, Vocabulary};
 use crate::conversation::{EncodedConversation, ModelTemplate, begin};
 use crate::error::Error;
 use crate::prompt::{Content, EncodedPrompt, Prompt};
 use crate::template::{Template, TemplateChoice};
 use crate::thoughts::{Marks, Thinking};
-use crate::tools::{CallForm, Calls, Tools};
+use crate::tools::{CallForm, Calls, Tools, grammar};
 
 /// LLaMA-2's form without its token that begins a text.
 const INSTRUCT: &str = "{% set system = namespace(text='') %}\
@@ -33,6 +34,8 @@ pub struct Encoder {
     pub(crate) file: Arc<Gguf>,
     /// Where the file is; none where it is held in memory.
     path: Option<PathBuf>,
+    /// Made when the first grammar is.
+    vocabulary: Arc<OnceLock<Vocabulary>>,
 }
 
 impl Encoder {
@@ -42,6 +45,7 @@ impl Encoder {
             tokenizer,
             file,
             path,
+            vocabulary: Arc::default(),
         }
     }
 
@@ -165,6 +169,48 @@ impl Encoder {
         Some(thinking)
     }
 
+    /// Prepares a grammar for the model's vocabulary, which takes some milliseconds; the first time
+    /// it takes as long as reading the vocabulary.
+    ///
+    /// # Errors
+    /// [`Error::Grammar`] where it is wrong, or beyond what llguidance does.
+    pub fn constraint(&self, grammar: &Grammar) -> Result<Constraint, Error> {
+        Ok(Constraint::new(self.vocabulary()?, grammar)?)
+    }
+
+    /// The vocabulary as grammars see it.
+    fn vocabulary(&self) -> Result<&Vocabulary, Error> {
+        if let Some(made) = self.vocabulary.get() {
+            return Ok(made);
+        }
+        let made = Vocabulary::new(&self.tokenizer)?;
+        Ok(self.vocabulary.get_or_init(|| made))
+    }
+
+    /// Makes a constraint again.
+    ///
+    /// # Errors
+    /// [`Error::Grammar`], as [`Encoder::constraint`], and where the marks of a thought are of no
+    /// model that is known.
+    pub fn constraint_of(&self, recipe: &Recipe) -> Result<Constraint, Error> {
+        let constraint = self.constraint(&recipe.grammar)?;
+        let constraint = match &recipe.mark {
+            None => constraint,
+            Some(mark) => {
+                let token = grammar::control(&mark.text, &self.tokenizer);
+                constraint.from_mark(mark.clone(), token)
+            }
+        };
+        let thinking = recipe.thought.as_ref().map(|thought| {
+            let thinking = Thinking::of_recipe(thought, &self.tokenizer);
+            thinking.ok_or_else(|| {
+                let problem = format!("no model is known to think behind {:?}", thought.open);
+                GrammarError::Refused(problem)
+            })
+        });
+        Ok(constraint.behind(thinking.transpose()?))
+    }
+
     /// What divides an answer to `prompt` into text and calls of `tools`; none where it is not
     /// known how the prompt's template has a model write its calls.
     pub fn calls(&self, prompt: &EncodedPrompt, tools: &Arc<Tools>) -> Option<Calls> {
@@ -172,6 +218,75 @@ impl Encoder {
         let mut calls = Calls::new(form, Arc::clone(tools), Arc::clone(&self.tokenizer));
         calls.go_on_from(&prompt.begun);
         Some(calls)
+    }
+
+    /// What holds an answer to `prompt` to calls of `tools`: to nothing else where a call is
+    /// required; to calls or to `answer`, where that is given; and else behind the mark of a call.
+    /// None where nothing can be held to: no tools, a form of calls that is not known, or, unless a
+    /// call is required, one without a mark.
+    ///
+    /// # Errors
+    /// [`Error::Tool`] where the schema of a tool that is strict, or that must be called, cannot be
+    /// held to; [`Error::Grammar`] where `answer` cannot, or is no JSON.
+    pub fn calls_constraint(
+        &self,
+        prompt: &EncodedPrompt,
+        tools: &Tools,
+        answer: Option<&Grammar>,
+    ) -> Result<Option<Constraint>, Error> {
+        let form = prompt.template.source().and_then(CallForm::of);
+        let Some(form) = form.filter(|_| tools.are_offered()) else {
+            return Ok(None);
+        };
+        let required = tools.are_required();
+        if !form.is_held_behind_mark() && !required {
+            return Ok(None);
+        }
+        let vocabulary = self.vocabulary()?;
+        let mut calls = Vec::new();
+        for (number, tool) in tools.list.iter().enumerate() {
+            if !tools.may_call(tool) {
+                continue;
+            }
+            let call = grammar::Call::new(form, number, tool);
+            let held = call.and_then(|call| {
+                Constraint::new(vocabulary, &Grammar::Lark(call.alone()))?;
+                Ok(call)
+            });
+            calls.push(match held {
+                Ok(call) => call,
+                Err(problem) if required || tool.strict => {
+                    return Err(Error::Tool { number, problem });
+                }
+                // The model is told of the schema, and held to the form of a call.
+                Err(_) => grammar::Call::free(form, number, tool)?,
+            });
+        }
+        let tokenizer = &self.tokenizer;
+        if let Some(answer) = answer {
+            self.constraint(answer)?;
+        }
+        let whole = required || answer.is_some();
+        let lark = grammar::of_calls(form, tools, &calls, tokenizer, answer, !whole)?;
+        let constraint = match self.constraint(&Grammar::Lark(lark)) {
+            Ok(constraint) => constraint,
+            // All of them together are too much, and nothing says that they are held to.
+            Err(_) if !whole && tools.parallel && tools.list.iter().all(|tool| !tool.strict) => {
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(Some(match whole {
+            true => constraint,
+            false => {
+                let token = grammar::control(form.open, tokenizer);
+                let mark = Mark {
+                    text: form.open.to_owned(),
+                    again: tools.parallel,
+                };
+                constraint.from_mark(mark, token)
+            }
+        }))
     }
 
     fn plain(&self, text: &str, special: Special) -> Result<Vec<u32>, Error> {

@@ -235,7 +235,8 @@ impl Engine {
         let mut sequence = self.sequence(wanted, options)?;
         sequence.rewrite(&prompt.tokens, options.max_tokens)?;
         let remaining = sequence.capacity() - sequence.len();
-        let decoding = Decoding::new(&self.encoder.tokenizer, prompt.ends, options, remaining);
+        let mut decoding = Decoding::new(&self.encoder.tokenizer, prompt.ends, options, remaining);
+        decoding.begin(&mut sequence)?;
         Ok(Generation::new(sequence, decoding))
     }
 

@@ -10,6 +10,7 @@ use bitnet_kernels::{BackendError, Format};
 use bitnet_tokenizers::discovery::TokenizerNotFound;
 
 use crate::architecture::Architecture;
+use crate::constraint::GrammarError;
 
 /// Why a model could not be loaded or run.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +65,20 @@ pub enum Error {
     /// The model has no chat template, and a conversation needs one.
     #[error(transparent)]
     NoTemplate(bitnet_chat_templates::NotFound),
+    /// A grammar cannot be used.
+    #[error("the grammar cannot be used: {0}")]
+    Grammar(#[from] GrammarError),
+    /// What a tool takes cannot be enforced: what is wrong with its schema.
+    #[error("the parameters of tool {number}: {problem}")]
+    Tool {
+        /// Counted from 0.
+        number: usize,
+        /// In words.
+        problem: GrammarError,
+    },
+    /// A grammar became too much to follow on the way.
+    #[error("the answer cannot follow its grammar any further: {0}")]
+    Constraint(String),
     /// The chat template cannot be compiled, or refuses a conversation; in its own words where it
     /// has any.
     #[error(transparent)]

@@ -1,5 +1,6 @@
 //! [`GenerateOptions`]: what to generate.
 
+use crate::constraint::Constraint;
 use crate::error::Error;
 use crate::sampler::{Sampler, Sampling};
 
@@ -15,6 +16,7 @@ pub struct GenerateOptions {
     ignore_ends: bool,
     pub(crate) digests: bool,
     pub(crate) speculate: usize,
+    pub(crate) constraint: Option<Constraint>,
     chain: Chain,
 }
 
@@ -34,6 +36,8 @@ pub struct Parameters<'o> {
     pub ignore_ends: bool,
     /// How tokens are chosen.
     pub sampling: &'o Sampling,
+    /// What it is held to.
+    pub constraint: Option<&'o Constraint>,
 }
 
 /// A sampler, or the settings to make one from.
@@ -53,6 +57,7 @@ impl Default for GenerateOptions {
             ignore_ends: false,
             digests: false,
             speculate: GenerateOptions::SPECULATE,
+            constraint: None,
             chain: Chain::Settings(Sampling::default()),
         }
     }
@@ -115,6 +120,12 @@ impl GenerateOptions {
         self
     }
 
+    /// Holds the text to a grammar. It ends where the grammar does.
+    pub fn constraint(mut self, constraint: Constraint) -> GenerateOptions {
+        self.constraint = Some(constraint);
+        self
+    }
+
     /// How tokens are chosen, in numbers.
     pub fn sampling(mut self, sampling: Sampling) -> GenerateOptions {
         self.chain = Chain::Settings(sampling);
@@ -148,6 +159,7 @@ impl GenerateOptions {
             // They change no answer.
             digests: _,
             speculate: _,
+            constraint,
             chain,
         } = self;
         match chain {
@@ -159,6 +171,7 @@ impl GenerateOptions {
                 stop_tokens,
                 ignore_ends: *ignore_ends,
                 sampling,
+                constraint: constraint.as_ref(),
             }),
         }
     }

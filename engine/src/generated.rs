@@ -19,9 +19,9 @@ pub struct Piece {
     /// [`Chat`]: crate::Chat
     /// [`Engine::generate`]: crate::Engine::generate
     pub thought: bool,
-    /// The token that was chosen, with the logit that the model gave it. None where a batch of a
-    /// long prompt was read and more of it follows, so that it can be stopped there, and where the
-    /// piece is what was held back.
+    /// The token that was chosen, with the logit that the model gave it: NaN where a grammar left
+    /// no choice, so that none was computed. None where a batch of a long prompt was read and more
+    /// of it follows, so that it can be stopped there, and where the piece is what was held back.
     pub token: Option<Candidate>,
 }
 
@@ -31,6 +31,8 @@ pub struct Piece {
 pub enum StopReason {
     /// The model said that it was done.
     EndOfGeneration,
+    /// The grammar that held it allows nothing more.
+    Complete,
     /// A stop text appeared.
     StopString,
     /// As many tokens as asked for.
@@ -44,6 +46,7 @@ impl StopReason {
     pub const fn name(self) -> &'static str {
         match self {
             StopReason::EndOfGeneration => "end_of_generation",
+            StopReason::Complete => "complete",
             StopReason::StopString => "stop_string",
             StopReason::MaxTokens => "max_tokens",
             StopReason::ContextFull => "context_full",

@@ -140,7 +140,11 @@ impl Sequence {
         let Some(speculation) = &mut self.speculation else {
             return self.session.feed(&[token], want, &mut self.out);
         };
-        let most = room_for_guesses(&self.session, &self.tokens, more);
+        let most = match self.sampler.is_held() {
+            // What a grammar allows behind a guess is not known before the guess is.
+            true => 0,
+            false => room_for_guesses(&self.session, &self.tokens, more),
+        };
         let start = Instant::now();
         let mut pass = [token; MOST_OF_A_PASS];
         let guesses = speculation.guess(&self.tokens, most, 0);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bitnet_tokenizers::Tokenizer;
 
+use crate::constraint::Thought;
 use crate::generated::Piece;
 use crate::stop::begun;
 
@@ -59,6 +60,15 @@ pub struct Stretch {
     pub thought: bool,
 }
 
+/// What an answer is at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// A thought may begin, or what is said.
+    Beginning,
+    Thought,
+    Answer,
+}
+
 /// Divides one answer into its thought and what is said, piece by piece. Made by
 /// [`Encoder::thinking`](crate::Encoder::thinking).
 #[derive(Clone, Debug)]
@@ -100,6 +110,55 @@ impl Thinking {
         matches!(self.thoughts.place, Place::Opened | Place::Thought)
     }
 
+    /// Takes a token with its text, as [`Thinking::push`] does.
+    pub(crate) fn see(&mut self, token: u32, text: &str) {
+        let mark = match text.is_empty() {
+            true => self.thoughts.marks.spelled(token, &self.tokenizer),
+            false => None,
+        };
+        self.thoughts.push(mark.unwrap_or(text), |_| {});
+    }
+
+    /// What is being written.
+    pub(crate) fn stage(&self) -> Stage {
+        match self.thoughts.place {
+            Place::Beginning => Stage::Beginning,
+            Place::Opened | Place::Thought => Stage::Thought,
+            Place::Closed | Place::Answer => Stage::Answer,
+        }
+    }
+
+    /// What of it decides where an answer begins, at the beginning of one; nothing where there is
+    /// no thought to come.
+    pub(crate) fn recipe(&self) -> Option<Thought> {
+        let Marks { open, close } = self.thoughts.marks;
+        let opened = match self.stage() {
+            Stage::Beginning => false,
+            Stage::Thought => true,
+            Stage::Answer => return None,
+        };
+        Some(Thought {
+            open: open.to_owned(),
+            close: close.to_owned(),
+            opened,
+        })
+    }
+
+    /// What a recipe says; nothing where its marks are unknown.
+    pub(crate) fn of_recipe(thought: &Thought, tokenizer: &Arc<Tokenizer>) -> Option<Thinking> {
+        let mut known = KNOWN.into_iter();
+        let marks = known.find(|it| it.open == thought.open && it.close == thought.close)?;
+        let prompt = if thought.opened { marks.open } else { "" };
+        Some(Thinking::begin(marks, prompt, tokenizer))
+    }
+
+    /// The token that opens a thought, if it is one.
+    pub(crate) fn opening(&self) -> Option<u32> {
+        let mut tokens = self.tokenizer.special_tokens();
+        let open = tokens.find(|(_, text, _)| *text == self.thoughts.marks.open);
+        open.map(|(id, ..)| id)
+    }
+
     /// What was held back, once no more comes.
     pub fn finish(&mut self) -> Vec<Stretch> {
         let mut stretches = Vec::new();
@@ -132,11 +191,14 @@ enum Place {
 impl Thoughts {
     /// Begins an answer behind `prompt`, which may have opened the thought already.
     pub(crate) fn begin(marks: Marks, prompt: &str) -> Thoughts {
-        let opened = prompt.trim_end().ends_with(marks.open);
+        let prompt = prompt.trim_end();
         Thoughts {
             marks,
-            place: if opened {
+            place: if prompt.ends_with(marks.open) {
                 Place::Opened
+            } else if prompt.ends_with(marks.close) {
+                // The prompt has thought already, or says that nothing is to be thought.
+                Place::Closed
             } else {
                 Place::Beginning
             },

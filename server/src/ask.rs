@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bitnet_answer_receipts::{BeginError, Begun};
 use bitnet_engine::tools::Tools;
-use bitnet_engine::{EncodedPrompt, GenerateOptions};
+use bitnet_engine::{Constraint, EncodedPrompt, GenerateOptions};
 use serde_json::{Value, json};
 
 use crate::answers::{Answers, Writing};
@@ -32,6 +32,8 @@ pub(crate) struct Ask {
     pub(crate) thoughts: bool,
     /// What the model may call. Its calls are told apart from what is said.
     pub(crate) tools: Arc<Tools>,
+    /// What the answer is held to, behind its thoughts.
+    pub(crate) constraint: Option<Constraint>,
 }
 
 impl Ask {
@@ -53,10 +55,20 @@ impl Ask {
         let each = |prompt| std::iter::repeat_n(prompt, self.settings.choices);
         let choices = || (0_u64..).zip(self.prompts.iter().flat_map(each));
         let mut receipts = Vec::new();
+        let thinking = |prompt| {
+            let thinking = || server.encoder().thinking(prompt);
+            self.thoughts.then(thinking).flatten()
+        };
         let tasks: Result<Vec<Task>, ApiError> = choices()
             .map(|(choice, prompt)| {
                 let options = self.settings.options(choice, max_tokens);
                 let options = options.map_err(|error| ApiError::of_engine(&error, self.param))?;
+                let options = match &self.constraint {
+                    None => options,
+                    Some(constraint) => {
+                        options.constraint(constraint.clone().behind(thinking(prompt)))
+                    }
+                };
                 let receipt = || self.receipt(server, prompt, &options);
                 receipts.push(self.settings.receipt.then(receipt).transpose()?);
                 Ok(Task {
@@ -68,10 +80,9 @@ impl Ask {
             })
             .collect();
         let writing = choices().map(|(choice, prompt)| {
-            let thinking = || server.encoder().thinking(prompt);
             let calls = || server.encoder().calls(prompt, &self.tools);
             Writing {
-                thinking: self.thoughts.then(thinking).flatten(),
+                thinking: thinking(prompt),
                 calls: self.tools.are_offered().then(calls).flatten(),
                 ids: CallIds::new(prompt, self.settings.seed.wrapping_add(choice)),
             }

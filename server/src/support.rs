@@ -66,7 +66,6 @@ const fn refused(name: &'static str, but: &'static [&'static str], meaning: &'st
 
 /// The names of OpenAI's API, of vLLM and of llama.cpp for what chooses tokens otherwise.
 const NO_STAGE: &str = "the sampler has no such stage";
-const NO_CONSTRAINT: &str = "answers cannot be constrained yet";
 const OLD_TOOLS: &str = "give them as `tools` and `tool_choice`";
 
 macro_rules! generating {
@@ -110,16 +109,16 @@ macro_rules! generating {
             idle("id_slot", "Answers do not depend on where they are computed"),
             refused("best_of", &["1"], "no choice is left out"),
             refused("suffix", &["\"\""], "nothing can be filled in before a text"),
-            refused("response_format", &["{\"type\": \"text\"}"], NO_CONSTRAINT),
-            refused("structured_outputs", &[], NO_CONSTRAINT),
-            refused("json_schema", &[], NO_CONSTRAINT),
-            refused("grammar", &["\"\""], NO_CONSTRAINT),
-            refused("guided_json", &[], NO_CONSTRAINT),
-            refused("guided_regex", &[], NO_CONSTRAINT),
-            refused("guided_choice", &[], NO_CONSTRAINT),
-            refused("guided_grammar", &[], NO_CONSTRAINT),
+            honoured("response_format", "`text`, `json_object` or `json_schema` (`strict` or not, the schema is held to): of the keywords that llguidance knows; one that it does not is an error"),
+            honoured("structured_outputs", "One of `json`, `regex`, `choice`, `grammar`, `json_object`"),
+            honoured("json_schema", "A JSON schema, by llama.cpp's name"),
+            honoured("grammar", "A grammar as llama.cpp writes them (GBNF), or in llguidance's variant of Lark's syntax"),
+            honoured("guided_json", "A JSON schema, or a text that holds one"),
+            honoured("guided_regex", "The answer is what this regular expression matches as a whole"),
+            honoured("guided_choice", "The answer is one of these texts"),
+            honoured("guided_grammar", "As `grammar`"),
             refused("bad_words", &["[]"], "forbid tokens with `logit_bias`"),
-            refused("allowed_token_ids", &["[]"], NO_CONSTRAINT),
+            refused("allowed_token_ids", &["[]"], "say what the answer may be with `structured_outputs`"),
             honoured("prompt_logprobs", "0 to 20: vLLM's list of the prompt's tokens, by their ids, with so many of the most probable ones; `null` for the first. It cannot be streamed"),
             refused("n_cmpl", &["1"], "its name here is `n`"),
             refused("n_probs", &["0"], "its name here is `logprobs`"),
@@ -183,9 +182,12 @@ pub(crate) const CHAT: Api = Api {
         ),
         honoured(
             "tool_choice",
-            "`none` (the model is not told of tools) or `auto`"
+            "`none` (the model is not told of tools), `auto`, `required`, or an object that names a function. Calls are held to the schemas of their tools, from their mark on"
         ),
-        honoured("parallel_tool_calls", "true"),
+        honoured(
+            "parallel_tool_calls",
+            "`false` ends the answer behind a call; true by default"
+        ),
         refused("functions", &["[]"], OLD_TOOLS),
         refused("function_call", &["\"none\"", "\"auto\""], OLD_TOOLS),
         refused("modalities", &["[\"text\"]"], "answers are text"),
@@ -332,7 +334,10 @@ pub(crate) const RESPONSES: Api = Api {
             "reasoning",
             "`effort` as `reasoning_effort` of `/v1/chat/completions`; a `summary` is refused, but for `auto`",
         ),
-        honoured("text", "`format` of type `text`; all else of it is refused"),
+        honoured(
+            "text",
+            "`format` as `response_format` of `/v1/chat/completions`, with the schema beside its name; a `verbosity` is refused, but for `medium`",
+        ),
         honoured("metadata", "Repeated in the response"),
         honoured("stop", AS_CHAT),
         honoured("chat_template_kwargs", AS_CHAT),
@@ -411,10 +416,13 @@ pub(crate) const MESSAGES: Api = Api {
         ),
         honoured(
             "tool_choice",
-            "`auto` or `none`, as of `/v1/chat/completions`",
+            "`auto`, `any`, `tool` with a name, or `none`; `disable_parallel_tool_use` ends the answer behind a call",
         ),
-        refused("output_config", &["{}"], NO_CONSTRAINT),
-        refused("output_format", &[], NO_CONSTRAINT),
+        honoured(
+            "output_config",
+            "`format` of type `json_schema`, as `response_format` of `/v1/chat/completions`; `effort` as its `reasoning_effort`",
+        ),
+        honoured("output_format", "The same by its older name"),
         refused("container", &[], NOTHING_KEPT),
         refused("receipt", &["false"], "ask `/v1/chat/completions`"),
         refused(
@@ -443,6 +451,8 @@ pub(crate) const COUNT_TOKENS: Api = Api {
         idle("cache_control", "Answers do not depend on caches"),
         honoured("tools", AS_MESSAGES),
         honoured("tool_choice", AS_MESSAGES),
+        honoured("output_config", "`effort`, as for `/v1/messages`"),
+        idle("output_format", "It changes no prompt"),
         refused(
             "mcp_servers",
             &["[]"],

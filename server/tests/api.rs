@@ -5,6 +5,7 @@ mod calls;
 mod client;
 mod echo;
 mod ending;
+mod held;
 mod messages;
 mod noise;
 mod official;
@@ -314,9 +315,27 @@ fn what_is_wrong_with_a_request_is_named() {
             "invalid_value",
         ),
         (
-            json!({ "response_format": { "type": "json_object" } }),
+            json!({ "response_format": { "type": "xml" } }),
             400,
-            "response_format",
+            "response_format.type",
+            "invalid_value",
+        ),
+        (
+            json!({ "guided_json": { "type": "nothing" } }),
+            400,
+            "guided_json",
+            "invalid_value",
+        ),
+        (
+            json!({ "guided_regex": "a", "guided_choice": ["a"] }),
+            400,
+            "guided_choice",
+            "invalid_value",
+        ),
+        (
+            json!({ "structured_outputs": { "structural_tag": {} } }),
+            400,
+            "structured_outputs.structural_tag",
             "unsupported_parameter",
         ),
         (

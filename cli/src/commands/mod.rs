@@ -42,11 +42,14 @@ pub(crate) enum Command {
     /// file from which `bitnet verify` makes it again on any machine. What was interrupted has one
     /// too.
     ///
+    /// --json-schema, --grammar and --regex say what the text may be; it ends where they do. What
+    /// a model thinks before its answer is left free.
+    ///
     /// With --json, one object is printed at the end: `model`, `device`, `tokenizer`, `prompt`,
     /// `prompt_template`, `prompt_tokens`, `text`, `tokens`, `stop` (`end_of_generation`,
-    /// `stop_string`, `max_tokens`, `context_full` or `cancelled`), `seed`, `guessed_tokens`
-    /// (how many of the answer's had been guessed and read ahead), `prefill_seconds`,
-    /// `decode_seconds`, and `kernels` (how often each kernel ran).
+    /// `complete` where a grammar allows nothing more, `stop_string`, `max_tokens`, `context_full`
+    /// or `cancelled`), `seed`, `guessed_tokens` (how many of the answer's had been guessed and
+    /// read ahead), `prefill_seconds`, `decode_seconds`, and `kernels` (how often each kernel ran).
     Run(run::Args),
     /// Hold a conversation
     ///

@@ -80,6 +80,7 @@ impl Args {
 pub(crate) fn run(args: Args) -> Result<u8> {
     let options = args.generation.options(args.max_tokens)?;
     let options = options.digests(args.receipt.is_some());
+    let asked = args.generation.constraint.read()?;
     let text = args.prompt()?;
     let (engine, name) = args.generation.load()?;
     let mut prompt = Prompt::from(text)
@@ -89,6 +90,14 @@ pub(crate) fn run(args: Args) -> Result<u8> {
         prompt = prompt.system(system);
     }
     let prompt = engine.encode(prompt)?;
+    let options = match asked {
+        None => options,
+        Some(asked) => {
+            let encoder = engine.encoder();
+            let constraint = asked.constraint(encoder)?;
+            options.constraint(constraint.behind(encoder.thinking(&prompt)))
+        }
+    };
     tell(&engine, &prompt.template, args.quiet)?;
     let rendered = prompt.rendered.as_ref();
     warnings::of_marks(rendered.is_some_and(|text| text.altered_by_marks))?;
@@ -165,6 +174,7 @@ fn summary(prompt: usize, result: &Generated, stop: Option<StopReason>, device: 
     };
     let end = match stop {
         Some(StopReason::EndOfGeneration) => "the model was done",
+        Some(StopReason::Complete) => "the grammar is complete",
         Some(StopReason::StopString) => "a stop text appeared",
         Some(StopReason::MaxTokens) => "--max-tokens",
         Some(StopReason::ContextFull) => "the context is full",

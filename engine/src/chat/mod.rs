@@ -213,11 +213,18 @@ impl Chat {
         let remaining = self.sequence.capacity() - self.sequence.len();
         let ends = self.encoder.ends(&self.template);
         self.turns = sent.turns;
+        let thinking = self
+            .marks
+            .map(|marks| Thinking::begin(marks, &rendered.text, &self.encoder.tokenizer));
+        let mut answers = answers.clone();
+        if let Some(constraint) = answers.constraint.take() {
+            answers = answers.constraint(constraint.behind(thinking.clone()));
+        }
+        let mut decoding = Decoding::new(&self.encoder.tokenizer, ends, &answers, remaining);
+        decoding.begin(&mut self.sequence)?;
         self.latest = Some(Latest {
-            decoding: Decoding::new(&self.encoder.tokenizer, ends, answers, remaining),
-            thinking: self
-                .marks
-                .map(|marks| Thinking::begin(marks, &rendered.text, &self.encoder.tokenizer)),
+            decoding,
+            thinking,
             thought: String::new(),
             said: String::new(),
         });

@@ -4,6 +4,7 @@ use std::fmt;
 
 use bitnet_kernels::{Candidate, Output, Want};
 
+use super::allowed::Allowed;
 use super::bias::LogitBias;
 use super::candidates::Candidates;
 use super::min_p::MinP;
@@ -35,6 +36,8 @@ pub struct Sampler {
     stages: Vec<Box<dyn SampleStage>>,
     pick: Pick,
     candidates: Candidates,
+    /// What a grammar allows next; all where there is none.
+    allowed: Option<Allowed>,
 }
 
 impl Sampler {
@@ -91,7 +94,13 @@ impl Sampler {
             stages: Vec::new(),
             pick,
             candidates: Candidates::default(),
+            allowed: None,
         }
+    }
+
+    /// Chooses the next token among these alone, before any stage, or again among all.
+    pub(crate) fn allow(&mut self, allowed: Option<Allowed>) {
+        self.allowed = allowed;
     }
 
     /// Adds a stage behind those there are.
@@ -108,6 +117,10 @@ impl Sampler {
 
     /// What to ask of a forward pass, as little as possible.
     pub fn want(&self) -> Want {
+        // The best of those that are allowed may be none of the best few.
+        if self.allowed.is_some() {
+            return Want::Logits;
+        }
         let stages = self.stages.iter().rev();
         stages.fold(self.pick.wants(), |want, stage| stage.wants(want))
     }
@@ -117,6 +130,19 @@ impl Sampler {
         for stage in &mut self.stages {
             stage.accept(token);
         }
+    }
+
+    /// Notes a token that comes next without being chosen.
+    pub(crate) fn force(&mut self, token: u32) {
+        for stage in &mut self.stages {
+            stage.begin();
+            stage.accept(token);
+        }
+    }
+
+    /// Whether the next token is chosen among some alone.
+    pub(crate) fn is_held(&self) -> bool {
+        self.allowed.is_some()
     }
 
     /// Notes that the sequence begins anew: all of its tokens follow.
@@ -143,11 +169,15 @@ impl Sampler {
         output: &Output,
     ) -> Result<Candidate, Error> {
         self.candidates.fill(output)?;
+        if let Some(allowed) = &self.allowed {
+            self.candidates.retain(|it| allowed.contains(it.id));
+        }
         if !left_out.is_empty() {
             self.candidates
                 .retain(|candidate| !left_out.contains(&candidate.id));
         }
         for stage in &mut self.stages {
+            stage.begin();
             stage.apply(&mut self.candidates);
         }
         let chosen = self.pick.choose(&mut self.candidates);
@@ -169,6 +199,7 @@ impl Clone for Sampler {
             stages: stages.map(|stage| (**stage).clone_stage()).collect(),
             pick: self.pick.clone(),
             candidates: Candidates::default(),
+            allowed: self.allowed.clone(),
         }
     }
 }

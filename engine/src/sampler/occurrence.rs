@@ -13,7 +13,7 @@ pub struct OccurrencePenalty {
     presence: f32,
     frequency: f32,
     generated: BTreeMap<u32, u32>,
-    /// Whether a token was chosen: what is accepted from then on was generated.
+    /// Whether an answer has begun: what is accepted from then on was generated.
     begun: bool,
 }
 
@@ -30,8 +30,11 @@ impl OccurrencePenalty {
 }
 
 impl SampleStage for OccurrencePenalty {
-    fn apply(&mut self, candidates: &mut Candidates) {
+    fn begin(&mut self) {
         self.begun = true;
+    }
+
+    fn apply(&mut self, candidates: &mut Candidates) {
         if self.generated.is_empty() {
             return;
         }
@@ -72,6 +75,11 @@ mod tests {
         // 5; 3.5 after one, 3.0 after two. 4.2; 2.7 after one, 2.2 after two.
         let chosen = [0; 6].map(|_| sampler.choose(&output).unwrap().id);
         assert_eq!(chosen, [0, 1, 0, 0, 1, 0]);
+        // One that was forced counts, even as the first.
+        let mut sampler = Sampler::best().then(OccurrencePenalty::new(1.0, 0.5));
+        sampler.accept(1);
+        sampler.force(0);
+        assert_eq!(sampler.choose(&output).unwrap().id, 1);
         sampler.forget();
         assert_eq!(sampler.choose(&output).unwrap().id, 0);
     }

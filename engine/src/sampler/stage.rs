@@ -27,6 +27,10 @@ pub trait SampleStage: CloneStage + Send {
     /// forgets them in [`SampleStage::forget`].
     fn accept(&mut self, _token: u32) {}
 
+    /// An answer has begun, or goes on: tokens that follow are generated. Called before each is
+    /// chosen, and before one that a grammar leaves no choice about.
+    fn begin(&mut self) {}
+
     /// The sequence begins anew, as it does with each turn of a conversation: all of its tokens
     /// follow. Random numbers go on.
     fn forget(&mut self) {}

@@ -417,15 +417,19 @@ impl Scheduler {
         let begun = next.tokens[..session.len()].to_vec();
         // On a GPU, bits depend on how many tokens a pass reads; a state cannot be taken back.
         let exact = self.model.is_on_cpu() && !session.keeps_state();
+        // What a grammar allows behind a guess is not known before the guess is.
+        let exact = exact && !next.decoding.is_held();
         let guesses = if exact { next.speculate } else { 0 };
         let sequence = Sequence::continuing(session, begun, next.sampler);
         let mut sequence = sequence.speculating(guesses);
         sequence.rewrite(&next.tokens, next.max_tokens)?;
+        let mut decoding = next.decoding;
+        decoding.begin(&mut sequence)?;
         Ok(Running {
             id: next.id,
             sequence,
             max_tokens: next.max_tokens,
-            decoding: next.decoding,
+            decoding,
             logprobs: next.logprobs,
             prompt_logprobs: next.prompt_logprobs,
             held: false,
@@ -440,7 +444,7 @@ impl Scheduler {
         let taking_part = self.running.iter_mut().filter(|request| !request.held);
         let mut taking_part: Vec<&mut Running> = taking_part.collect();
         let count = taking_part.len();
-        let pays = count <= FEW && taking_part.iter().all(|request| request.has_begun());
+        let pays = count <= FEW && taking_part.iter().all(|request| request.has_one());
         for request in &mut taking_part {
             let more = request.max_tokens - request.decoding.generated.tokens.len();
             match pays {
@@ -455,17 +459,18 @@ impl Scheduler {
     }
 
     /// What is read in the next pass: a token of each sequence that is being continued with what is
-    /// guessed to follow it, and shares of the prompts.
+    /// guessed to follow it, and shares of the prompts, and of what grammars have put behind
+    /// answers.
     fn parts(&self) -> Vec<Part> {
         let left = |request: &Running| match request.held {
             true => 0,
             false => request.until_stop(),
         };
-        let started = Running::has_begun;
+        let has_one = Running::has_one;
         let continued = self.running.iter();
-        let continued = continued.filter(|request| started(request) && !request.held);
+        let continued = continued.filter(|request| has_one(request) && !request.held);
         let budget = self.options.for_prompts(continued.count());
-        let prompts = self.running.iter().filter(|request| !started(request));
+        let prompts = self.running.iter().filter(|request| !has_one(request));
         let telling = prompts.clone().filter(|request| request.tells_prompt());
         let most = (MOST_ROWS / telling.count().max(1)).max(1);
         let most = |request: &Running| match request.tells_prompt() {
@@ -475,11 +480,11 @@ impl Scheduler {
         let prompts = shares(&prompts.map(most).collect::<Vec<_>>(), budget);
         let mut prompts = prompts.into_iter();
         let part = |(index, request): (usize, &Running)| {
-            let len = match started(request) {
+            let len = match has_one(request) {
                 true => left(request).min(1) * (1 + request.sequence.guesses().len()),
                 false => prompts.next().unwrap_or(0),
             };
-            let choosing = match started(request) {
+            let choosing = match has_one(request) {
                 true => len,
                 false => usize::from(len == request.sequence.unread().len()),
             };
@@ -598,6 +603,11 @@ impl Running {
         !self.decoding.generated.tokens.is_empty()
     }
 
+    /// Whether a token of its answer is all that it has to read.
+    fn has_one(&self) -> bool {
+        self.has_begun() && self.sequence.unread().len() < 2
+    }
+
     /// Has its model's state kept, if it has one, once this many tokens of the prompt are read.
     fn stop_at(&mut self, tokens: usize) {
         if self.sequence.read_with().keeps_state() && !self.stops.contains(&tokens) {
@@ -659,6 +669,13 @@ impl Running {
         };
         if let Some(piece) = piece {
             let logprobs = logprobs(piece.token)?;
+            each(self.id, Event::Piece { piece, logprobs });
+        }
+        // What a grammar forces is read together, unless the logits behind each token are wanted.
+        while self.logprobs.is_none()
+            && let Some(piece) = self.decoding.next_forced(&mut self.sequence)
+        {
+            let (piece, logprobs) = (piece?, None);
             each(self.id, Event::Piece { piece, logprobs });
         }
         if let Some(token) = self.decoding.generated.end

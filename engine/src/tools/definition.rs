@@ -70,6 +70,15 @@ impl Tools {
         matches!(self.choice, ToolChoice::Required | ToolChoice::Named(_))
     }
 
+    /// Whether an answer may call this one of them.
+    pub(crate) fn may_call(&self, tool: &Tool) -> bool {
+        match &self.choice {
+            ToolChoice::Named(name) => tool.name == *name,
+            ToolChoice::None => false,
+            ToolChoice::Auto | ToolChoice::Required => true,
+        }
+    }
+
     /// What the template is given; none where the model is told of no tool.
     pub fn for_template(&self) -> Option<Vec<Json>> {
         let definitions = || self.list.iter().map(|tool| tool.definition.clone());

@@ -12,7 +12,7 @@ pub struct CallForm {
     /// What one that teaches another form has in it.
     others: &'static [&'static str],
     /// What stands before calls. Where it is empty, an answer is a call from its beginning on.
-    pub(super) open: &'static str,
+    pub(crate) open: &'static str,
     /// What stands behind calls, if anything does.
     pub(super) close: &'static str,
     /// What may stand before an answer that is a call.
@@ -129,6 +129,11 @@ impl CallForm {
             form.signs.iter().all(|s| has(s)) && !form.others.iter().any(|s| has(s))
         };
         FORMS.iter().find(taught)
+    }
+
+    /// Whether calls stand behind a mark, so that they can be held to a grammar from there on.
+    pub(crate) fn is_held_behind_mark(&self) -> bool {
+        !self.open.is_empty() && self.body != Body::Python
     }
 
     /// The names of all of them.

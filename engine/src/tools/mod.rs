@@ -9,6 +9,7 @@ mod body;
 mod calls;
 mod definition;
 mod form;
+pub(crate) mod grammar;
 mod python;
 
 pub use calls::{Calls, Part};

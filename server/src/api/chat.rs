@@ -9,7 +9,7 @@ use bitnet_engine::Stretch;
 use bitnet_engine::scheduler::Logprobs;
 use serde_json::{Map, Value, json};
 
-use super::{conversation, models, tokens, tools};
+use super::{constraint, conversation, models, tokens, tools};
 use crate::answers::{Answers, Calling, Choice, Reason, Said, Token};
 use crate::ask::{Ask, Frame};
 use crate::dialect::Dialect;
@@ -61,7 +61,9 @@ fn read(server: &Shared, body: &[u8]) -> Result<Ask, ApiError> {
         }
     };
     let tools = tools::read(&fields)?;
+    let asked = constraint::read(&fields)?;
     let prompt = conversation::read(server, &fields, &tools)?;
+    let constraint = constraint::with_tools(server, &prompt, &tools, &tools::NAMES, asked)?;
     Ok(Ask {
         prompts: vec![Arc::new(prompt)],
         param: "messages",
@@ -71,6 +73,7 @@ fn read(server: &Shared, body: &[u8]) -> Result<Ask, ApiError> {
         settings,
         thoughts: true,
         tools,
+        constraint,
     })
 }
 

@@ -11,7 +11,7 @@ use bitnet_engine::scheduler::Logprobs;
 use bitnet_engine::{EncodedPrompt, Prompt, Stretch};
 use serde_json::{Map, Value, json};
 
-use super::{models, tokens};
+use super::{constraint, models, tokens};
 use crate::answers::{Answers, Calling, Choice, Reason, Said, Token};
 use crate::ask::{Ask, Frame};
 use crate::dialect::Dialect;
@@ -68,6 +68,7 @@ fn read(server: &Shared, body: &[u8]) -> Result<(Ask, Form), ApiError> {
     let fields = Fields::read(body, &support::COMPLETIONS)?;
     models::check(server, &fields)?;
     let settings = Settings::read(&fields, server)?;
+    let constraint = constraint::prepared(server, constraint::read(&fields)?)?;
     let logprobs = fields.whole("logprobs", 0..=tokens::MOST_LOGPROBS)?;
     let form = Form {
         echo: fields.flag("echo")?,
@@ -85,6 +86,7 @@ fn read(server: &Shared, body: &[u8]) -> Result<(Ask, Form), ApiError> {
             .max(form.logprobs.filter(|_| form.echo)),
         thoughts: false,
         tools: Arc::default(),
+        constraint,
     };
     Ok((ask, form))
 }

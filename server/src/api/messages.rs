@@ -11,6 +11,7 @@ use bitnet_engine::tools::{ToolCall, ToolChoice, Tools};
 use bitnet_engine::{EncodedPrompt, StopReason, Stretch};
 use serde_json::{Value, json};
 
+use super::constraint::{self, Names};
 use super::{conversation, models, tools};
 use crate::answers::{Answers, Calling, Choice, Reason, Said, Token};
 use crate::ask::{Ask, Frame};
@@ -24,6 +25,14 @@ use crate::support;
 
 /// The first version of the API, as a header has it, whose form this is.
 const VERSION: &str = "2023-06-01";
+/// What this API calls the fields of tools that bound answers.
+const NAMES: Names = Names {
+    schema: "input_schema",
+    strict: "strict",
+    parallel: SINGLE,
+};
+/// The field that says that there is one call at most.
+const SINGLE: &str = "tool_choice.disable_parallel_tool_use";
 /// What stands between turns of one role, which are one to the model.
 const BETWEEN_TURNS: &str = "\n\n";
 
@@ -86,6 +95,8 @@ fn read(server: &Shared, body: &[u8]) -> Result<Ask, ApiError> {
     let settings = Settings::read(&fields, server)?;
     let tools = read_tools(&fields)?;
     let prompt = prompt(server, &fields, settings.max_tokens, &tools)?;
+    let asked = output_format(&fields)?;
+    let constraint = constraint::with_tools(server, &prompt, &tools, &NAMES, asked)?;
     Ok(Ask {
         settings,
         prompts: vec![Arc::new(prompt)],
@@ -95,7 +106,30 @@ fn read(server: &Shared, body: &[u8]) -> Result<Ask, ApiError> {
         prompt_logprobs: None,
         thoughts: true,
         tools,
+        constraint,
     })
+}
+
+/// The form that answers are to have.
+fn output_format(fields: &Fields) -> Result<Option<constraint::Asked>, ApiError> {
+    let mut found = Vec::new();
+    for (key, value) in fields.object("output_config")?.into_iter().flatten() {
+        let name = format!("output_config.{key}");
+        match &key[..] {
+            _ if *value == Field::Null => {}
+            "format" => found.push(constraint::output_format(&name, value)?),
+            // The template is given it.
+            "effort" => {}
+            _ => {
+                let message = format!("`{name}` is not supported by this server.");
+                return Err(ApiError::unsupported(name, message));
+            }
+        }
+    }
+    if let Some(format) = fields.get("output_format") {
+        found.push(constraint::output_format("output_format", format)?);
+    }
+    constraint::only(found)
 }
 
 /// The conversation, as the model reads it; an answer to it has so many tokens at most.
@@ -121,6 +155,12 @@ fn prompt(
     conversation.continue_final_message = goes_on;
     conversation::set_variables(fields, &mut conversation)?;
     thinking(server, fields, max_tokens, &mut conversation)?;
+    let config = fields.object("output_config")?;
+    let effort = config.and_then(|config| config.get("effort"));
+    if let Some(effort) = effort.filter(|effort| **effort != Field::Null) {
+        const NAME: &str = "output_config.effort";
+        conversation::set_effort(server, &mut conversation, NAME, text(NAME, effort)?)?;
+    }
     conversation::encode(server, conversation, tools)
 }
 
@@ -352,7 +392,6 @@ fn read_tools(fields: &Fields) -> Result<Arc<Tools>, ApiError> {
         }
     })?;
     const CHOICE: &str = "tool_choice";
-    const SINGLE: &str = "tool_choice.disable_parallel_tool_use";
     let mut parallel = true;
     let choice = match fields.get(CHOICE) {
         None => ToolChoice::default(),
@@ -373,7 +412,7 @@ fn read_tools(fields: &Fields) -> Result<Arc<Tools>, ApiError> {
         }
         Some(other) => return Err(wrong(CHOICE, "an object", other)),
     };
-    tools::checked(list, choice, parallel, [CHOICE, SINGLE])
+    tools::checked(list, choice, parallel, CHOICE)
 }
 
 /// A part of an answer.

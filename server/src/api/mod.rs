@@ -5,6 +5,7 @@
 
 pub(crate) mod chat;
 pub(crate) mod completions;
+mod constraint;
 mod conversation;
 pub(crate) mod messages;
 pub(crate) mod models;

@@ -10,6 +10,7 @@ use bitnet_engine::tools::{ToolCall, Tools};
 use bitnet_engine::{StopReason, Stretch};
 use serde_json::{Value, json};
 
+use super::constraint::{self, Names};
 use super::{conversation, models, tokens, tools};
 use crate::answers::{Answers, Calling, Choice, Reason, Said, Token};
 use crate::ask::{Ask, Frame};
@@ -20,6 +21,12 @@ use crate::state::{Server, Shared};
 use crate::stream::{self, Outbox, Translate};
 use crate::support;
 
+/// What this API calls the fields of tools that bound answers.
+const NAMES: Names = Names {
+    schema: "parameters",
+    strict: "strict",
+    parallel: "parallel_tool_calls",
+};
 /// What `include` has where logprobs are wanted.
 const WITH_LOGPROBS: &str = "message.output_text.logprobs";
 
@@ -80,9 +87,10 @@ fn read(server: &Shared, body: &[u8]) -> Result<(Ask, Value), ApiError> {
     let mut conversation = Conversation::new(messages);
     conversation::set_variables(&fields, &mut conversation)?;
     set_reasoning(server, &fields, &mut conversation)?;
-    check_text(&fields)?;
+    let asked = read_text(&fields)?;
     let tools = read_tools(&fields)?;
     let prompt = conversation::encode(server, conversation, &tools)?;
+    let constraint = constraint::with_tools(server, &prompt, &tools, &NAMES, asked)?;
     let repeated = |name: &str, usually: Value| match fields.get(name) {
         Some(value) => serde_json::to_value(value).unwrap_or_default(),
         None => usually,
@@ -109,6 +117,7 @@ fn read(server: &Shared, body: &[u8]) -> Result<(Ask, Value), ApiError> {
         prompt_logprobs: None,
         thoughts: true,
         tools,
+        constraint,
     };
     Ok((ask, asked))
 }
@@ -123,25 +132,20 @@ fn read_tools(fields: &Fields) -> Result<Arc<Tools>, ApiError> {
     tools::read_as(fields, each, name_of, "name")
 }
 
-/// What is known of `text`.
-fn check_text(fields: &Fields) -> Result<(), ApiError> {
+/// What `text` says that the answer may be.
+fn read_text(fields: &Fields) -> Result<Option<constraint::Asked>, ApiError> {
     let Some(entries) = fields.object("text")? else {
-        return Ok(());
+        return Ok(None);
     };
-    if let Some(format) = entries
-        .get("format")
-        .filter(|format| **format != Field::Null)
-        && format.text_at("type") != Some("text")
-    {
-        let message = "`text.format` is not supported by this server but for the type `text`.";
-        return Err(ApiError::unsupported("text.format", message));
-    }
+    let format = entries.get("format");
+    let format = format.filter(|format| **format != Field::Null);
+    let asked = format.map(|format| constraint::text_format("text.format", format));
     match entries.get("verbosity") {
         Some(Field::Text(verbosity)) if verbosity != "medium" => {
             let message = "`text.verbosity` is not supported by this server: no template knows it.";
             Err(ApiError::unsupported("text.verbosity", message))
         }
-        _ => Ok(()),
+        _ => Ok(asked.transpose()?.flatten()),
     }
 }
 

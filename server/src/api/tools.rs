@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bitnet_engine::chat_templates::Json;
 use bitnet_engine::tools::{Tool, ToolCall, ToolChoice, Tools};
 
+use super::constraint::Names;
 use crate::error::ApiError;
 use crate::fields::{Fields, flag, list, object, text, wrong};
 
@@ -13,6 +14,13 @@ use crate::fields::{Fields, flag, list, object, text, wrong};
 const MOST_TOOLS: usize = 128;
 /// Most letters of the name of one.
 const LONGEST_NAME: usize = 128;
+
+/// What chats call the fields of tools that bound answers.
+pub(super) const NAMES: Names = Names {
+    schema: "function.parameters",
+    strict: "function.strict",
+    parallel: "parallel_tool_calls",
+};
 
 /// What a request lets the model call.
 pub(crate) fn read(fields: &Fields) -> Result<Arc<Tools>, ApiError> {
@@ -37,20 +45,15 @@ pub(super) fn read_as(
         None => true,
         Some(value) => flag("parallel_tool_calls", value)?,
     };
-    checked(
-        list,
-        choice,
-        parallel,
-        ["tool_choice", "parallel_tool_calls"],
-    )
+    checked(list, choice, parallel, "tool_choice")
 }
 
-/// What a request lets the model call, where the two fields that bound that can be honoured.
+/// What a request lets the model call, where the field `of_choice` chooses among it.
 pub(super) fn checked(
     list: Vec<Tool>,
     choice: ToolChoice,
     parallel: bool,
-    [of_choice, of_parallel]: [&str; 2],
+    of_choice: &str,
 ) -> Result<Arc<Tools>, ApiError> {
     if list.is_empty() && matches!(choice, ToolChoice::Required | ToolChoice::Named(_)) {
         let message = format!("`{of_choice}` asks for a call, and there are no `tools`.");
@@ -65,21 +68,11 @@ pub(super) fn checked(
         );
         return Err(ApiError::field(of_choice, message));
     }
-    let tools = Tools {
+    Ok(Arc::new(Tools {
         list,
         choice,
         parallel,
-    };
-    if tools.are_required() || (tools.are_offered() && !tools.parallel) {
-        let field = if tools.parallel {
-            of_choice
-        } else {
-            of_parallel
-        };
-        let message = format!("`{field}` cannot be enforced by this server yet.");
-        return Err(ApiError::unsupported(field, message));
-    }
-    Ok(Arc::new(tools))
+    }))
 }
 
 /// The tools of a request, `each` of which is read by its name and value.

@@ -56,7 +56,12 @@ enum WhenFull {
 
 pub(crate) fn run(args: &Args) -> Result<u8> {
     let answers = args.generation.options(args.max_tokens)?;
+    let asked = args.generation.constraint.read()?;
     let (engine, _) = args.generation.load()?;
+    let answers = match asked {
+        None => answers,
+        Some(asked) => answers.constraint(asked.constraint(engine.encoder())?),
+    };
     let mut options = ChatOptions::default()
         .template(args.prompt_template.clone())
         .answers(answers)

@@ -14,8 +14,6 @@ What is supported of each API. A field that is **refused** would change the answ
 answered with 400 and the field's name, unless its value asks for nothing. A field that is in no table is tolerated and changes
 nothing. How to start a server and talk to it is in [Serve a model](../how-to/serve.md).
 
-Not there yet: constrained answers.
-
 Errors have the form of their path's API: OpenAI's `{\"error\": {\"message\", \"type\", \"param\", \"code\"}}`, and below
 `/v1/messages`, or where a request has the header `anthropic-version`, Anthropic's
 `{\"type\": \"error\", \"error\": {\"type\", \"message\"}, \"request_id\"}`. A response has the id of its request as `x-request-id`, or
