@@ -221,7 +221,8 @@ impl Encoder {
     }
 
     /// What holds an answer to `prompt` to calls of `tools`: to nothing else where a call is
-    /// required; to calls or to `answer`, where that is given; and else behind the mark of a call.
+    /// required; to calls or to `answer`, where that is given; and behind the mark of a call where a
+    /// tool is strict or there may be one call alone.
     /// None where nothing can be held to: no tools, a form of calls that is not known, or, unless a
     /// call is required, one without a mark.
     ///
@@ -239,6 +240,11 @@ impl Encoder {
             return Ok(None);
         };
         let required = tools.are_required();
+        // A model that may call as it likes writes its calls as it learned to.
+        let must = required || !tools.parallel || tools.list.iter().any(|tool| tool.strict);
+        if !must && answer.is_none() {
+            return Ok(None);
+        }
         if !form.is_held_behind_mark() && !required {
             return Ok(None);
         }
@@ -268,14 +274,7 @@ impl Encoder {
         }
         let whole = required || answer.is_some();
         let lark = grammar::of_calls(form, tools, &calls, tokenizer, answer, !whole)?;
-        let constraint = match self.constraint(&Grammar::Lark(lark)) {
-            Ok(constraint) => constraint,
-            // All of them together are too much, and nothing says that they are held to.
-            Err(_) if !whole && tools.parallel && tools.list.iter().all(|tool| !tool.strict) => {
-                return Ok(None);
-            }
-            Err(error) => return Err(error),
-        };
+        let constraint = self.constraint(&Grammar::Lark(lark))?;
         Ok(Some(match whole {
             true => constraint,
             false => {
