@@ -221,8 +221,8 @@ impl Encoder {
     }
 
     /// What holds an answer to `prompt` to calls of `tools`: to nothing else where a call is
-    /// required; to calls or to `answer`, where that is given; and behind the mark of a call where a
-    /// tool is strict or there may be one call alone.
+    /// required; to calls or to `answer`, where that is given; and behind the mark of a call where
+    /// a tool is strict or there may be one call alone.
     /// None where nothing can be held to: no tools, a form of calls that is not known, or, unless a
     /// call is required, one without a mark.
     ///

@@ -272,8 +272,11 @@ fn extend<T: Plain + Default>(
     len: usize,
 ) -> Result<(), NoMemory> {
     let new = count.saturating_sub(pages.len());
-    // All at once first: the system tells at once where there is far too little.
-    SharedSlice::<T>::default().try_reserve(new.saturating_mul(len))?;
+    // All at once first: the system tells at once where there is far too little. Memory that nobody
+    // uses would not be asked for at all.
+    let mut all = SharedSlice::<T>::default();
+    all.try_reserve(new.saturating_mul(len))?;
+    drop(std::hint::black_box(all));
     pages.reserve_exact(new);
     for _ in 0..new {
         let mut page = SharedSlice::default();
