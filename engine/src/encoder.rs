@@ -198,7 +198,7 @@ impl Encoder {
             None => constraint,
             Some(mark) => {
                 let token = grammar::control(&mark.text, &self.tokenizer);
-                constraint.from_mark(mark.clone(), token)
+                constraint.begun_by(mark.clone(), token)
             }
         };
         let thinking = recipe.thought.as_ref().map(|thought| {
@@ -283,7 +283,7 @@ impl Encoder {
                     text: form.open.to_owned(),
                     again: tools.parallel,
                 };
-                constraint.from_mark(mark, token)
+                constraint.begun_by(mark, token)
             }
         }))
     }

@@ -66,7 +66,7 @@ struct Job {
 
 /// What the thread is asked for.
 enum Order {
-    Job(Job),
+    Job(Box<Job>),
     /// To cancel what runs, write what it keeps where that is asked for, and end.
     End,
 }
@@ -228,7 +228,7 @@ impl Worker {
                 room,
             };
             // There is a place in the channel for each that has room.
-            let sent = self.orders.try_send(Order::Job(job));
+            let sent = self.orders.try_send(Order::Job(Box::new(job)));
             sent.map_err(|_| ApiError::internal("The engine has stopped.".to_owned()))?;
         }
         Ok(told)
@@ -249,13 +249,13 @@ impl Running {
             self.tell_problems();
             if self.live.is_empty() {
                 match incoming.blocking_recv() {
-                    Some(Order::Job(job)) => self.take(job),
+                    Some(Order::Job(job)) => self.take(*job),
                     Some(Order::End) | None => return self.end(),
                 }
             }
             while let Ok(order) = incoming.try_recv() {
                 match order {
-                    Order::Job(job) => self.take(job),
+                    Order::Job(job) => self.take(*job),
                     Order::End => return self.end(),
                 }
             }

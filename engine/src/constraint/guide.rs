@@ -71,7 +71,7 @@ impl Constraint {
 
     /// Leaves an answer free up to `mark`, which may be a control token, and holds to the grammar
     /// behind it; with `again`, each time, else the answer ends there.
-    pub(crate) fn from_mark(mut self, mark: Mark, token: Option<u32>) -> Constraint {
+    pub(crate) fn begun_by(mut self, mark: Mark, token: Option<u32>) -> Constraint {
         self.mark = Some(mark);
         self.mark_token = token;
         self

@@ -125,9 +125,8 @@ impl CallForm {
     pub fn of(template: &str) -> Option<&'static CallForm> {
         let source = template.replace("\\n", "\n").replace("\\\"", "\"");
         let has = |sign: &&str| source.contains(sign);
-        let taught = |form: &&CallForm| {
-            form.signs.iter().all(|s| has(s)) && !form.others.iter().any(|s| has(s))
-        };
+        let taught =
+            |form: &&CallForm| form.signs.iter().all(&has) && !form.others.iter().any(&has);
         FORMS.iter().find(taught)
     }
 

@@ -86,7 +86,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
             config.context
         );
     }
-    if args.speculate.0 > 0 && !(model.is_on_cpu() && !model.plan().program.has_state()) {
+    if args.speculate.0 > 0 && (!model.is_on_cpu() || model.plan().program.has_state()) {
         bail!(
             "on {} nothing is guessed for this model; leave --speculate out",
             model.device()
