@@ -67,7 +67,7 @@ pub enum Error {
     NoTemplate(bitnet_chat_templates::NotFound),
     /// A grammar cannot be used.
     #[error("the grammar cannot be used: {0}")]
-    Grammar(#[from] GrammarError),
+    Grammar(GrammarError),
     /// What a tool takes cannot be enforced: what is wrong with its schema.
     #[error("the parameters of tool {number}: {problem}")]
     Tool {
@@ -344,4 +344,10 @@ fn lines(problems: &[Problem]) -> String {
         .iter()
         .map(|problem| format!("\n  - {problem}"))
         .collect()
+}
+
+impl From<GrammarError> for Error {
+    fn from(error: GrammarError) -> Error {
+        Error::Grammar(error)
+    }
 }

@@ -228,7 +228,7 @@ impl<D: ByteDot> BlockDot for Aarch64<D> {
     fn i2s_rows<const R: usize>(
         self,
         rows: [&[u8]; R],
-        _ahead: [Ahead<'_>; R],
+        ahead: [Ahead<'_>; R],
         q: &[i8],
     ) -> [i32; R] {
         let mut totals = [0; R];
@@ -237,7 +237,8 @@ impl<D: ByteDot> BlockDot for Aarch64<D> {
             let mut sums = [vdupq_n_s32(0); R];
             for (group, q) in q.as_chunks::<GROUP>().0.iter().enumerate() {
                 let q = load_signed(q);
-                for (row, sums) in rows.iter().zip(&mut sums) {
+                for ((row, ahead), sums) in rows.iter().zip(ahead).zip(&mut sums) {
+                    ahead.prefetch(self, group * GROUP_BYTES);
                     let codes = unpacked_downwards(&row.as_chunks().0[group]);
                     *sums = self.0.codes(*sums, codes, q);
                 }
