@@ -267,10 +267,10 @@ mod tests {
     use bitnet_fixtures::{Noise, ProgramBuilder};
     use bitnet_kernels::format::Encoding;
     use bitnet_kernels::program::Op;
-    use bitnet_kernels::{Batch, Format, Forward, Inspect, Segment};
+    use bitnet_kernels::{Format, Inspect};
 
     use super::*;
-    use crate::backend::{CpuBackend, CpuOptions};
+    use crate::exec::alone::ran;
     use crate::isa::Isa;
 
     const HIDDEN: usize = 256;
@@ -377,26 +377,9 @@ mod tests {
             let wanted: Vec<f32> = rows.flat_map(|(h, router)| result(h, router)).collect();
             let isas = Isa::available().into_iter();
             for (isa, threads) in isas.flat_map(|isa| [(isa, 1), (isa, 3)]) {
-                let options = CpuOptions {
-                    threads: Some(threads),
-                    isa: Some(isa),
-                };
-                let mut backend = CpuBackend::load(program.clone(), weights.clone(), options)
-                    .expect("the program loads");
-                let cache = backend.create_cache(tokens).expect("a cache");
-                backend.write(h, &inputs).expect("floats");
-                backend.write(logits, &routers).expect("floats");
-                let batch = Batch {
-                    tokens: &vec![0; tokens],
-                    segments: &[Segment {
-                        cache,
-                        start: 0,
-                        len: tokens,
-                    }],
-                    selected: &[],
-                };
-                let ops = 0..program.ops.len();
-                backend.run(&batch, ops).expect("the operations run");
+                let (program, weights) = (program.clone(), weights.clone());
+                let inputs = [(h, &inputs[..]), (logits, &routers)];
+                let mut backend = ran(program, weights, (isa, threads), tokens, &inputs);
                 let found = backend.read(h, tokens).expect("results");
                 let bits = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
                 assert_eq!(bits(&found), bits(&wanted), "{isa}, {tokens} tokens");

@@ -111,10 +111,10 @@ mod tests {
     use bitnet_fixtures::{Noise, ProgramBuilder, weights};
     use bitnet_kernels::format::{Encoding, Matrix, i2_s};
     use bitnet_kernels::program::{LayerCache, Op, Rows};
-    use bitnet_kernels::{Batch, Forward, Inspect, Segment, Telemetry, oracle};
+    use bitnet_kernels::{Inspect, Telemetry, oracle};
 
     use super::*;
-    use crate::backend::{CpuBackend, CpuOptions};
+    use crate::exec::alone::ran;
     use crate::isa::Isa;
 
     const ROWS: usize = 330;
@@ -185,23 +185,8 @@ mod tests {
                 out,
             });
             let (program, weights) = b.finish();
-            let options = CpuOptions {
-                threads: Some(threads),
-                isa: Some(isa),
-            };
-            let mut backend = CpuBackend::load(program, weights, options).expect("it loads");
-            let cache = backend.create_cache(tokens).expect("a cache");
-            backend.write(h, &self.x).expect("a buffer of floats");
-            let batch = Batch {
-                tokens: &vec![0; tokens],
-                segments: &[Segment {
-                    cache,
-                    start: 0,
-                    len: tokens,
-                }],
-                selected: &[],
-            };
-            backend.run(&batch, 0..2).expect("the operations run");
+            let inputs = [(h, &self.x[..])];
+            let mut backend = ran(program, weights, (isa, threads), tokens, &inputs);
             let found = backend.read(out, tokens).expect("a result");
             (found, backend.skipped_bytes())
         }

@@ -1,5 +1,7 @@
 //! The executor: a program with its weights, buffers and caches, walked by a team of threads.
 
+#[cfg(test)]
+mod alone;
 mod attention;
 pub(crate) mod buffers;
 mod by_columns;

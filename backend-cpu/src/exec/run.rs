@@ -314,6 +314,7 @@ mod tests {
 
     use super::*;
     use crate::backend::{CpuBackend, CpuOptions};
+    use crate::exec::alone::ran;
     use crate::isa::Isa;
 
     #[test]
@@ -341,24 +342,8 @@ mod tests {
                 .flat_map(|head| oracle::norm(head, &gain, eps))
                 .collect();
             for isa in Isa::available() {
-                let options = CpuOptions {
-                    threads: Some(2),
-                    isa: Some(isa),
-                };
-                let mut backend = CpuBackend::load(program.clone(), weights.clone(), options)
-                    .expect("the program loads");
-                let cache = backend.create_cache(tokens).expect("a cache");
-                backend.write(q, &x).expect("a buffer of floats");
-                let batch = Batch {
-                    tokens: &vec![0; tokens],
-                    segments: &[Segment {
-                        cache,
-                        start: 0,
-                        len: tokens,
-                    }],
-                    selected: &[],
-                };
-                backend.run(&batch, 0..1).expect("the operation runs");
+                let (program, weights) = (program.clone(), weights.clone());
+                let mut backend = ran(program, weights, (isa, 2), tokens, &[(q, &x)]);
                 let found = backend.read(q, tokens).expect("a result");
                 let bits = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
                 assert_eq!(bits(&found), bits(&wanted), "{isa}, heads of {dim}");

@@ -3,14 +3,11 @@
 
 use std::ops::Range;
 
-use bitnet_kernels::format::{
-    MAX_BLOCK_LEN, Q8_0_BLOCK, Q8K_BLOCK, Reduction, q4_k, q5_k, q6_k, q8_0,
-};
+use bitnet_kernels::format::{MAX_BLOCK_LEN, Q8_0_BLOCK, Reduction, q4_k, q5_k, q6_k, q8_0};
 use bitnet_kernels::order::{LANES, finite_or_nan, fold};
 
-use super::gemv::{RUN, prefetch_blocks, scaled};
-use super::streams::Streams;
-use crate::microkernel::dot::{BlockDot, DOT_ROWS, GroupSums, WithMinima};
+use super::gemv::{Blocks, by_blocks};
+use crate::microkernel::dot::{BlockDot, WithMinima};
 use crate::microkernel::operands::{Encoded, MatrixRef};
 use crate::microkernel::simd::Simd;
 
@@ -108,68 +105,6 @@ fn f16(bytes: &[u8]) -> f32 {
     half::f16::from_le_bytes([bytes[0], bytes[1]]).to_f32()
 }
 
-/// A format of blocks of 256 whose groups have minima: `BYTES` of which the first two are the scale
-/// and the two from `DMIN_AT` on that of the minima. Sixteen rows, in the lanes, at a time.
-#[inline(always)]
-fn with_minima<B: BlockDot, const BYTES: usize, const DMIN_AT: usize>(
-    b: B,
-    m: &MatrixRef<'_>,
-    rows: Range<usize>,
-    x: &Encoded<'_>,
-    tokens: Range<usize>,
-    out: &mut [f32],
-    integers: impl Fn([&[u8; BYTES]; DOT_ROWS], &[i8; Q8K_BLOCK], &GroupSums) -> WithMinima,
-) {
-    let (width, streams) = (rows.len(), Streams::new(&rows));
-    let (mut values, mut minima) = ([[0; LANES]; RUN], [[0; LANES]; RUN]);
-    let (mut scales, mut minimum_scales) = ([[0; LANES]; RUN], [[0; LANES]; RUN]);
-    let mut group_sums = [GroupSums::default(); RUN];
-    for (t, token) in tokens.enumerate() {
-        let out = &mut out[t * width..(t + 1) * width];
-        let blocks = x.q(token).as_chunks::<Q8K_BLOCK>().0;
-        for strip in streams.strips() {
-            let rows: [&[[u8; BYTES]]; LANES] = streams.rows(strip, |row| m.row(row).as_chunks().0);
-            let mut floats = b.splat(0.0);
-            for first in (0..blocks.len()).step_by(RUN) {
-                let run = first..blocks.len().min(first + RUN);
-                for i in run.clone() {
-                    group_sums[i - first] = b.group_sums(&blocks[i]);
-                }
-                for (four, rows) in rows.as_chunks::<DOT_ROWS>().0.iter().enumerate() {
-                    let lanes = four * DOT_ROWS..(four + 1) * DOT_ROWS;
-                    for i in run.clone() {
-                        prefetch_blocks(b, rows, i);
-                        let four = rows.map(|row| &row[i]);
-                        let at = i - first;
-                        let products = integers(four, &blocks[i], &group_sums[at]);
-                        values[at][lanes.clone()].copy_from_slice(&products.values);
-                        minima[at][lanes.clone()].copy_from_slice(&products.minima);
-                        let halves =
-                            |at| four.map(|block| u16::from_le_bytes([block[at], block[at + 1]]));
-                        scales[at][lanes.clone()].copy_from_slice(&halves(0));
-                        minimum_scales[at][lanes.clone()].copy_from_slice(&halves(DMIN_AT));
-                    }
-                }
-                for i in run {
-                    let (d, at) = (x.scales(token)[i], i - first);
-                    let to_f32 = |sums: &[i32; LANES]| {
-                        let mut floats = [0.0; LANES];
-                        for (float, sum) in floats.iter_mut().zip(sums) {
-                            *float = *sum as f32;
-                        }
-                        b.load(&floats)
-                    };
-                    let scale = b.mul(b.load_f16(&scales[at]), b.splat(d));
-                    floats = b.fma(scale, to_f32(&values[at]), floats);
-                    let scale = b.mul(b.load_f16(&minimum_scales[at]), b.splat(-d));
-                    floats = b.fma(scale, to_f32(&minima[at]), floats);
-                }
-            }
-            streams.put(strip, b.to_array(b.finite_or_nan(floats)), out);
-        }
-    }
-}
-
 /// `Q4_K`.
 #[inline(always)]
 pub(crate) fn q4_k<B: BlockDot>(
@@ -180,14 +115,21 @@ pub(crate) fn q4_k<B: BlockDot>(
     tokens: Range<usize>,
     out: &mut [f32],
 ) {
-    with_minima::<B, { q4_k::BLOCK_BYTES }, { q4_k::DMIN_AT }>(
+    by_blocks(
         b,
         m,
         rows,
         x,
         tokens,
         out,
-        |blocks, q, sums| b.q4_k_rows(blocks, q, sums),
+        Blocks {
+            scales: [(0, 1.0), (q4_k::DMIN_AT, -1.0)],
+            prepare: |q: &_, _| b.group_sums(q),
+            integers: |blocks: [&[u8; q4_k::BLOCK_BYTES]; _], q: &_, sums: &_| {
+                let WithMinima { values, minima } = b.q4_k_rows(blocks, q, sums);
+                [values, minima]
+            },
+        },
     );
 }
 
@@ -201,14 +143,21 @@ pub(crate) fn q5_k<B: BlockDot>(
     tokens: Range<usize>,
     out: &mut [f32],
 ) {
-    with_minima::<B, { q5_k::BLOCK_BYTES }, { q5_k::DMIN_AT }>(
+    by_blocks(
         b,
         m,
         rows,
         x,
         tokens,
         out,
-        |blocks, q, sums| b.q5_k_rows(blocks, q, sums),
+        Blocks {
+            scales: [(0, 1.0), (q5_k::DMIN_AT, -1.0)],
+            prepare: |q: &_, _| b.group_sums(q),
+            integers: |blocks: [&[u8; q5_k::BLOCK_BYTES]; _], q: &_, sums: &_| {
+                let WithMinima { values, minima } = b.q5_k_rows(blocks, q, sums);
+                [values, minima]
+            },
+        },
     );
 }
 
@@ -222,14 +171,20 @@ pub(crate) fn q6_k<B: BlockDot>(
     tokens: Range<usize>,
     out: &mut [f32],
 ) {
-    scaled::<B, { q6_k::BLOCK_BYTES }, { q6_k::SCALE_AT }>(
+    by_blocks(
         b,
         m,
         rows,
         x,
         tokens,
         out,
-        |blocks, q, _| b.q6_k_rows(blocks, q),
+        Blocks {
+            scales: [(q6_k::SCALE_AT, 1.0)],
+            prepare: |_: &_, _| (),
+            integers: |blocks: [&[u8; q6_k::BLOCK_BYTES]; _], q: &_, (): &_| {
+                [b.q6_k_rows(blocks, q)]
+            },
+        },
     );
 }
 

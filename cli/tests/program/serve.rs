@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
 
 use crate::{bitnet, output, stderr};
 
@@ -10,6 +10,44 @@ fn serve(folder: &std::path::Path) -> Command {
     let mut command = bitnet(folder);
     command.args(["serve", "--device", "cpu", "--port", "0", "--threads", "1"]);
     command
+}
+
+/// A server that listens, its model by the name `small`.
+#[cfg(unix)]
+struct Served {
+    child: Child,
+    address: String,
+    log: BufReader<ChildStderr>,
+    said: String,
+}
+
+#[cfg(unix)]
+impl Served {
+    fn begin(command: &mut Command) -> Served {
+        let command = command.args(["--alias", "small"]).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap());
+        let mut said = String::new();
+        while !said.contains("small listens at http://") {
+            assert!(log.read_line(&mut said).unwrap() > 0, "{said}");
+        }
+        Served {
+            child,
+            address: said.trim().rsplit_once("http://").unwrap().1.to_owned(),
+            log,
+            said,
+        }
+    }
+
+    /// Asks it to end, and gives all that it said.
+    fn end(&mut self) -> String {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+        assert!(sent.success());
+        assert_eq!(self.child.wait().unwrap().code(), Some(0));
+        self.log.read_to_string(&mut self.said).unwrap();
+        std::mem::take(&mut self.said)
+    }
 }
 
 /// Answers of one connection, closed behind them.
@@ -30,28 +68,14 @@ fn ask(address: &str, request: &str, body: &str) -> String {
 #[test]
 fn a_server_answers_until_it_is_asked_to_end_and_says_nothing_of_what_was_said() {
     let folder = tempfile::tempdir().unwrap();
-    let mut command = serve(folder.path());
-    let mut child = command
-        .args(["--alias", "small"])
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut log = BufReader::new(child.stderr.take().unwrap());
-    let mut said = String::new();
-    while !said.contains("small listens at http://") {
-        assert!(log.read_line(&mut said).unwrap() > 0, "{said}");
-    }
-    let address = said.trim().rsplit_once("http://").unwrap().1.to_owned();
-    assert!(ask(&address, "GET /health", "").starts_with("HTTP/1.1 200"));
+    let mut served = Served::begin(&mut serve(folder.path()));
+    let address = &served.address;
+    assert!(ask(address, "GET /health", "").starts_with("HTTP/1.1 200"));
     let body =
         r#"{"model": "small", "prompt": "ROMEO:\nWhat light", "temperature": 0, "max_tokens": 8}"#;
-    let answer = ask(&address, "POST /v1/completions", body);
+    let answer = ask(address, "POST /v1/completions", body);
     assert!(answer.contains("s are this, that is not so"), "{answer}");
-    let pid = child.id().to_string();
-    let sent = Command::new("kill").args(["-TERM", &pid]).status().unwrap();
-    assert!(sent.success());
-    assert_eq!(child.wait().unwrap().code(), Some(0));
-    log.read_to_string(&mut said).unwrap();
+    let said = served.end();
     assert!(
         said.contains("\"path\":\"/v1/completions\",\"status\":200"),
         "{said}"
@@ -68,25 +92,13 @@ fn answer_with_caches(
     body: &str,
 ) -> (serde_json::Value, String) {
     let mut command = serve(folder);
-    let mut child = command
+    command
         .env("BITNET_ISA", isa)
-        .args(["--alias", "small", "--cache-dir", "caches"])
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut log = BufReader::new(child.stderr.take().unwrap());
-    let mut said = String::new();
-    while !said.contains("small listens at http://") {
-        assert!(log.read_line(&mut said).unwrap() > 0, "{said}");
-    }
-    let address = said.trim().rsplit_once("http://").unwrap().1.to_owned();
-    let answer = ask(&address, "POST /v1/completions", body);
+        .args(["--cache-dir", "caches"]);
+    let mut served = Served::begin(&mut command);
+    let answer = ask(&served.address, "POST /v1/completions", body);
     let answer = answer.split_once("\r\n\r\n").unwrap().1;
-    let pid = child.id().to_string();
-    Command::new("kill").args(["-TERM", &pid]).status().unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(0));
-    log.read_to_string(&mut said).unwrap();
-    (serde_json::from_str(answer).unwrap(), said)
+    (serde_json::from_str(answer).unwrap(), served.end())
 }
 
 #[cfg(unix)]

@@ -8,7 +8,7 @@
 use std::arch::x86_64::*;
 
 use super::token::Avx2;
-use crate::microkernel::columns::{Column, ColumnDot, LINE_BYTES, LINE_ROWS, Line, Lines};
+use crate::microkernel::columns::{Column, ColumnDot, LINE_BYTES, LINE_ROWS, Line, Lines, listed};
 use crate::microkernel::simd::Simd;
 
 /// Columns that are added before 16-bit sums are widened.
@@ -79,34 +79,23 @@ impl<const VNNI: bool> Avx2<VNNI> {
 impl<const VNNI: bool> ColumnDot for Avx2<VNNI> {
     #[inline(always)]
     fn add_columns(self, m: Lines<'_>, list: &[Column], sums: &mut [[i32; LINE_ROWS]]) {
-        let Some(first) = list.first() else {
-            return;
-        };
-        // Columns that fill up the last ones are multiplied by 0.
-        let none = Column { q: 0, ..*first };
-        let column = |i: usize| list.get(i).copied().unwrap_or(none);
-        for i in 0..AT_ONCE {
-            for line in m.column(column(i)) {
-                self.prefetch(&line.0, 0);
-            }
+        let (first, count) = m.from::<AT_ONCE>(list, 0);
+        for line in first[..count].iter().copied().flatten() {
+            self.prefetch(&line.0, 0);
         }
         for first in (0..list.len()).step_by(AT_ONCE) {
             // SAFETY: `self` proves AVX2.
             let mut columns: Pairs<'_> =
                 [([&m.lines[..0]; 2], unsafe { _mm256_setzero_si256() }); AT_ONCE / 2];
             for (i, pair) in columns.iter_mut().enumerate() {
-                let two = [0, 1].map(|part| column(first + 2 * i + part));
+                let two = [0, 1].map(|part| listed(list, first + 2 * i + part));
                 let bytes = two.map(|column| column.q.cast_unsigned());
                 // SAFETY: `self` proves AVX2.
                 let q = unsafe { _mm256_set1_epi16(i16::from_le_bytes(bytes)) };
                 *pair = (two.map(|column| m.column(column)), q);
             }
-            let rest = list.get(first + AT_ONCE..).unwrap_or(&[]);
-            let mut later = [&m.lines[..0]; AT_ONCE];
-            for (later, column) in later.iter_mut().zip(rest) {
-                *later = m.column(*column);
-            }
-            let later = &later[..rest.len().min(AT_ONCE)];
+            let (later, coming) = m.from::<AT_ONCE>(list, first + AT_ONCE);
+            let later = &later[..coming];
             for (i, sums) in sums.iter_mut().enumerate() {
                 for half in [0, REGISTER] {
                     self.add_half_line(&columns, (i, half), later, sums);

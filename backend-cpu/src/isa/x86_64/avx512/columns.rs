@@ -8,7 +8,7 @@
 use std::arch::x86_64::*;
 
 use super::token::Avx512;
-use crate::microkernel::columns::{Column, ColumnDot, LINE_BYTES, LINE_ROWS, Line, Lines};
+use crate::microkernel::columns::{Column, ColumnDot, LINE_BYTES, LINE_ROWS, Line, Lines, listed};
 use crate::microkernel::simd::Simd;
 
 /// Columns of a lane of `vpdpbusd`.
@@ -88,34 +88,22 @@ impl<const VBMI: bool, const AMX: bool> Avx512<VBMI, AMX> {
 impl<const VBMI: bool, const AMX: bool> ColumnDot for Avx512<VBMI, AMX> {
     #[inline(always)]
     fn add_columns(self, m: Lines<'_>, list: &[Column], sums: &mut [[i32; LINE_ROWS]]) {
-        let Some(first) = list.first() else {
-            return;
-        };
-        // Columns that fill up the last ones are multiplied by 0.
-        let none = Column { q: 0, ..*first };
-        let column = |i: usize| list.get(i).copied().unwrap_or(none);
-        for i in 0..AT_ONCE {
-            for line in m.column(column(i)) {
-                self.prefetch(&line.0, 0);
-            }
+        let (first, count) = m.from::<AT_ONCE>(list, 0);
+        for line in first[..count].iter().copied().flatten() {
+            self.prefetch(&line.0, 0);
         }
         for first in (0..list.len()).step_by(AT_ONCE) {
             let mut columns = [[&m.lines[..0]; FOUR]; AT_ONCE / FOUR];
             // SAFETY: `self` proves AVX-512.
             let mut q = [unsafe { _mm512_setzero_si512() }; AT_ONCE / FOUR];
-            let mut later = [&m.lines[..0]; AT_ONCE];
             for group in 0..AT_ONCE / FOUR {
-                let four = [0, 1, 2, 3].map(|i| column(first + group * FOUR + i));
+                let four = [0, 1, 2, 3].map(|i| listed(list, first + group * FOUR + i));
                 columns[group] = four.map(|column| m.column(column));
                 let bytes = four.map(|column| column.q.cast_unsigned());
                 // SAFETY: `self` proves AVX-512.
                 q[group] = unsafe { _mm512_set1_epi32(i32::from_le_bytes(bytes)) };
             }
-            let rest = list.get(first + AT_ONCE..).unwrap_or(&[]);
-            let coming = rest.len().min(AT_ONCE);
-            for (later, column) in later.iter_mut().zip(rest) {
-                *later = m.column(*column);
-            }
+            let (later, coming) = m.from::<AT_ONCE>(list, first + AT_ONCE);
             self.add_some(&columns, q, &later[..coming], sums);
         }
     }
