@@ -46,28 +46,6 @@ impl<'a> Lines<'a> {
         let index = column.index as usize;
         &self.lines[index * self.of_column..(index + 1) * self.of_column]
     }
-
-    /// The columns of a list from `first` on, `N` at most, and how many they are.
-    #[inline(always)]
-    pub(crate) fn from<const N: usize>(
-        &self,
-        list: &[Column],
-        first: usize,
-    ) -> ([&'a [Line]; N], usize) {
-        let mut columns = [&self.lines[..0]; N];
-        let rest = list.get(first..).unwrap_or(&[]);
-        for (at, column) in columns.iter_mut().zip(rest) {
-            *at = self.column(*column);
-        }
-        (columns, rest.len().min(N))
-    }
-}
-
-/// The `i`th column of a list that is not empty. Those that fill it up are multiplied by 0.
-#[inline(always)]
-pub(crate) fn listed(list: &[Column], i: usize) -> Column {
-    let none = Column { q: 0, ..list[0] };
-    list.get(i).copied().unwrap_or(none)
 }
 
 /// Products of columns of an instruction set.

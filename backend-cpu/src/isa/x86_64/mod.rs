@@ -2,6 +2,7 @@
 
 pub(crate) mod avx2;
 pub(crate) mod avx512;
+mod listed;
 mod peak;
 mod prefetch;
 mod quantized;

@@ -7,8 +7,9 @@
 
 use std::arch::x86_64::*;
 
+use super::super::listed::{columns_from, listed};
 use super::token::Avx2;
-use crate::microkernel::columns::{Column, ColumnDot, LINE_BYTES, LINE_ROWS, Line, Lines, listed};
+use crate::microkernel::columns::{Column, ColumnDot, LINE_BYTES, LINE_ROWS, Line, Lines};
 use crate::microkernel::simd::Simd;
 
 /// Columns that are added before 16-bit sums are widened.
@@ -79,7 +80,7 @@ impl<const VNNI: bool> Avx2<VNNI> {
 impl<const VNNI: bool> ColumnDot for Avx2<VNNI> {
     #[inline(always)]
     fn add_columns(self, m: Lines<'_>, list: &[Column], sums: &mut [[i32; LINE_ROWS]]) {
-        let (first, count) = m.from::<AT_ONCE>(list, 0);
+        let (first, count) = columns_from::<AT_ONCE>(m, list, 0);
         for line in first[..count].iter().copied().flatten() {
             self.prefetch(&line.0, 0);
         }
@@ -94,7 +95,7 @@ impl<const VNNI: bool> ColumnDot for Avx2<VNNI> {
                 let q = unsafe { _mm256_set1_epi16(i16::from_le_bytes(bytes)) };
                 *pair = (two.map(|column| m.column(column)), q);
             }
-            let (later, coming) = m.from::<AT_ONCE>(list, first + AT_ONCE);
+            let (later, coming) = columns_from::<AT_ONCE>(m, list, first + AT_ONCE);
             let later = &later[..coming];
             for (i, sums) in sums.iter_mut().enumerate() {
                 for half in [0, REGISTER] {

@@ -7,8 +7,9 @@
 
 use std::arch::x86_64::*;
 
+use super::super::listed::{columns_from, listed};
 use super::token::Avx512;
-use crate::microkernel::columns::{Column, ColumnDot, LINE_BYTES, LINE_ROWS, Line, Lines, listed};
+use crate::microkernel::columns::{Column, ColumnDot, LINE_BYTES, LINE_ROWS, Line, Lines};
 use crate::microkernel::simd::Simd;
 
 /// Columns of a lane of `vpdpbusd`.
@@ -88,7 +89,7 @@ impl<const VBMI: bool, const AMX: bool> Avx512<VBMI, AMX> {
 impl<const VBMI: bool, const AMX: bool> ColumnDot for Avx512<VBMI, AMX> {
     #[inline(always)]
     fn add_columns(self, m: Lines<'_>, list: &[Column], sums: &mut [[i32; LINE_ROWS]]) {
-        let (first, count) = m.from::<AT_ONCE>(list, 0);
+        let (first, count) = columns_from::<AT_ONCE>(m, list, 0);
         for line in first[..count].iter().copied().flatten() {
             self.prefetch(&line.0, 0);
         }
@@ -103,7 +104,7 @@ impl<const VBMI: bool, const AMX: bool> ColumnDot for Avx512<VBMI, AMX> {
                 // SAFETY: `self` proves AVX-512.
                 q[group] = unsafe { _mm512_set1_epi32(i32::from_le_bytes(bytes)) };
             }
-            let (later, coming) = m.from::<AT_ONCE>(list, first + AT_ONCE);
+            let (later, coming) = columns_from::<AT_ONCE>(m, list, first + AT_ONCE);
             self.add_some(&columns, q, &later[..coming], sums);
         }
     }
