@@ -201,7 +201,7 @@ impl WgpuBackend {
             (&self.batch_buffers.selected, batch.selected),
         ] {
             let bytes = bytemuck::cast_slice(ids);
-            self.gpu.queue.write_buffer(buffer, 0, bytes);
+            self.gpu.write(buffer, 0, bytes);
         }
         let pass = self.pass_buffers.prepare(&self.gpu, batch, best)?;
         for segment in batch.segments {

@@ -1,11 +1,13 @@
 //! One opened GPU: its queue, what kernels may count on, and every way in which it can fail.
 
+use std::cell::Cell;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bitnet_kernels::BackendError;
+use bitnet_kernels::report::Traffic;
 use bitnet_kernels::wgsl::Target;
-use wgpu::{Buffer, BufferUsages, Features};
+use wgpu::{Buffer, BufferUsages, CommandBuffer, Features, SubmissionIndex};
 
 use crate::adapter;
 
@@ -24,6 +26,7 @@ pub(crate) struct Gpu {
     /// The same for weights, which can be split.
     pub(crate) max_weights: u64,
     pub(crate) timestamps: bool,
+    traffic: Cell<Traffic>,
     failure: Arc<Mutex<Option<String>>>,
 }
 
@@ -87,8 +90,42 @@ impl Gpu {
             max_binding,
             max_weights: max_binding,
             timestamps,
+            traffic: Cell::default(),
             failure,
         })
+    }
+
+    /// What was asked of the device since it was opened.
+    pub(crate) fn traffic(&self) -> Traffic {
+        self.traffic.get()
+    }
+
+    fn count(&self, add: impl FnOnce(&mut Traffic)) {
+        let mut traffic = self.traffic.get();
+        add(&mut traffic);
+        self.traffic.set(traffic);
+    }
+
+    /// Hands commands over to the device, in which so many dispatches are.
+    pub(crate) fn submit(
+        &self,
+        commands: impl IntoIterator<Item = CommandBuffer>,
+        dispatches: usize,
+    ) -> SubmissionIndex {
+        self.count(|traffic| {
+            traffic.submissions += 1;
+            traffic.dispatches += dispatches as u64;
+        });
+        self.queue.submit(commands)
+    }
+
+    /// Writes whole words at `offset`, before what is submitted next.
+    pub(crate) fn write(&self, buffer: &Buffer, offset: u64, bytes: &[u8]) {
+        self.count(|traffic| {
+            traffic.uploads += 1;
+            traffic.uploaded_bytes += bytes.len() as u64;
+        });
+        self.queue.write_buffer(buffer, offset, bytes);
     }
 
     /// The first thing that went wrong since the device was opened.
@@ -183,14 +220,14 @@ impl Gpu {
         for (i, chunk) in bytes.chunks(UPLOAD_CHUNK).enumerate() {
             let at = (offset + i * UPLOAD_CHUNK) as u64;
             if chunk.len() % 4 == 0 {
-                self.queue.write_buffer(buffer, at, chunk);
+                self.write(buffer, at, chunk);
             } else {
                 let mut padded = chunk.to_vec();
                 padded.resize(chunk.len().next_multiple_of(4), 0);
-                self.queue.write_buffer(buffer, at, &padded);
+                self.write(buffer, at, &padded);
             }
             if bytes.len() >= UPLOAD_CHUNK {
-                let index = self.queue.submit([]);
+                let index = self.submit([], 0);
                 self.wait(index)?;
             }
         }
@@ -224,6 +261,7 @@ impl Gpu {
         // An error here is also an uncaptured or a device error, which wait reports.
         buffer.map_async(wgpu::MapMode::Read, range.clone(), |_| {});
         self.wait(index)?;
+        self.count(|traffic| traffic.downloaded_bytes += bytes as u64);
         let result = match buffer.get_mapped_range(range) {
             Ok(view) => read(&view),
             Err(error) => return Err(self.failed(format!("its answer cannot be read: {error}"))),
@@ -247,7 +285,7 @@ impl Gpu {
         let staging = self.buffer("a read-back", size, usage)?;
         let mut encoder = self.encoder();
         encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, size as u64);
-        let index = self.queue.submit([encoder.finish()]);
+        let index = self.submit([encoder.finish()], 0);
         self.read_mapped(&staging, size, index, |view| view[..bytes].to_vec())
     }
 }

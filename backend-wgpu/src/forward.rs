@@ -82,7 +82,7 @@ impl WgpuBackend {
         for kernel in &recorded.kernels {
             self.recorder.note(kernel);
         }
-        let index = self.gpu.queue.submit([recorded.commands]);
+        let index = self.gpu.submit([recorded.commands], recorded.kernels.len());
         if pass.tokens <= AHEAD_TOKENS {
             self.ahead = Some(self.record(pass.clone(), want));
         }

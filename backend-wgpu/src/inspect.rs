@@ -21,10 +21,10 @@ impl Inspect for WgpuBackend {
             step.record(&pass, &mut recording);
         }
         drop(recording);
+        let index = self.gpu.submit([encoder.finish()], kernels.len());
         for kernel in kernels {
             self.recorder.note(kernel);
         }
-        let index = self.gpu.queue.submit([encoder.finish()]);
         self.gpu.wait(index)
     }
 

@@ -195,7 +195,7 @@ impl PassBuffers {
                 batch.segments.len()
             )));
         }
-        gpu.queue.write_buffer(&self.extents, 0, &self.scratch);
+        gpu.write(&self.extents, 0, &self.scratch);
         Ok(pass)
     }
 

@@ -100,7 +100,7 @@ impl Profiler {
             if kernels.len() > before {
                 let commands = encoder.finish();
                 let start = Instant::now();
-                let index = gpu.queue.submit([commands]);
+                let index = gpu.submit([commands], kernels.len() - before);
                 gpu.wait(index)?;
                 self.profile.add(kind, start.elapsed());
             }
@@ -108,7 +108,7 @@ impl Profiler {
         let mut encoder = gpu.encoder();
         end(&mut encoder);
         Ok(Submitted {
-            index: gpu.queue.submit([encoder.finish()]),
+            index: gpu.submit([encoder.finish()], 0),
             kernels,
         })
     }
@@ -153,7 +153,7 @@ impl Timestamps {
         }
         encoder.resolve_query_set(&self.queries, 0..parts as u32 * 2, &self.resolved, 0);
         end(&mut encoder);
-        let index = gpu.queue.submit([encoder.finish()]);
+        let index = gpu.submit([encoder.finish()], kernels.len());
         gpu.wait(index.clone())?;
         let bytes = gpu.download(&self.resolved, parts * 16)?;
         let ticks = bytes.as_chunks().0.iter().map(|t| u64::from_le_bytes(*t));

@@ -1,5 +1,6 @@
 //! Which kernels ran, and where the time went.
 
+use bitnet_kernels::report::Traffic;
 use bitnet_kernels::{KernelRecorder, Profile, Telemetry};
 
 use crate::backend::WgpuBackend;
@@ -21,5 +22,9 @@ impl Telemetry for WgpuBackend {
 
     fn profile(&self) -> Option<&Profile> {
         self.profiler.as_ref().map(|profiler| &profiler.profile)
+    }
+
+    fn traffic(&self) -> Option<Traffic> {
+        Some(self.gpu.traffic())
     }
 }

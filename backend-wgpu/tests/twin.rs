@@ -12,7 +12,7 @@ use bitnet_kernels::program::{
     Activation, BufferId, CacheType, DeltaShape, Experts, LayerCache, Op, Pairing, Product,
     Program, Rope, Rows,
 };
-use bitnet_kernels::report::{Spent, Timing, kind};
+use bitnet_kernels::report::{Spent, Timing, Traffic, kind};
 use bitnet_kernels::split::Split;
 use bitnet_kernels::{
     Backend, Batch, Candidate, Checkpoint, Forward, Inspect, LayerContents, Output, Segment,
@@ -21,6 +21,15 @@ use bitnet_kernels::{
 use libtest_mimic::{Arguments, Trial};
 
 const BASE: Transformer = Transformer::TINY;
+
+/// Dispatches that a layer of [`Transformer`] takes of a step of few tokens.
+const DISPATCHES_PER_LAYER: u64 = 12;
+
+/// Those of a pass beside its layers.
+const DISPATCHES_PER_PASS: u64 = 6;
+
+/// Writes to the device before a pass.
+const UPLOADS_PER_PASS: u64 = 3;
 
 fn gpu(shape: Transformer) -> WgpuBackend {
     let (program, weights) = shape.program();
@@ -537,6 +546,55 @@ fn a_profile_has_every_operation_and_changes_no_bit() {
     }
 }
 
+/// What one token behind a prompt of `depth` asks of the device.
+fn traffic_of_a_step(backend: &mut WgpuBackend, depth: usize) -> Traffic {
+    let cache = backend.create_cache(depth + 2).expect("a cache");
+    let mut step = |start: usize, len: usize| {
+        let before = backend.traffic().expect("a device of its own");
+        let batch = Batch {
+            tokens: &tokens(len),
+            segments: &[Segment { cache, start, len }],
+            selected: &[len as u32 - 1],
+        };
+        backend
+            .forward(&batch, Want::Top(1), &mut Output::default())
+            .expect("it runs");
+        backend.traffic().expect("a device of its own") - before
+    };
+    step(0, depth);
+    // Tables and buffers have grown; what is recorded ahead does not count.
+    let traffic = step(depth, 1);
+    assert_eq!(traffic, step(depth, 1));
+    backend.drop_cache(cache);
+    traffic
+}
+
+fn dispatches_submissions_and_bytes_of_a_step_are_counted() {
+    // Widths and heads of BitNet b1.58 2B-4T, of which the number of dispatches could depend.
+    let wide = Transformer {
+        hidden: 2560,
+        ffn: 6912,
+        heads: 20,
+        kv_heads: 5,
+        head_dim: 128,
+        ..BASE
+    };
+    for (shape, layers) in [(BASE, 1), (BASE, 3), (wide, 1)] {
+        let mut backend = gpu(Transformer { layers, ..shape });
+        for (depth, spans) in [(5, 1), (300, 2)] {
+            let traffic = traffic_of_a_step(&mut backend, depth);
+            // One merge of spans per layer, where there is more than one.
+            let of_a_layer = DISPATCHES_PER_LAYER + spans - 1;
+            let dispatches = DISPATCHES_PER_PASS + layers as u64 * of_a_layer;
+            assert_eq!(traffic.dispatches, dispatches, "{layers} layers, {depth}");
+            assert_eq!(traffic.submissions, 1);
+            assert_eq!(traffic.uploads, UPLOADS_PER_PASS);
+            // An id and its logit.
+            assert_eq!(traffic.downloaded_bytes, 8);
+        }
+    }
+}
+
 /// A program with a layer more, which keeps a state.
 fn with_state() -> (Program, SharedWeights) {
     let (mut program, weights) = BASE.program();
@@ -884,6 +942,7 @@ fn main() {
         trial!(sequences_of_one_batch_do_not_touch_each_other),
         trial!(matrices_split_over_several_buffers_give_the_same_bits),
         trial!(a_profile_has_every_operation_and_changes_no_bit),
+        trial!(dispatches_submissions_and_bytes_of_a_step_are_counted),
         trial!(progress_ends_at_the_whole),
         trial!(a_gpu_keeps_states),
         trial!(delta_nets_meet_their_twins),

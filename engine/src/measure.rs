@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bitnet_kernels::program::{Stretch, Work};
+use bitnet_kernels::report::Traffic;
 use bitnet_kernels::{Output, Profile, Want};
 
 use crate::error::Error;
@@ -43,6 +44,8 @@ pub struct Sample {
     pub work: Work,
     /// Bytes of weights that one of them left out, on average.
     pub skipped: u64,
+    /// What all of them asked of a device with memory of its own.
+    pub traffic: Option<Traffic>,
     /// Where the time of all of them went, if that was asked for.
     pub profile: Option<Profile>,
 }
@@ -106,7 +109,7 @@ fn prefill(model: &Model, workload: &Workload, profile: bool) -> Result<Sample, 
     let mut session = at_depth(model, workload)?;
     let prompt = tokens(workload.prompt_tokens, model.config().vocabulary);
     model.with_backend(|backend| backend.set_profiling(profile));
-    let before = model.with_backend(|backend| backend.skipped_bytes());
+    let before = Counters::of(model);
     let mut times = Vec::new();
     for _ in 0..workload.repetitions {
         session.truncate(workload.depth);
@@ -118,7 +121,8 @@ fn prefill(model: &Model, workload: &Workload, profile: bool) -> Result<Sample, 
     Ok(Sample {
         times,
         work: work(1, workload.depth, &passes, 1),
-        skipped: skipped_since(model, before, workload),
+        skipped: before.skipped_since(model, workload),
+        traffic: before.traffic_since(model),
         profile: model.with_backend(|backend| backend.profile().cloned()),
     })
 }
@@ -145,7 +149,7 @@ fn decode(model: &Model, workload: &Workload, profile: bool) -> Result<Sample, E
     };
     run(model, workload.gen_tokens.min(WARM_UP))?;
     model.with_backend(|backend| backend.set_profiling(profile));
-    let before = model.with_backend(|backend| backend.skipped_bytes());
+    let before = Counters::of(model);
     let times = (0..workload.repetitions)
         .map(|_| run(model, workload.gen_tokens))
         .collect::<Result<Vec<Duration>, Error>>()?;
@@ -158,7 +162,8 @@ fn decode(model: &Model, workload: &Workload, profile: bool) -> Result<Sample, E
             &steps,
             workload.gen_tokens,
         ),
-        skipped: skipped_since(model, before, workload),
+        skipped: before.skipped_since(model, workload),
+        traffic: before.traffic_since(model),
         profile: model.with_backend(|backend| backend.profile().cloned()),
     })
 }
@@ -240,10 +245,31 @@ fn follow(model: &Model, prompt: &[u32], text: &[u32], most: usize) -> Result<Du
     Ok(start.elapsed())
 }
 
-/// Bytes of weights that each of the repetitions has left out since there were `before` of them.
-fn skipped_since(model: &Model, before: u64, workload: &Workload) -> u64 {
-    let after = model.with_backend(|backend| backend.skipped_bytes());
-    (after - before) / workload.repetitions.max(1) as u64
+/// What a backend has counted before something is measured.
+struct Counters {
+    skipped: u64,
+    traffic: Option<Traffic>,
+}
+
+impl Counters {
+    fn of(model: &Model) -> Counters {
+        model.with_backend(|backend| Counters {
+            skipped: backend.skipped_bytes(),
+            traffic: backend.traffic(),
+        })
+    }
+
+    /// Bytes of weights that each of the repetitions has left out.
+    fn skipped_since(&self, model: &Model, workload: &Workload) -> u64 {
+        let after = model.with_backend(|backend| backend.skipped_bytes());
+        (after - self.skipped) / workload.repetitions.max(1) as u64
+    }
+
+    /// What all repetitions have asked of the device.
+    fn traffic_since(&self, model: &Model) -> Option<Traffic> {
+        let after = model.with_backend(|backend| backend.traffic());
+        Some(after? - self.traffic?)
+    }
 }
 
 /// A sequence that has read as many tokens as the workload's depth.

@@ -17,7 +17,7 @@ use crate::error::BackendError;
 use crate::format::Encoding;
 use crate::program::{BufferId, Program};
 use crate::recorder::KernelRecorder;
-use crate::report::{Limits, Profile, Screening};
+use crate::report::{Limits, Profile, Screening, Traffic};
 
 /// A device with a program on it, as models are opened on: it runs, can be inspected and reports.
 ///
@@ -190,6 +190,11 @@ pub trait Telemetry {
     /// multiplied by is 0.
     fn skipped_bytes(&self) -> u64 {
         0
+    }
+
+    /// What this side has asked of the device so far; `None` where the two are one.
+    fn traffic(&self) -> Option<Traffic> {
+        None
     }
 
     /// Measures what the device can do at most; `None` where nothing is measured. Takes well below

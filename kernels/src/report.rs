@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::{Add, Sub};
 use std::time::Duration;
 
 use crate::program::{Op, Program, WeightId};
@@ -32,6 +33,51 @@ pub struct Limits {
     pub read_bandwidth: f64,
     /// Multiply-adds of bytes per second, in registers.
     pub multiply_adds: f64,
+}
+
+/// What a host has asked of a device with memory of its own, counted from when it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Kernels started, each over a grid of workgroups of its own.
+    pub dispatches: u64,
+    /// Times that work was handed over to the device.
+    pub submissions: u64,
+    /// Writes to the device's memory.
+    pub uploads: u64,
+    /// Bytes of these writes.
+    pub uploaded_bytes: u64,
+    /// Bytes that came back.
+    pub downloaded_bytes: u64,
+}
+
+impl Add for Traffic {
+    type Output = Traffic;
+
+    /// What was asked of two devices.
+    fn add(self, other: Traffic) -> Traffic {
+        Traffic {
+            dispatches: self.dispatches + other.dispatches,
+            submissions: self.submissions + other.submissions,
+            uploads: self.uploads + other.uploads,
+            uploaded_bytes: self.uploaded_bytes + other.uploaded_bytes,
+            downloaded_bytes: self.downloaded_bytes + other.downloaded_bytes,
+        }
+    }
+}
+
+impl Sub for Traffic {
+    type Output = Traffic;
+
+    /// What was asked since `earlier`.
+    fn sub(self, earlier: Traffic) -> Traffic {
+        Traffic {
+            dispatches: self.dispatches - earlier.dispatches,
+            submissions: self.submissions - earlier.submissions,
+            uploads: self.uploads - earlier.uploads,
+            uploaded_bytes: self.uploaded_bytes - earlier.uploaded_bytes,
+            downloaded_bytes: self.downloaded_bytes - earlier.downloaded_bytes,
+        }
+    }
 }
 
 /// How the times of a profile were taken.

@@ -4,7 +4,7 @@
 //! operation at that point otherwise. Everything is copied at the point, so it is slow.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
+use std::ops::{Add, Range};
 
 use crate::backend::{Backend, Forward, Inspect, Telemetry, copy_buffers};
 use crate::batch::{Batch, Output, Segment, Want};
@@ -12,6 +12,7 @@ use crate::format::Encoding;
 use crate::oracle;
 use crate::order::finite_or_nan;
 use crate::program::{BufferId, Program};
+use crate::report::Traffic;
 use crate::{BackendError, CacheId, Checkpoint, KernelRecorder, LayerContents};
 
 /// A program on two backends.
@@ -307,5 +308,10 @@ impl Telemetry for Split {
 
     fn skipped_bytes(&self) -> u64 {
         self.first.skipped_bytes() + self.second.skipped_bytes()
+    }
+
+    fn traffic(&self) -> Option<Traffic> {
+        let both = [self.first.traffic(), self.second.traffic()];
+        both.into_iter().flatten().reduce(Traffic::add)
     }
 }

@@ -137,10 +137,13 @@ pub(crate) enum Command {
     /// a CPU, the first thread takes the times. On a GPU they come from its timestamps or, where it
     /// has none, from submitting each operation on its own.
     ///
+    /// On a GPU, `asked of the device in a pass` counts dispatches (kernels started), submissions,
+    /// writes to the device and the bytes that went there and came back.
+    ///
     /// With --json, `prefill` and `decode` hold all of this and the kernels that ran:
     /// `bytes_per_token`, `multiply_adds_per_token`, `bytes_per_second`,
-    /// `multiply_adds_per_second`, `share_of_read_bandwidth`, `share_of_int8_peak`, `profile`,
-    /// `profile_timed_by`.
+    /// `multiply_adds_per_second`, `share_of_read_bandwidth`, `share_of_int8_peak`, `device`,
+    /// `profile`, `profile_timed_by`.
     Bench(bench::Args),
     /// Hold every operation on a device against the CPU, and name the first that differs
     ///

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
+use bitnet_engine::kernels::report::Traffic;
 use bitnet_engine::kernels::{Cost, Limits, Screening};
 use bitnet_engine::measure::{Guessed, Sample, Workload};
 use serde_json::{Value, json};
@@ -43,6 +44,12 @@ impl Phase {
         )
     }
 
+    /// How many passes were measured, and what they asked of a device with memory of its own.
+    fn traffic(&self) -> Option<(f64, Traffic)> {
+        let passes = self.sample.work.passes * self.sample.times.len() as u64;
+        Some((passes as f64, self.sample.traffic?))
+    }
+
     fn json(&self, limits: Option<&Limits>) -> Value {
         let (bytes, multiply_adds) = (self.cost.bytes(), self.cost.multiply_adds());
         json!({
@@ -52,6 +59,13 @@ impl Phase {
             "multiply_adds_per_second": self.per_second(multiply_adds),
             "share_of_read_bandwidth": limits.map(|limits| self.per_second(bytes) / limits.read_bandwidth),
             "share_of_int8_peak": limits.map(|limits| self.per_second(multiply_adds) / limits.multiply_adds),
+            "device": self.traffic().map(|(passes, traffic)| json!({
+                "dispatches_per_pass": traffic.dispatches as f64 / passes,
+                "submissions_per_pass": traffic.submissions as f64 / passes,
+                "uploads_per_pass": traffic.uploads as f64 / passes,
+                "uploaded_bytes_per_pass": traffic.uploaded_bytes as f64 / passes,
+                "downloaded_bytes_per_pass": traffic.downloaded_bytes as f64 / passes,
+            })),
             "profile": self.sample.profile.as_ref().map(|profile| {
                 let kinds = profile.kinds().map(|(kind, spent)| json!({
                     "step": kind,
@@ -181,6 +195,20 @@ impl Report {
                 "  multiply-adds",
                 phase.rates(phase.cost.multiply_adds(), ["M", "G"], 0, peak),
             )?;
+            if let Some((passes, traffic)) = phase.traffic() {
+                let each = |count: u64| count as f64 / passes;
+                row(
+                    "  asked of the device in a pass",
+                    format!(
+                        "{:.1} dispatches, {:.1} submissions, {:.1} writes of {:.0} bytes, {:.0} bytes back",
+                        each(traffic.dispatches),
+                        each(traffic.submissions),
+                        each(traffic.uploads),
+                        each(traffic.uploaded_bytes),
+                        each(traffic.downloaded_bytes)
+                    ),
+                )?;
+            }
             let Some(profile) = &phase.sample.profile else {
                 continue;
             };
