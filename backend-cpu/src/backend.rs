@@ -9,7 +9,7 @@ use bitnet_kernels::batch::cache_positions;
 use bitnet_kernels::order::finite_or_nan;
 use bitnet_kernels::program::{BufferId, Op, Product};
 use bitnet_kernels::{
-    BackendError, Batch, CacheId, CachePart, Checkpoint, Forward, Inspect, KernelRecorder,
+    BackendError, Batch, CacheId, CachePart, Checkpoint, Choice, Forward, Inspect, KernelRecorder,
     LayerContents, Limits, Output, Profile, Program, Screening, SharedCaches, SharedWeights,
     Telemetry, Want,
 };
@@ -211,13 +211,13 @@ impl CpuBackend {
         }
     }
 
-    /// Runs operations. With `best`, the head finds as many of the best logits instead of writing
-    /// all of them.
+    /// Runs operations. With `best`, the head finds as many of the best logits, by the choices
+    /// where there are such, instead of writing all of them.
     fn pass(
         &mut self,
         batch: &Batch<'_>,
         ops: Range<usize>,
-        best: Option<usize>,
+        best: Option<(usize, &[Choice<'_>])>,
     ) -> Result<(), BackendError> {
         self.prepare(batch)?;
         if self.program.writes_state(ops.clone()) {
@@ -227,7 +227,9 @@ impl CpuBackend {
         }
         self.columns.begin(&ops, batch.tokens.len());
         let search = match (&mut self.head, best) {
-            (Some(head), Some(k)) => Some(head.search(k, batch.selected.len(), &mut self.scratch)),
+            (Some(head), Some((k, choices))) => {
+                Some(head.search(k, batch.selected.len(), choices, &mut self.scratch))
+            }
             _ => None,
         };
         for ticket in &mut self.tickets {
@@ -261,6 +263,39 @@ impl CpuBackend {
         self.columns.finish(&self.weights);
         if let Some(clock) = &mut self.clock {
             clock.gather();
+        }
+        Ok(())
+    }
+
+    /// Runs all operations, and gives what [`CpuBackend::pass`] finds, or all logits.
+    fn whole(
+        &mut self,
+        batch: &Batch<'_>,
+        best: Option<(usize, &[Choice<'_>])>,
+        out: &mut Output,
+    ) -> Result<(), BackendError> {
+        if self.program.has_state() {
+            for segment in batch.segments {
+                segment.continues(self.cache(segment.cache)?.stands)?;
+            }
+        }
+        self.pass(batch, 0..self.program.ops.len(), best)?;
+        for segment in batch.segments {
+            self.cache(segment.cache)?.stands = Some(segment.start + segment.len);
+        }
+        out.logits.clear();
+        out.top.clear();
+        let Some(head) = &mut self.head else {
+            return Ok(());
+        };
+        match best {
+            Some(_) => head.finish(&mut self.scratch, &self.weights, &mut out.top),
+            None => {
+                let len = batch.selected.len() * self.program.vocabulary;
+                let logits = self.buffers[head.logits.0 as usize].values.as_mut();
+                let logits = logits[..len].iter().map(|logit| finite_or_nan(*logit));
+                out.logits.extend(logits);
+            }
         }
         Ok(())
     }
@@ -307,35 +342,21 @@ impl Forward for CpuBackend {
         want: Want,
         out: &mut Output,
     ) -> Result<(), BackendError> {
-        let batch = &batch.wanting(want);
         let best = match want {
-            Want::Top(k) => Some(k.min(self.program.vocabulary)),
+            Want::Top(k) => Some((k.min(self.program.vocabulary), &[][..])),
             Want::Nothing | Want::Logits => None,
         };
-        if self.program.has_state() {
-            for segment in batch.segments {
-                segment.continues(self.cache(segment.cache)?.stands)?;
-            }
-        }
-        self.pass(batch, 0..self.program.ops.len(), best)?;
-        for segment in batch.segments {
-            self.cache(segment.cache)?.stands = Some(segment.start + segment.len);
-        }
-        out.logits.clear();
-        out.top.clear();
-        let Some(head) = &mut self.head else {
-            return Ok(());
-        };
-        match best {
-            Some(_) => head.finish(&mut self.scratch, &self.weights, &mut out.top),
-            None => {
-                let len = batch.selected.len() * self.program.vocabulary;
-                let logits = self.buffers[head.logits.0 as usize].values.as_mut();
-                let logits = logits[..len].iter().map(|logit| finite_or_nan(*logit));
-                out.logits.extend(logits);
-            }
-        }
-        Ok(())
+        self.whole(&batch.wanting(want), best, out)
+    }
+
+    fn forward_choices(
+        &mut self,
+        batch: &Batch<'_>,
+        choices: &[Choice<'_>],
+        out: &mut Output,
+    ) -> Result<(), BackendError> {
+        let most = batch.most(choices, self.program.vocabulary)?;
+        self.whole(batch, Some((most, choices)), out)
     }
 }
 

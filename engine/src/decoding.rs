@@ -247,7 +247,7 @@ impl Decoding {
         let Output { logits, top } = &mut sequence.out;
         self.generated.logits.push(digest(logits));
         if let Want::Top(count) = needs {
-            Candidate::best_of(logits, count, top);
+            Candidate::best_among(logits, sequence.sampler.allowed(), count, top);
             logits.clear();
         }
     }

@@ -4,10 +4,11 @@ use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use bitnet_gguf::Gguf;
-use bitnet_kernels::{Backend, Batch, CacheId, Output, Segment, Want};
+use bitnet_kernels::{Backend, Batch, CacheId, Output, Segment};
 
 use crate::error::Error;
 use crate::plan::Plan;
+use crate::rows::Wanted;
 
 /// A plan on a device. One forward pass runs at a time; whoever wants another one waits.
 pub(crate) struct Loaded {
@@ -78,14 +79,14 @@ impl Loaded {
 }
 
 impl Running {
-    /// Runs one pass over `tokens`, which belong to `segments` in their order. What `want` asks
-    /// for is given for each token of which `selects` holds.
+    /// Runs one pass over `tokens`, which belong to `segments` in their order. What is
+    /// `wanted` is given for each token of which `selects` holds.
     pub(crate) fn pass(
         &mut self,
         segments: impl Iterator<Item = Segment>,
         tokens: &[u32],
         selects: impl Fn(usize) -> bool,
-        want: Want,
+        wanted: Wanted<'_>,
         out: &mut Output,
     ) -> Result<(), Error> {
         if let Some(file) = &self.file {
@@ -101,7 +102,11 @@ impl Running {
             segments: &self.segments,
             selected: &self.selected,
         };
-        Ok(self.backend.forward(&batch, want, out)?)
+        match wanted.want {
+            want if wanted.choices.is_empty() => self.backend.forward(&batch, want, out)?,
+            _ => self.backend.forward_choices(&batch, wanted.choices, out)?,
+        }
+        Ok(())
     }
 
     pub(crate) fn backend(&mut self) -> &mut dyn Backend {

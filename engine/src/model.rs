@@ -13,6 +13,7 @@ use crate::loaded::Loaded;
 use crate::options::LoadOptions;
 use crate::placement;
 use crate::plan::{self, Plan};
+use crate::rows::Wanted;
 use crate::session::Session;
 
 /// A model on a device, without a tokenizer: token ids in, logits out.
@@ -110,7 +111,7 @@ impl Model {
                 sessions.len()
             )));
         }
-        self.pass(sessions, |_| 1, tokens, |_| true, want, out)
+        self.pass(sessions, |_| 1, tokens, |_| true, want.into(), out)
     }
 
     /// Reads the next `len(i)` of `tokens` for the `i`-th of several sequences, in one forward
@@ -124,7 +125,7 @@ impl Model {
         len: impl Fn(usize) -> usize,
         tokens: &[u32],
         selects: impl Fn(usize) -> bool,
-        want: Want,
+        wanted: Wanted<'_>,
         out: &mut Output,
     ) -> Result<(), Error> {
         for (index, session) in sessions.iter().enumerate() {
@@ -141,7 +142,7 @@ impl Model {
         let segments = sessions.iter().enumerate();
         let segments = segments.map(|(index, session)| session.borrow().segment(len(index)));
         let mut running = self.loaded.lock();
-        let read = running.pass(segments, tokens, selects, want, out);
+        let read = running.pass(segments, tokens, selects, wanted, out);
         drop(running);
         let mut rest = tokens;
         for (index, session) in sessions.iter_mut().enumerate() {

@@ -1,6 +1,43 @@
 //! What is wanted of one token, out of what a pass gave for several of them.
 
-use bitnet_kernels::{Candidate, Output, Want};
+use bitnet_kernels::{Candidate, Choice, Output, TokenSet, Want};
+
+/// What a pass is asked for.
+#[derive(Clone, Copy)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) want: Want,
+    /// What each selected token is to be followed by, where that is less than the best of all
+    /// tokens; else nothing.
+    pub(crate) choices: &'a [Choice<'a>],
+}
+
+impl<'a> Wanted<'a> {
+    /// What is asked for by all together, with the choice of each. All logits are those of all
+    /// tokens.
+    pub(crate) fn of(want: Want, choices: &'a [Choice<'a>]) -> Wanted<'a> {
+        let narrows = choices.iter().any(|choice| choice.among.is_some());
+        let narrows = narrows && matches!(want, Want::Top(_));
+        Wanted {
+            want,
+            choices: if narrows { choices } else { &[] },
+        }
+    }
+}
+
+/// What one asks for, among the tokens that may come next.
+pub(crate) fn choice(want: Want, among: Option<&TokenSet>) -> Choice<'_> {
+    let count = match want {
+        Want::Top(count) => count,
+        Want::Nothing | Want::Logits => 0,
+    };
+    Choice { count, among }
+}
+
+impl From<Want> for Wanted<'_> {
+    fn from(want: Want) -> Self {
+        Wanted::of(want, &[])
+    }
+}
 
 /// What gives both what they want.
 pub(crate) fn joint(a: Want, b: Want) -> Want {
@@ -26,9 +63,10 @@ impl<'o> Row<'o> {
         }
     }
 
-    /// Fills `out` with what a pass gives that is asked for `want` alone: the same values in the
-    /// same order, so that nothing behind it can depend on what others asked for.
-    pub(crate) fn give(&self, want: Want, out: &mut Output) {
+    /// Fills `out` with what a pass gives that is asked for `want` alone, among some tokens where
+    /// there are such: the same values in the same order, so that nothing behind it can depend on
+    /// what others asked for.
+    pub(crate) fn give(&self, want: Want, among: Option<&TokenSet>, out: &mut Output) {
         out.logits.clear();
         out.top.clear();
         match want {
@@ -37,7 +75,7 @@ impl<'o> Row<'o> {
             Want::Top(count) if self.logits.is_empty() => {
                 out.top.extend(self.top.iter().take(count));
             }
-            Want::Top(count) => Candidate::best_of(self.logits, count, &mut out.top),
+            Want::Top(count) => Candidate::best_among(self.logits, among, count, &mut out.top),
         }
     }
 
@@ -74,12 +112,12 @@ mod tests {
             for count in 0..=4 {
                 let wanted = bitnet_kernels::oracle::top(row, count);
                 for given in [&all, &listed] {
-                    Row::of(given, index, 2).give(Want::Top(count), &mut out);
+                    Row::of(given, index, 2).give(Want::Top(count), None, &mut out);
                     assert_eq!(out.top, wanted);
                     assert!(out.logits.is_empty());
                 }
             }
-            Row::of(&all, index, 2).give(Want::Logits, &mut out);
+            Row::of(&all, index, 2).give(Want::Logits, None, &mut out);
             assert_eq!((&out.logits[..], out.top.len()), (&row[..], 0));
         }
     }

@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use bitnet_kernels::{Output, Want};
+use bitnet_kernels::{Output, TokenSet, Want};
 
 use crate::error::Error;
 use crate::generate_options::GenerateOptions;
+use crate::rows::{Wanted, choice};
 use crate::sampler::Sampler;
 use crate::session::Session;
 use crate::speculation::Speculation;
@@ -117,7 +118,9 @@ impl Sequence {
     /// everything is as before.
     pub(crate) fn read(&mut self, want: Want, more: usize) -> Result<bool, Error> {
         if let Some(speculation) = &mut self.speculation {
-            if speculation.next(want, &mut self.out) {
+            // What was read ahead is of all tokens.
+            let told = want == Want::Logits || self.sampler.allowed().is_none();
+            if told && speculation.next(want, &mut self.out) {
                 return Ok(true);
             }
             // What was read ahead tells something else than is wanted.
@@ -137,10 +140,12 @@ impl Sequence {
 
     /// Has the model read the last token, and guesses of what follows it.
     fn read_one(&mut self, token: u32, want: Want, more: usize) -> Result<(), Error> {
+        let choices = [choice(want, self.sampler.allowed())];
+        let wanted = Wanted::of(want, &choices);
         let Some(speculation) = &mut self.speculation else {
-            return self.session.feed(&[token], want, &mut self.out);
+            return self.session.feed_wanted(&[token], wanted, &mut self.out);
         };
-        let most = match self.sampler.is_held() {
+        let most = match self.sampler.allowed().is_some() {
             // What a grammar allows behind a guess is not known before the guess is.
             true => 0,
             false => room_for_guesses(&self.session, &self.tokens, more),
@@ -151,7 +156,8 @@ impl Sequence {
         let count = 1 + guesses.len();
         pass[1..count].copy_from_slice(guesses);
         if count == 1 {
-            self.session.feed(&pass[..1], want, &mut self.out)?;
+            let out = &mut self.out;
+            self.session.feed_wanted(&pass[..1], wanted, out)?;
         } else {
             self.session
                 .feed_rows(&pass[..count], want, speculation.rows(want))?;
@@ -210,7 +216,9 @@ impl Sequence {
         let batch = &unread[..unread.len().min(most)];
         let all = batch.len() == unread.len();
         let want = if all { want } else { Want::Nothing };
-        self.session.feed(batch, want, &mut self.out)?;
+        let choices = [choice(want, self.sampler.allowed())];
+        let wanted = Wanted::of(want, &choices);
+        self.session.feed_wanted(batch, wanted, &mut self.out)?;
         Ok(all)
     }
 
@@ -229,9 +237,10 @@ impl Sequence {
         &self.session
     }
 
-    /// The session, to be read with by whoever reads for several sequences at once.
-    pub(crate) fn session(&mut self) -> &mut Session {
-        &mut self.session
+    /// The session, to be read with by whoever reads for several sequences at once, and what the
+    /// next token is chosen among.
+    pub(crate) fn session(&mut self) -> (&mut Session, Option<&TokenSet>) {
+        (&mut self.session, self.sampler.allowed())
     }
 
     /// How many of its tokens the model has read.

@@ -10,6 +10,7 @@ use bitnet_kernels::{
 use crate::error::Error;
 use crate::history::History;
 use crate::loaded::Loaded;
+use crate::rows::Wanted;
 
 /// One sequence of tokens: what the model has read so far, as keys and values in a cache of its
 /// own. The cache's memory is given back when the session is dropped.
@@ -200,13 +201,23 @@ impl Session {
     /// [`Error::ContextFull`] where there is no room for all of them, and nothing is read then;
     /// [`Error::Backend`] where a token is outside the vocabulary or the device fails.
     pub fn feed(&mut self, tokens: &[u32], want: Want, out: &mut Output) -> Result<(), Error> {
+        self.feed_wanted(tokens, want.into(), out)
+    }
+
+    /// The same, with the best among some tokens.
+    pub(crate) fn feed_wanted(
+        &mut self,
+        tokens: &[u32],
+        wanted: Wanted<'_>,
+        out: &mut Output,
+    ) -> Result<(), Error> {
         self.room_for(tokens.len())?;
         self.catch_up()?;
         let batches = tokens.len().div_ceil(self.loaded.batch);
         for (i, tokens) in tokens.chunks(self.loaded.batch).enumerate() {
             let last = i + 1 == batches;
-            let want = if last { want } else { Want::Nothing };
-            self.pass(tokens, |at| last && at + 1 == tokens.len(), want, out)?;
+            let wanted = if last { wanted } else { Want::Nothing.into() };
+            self.pass(tokens, |at| last && at + 1 == tokens.len(), wanted, out)?;
         }
         Ok(())
     }
@@ -220,7 +231,7 @@ impl Session {
     ) -> Result<(), Error> {
         self.room_for(tokens.len())?;
         self.catch_up()?;
-        self.pass(tokens, |_| true, want, out)
+        self.pass(tokens, |_| true, want.into(), out)
     }
 
     /// Reads `tokens` in batches and calls `each(index, logits)` for every one of them; `logits`
@@ -239,7 +250,7 @@ impl Session {
         let mut out = Output::default();
         let mut index = 0;
         for tokens in tokens.chunks(self.loaded.batch) {
-            self.pass(tokens, |_| true, Want::Logits, &mut out)?;
+            self.pass(tokens, |_| true, Want::Logits.into(), &mut out)?;
             for logits in out.logits.chunks_exact(vocabulary) {
                 each(index, logits);
                 index += 1;
@@ -252,12 +263,12 @@ impl Session {
         &mut self,
         tokens: &[u32],
         selects: impl Fn(usize) -> bool,
-        want: Want,
+        wanted: Wanted<'_>,
         out: &mut Output,
     ) -> Result<(), Error> {
         let segments = std::iter::once(self.segment(tokens.len()));
         let mut running = self.loaded.lock();
-        let read = running.pass(segments, tokens, selects, want, out);
+        let read = running.pass(segments, tokens, selects, wanted, out);
         drop(running);
         self.has_read(tokens, &read);
         read
@@ -288,7 +299,7 @@ impl Session {
             });
             *stands = None;
             let mut running = self.loaded.lock();
-            running.pass(segments, tokens, |_| false, Want::Nothing, &mut out)?;
+            running.pass(segments, tokens, |_| false, Want::Nothing.into(), &mut out)?;
             at += tokens.len();
             *stands = Some(at);
         }

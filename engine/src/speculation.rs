@@ -85,7 +85,7 @@ impl Speculation {
     pub(crate) fn next(&mut self, want: Want, out: &mut Output) -> bool {
         let known = std::mem::take(&mut self.ready) && want == self.want;
         if known {
-            Row::of(&self.rows, self.right, self.drafted.len() + 1).give(want, out);
+            Row::of(&self.rows, self.right, self.drafted.len() + 1).give(want, None, out);
         }
         known
     }

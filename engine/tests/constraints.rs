@@ -5,7 +5,8 @@ use std::path::Path;
 use bitnet_engine::chat_templates::Json;
 use bitnet_engine::scheduler::{Event, Request, Scheduler, SchedulerOptions};
 use bitnet_engine::{
-    ChatOptions, Device, Engine, GenerateOptions, Grammar, Isa, LoadOptions, Sampling, StopReason,
+    ChatOptions, Device, Engine, GenerateOptions, Generated, Grammar, Isa, LoadOptions, Piece,
+    Sampling, StopReason,
 };
 
 fn open(options: LoadOptions) -> Engine {
@@ -53,18 +54,25 @@ fn asked(engine: &Engine) -> Vec<GenerateOptions> {
     each.collect()
 }
 
-type Answer = (String, Vec<u32>, StopReason);
+/// Text, tokens, the bits of their logits where the grammar left a choice, and why it ended.
+type Answer = (String, Vec<u32>, Vec<Option<u32>>, StopReason);
+
+/// The bits of the logit of a token that was chosen.
+fn logit(piece: &Piece) -> Option<Option<u32>> {
+    let logit = piece.token?.logit;
+    Some((!logit.is_nan()).then_some(logit.to_bits()))
+}
 
 const PROMPT: &str = "ROMEO:\nIs she a Capulet? She is a Capulet. And is she a Capulet?\n";
 
 fn alone(engine: &Engine, options: &GenerateOptions) -> Answer {
     let mut generation = engine.generate(PROMPT, options).unwrap();
-    for piece in &mut generation {
-        piece.unwrap();
-    }
+    let logits = (&mut generation).filter_map(|piece| logit(&piece.unwrap()));
+    let logits = logits.collect();
     let generated = generation.generated();
     let stop = generated.stop.unwrap();
-    (generated.text.clone(), generated.tokens.clone(), stop)
+    let Generated { text, tokens, .. } = generated.clone();
+    (text, tokens, logits, stop)
 }
 
 #[test]
@@ -75,8 +83,8 @@ fn an_answer_is_the_same_whatever_computes_it() {
         .iter()
         .map(|options| alone(&engine, options))
         .collect();
-    for (i, (text, tokens, stop)) in wanted.iter().enumerate() {
-        assert!(!tokens.is_empty());
+    for (i, (text, tokens, logits, stop)) in wanted.iter().enumerate() {
+        assert!(!tokens.is_empty() && logits.iter().any(Option::is_some));
         if i % 6 < 2 && *stop == StopReason::Complete {
             Json::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
         }
@@ -120,15 +128,18 @@ fn an_answer_is_the_same_whatever_runs_beside_it() {
         });
         let ids: Vec<_> = ids.collect();
         let mut ended = vec![None; ids.len()];
+        let mut logits = vec![Vec::new(); ids.len()];
         while !scheduler.is_idle() {
             scheduler.pass(|id, event| {
                 let at = ids.iter().position(|other| *other == id).unwrap();
                 match event {
                     Event::Ended(generated) => {
                         let stop = generated.stop.unwrap();
-                        ended[at] = Some((generated.text, generated.tokens, stop));
+                        let logits = std::mem::take(&mut logits[at]);
+                        ended[at] = Some((generated.text, generated.tokens, logits, stop));
                     }
                     Event::Piece { piece, logprobs } => {
+                        logits[at].extend(logit(&piece));
                         let logprobs = logprobs.filter(|_| piece.token.is_some());
                         assert!(logprobs.is_none_or(|found| found.chosen.is_finite()));
                     }
@@ -167,7 +178,7 @@ fn drawn(engine: &Engine, grammar: &Grammar, seed: u64) -> Option<Json> {
         .max_tokens(100)
         .sampling(sampling.seed(seed))
         .constraint(engine.encoder().constraint(grammar).unwrap());
-    let (text, _, stop) = alone(engine, &options);
+    let (text, _, _, stop) = alone(engine, &options);
     let ended = matches!(stop, StopReason::Complete | StopReason::EndOfGeneration);
     ended.then(|| Json::parse(&text).unwrap_or_else(|error| panic!("{text}: {error}")))
 }

@@ -11,7 +11,8 @@
 
 use std::ops::Range;
 
-use crate::batch::{Batch, CacheId, Output, Want};
+use crate::batch::{Batch, CacheId, Choice, Output, Want};
+use crate::candidate::Candidate;
 use crate::contents::{Checkpoint, LayerContents};
 use crate::error::BackendError;
 use crate::format::Encoding;
@@ -78,6 +79,30 @@ pub trait Forward: Send {
         want: Want,
         out: &mut Output,
     ) -> Result<(), BackendError>;
+
+    /// Runs the whole program for `batch` and gives the best logits of each selected token, as
+    /// [`Want::Top`] does, but as many of the `i`-th as `choices[i]` says, and among its tokens
+    /// alone: `[selected, most]`, where `most` is the largest count, and [`Candidate::NONE`] stands
+    /// where there are fewer.
+    ///
+    /// # Errors
+    /// As [`Forward::forward`]; [`BackendError::Batch`] where there is not a choice for each.
+    fn forward_choices(
+        &mut self,
+        batch: &Batch<'_>,
+        choices: &[Choice<'_>],
+        out: &mut Output,
+    ) -> Result<(), BackendError> {
+        let vocabulary = self.program().vocabulary;
+        let most = batch.most(choices, vocabulary)?;
+        self.forward(batch, Want::Logits, out)?;
+        for (logits, (choice, row)) in out.logits.chunks(vocabulary).zip(choices.iter().zip(1..)) {
+            Candidate::best_among(logits, choice.among, choice.count, &mut out.top);
+            out.top.resize(row * most, Candidate::NONE);
+        }
+        out.logits.clear();
+        Ok(())
+    }
 }
 
 /// Caches that share what they hold of tokens that several sequences have read.

@@ -5,6 +5,7 @@ use std::ops::Range;
 use crate::candidate::Candidate;
 use crate::error::BackendError;
 use crate::program::{Program, Rows};
+use crate::token_set::TokenSet;
 
 /// Names a cache of one sequence, made by [`Forward::create_cache`](crate::Forward::create_cache).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -90,6 +91,15 @@ pub enum Want {
     Top(usize),
 }
 
+/// What the token behind a selected one is to be chosen from: the best `count`.
+#[derive(Clone, Copy, Debug)]
+pub struct Choice<'a> {
+    /// How many.
+    pub count: usize,
+    /// The tokens among which they are looked for; all where there is none.
+    pub among: Option<&'a TokenSet>,
+}
+
 /// The results of a forward pass. Reused from call to call, so that a decode step allocates
 /// nothing.
 #[derive(Clone, Debug, Default)]
@@ -98,7 +108,8 @@ pub struct Output {
     /// [`NAN`](crate::order::NAN).
     pub logits: Vec<f32>,
     /// After [`Want::Top`]: `[selected, k]`, in the order of [`Candidate::best_first`]. `k` is at
-    /// most the vocabulary.
+    /// most the vocabulary. After [`Forward::forward_choices`](crate::Forward::forward_choices):
+    /// the same, of the largest count, and [`Candidate::NONE`] behind the last of each.
     pub top: Vec<Candidate>,
 }
 
@@ -123,6 +134,22 @@ impl Batch<'_> {
             Rows::Selected => self.selected.len(),
             Rows::Routed { experts } => self.tokens.len() * experts,
         }
+    }
+
+    /// The largest count of some choices, at most a vocabulary: how many candidates
+    /// [`Forward::forward_choices`](crate::Forward::forward_choices) gives for each.
+    ///
+    /// # Errors
+    /// [`BackendError::Batch`] where there is not one choice for each selected token.
+    pub fn most(&self, choices: &[Choice<'_>], vocabulary: usize) -> Result<usize, BackendError> {
+        let (rows, given) = (self.selected.len(), choices.len());
+        if rows != given {
+            return Err(BackendError::Batch(format!(
+                "{given} choices for {rows} selected tokens"
+            )));
+        }
+        let most = choices.iter().map(|choice| choice.count).max();
+        Ok(most.unwrap_or(0).min(vocabulary))
     }
 
     /// Checks the batch against itself and a program's vocabulary.

@@ -7,6 +7,7 @@
 use std::cmp::Ordering;
 
 use crate::order::{NAN, finite_or_nan};
+use crate::token_set::TokenSet;
 
 /// A token id with its logit.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -18,6 +19,12 @@ pub struct Candidate {
 }
 
 impl Candidate {
+    /// What stands where there are no more candidates.
+    pub const NONE: Candidate = Candidate {
+        id: u32::MAX,
+        logit: f32::NEG_INFINITY,
+    };
+
     /// A candidate with a logit as a forward pass gives it: 0 for -0, NaN for all that is not
     /// finite.
     pub fn new(id: u32, logit: f32) -> Candidate {
@@ -38,6 +45,24 @@ impl Candidate {
         }
         found.truncate(before.saturating_add(count));
         found[before..].sort_unstable_by(Candidate::best_first);
+    }
+
+    /// Appends the best `count` of the logits of some tokens, of all where `among` is none, to
+    /// `found`, in order.
+    pub fn best_among(
+        logits: &[f32],
+        among: Option<&TokenSet>,
+        count: usize,
+        found: &mut Vec<Candidate>,
+    ) {
+        let Some(among) = among else {
+            return Candidate::best_of(logits, count, found);
+        };
+        let before = found.len();
+        let some = among.iter().take_while(|id| (*id as usize) < logits.len());
+        found.extend(some.map(|id| Candidate::new(id, logits[id as usize])));
+        found[before..].sort_unstable_by(Candidate::best_first);
+        found.truncate(before.saturating_add(count));
     }
 
     /// The order of candidates: `Less` where `a` is better than `b`. Total, and equal only for two

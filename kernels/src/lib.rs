@@ -20,11 +20,12 @@ pub mod recorder;
 pub mod report;
 pub mod source;
 pub mod split;
+pub mod token_set;
 #[cfg(feature = "wgsl")]
 pub mod wgsl;
 
 pub use backend::{Backend, CachePart, Forward, Inspect, SharedCaches, Telemetry};
-pub use batch::{Batch, CacheId, Output, Segment, Want};
+pub use batch::{Batch, CacheId, Choice, Output, Segment, Want};
 pub use candidate::Candidate;
 pub use contents::{Checkpoint, LayerContents};
 pub use error::BackendError;
@@ -33,3 +34,4 @@ pub use program::{BufferId, Cost, Op, Program, WeightId, Work};
 pub use recorder::KernelRecorder;
 pub use report::{Limits, Profile, Screening};
 pub use source::{SharedWeights, WeightSource};
+pub use token_set::TokenSet;

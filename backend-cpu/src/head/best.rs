@@ -4,10 +4,11 @@ use std::cmp::Ordering;
 
 use bitnet_kernels::Candidate;
 
-/// The `k` best of the logits pushed so far, in the order of [`Candidate::best_first`].
+/// The `k` best of the logits pushed so far.
 #[derive(Debug, Default)]
 pub(crate) struct Best {
     k: usize,
+    /// In the order of [`Candidate::best_first`] once there are `k`; before, as they came.
     list: Vec<Candidate>,
 }
 
@@ -38,12 +39,17 @@ impl Best {
     /// Takes a logit, each id at most once.
     pub(crate) fn push(&mut self, id: u32, logit: f32) {
         let new = Candidate::new(id, logit);
-        if self.list.len() == self.k {
-            match self.list.last() {
-                Some(worst) if before(&new, worst) => self.list.pop(),
-                _ => return,
-            };
+        if self.list.len() < self.k {
+            self.list.push(new);
+            if self.list.len() == self.k {
+                self.list.sort_unstable_by(Candidate::best_first);
+            }
+            return;
         }
+        match self.list.last() {
+            Some(worst) if before(&new, worst) => self.list.pop(),
+            _ => return,
+        };
         let place = self.list.partition_point(|other| before(other, &new));
         self.list.insert(place, new);
     }
@@ -51,6 +57,16 @@ impl Best {
     /// Takes the logits of ids from `first` on, which are finite or NaN as results of products are,
     /// or bounds of logits, of which some may be infinity.
     pub(crate) fn extend(&mut self, first: usize, logits: &[f32]) {
+        self.extend_where(first, logits, |_| true);
+    }
+
+    /// The same, but only those whose id `keeps` holds.
+    pub(crate) fn extend_where(
+        &mut self,
+        first: usize,
+        logits: &[f32],
+        keeps: impl Fn(u32) -> bool,
+    ) {
         const AT_ONCE: usize = 16;
         for (i, logits) in logits.chunks(AT_ONCE).enumerate() {
             // Most logits are not among the best: that is seen for several at once.
@@ -58,14 +74,24 @@ impl Best {
             if self.list.len() == self.k && logits.iter().all(|logit| *logit < least) {
                 continue;
             }
-            for (j, logit) in logits.iter().enumerate() {
-                self.push((first + i * AT_ONCE + j) as u32, *logit);
+            for (id, logit) in ((first + i * AT_ONCE) as u32..).zip(logits) {
+                if keeps(id) {
+                    self.push(id, *logit);
+                }
             }
         }
     }
 
-    /// The best, in order.
+    /// The best, in whatever order.
     pub(crate) fn list(&self) -> &[Candidate] {
+        &self.list
+    }
+
+    /// The best, in order.
+    pub(crate) fn ordered(&mut self) -> &[Candidate] {
+        if self.list.len() < self.k {
+            self.list.sort_unstable_by(Candidate::best_first);
+        }
         &self.list
     }
 }
@@ -94,7 +120,7 @@ mod tests {
                 best.start(k);
                 best.extend(500, &logits[500..]);
                 best.extend(0, &logits[..500]);
-                assert_eq!(bits(best.list()), bits(&oracle::top(&logits, k)), "{k}");
+                assert_eq!(bits(best.ordered()), bits(&oracle::top(&logits, k)), "{k}");
             }
         }
     }

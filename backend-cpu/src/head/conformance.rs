@@ -2,10 +2,12 @@
 //! instruction set.
 
 use bitnet_fixtures::program::product;
-use bitnet_fixtures::{Noise, ProgramBuilder};
+use bitnet_fixtures::{Noise, ProgramBuilder, Transformer};
 use bitnet_kernels::format::{Encoding, plain};
 use bitnet_kernels::program::{Op, Product, Rows};
-use bitnet_kernels::{Batch, Candidate, Format, Forward, Output, Segment, Telemetry, Want, oracle};
+use bitnet_kernels::{
+    Batch, Candidate, Choice, Format, Forward, Output, Segment, Telemetry, TokenSet, Want, oracle,
+};
 
 use super::PASSES;
 use crate::backend::{CpuBackend, CpuOptions};
@@ -105,6 +107,15 @@ fn judge_with(what: &str, x: &[Vec<f32>], format: Format, head: &[Vec<f32>], fac
             .expect("all logits");
         let logits = out.logits.clone();
         for pass in 0..PASSES + 2 {
+            // While the screen is made, and behind it.
+            if pass == 0 || pass > PASSES {
+                judge_choices(
+                    &format!("{what}, {isa}, pass {pass}"),
+                    &mut backend,
+                    &batch,
+                    &logits,
+                );
+            }
             for k in [1, 7, 40] {
                 backend
                     .forward(&batch, Want::Top(k), &mut out)
@@ -125,6 +136,54 @@ fn judge_with(what: &str, x: &[Vec<f32>], format: Format, head: &[Vec<f32>], fac
             (head.len(), head.len()),
             "{what}"
         );
+    }
+}
+
+/// Looks for the best among some tokens: few, whose logits are computed one by one, a run of them,
+/// half of them, all but one, and none.
+fn judge_choices(what: &str, backend: &mut CpuBackend, batch: &Batch<'_>, logits: &[f32]) {
+    let rows = (logits.len() / batch.selected.len()) as u32;
+    let set = |keeps: &dyn Fn(u32) -> bool| {
+        let mut set = TokenSet::default();
+        // One that no row stands for is not found.
+        let ids = (0..rows).filter(|id| keeps(*id)).chain([rows + 40]);
+        ids.for_each(|id| set.insert(id));
+        set
+    };
+    let few = |seed: u32| set(&|id| (id + seed).is_multiple_of(rows / 20));
+    let [some, others, run] = [few(1), few(5), set(&|id| id / 300 == 1)];
+    let half = set(&|id| id.count_ones().is_multiple_of(2));
+    let [most, none] = [set(&|id| id != 3), TokenSet::default()];
+    let mut out = Output::default();
+    for choices in [
+        [(1, Some(&some)), (1, Some(&others))],
+        [(40, Some(&some)), (7, Some(&others))],
+        [(7, Some(&half)), (1, Some(&some))],
+        [(1, None), (40, Some(&half))],
+        [(40, None), (1, Some(&most))],
+        [(7, Some(&run)), (7, Some(&run))],
+        [(1, Some(&none)), (7, Some(&most))],
+        [(2, Some(&none)), (1, Some(&none))],
+    ] {
+        let choices = choices.map(|(count, among)| Choice { count, among });
+        let choices: Vec<Choice<'_>> = choices
+            .into_iter()
+            .cycle()
+            .take(batch.selected.len())
+            .collect();
+        let most = choices.iter().map(|choice| choice.count).max();
+        let most = most.expect("a choice");
+        backend
+            .forward_choices(batch, &choices, &mut out)
+            .expect("the best logits");
+        let rows = logits.chunks_exact(rows as usize).zip(&choices);
+        for (token, (logits, choice)) in rows.enumerate() {
+            let mut wanted = Vec::new();
+            Candidate::best_among(logits, choice.among, choice.count, &mut wanted);
+            wanted.resize(most, Candidate::NONE);
+            let found = &out.top[token * most..(token + 1) * most];
+            assert_eq!(bits(found), bits(&wanted), "{what}, {choice:?}");
+        }
     }
 }
 
@@ -203,6 +262,43 @@ fn numbers_at_the_ends_of_their_range() {
     ];
     for format in [Format::F16, Format::BF16, Format::F32] {
         judge("numbers at the ends of their range", &x, format, &head);
+    }
+}
+
+/// Heads that are read as they are have their rows computed one by one, too.
+#[test]
+fn the_best_of_some_tokens_are_found_in_a_head_of_every_format() {
+    for format in Format::ALL.into_iter().filter(|it| it.can_multiply()) {
+        let model = Transformer {
+            layers: 1,
+            embedding: format,
+            ..Transformer::TINY
+        };
+        for isa in Isa::available() {
+            let (program, weights) = model.program();
+            let options = CpuOptions {
+                threads: Some(2),
+                isa: Some(isa),
+            };
+            let mut backend = CpuBackend::load(program, weights, options).expect("it loads");
+            let cache = backend.create_cache(3).expect("a cache");
+            let segment = Segment {
+                cache,
+                start: 0,
+                len: 3,
+            };
+            let batch = Batch {
+                tokens: &[5, 900, 31],
+                segments: &[segment],
+                selected: &[0, 2],
+            };
+            let mut out = Output::default();
+            backend
+                .forward(&batch, Want::Logits, &mut out)
+                .expect("all logits");
+            let what = format!("a head of {format}, {isa}");
+            judge_choices(&what, &mut backend, &batch, &out.logits);
+        }
     }
 }
 

@@ -17,19 +17,21 @@ pub(crate) mod search;
 use std::sync::Mutex;
 
 use bitnet_kernels::program::{BufferId, Product};
-use bitnet_kernels::{Candidate, Program, Screening};
+use bitnet_kernels::{Candidate, Choice, Program, Screening};
 
 use crate::exec::scratch::Scratch;
 use crate::exec::weights::Weights;
 use crate::generic::screen::takes;
 use best::Best;
 use screen::Screen;
-use search::{PIECE, Search, Threshold};
+use search::{Listed, PIECE, Search, Threshold};
 
 /// Passes in which a screen is made.
 const PASSES: usize = 16;
 /// Rows for each of the wanted best, from which on a screen is worth its while.
 const ROWS_FOR_ONE: usize = 16;
+/// Rows for each of those that are looked for, from which on these are computed one by one.
+const ROWS_FOR_LISTED: usize = 32;
 /// Columns up to which the integer sums of a row fit 32 bits.
 const MOST_COLS: usize = 1 << 17;
 
@@ -50,9 +52,14 @@ pub(crate) struct Head {
     screen: Option<Screen>,
     /// How many logits the pass under way is to find, and up to which row it makes the screen.
     k: usize,
+    /// How many of each token, at most `k`.
+    counts: Vec<usize>,
     until: usize,
     report: Screening,
     thresholds: Vec<Threshold>,
+    /// The rows that the pass under way looks for, and whether it looks for these alone.
+    listed: Vec<Listed>,
+    is_listed: bool,
     merged: Best,
 }
 
@@ -70,22 +77,30 @@ impl Head {
             screened: takes(desc.format) && keeps_order(product.scale) && desc.cols <= MOST_COLS,
             screen: None,
             k: 0,
+            counts: Vec::new(),
             until: 0,
             report: Screening::default(),
             thresholds: Vec::new(),
+            listed: Vec::new(),
+            is_listed: false,
             merged: Best::default(),
         })
     }
 
-    /// Prepares a search for the `k` best logits of each of `tokens`.
-    pub(crate) fn search(
-        &mut self,
+    /// Prepares a search for the `k` best logits of each of `tokens`, or what the choices say of
+    /// each where there are such.
+    pub(crate) fn search<'s>(
+        &'s mut self,
         k: usize,
         tokens: usize,
+        choices: &'s [Choice<'s>],
         threads: &mut [Mutex<Scratch>],
-    ) -> Search<'_> {
+    ) -> Search<'s> {
         self.thresholds.clear();
         self.thresholds.resize_with(tokens, Threshold::default);
+        self.counts.clear();
+        self.counts
+            .extend((0..tokens).map(|token| choices.get(token).map_or(k, |it| it.count.min(k))));
         let worthwhile = k > 0 && tokens > 0 && self.rows >= k * ROWS_FOR_ONE;
         if worthwhile && self.screened && self.screen.is_none() {
             self.screen = Screen::new(self.rows, self.cols).ok();
@@ -96,11 +111,12 @@ impl Head {
             let Scratch {
                 search, results, ..
             } = Scratch::exclusive(scratch);
-            search.reserve(k, tokens, self.cols, self.screened);
+            search.reserve(&self.counts, self.cols, self.screened);
             if results.len() < tokens * PIECE {
                 results.resize(tokens * PIECE, 0.0);
             }
         }
+        self.list(choices);
         let screen = self.screen.as_ref().filter(|_| worthwhile);
         let part = self.rows.div_ceil(PASSES).next_multiple_of(PIECE);
         self.until = screen.map_or(0, |screen| (screen.ready + part).min(self.rows));
@@ -109,6 +125,24 @@ impl Head {
             screen,
             until: self.until,
             thresholds: &self.thresholds,
+            choices,
+            listed: self.is_listed.then_some(&self.listed[..]),
+        }
+    }
+
+    /// Lists the rows that are looked for, where they are few for every token.
+    fn list(&mut self, choices: &[Choice<'_>]) {
+        self.listed.clear();
+        let most = self.rows / ROWS_FOR_LISTED;
+        let is_short = |choice: &Choice<'_>| choice.among.is_some_and(|set| set.len() <= most);
+        self.is_listed = !choices.is_empty() && choices.iter().all(is_short);
+        if !self.is_listed {
+            return;
+        }
+        for (token, choice) in choices.iter().enumerate() {
+            let rows = choice.among.iter().flat_map(|set| set.iter());
+            let rows = rows.take_while(|row| (*row as usize) < self.rows);
+            self.listed.extend(rows.map(|row| Listed { token, row }));
         }
     }
 
@@ -122,14 +156,16 @@ impl Head {
         out: &mut Vec<Candidate>,
     ) {
         for token in 0..self.thresholds.len() {
-            self.merged.start(self.k);
+            self.merged.start(self.counts[token]);
             for scratch in &mut *threads {
                 let found = &Scratch::exclusive(scratch).search;
                 for candidate in found.best[token].list() {
                     self.merged.push(candidate.id, candidate.logit);
                 }
             }
-            out.extend_from_slice(self.merged.list());
+            let end = out.len() + self.k;
+            out.extend_from_slice(self.merged.ordered());
+            out.resize(end, Candidate::NONE);
         }
         let Some(screen) = &mut self.screen else {
             return;
@@ -144,7 +180,7 @@ impl Head {
         if !made.is_empty() {
             weights.release(self.product.weight, made.clone());
             screen.ready = made.end;
-        } else if self.until == self.rows {
+        } else if self.until == self.rows && !self.is_listed {
             self.report.tokens += self.thresholds.len() as u64;
             self.report.exact_rows += exact as u64;
         }

@@ -20,12 +20,13 @@ pub(crate) struct SearchScratch {
 }
 
 impl SearchScratch {
-    /// Makes room for the `k` best of each of `tokens` tokens of `cols` activations.
-    pub(crate) fn reserve(&mut self, k: usize, tokens: usize, cols: usize, screened: bool) {
+    /// Makes room for as many of the best as `counts` says of each token, of `cols` activations.
+    pub(crate) fn reserve(&mut self, counts: &[usize], cols: usize, screened: bool) {
+        let tokens = counts.len();
         for best in [&mut self.best, &mut self.seeds] {
             best.resize_with(tokens.max(best.len()), Best::default);
-            for best in &mut best[..tokens] {
-                best.start(k);
+            for (best, count) in best.iter_mut().zip(counts) {
+                best.start(*count);
             }
         }
         while screened && self.queries.len() < tokens {

@@ -5,10 +5,12 @@
 //! best is becomes a threshold for all. After a barrier, the rows whose bounds reach the threshold
 //! get their logits, too, while the threshold keeps rising.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 use bitnet_kernels::program::{BufferId, Product};
+use bitnet_kernels::{Choice, TokenSet};
 
 use super::screen::Screen;
 use crate::exec::pass::{Pass, Phase, scale};
@@ -19,6 +21,8 @@ use crate::generic::gemm::Panel;
 pub(crate) const PIECE: usize = 256;
 /// Rows in a piece of the second part.
 const SECOND_PIECE: usize = 4096;
+/// Rows in a piece of those that are computed alone.
+const LISTED_PIECE: usize = 32;
 /// Bounds that are compared at a time.
 const AT_ONCE: usize = 16;
 
@@ -29,6 +33,36 @@ pub(crate) struct Search<'a> {
     pub(crate) until: usize,
     /// A threshold per token.
     pub(crate) thresholds: &'a [Threshold],
+    /// Which rows are looked for, per token; all for each where nothing is here.
+    pub(crate) choices: &'a [Choice<'a>],
+    /// The rows that are looked for, where they are so few that each is computed alone.
+    pub(crate) listed: Option<&'a [Listed]>,
+}
+
+impl<'a> Search<'a> {
+    /// The rows that are looked for of a token, where `rows` are not all looked for.
+    fn among(&self, token: usize, rows: &Range<usize>) -> Option<&'a TokenSet> {
+        let set = self.choices.get(token)?.among?;
+        (set.count(ids(rows)) < rows.len()).then_some(set)
+    }
+
+    /// Whether no token is looked for among `rows`.
+    fn leaves_out(&self, rows: &Range<usize>) -> bool {
+        let none = |choice: &Choice<'_>| choice.among.is_some_and(|set| set.count(ids(rows)) == 0);
+        !self.choices.is_empty() && self.choices.iter().all(none)
+    }
+}
+
+/// The tokens that rows stand for.
+fn ids(rows: &Range<usize>) -> Range<u32> {
+    rows.start as u32..rows.end as u32
+}
+
+/// A row whose logit is wanted.
+#[derive(Clone, Copy)]
+pub(crate) struct Listed {
+    pub(super) token: usize,
+    pub(super) row: u32,
 }
 
 /// A logit that only rises: `k` logits are known to be at least as large.
@@ -76,6 +110,9 @@ impl Pass<'_> {
         search: &Search<'_>,
         scratch: &mut Scratch,
     ) {
+        if let Some(listed) = search.listed {
+            return self.find_listed(phase, product, listed, search, scratch);
+        }
         let rows = self.program.weight(product.weight).rows;
         let (x, matrix) = (self.encoded(product), self.matrix(product));
         let tokens = search.thresholds.len();
@@ -96,23 +133,45 @@ impl Pass<'_> {
         for piece in self.tickets(phase, rows.div_ceil(PIECE)) {
             let rows_here = piece * PIECE..((piece + 1) * PIECE).min(rows);
             let results = &mut results[..tokens * rows_here.len()];
+            let left_out = search.leaves_out(&rows_here);
             if let Some(screen) = search.screen.filter(|_| rows_here.end <= ready) {
-                // SAFETY: made in an earlier pass.
-                let made = unsafe { screen.read(rows_here.clone()) };
-                (self.kernels.screen_uppers)(made, &found.queries[..tokens], results);
-                // An infinite bound stays one.
-                results.iter_mut().for_each(|upper| *upper *= product.scale);
-                for (token, uppers) in results.chunks_exact(rows_here.len()).enumerate() {
-                    found.seeds[token].extend(rows_here.start, uppers);
+                if left_out {
+                    results.fill(f32::NAN);
+                } else {
+                    // SAFETY: made in an earlier pass.
+                    let made = unsafe { screen.read(rows_here.clone()) };
+                    (self.kernels.screen_uppers)(made, &found.queries[..tokens], results);
+                    // An infinite bound stays one.
+                    results.iter_mut().for_each(|upper| *upper *= product.scale);
+                }
+                for (token, uppers) in results.chunks_exact_mut(rows_here.len()).enumerate() {
+                    let seeds = &mut found.seeds[token];
+                    if let Some(among) = search.among(token, &rows_here) {
+                        seeds.extend_where(rows_here.start, uppers, |id| among.contains(id));
+                        // A row that is not looked for reaches nothing.
+                        for (upper, id) in uppers.iter_mut().zip(ids(&rows_here)) {
+                            *upper = if among.contains(id) { *upper } else { f32::NAN };
+                        }
+                    } else {
+                        seeds.extend(rows_here.start, uppers);
+                    }
                     let at = token * rows + rows_here.start..token * rows + rows_here.end;
                     // SAFETY: these rows' ticket is ours alone.
                     unsafe { bounds.write(at) }.copy_from_slice(uppers);
                 }
                 continue;
             }
-            self.product_rows(product, rows_here.clone(), panel, results);
-            for (token, logits) in results.chunks_exact(rows_here.len()).enumerate() {
-                found.best[token].extend(rows_here.start, logits);
+            if !left_out {
+                self.product_rows(product, rows_here.clone(), panel, results);
+                for (token, logits) in results.chunks_exact(rows_here.len()).enumerate() {
+                    let best = &mut found.best[token];
+                    match search.among(token, &rows_here) {
+                        None => best.extend(rows_here.start, logits),
+                        Some(among) => {
+                            best.extend_where(rows_here.start, logits, |id| among.contains(id));
+                        }
+                    }
+                }
             }
             if let Some(screen) = search.screen.filter(|_| rows_here.end <= search.until) {
                 let start = Instant::now();
@@ -125,13 +184,8 @@ impl Pass<'_> {
         if ready == 0 {
             return;
         }
-        let kernel = self.kernel(product);
         let mut exact = |row: usize, token: usize, panel: &mut Panel| {
-            let single = self.weights.single_row(product.weight, row, row_bytes);
-            let mut logit = [0.0];
-            (kernel.run)(&single, 0..1, &x, token..token + 1, panel, &mut logit);
-            scale(product, &mut logit);
-            logit[0]
+            self.logit(product, row, token, row_bytes, panel)
         };
         for (token, threshold) in search.thresholds.iter().enumerate() {
             for seed in found.seeds[token].list() {
@@ -174,6 +228,65 @@ impl Pass<'_> {
                         }
                     }
                 }
+            }
+        }
+    }
+}
+
+impl Pass<'_> {
+    /// One logit as the whole product gives it.
+    fn logit(
+        &self,
+        product: &Product,
+        row: usize,
+        token: usize,
+        row_bytes: &mut [u8],
+        panel: &mut Panel,
+    ) -> f32 {
+        let x = self.encoded(product);
+        let single = self.weights.single_row(product.weight, row, row_bytes);
+        let mut logit = [0.0];
+        let kernel = self.kernel(product);
+        (kernel.run)(&single, 0..1, &x, token..token + 1, panel, &mut logit);
+        scale(product, &mut logit);
+        logit[0]
+    }
+
+    /// Computes the logits of some rows alone, and makes the next part of the screen.
+    fn find_listed(
+        &self,
+        phase: Phase<'_>,
+        product: &Product,
+        listed: &[Listed],
+        search: &Search<'_>,
+        scratch: &mut Scratch,
+    ) {
+        let Scratch {
+            search: found,
+            panel,
+            row: row_bytes,
+            ..
+        } = scratch;
+        let (x, matrix) = (self.encoded(product), self.matrix(product));
+        let made = search
+            .screen
+            .map_or(0..0, |screen| screen.ready..search.until);
+        let lists = listed.len().div_ceil(LISTED_PIECE);
+        for piece in self.tickets(phase, lists + made.len().div_ceil(PIECE)) {
+            if piece < lists {
+                let first = piece * LISTED_PIECE;
+                for of in &listed[first..listed.len().min(first + LISTED_PIECE)] {
+                    let logit = self.logit(product, of.row as usize, of.token, row_bytes, panel);
+                    found.best[of.token].push(of.row, logit);
+                }
+            } else if let Some(screen) = search.screen {
+                let first = made.start + (piece - lists) * PIECE;
+                let rows = first..made.end.min(first + PIECE);
+                let start = Instant::now();
+                // SAFETY: these rows' ticket is ours alone.
+                let made = unsafe { screen.write(rows.clone()) };
+                (self.kernels.screen_encode)(&matrix, rows, x.width, made);
+                found.making += start.elapsed();
             }
         }
     }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bitnet_kernels::TokenSet;
 use llguidance::Matcher;
 
 use super::error::GrammarError;
@@ -10,7 +11,6 @@ use super::grammar::Grammar;
 use super::recipe::{Mark, Recipe};
 use super::vocabulary::{Vocabulary, refused};
 use crate::error::Error;
-use crate::sampler::Allowed;
 use crate::thoughts::{Stage, Thinking};
 
 /// A grammar, prepared for a vocabulary. Made by
@@ -145,7 +145,7 @@ impl Guide {
     }
 
     /// What may come next, with `ends` where the grammar may end; none where all may.
-    pub(crate) fn allowed(&mut self, ends: &[u32]) -> Result<Option<Allowed>, Error> {
+    pub(crate) fn allowed(&mut self, ends: &[u32]) -> Result<Option<TokenSet>, Error> {
         if matches!(self.place, Place::Thought | Place::Text | Place::Over) {
             return Ok(None);
         }
@@ -155,10 +155,10 @@ impl Guide {
         let mask = self.matcher.compute_mask();
         let mask = mask.map_err(|error| Error::Constraint(first_line(&error)))?;
         let end = self.constraint.end;
-        let mut allowed = Allowed::new(mask.as_slice().to_vec());
+        let mut allowed = TokenSet::of_bits(mask.as_slice().to_vec());
         if allowed.contains(end) {
-            allowed.forbid(end);
-            ends.iter().for_each(|id| allowed.allow(*id));
+            allowed.remove(end);
+            ends.iter().for_each(|id| allowed.insert(*id));
         }
         if self.place == Place::Beginning
             && let Some(open) = self
@@ -167,7 +167,7 @@ impl Guide {
                 .as_ref()
                 .and_then(Thinking::opening)
         {
-            allowed.allow(open);
+            allowed.insert(open);
         }
         Ok(Some(allowed))
     }

@@ -1,6 +1,6 @@
 //! The tokens that may come next, and what a stage can do with them.
 
-use bitnet_kernels::{Candidate, Output};
+use bitnet_kernels::{Candidate, Output, TokenSet};
 
 use crate::error::Error;
 
@@ -27,19 +27,24 @@ impl Default for Candidates {
 }
 
 impl Candidates {
-    /// Takes in what a forward pass gave, at a temperature of 1.
+    /// Takes in what a forward pass gave of the tokens in `among`, of all where there is none, at a
+    /// temperature of 1.
     ///
     /// # Errors
-    /// [`Error::DamagedLogits`] where a logit is not finite.
-    pub(crate) fn fill(&mut self, output: &Output) -> Result<(), Error> {
+    /// [`Error::DamagedLogits`] where a logit of them is not finite.
+    pub(crate) fn fill(&mut self, output: &Output, among: Option<&TokenSet>) -> Result<(), Error> {
         self.list.clear();
         self.temperature = 1.0;
         if output.top.is_empty() {
             let all = (0..).zip(&output.logits);
-            self.list
-                .extend(all.map(|(id, logit)| Candidate::new(id, *logit)));
+            let all = all.map(|(id, logit)| Candidate::new(id, *logit));
+            match among {
+                None => self.list.extend(all),
+                Some(among) => self.list.extend(all.filter(|it| among.contains(it.id))),
+            }
         } else {
-            self.list.extend_from_slice(&output.top);
+            let known = output.top.iter().filter(|it| **it != Candidate::NONE);
+            self.list.extend(known);
         }
         self.ordered = 0;
         match self.iter().find(|candidate| !candidate.logit.is_finite()) {

@@ -2,9 +2,8 @@
 
 use std::fmt;
 
-use bitnet_kernels::{Candidate, Output, Want};
+use bitnet_kernels::{Candidate, Output, TokenSet, Want};
 
-use super::allowed::Allowed;
 use super::bias::LogitBias;
 use super::candidates::Candidates;
 use super::min_p::MinP;
@@ -18,6 +17,9 @@ use super::temperature::Temperature;
 use super::top_k::TopK;
 use super::top_p::TopP;
 use crate::error::Error;
+
+/// Tokens that may come next up to which only their logits are wanted where all would be.
+const FEW: usize = 2048;
 
 /// Chooses the tokens of one sequence, one after another.
 ///
@@ -37,7 +39,7 @@ pub struct Sampler {
     pick: Pick,
     candidates: Candidates,
     /// What a grammar allows next; all where there is none.
-    allowed: Option<Allowed>,
+    allowed: Option<TokenSet>,
 }
 
 impl Sampler {
@@ -99,7 +101,7 @@ impl Sampler {
     }
 
     /// Chooses the next token among these alone, before any stage, or again among all.
-    pub(crate) fn allow(&mut self, allowed: Option<Allowed>) {
+    pub(crate) fn allow(&mut self, allowed: Option<TokenSet>) {
         self.allowed = allowed;
     }
 
@@ -115,14 +117,17 @@ impl Sampler {
         self
     }
 
-    /// What to ask of a forward pass, as little as possible.
+    /// What to ask of a forward pass, as little as possible; of the tokens that may come next, where
+    /// these are not all.
     pub fn want(&self) -> Want {
-        // The best of those that are allowed may be none of the best few.
-        if self.allowed.is_some() {
-            return Want::Logits;
-        }
         let stages = self.stages.iter().rev();
-        stages.fold(self.pick.wants(), |want, stage| stage.wants(want))
+        let want = stages.fold(self.pick.wants(), |want, stage| stage.wants(want));
+        match (&self.allowed, want) {
+            (Some(allowed), Want::Logits) if allowed.len() <= FEW => {
+                Want::Top(allowed.len().max(1))
+            }
+            _ => want,
+        }
     }
 
     /// Notes a token of the prompt, for stages that look back.
@@ -140,9 +145,9 @@ impl Sampler {
         }
     }
 
-    /// Whether the next token is chosen among some alone.
-    pub(crate) fn is_held(&self) -> bool {
-        self.allowed.is_some()
+    /// The tokens that the next one is chosen among; none where these are all.
+    pub(crate) fn allowed(&self) -> Option<&TokenSet> {
+        self.allowed.as_ref()
     }
 
     /// Notes that the sequence begins anew: all of its tokens follow.
@@ -168,10 +173,7 @@ impl Sampler {
         left_out: &[u32],
         output: &Output,
     ) -> Result<Candidate, Error> {
-        self.candidates.fill(output)?;
-        if let Some(allowed) = &self.allowed {
-            self.candidates.retain(|it| allowed.contains(it.id));
-        }
+        self.candidates.fill(output, self.allowed.as_ref())?;
         if !left_out.is_empty() {
             self.candidates
                 .retain(|candidate| !left_out.contains(&candidate.id));
@@ -370,6 +372,65 @@ mod tests {
         // A stage that does not say what it needs gets all.
         let own = sampler(&Sampling::default()).first(|_: &mut Candidates| {});
         assert_eq!(own.want(), Want::Logits);
+    }
+
+    #[test]
+    fn what_is_chosen_among_some_tokens_is_the_same_by_their_best_as_by_all_logits() {
+        let mut random = SplitMix64::new(5);
+        let vocabulary = 4 * FEW;
+        for seed in 0..200 {
+            let logits: Vec<f32> = (0..vocabulary)
+                .map(|_| (random.unit() * 12.0) as f32)
+                .collect();
+            let sampling = Sampling {
+                temperature: [0.0, 0.7, 1.5][seed as usize % 3],
+                top_k: [0, 1, 40][seed as usize / 3 % 3],
+                repeat_penalty: [1.0, 1.3][seed as usize % 2],
+                presence_penalty: [0.0, 0.5, -0.5][seed as usize / 2 % 3],
+                logit_bias: vec![(3, 9.0), (40, -100.0)],
+                seed,
+                ..ALL
+            };
+            let one_in = [1, 2, 3, 5, 300][seed as usize % 5];
+            let mut allowed = TokenSet::default();
+            let ids = (0..vocabulary as u32).filter(|_| random.unit() < 1.0 / f64::from(one_in));
+            ids.for_each(|id| allowed.insert(id));
+            let mut by_all = sampler(&sampling);
+            by_all.allow(Some(allowed.clone()));
+            let mut by_best = by_all.clone();
+            for _ in 0..3 {
+                let given = match by_best.want() {
+                    Want::Top(count) => {
+                        let mut top = Vec::new();
+                        Candidate::best_among(&logits, Some(&allowed), count, &mut top);
+                        top.resize(count, Candidate::NONE);
+                        Output {
+                            logits: Vec::new(),
+                            top,
+                        }
+                    }
+                    _ => output(&logits),
+                };
+                let chosen = by_best.choose(&given).unwrap();
+                assert_eq!(chosen, by_all.choose(&output(&logits)).unwrap());
+                assert!(allowed.contains(chosen.id));
+                assert_eq!(chosen.logit, logits[chosen.id as usize]);
+            }
+        }
+    }
+
+    #[test]
+    fn what_may_not_come_next_may_be_damaged() {
+        let mut allowed = TokenSet::default();
+        [0, 2].into_iter().for_each(|id| allowed.insert(id));
+        for sampling in [ALL, Sampling::default()] {
+            let mut sampler = sampler(&sampling);
+            sampler.allow(Some(allowed.clone()));
+            let known = [0.5, f32::NAN, 0.25];
+            assert!(sampler.clone().choose(&output(&known)).is_ok());
+            let damaged = sampler.choose(&output(&[0.5, 1.0, f32::NAN]));
+            assert!(matches!(damaged, Err(Error::DamagedLogits { id: 2 })));
+        }
     }
 
     #[test]

@@ -4,7 +4,6 @@
 //! min-p, temperature, and a draw. [`Sampler::first`] and [`Sampler::then`] add a stage of one's
 //! own; [`Sampler::best`] and [`Sampler::drawing`] start from an empty chain.
 
-mod allowed;
 mod bias;
 mod candidates;
 mod chain;
@@ -19,7 +18,6 @@ mod temperature;
 mod top_k;
 mod top_p;
 
-pub(crate) use allowed::Allowed;
 pub use bias::LogitBias;
 pub use candidates::{Candidates, Weights};
 pub use chain::Sampler;

@@ -17,7 +17,7 @@ use crate::encoder::Encoder;
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::model::Model;
-use crate::rows::{Row, joint};
+use crate::rows::{Row, Wanted, choice, joint};
 use crate::sampler::Sampler;
 use crate::sequence::{REWRITTEN, Sequence};
 use crate::session::Session;
@@ -509,6 +509,7 @@ impl Scheduler {
         self.tokens.clear();
         let mut selected = Vec::new();
         let mut want = Want::Nothing;
+        let mut choices = Vec::with_capacity(parts.len());
         let mut reading: Vec<&mut Session> = Vec::with_capacity(parts.len());
         let mut wanted = parts.iter().peekable();
         for (index, request) in self.running.iter_mut().enumerate() {
@@ -521,14 +522,16 @@ impl Scheduler {
             selected.resize(self.tokens.len() - part.rows, false);
             selected.resize(self.tokens.len(), true);
             want = joint(want, part.want);
-            reading.push(request.sequence.session());
+            let (session, allowed) = request.sequence.session();
+            choices.extend(std::iter::repeat_n(choice(part.want, allowed), part.rows));
+            reading.push(session);
         }
         self.model.pass(
             &mut reading,
             |index| parts[index].len,
             &self.tokens,
             |at| selected[at],
-            want,
+            Wanted::of(want, &choices),
             &mut self.out,
         )
     }
@@ -629,7 +632,7 @@ impl Running {
         if !self.stops.contains(&self.sequence.read_so_far()) {
             return;
         }
-        if let Err(error) = self.sequence.session().checkpoint() {
+        if let Err(error) = self.sequence.session().0.checkpoint() {
             self.fail(error, each);
         }
     }
@@ -660,7 +663,8 @@ impl Running {
         each: &mut impl FnMut(RequestId, Event),
     ) -> Result<(), Error> {
         let want = self.decoding.wants(&self.sequence.sampler);
-        row.give(want, &mut self.sequence.out);
+        let Sequence { sampler, out, .. } = &mut self.sequence;
+        row.give(want, sampler.allowed(), out);
         let piece = self.decoding.choose(&mut self.sequence)?;
         let logprobs = |token: Option<Candidate>| {
             let asked = self.logprobs.zip(token);
