@@ -4,22 +4,23 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Mutex, PoisonError};
+use std::thread;
 
 use bitnet_kernels::batch::cache_positions;
 use bitnet_kernels::order::finite_or_nan;
 use bitnet_kernels::program::{BufferId, Op, Product};
 use bitnet_kernels::{
-    BackendError, Batch, CacheId, CachePart, Checkpoint, Choice, Forward, Inspect, KernelRecorder,
-    LayerContents, Limits, Output, Profile, Program, Screening, SharedCaches, SharedWeights,
-    Telemetry, Want,
+    BackendError, Batch, CacheId, CachePart, Checkpoint, Choice, Coordination, Forward, Inspect,
+    KernelRecorder, LayerContents, Limits, Output, Profile, Program, Screening, SharedCaches,
+    SharedWeights, Telemetry, Want,
 };
 
 use crate::exec::buffers::Buffer;
 use crate::exec::cache::Cache;
 use crate::exec::clock::Clock;
-use crate::exec::columns::Columns;
+use crate::exec::columns::{Columns, Matrix};
 use crate::exec::gated;
-use crate::exec::pass::{OTHER_PHASES, Pass, Place};
+use crate::exec::pass::{Pass, Place};
 use crate::exec::rotation::Rotation;
 use crate::exec::scratch::Scratch;
 use crate::exec::weights::Weights;
@@ -32,7 +33,8 @@ use crate::threads::pool::Pool;
 /// How to run on the CPU.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CpuOptions {
-    /// Threads, the caller's included; all cores when absent.
+    /// Threads, the caller's included; when absent, as many as there are cores for this process.
+    /// Of more than that, as many compute at a time as there are cores.
     pub threads: Option<usize>,
     /// The instruction set; the fastest that the CPU has when absent.
     pub isa: Option<Isa>,
@@ -52,7 +54,6 @@ pub struct CpuBackend {
     head: Option<Head>,
     clock: Option<Clock>,
     scratch: Vec<Mutex<Scratch>>,
-    tickets: Vec<AtomicUsize>,
     rotations: Vec<Rotation>,
     places: Vec<Place>,
 }
@@ -75,15 +76,25 @@ impl CpuBackend {
         source: SharedWeights,
         options: CpuOptions,
     ) -> Result<CpuBackend, BackendError> {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        CpuBackend::with_cores(program, source, options, cores)
+    }
+
+    /// [`CpuBackend::load`] for so many cores.
+    pub(crate) fn with_cores(
+        program: Program,
+        source: SharedWeights,
+        options: CpuOptions,
+        cores: usize,
+    ) -> Result<CpuBackend, BackendError> {
         program.validate().map_err(BackendError::Program)?;
         let isa = options.isa.unwrap_or_else(Isa::best);
         let kernels = isa.kernels().ok_or_else(|| BackendError::Unsupported {
             device: DEVICE.to_owned(),
             what: format!("the instruction set {isa}: this CPU lacks it"),
         })?;
-        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-        let threads = options.threads.unwrap_or_else(cores).max(1);
-        let pool = Pool::new(threads).map_err(|error| BackendError::Device {
+        let threads = options.threads.unwrap_or(cores).max(1);
+        let pool = Pool::new(threads, cores).map_err(|error| BackendError::Device {
             device: DEVICE.to_owned(),
             problem: format!("starting {threads} threads: {error}; try fewer"),
         })?;
@@ -102,9 +113,6 @@ impl CpuBackend {
             clock: None,
             scratch: (0..threads)
                 .map(|_| Mutex::new(Scratch::new(longest_row)))
-                .collect(),
-            tickets: (0..(program.ops.len() + OTHER_PHASES) * threads)
-                .map(|_| AtomicUsize::new(0))
                 .collect(),
             rotations: program.rotations.iter().map(Rotation::new).collect(),
             places: Vec::new(),
@@ -202,7 +210,7 @@ impl CpuBackend {
                     Op::Linear { .. } => self
                         .columns
                         .find(product.weight)
-                        .and_then(|columns| columns.kernel_name(tokens)),
+                        .and_then(Matrix::kernel_name),
                     _ => None,
                 };
                 self.recorder
@@ -232,9 +240,6 @@ impl CpuBackend {
             }
             _ => None,
         };
-        for ticket in &mut self.tickets {
-            *ticket.get_mut() = 0;
-        }
         let pass = Pass {
             kernels: self.kernels,
             program: &self.program,
@@ -247,18 +252,14 @@ impl CpuBackend {
             places: &self.places,
             selected: batch.selected,
             ops: ops.clone(),
-            tickets: &self.tickets,
+            search,
             rotations: &self.rotations,
-            threads: self.pool.threads(),
+            threads: self.pool.at_once(),
+            scratch: &self.scratch,
             clock: self.clock.as_ref(),
+            next: AtomicUsize::new(0),
         };
-        let scratch = &self.scratch;
-        self.pool.run(|team| {
-            let mut scratch = scratch[team.thread]
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            pass.run(team, search.as_ref(), &mut scratch);
-        });
+        self.pool.run(&pass);
         self.note(batch, ops, best.is_some());
         self.columns.finish(&self.weights);
         if let Some(clock) = &mut self.clock {
@@ -458,6 +459,10 @@ impl Telemetry for CpuBackend {
             scratch.skipped
         });
         skipped.sum()
+    }
+
+    fn coordination(&self) -> Coordination {
+        self.pool.coordination()
     }
 
     fn recorder(&mut self) -> &mut KernelRecorder {

@@ -1,7 +1,6 @@
 //! What the machine can do at most, with the threads and the instructions in use.
 
 use std::io;
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use bitnet_kernels::Limits;
@@ -14,9 +13,13 @@ use crate::threads::pool::Pool;
 const BYTES: usize = 256 << 20;
 /// How often they are read; the fastest time counts, since other programs can only take from it.
 const READS: usize = 12;
-/// Time for which each thread multiplies, and how often.
+/// Parts of them that each thread should find.
+const PARTS: usize = 16;
+/// Time for which the threads multiply at least, and how often.
 const MULTIPLYING: Duration = Duration::from_millis(10);
 const REPETITIONS: usize = 8;
+/// Rounds of multiplications that a thread begins with.
+const ROUNDS: u64 = 1000;
 
 // SAFETY: any byte is a u8.
 unsafe impl Plain for u8 {}
@@ -31,44 +34,44 @@ pub(crate) fn measure(pool: &mut Pool, kernels: &Kernels) -> io::Result<Limits> 
 
 fn read_bandwidth(pool: &mut Pool, kernels: &Kernels) -> io::Result<f64> {
     let pages = Pages::<u8>::new(BYTES)?;
-    let share = BYTES / pool.threads();
-    let mine = |thread: usize| thread * share..(thread + 1) * share;
+    let parts = PARTS * pool.at_once();
+    let part = BYTES / parts;
+    let bytes = |n: usize| n * part..(n + 1) * part;
     // Memory that nobody wrote to is one page of zeros.
-    pool.run(|team| {
-        // SAFETY: the share is this thread's alone.
-        unsafe { pages.write(mine(team.thread)) }.fill(0);
+    pool.each(parts, |n| {
+        // SAFETY: the part is this piece's alone.
+        unsafe { pages.write(bytes(n)) }.fill(0);
     });
     let mut best = Duration::MAX;
     for _ in 0..READS {
         let start = Instant::now();
-        pool.run(|team| {
+        pool.each(parts, |n| {
             // SAFETY: nobody writes any more.
-            std::hint::black_box((kernels.read)(unsafe { pages.read(mine(team.thread)) }));
+            std::hint::black_box((kernels.read)(unsafe { pages.read(bytes(n)) }));
         });
         best = best.min(start.elapsed());
     }
-    Ok((share * pool.threads()) as f64 / best.as_secs_f64())
+    Ok((part * parts) as f64 / best.as_secs_f64())
 }
 
 fn multiply_adds(pool: &mut Pool, kernels: &Kernels) -> f64 {
-    let rates = Mutex::new(Vec::new());
+    let threads = pool.at_once();
+    let mut rounds = ROUNDS;
     let mut best = 0.0_f64;
-    for _ in 0..REPETITIONS {
-        pool.run(|team| {
-            team.barrier();
-            let (start, mut rounds) = (Instant::now(), 0);
-            while start.elapsed() < MULTIPLYING {
-                std::hint::black_box((kernels.peak.run)(1000));
-                rounds += 1000;
-            }
-            let rate = (rounds * kernels.peak.per_round) as f64 / start.elapsed().as_secs_f64();
-            if let Ok(mut rates) = rates.lock() {
-                rates.push(rate);
-            }
+    let mut measured = 0;
+    while measured < REPETITIONS {
+        let start = Instant::now();
+        pool.each(threads, |_| {
+            std::hint::black_box((kernels.peak.run)(rounds));
         });
-        if let Ok(mut rates) = rates.lock() {
-            best = best.max(rates.drain(..).sum());
+        let time = start.elapsed();
+        if time < MULTIPLYING {
+            rounds *= 2;
+            continue;
         }
+        let products = (threads as u64 * rounds * kernels.peak.per_round) as f64;
+        best = best.max(products / time.as_secs_f64());
+        measured += 1;
     }
     best
 }

@@ -18,7 +18,7 @@ use crate::error::BackendError;
 use crate::format::Encoding;
 use crate::program::{BufferId, Program};
 use crate::recorder::KernelRecorder;
-use crate::report::{Limits, Profile, Screening, Traffic};
+use crate::report::{Coordination, Limits, Profile, Screening, Traffic};
 
 /// A device with a program on it, as models are opened on: it runs, can be inspected and reports.
 ///
@@ -220,6 +220,12 @@ pub trait Telemetry {
     /// What this side has asked of the device so far; `None` where the two are one.
     fn traffic(&self) -> Option<Traffic> {
         None
+    }
+
+    /// How often threads have had to do with each other so far; never, where there is one or the
+    /// device is none of threads.
+    fn coordination(&self) -> Coordination {
+        Coordination::default()
     }
 
     /// Measures what the device can do at most; `None` where nothing is measured. Takes well below

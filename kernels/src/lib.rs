@@ -32,6 +32,6 @@ pub use error::BackendError;
 pub use format::Format;
 pub use program::{BufferId, Cost, Op, Program, WeightId, Work};
 pub use recorder::KernelRecorder;
-pub use report::{Limits, Profile, Screening};
+pub use report::{Coordination, Limits, Profile, Screening};
 pub use source::{SharedWeights, WeightSource};
 pub use token_set::TokenSet;

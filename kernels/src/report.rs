@@ -25,6 +25,15 @@ pub struct Screening {
     pub exact_rows: u64,
 }
 
+/// How often threads that share the work of passes have had to do with each other so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Coordination {
+    /// Points of passes where nobody goes on before everything so far is done.
+    pub barriers: u64,
+    /// Atomic changes of what other threads change as well.
+    pub contended: u64,
+}
+
 /// The most that a device can do with the threads and instructions that a backend uses, as
 /// measured.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -13,7 +13,7 @@ use crate::oracle;
 use crate::order::finite_or_nan;
 use crate::program::{BufferId, Program};
 use crate::report::Traffic;
-use crate::{BackendError, CacheId, Checkpoint, KernelRecorder, LayerContents};
+use crate::{BackendError, CacheId, Checkpoint, Coordination, KernelRecorder, LayerContents};
 
 /// A program on two backends.
 pub struct Split {
@@ -313,5 +313,13 @@ impl Telemetry for Split {
     fn traffic(&self) -> Option<Traffic> {
         let both = [self.first.traffic(), self.second.traffic()];
         both.into_iter().flatten().reduce(Traffic::add)
+    }
+
+    fn coordination(&self) -> Coordination {
+        let [first, second] = [self.first.coordination(), self.second.coordination()];
+        Coordination {
+            barriers: first.barriers + second.barriers,
+            contended: first.contended + second.contended,
+        }
     }
 }

@@ -20,7 +20,8 @@ pub(super) fn ran(
         threads: Some(threads),
         isa: Some(isa),
     };
-    let mut backend = CpuBackend::load(program, weights, options).expect("the program loads");
+    let mut backend =
+        CpuBackend::with_cores(program, weights, options, threads).expect("the program loads");
     let cache = backend.create_cache(tokens).expect("a cache");
     for (buffer, values) in inputs {
         backend.write(*buffer, values).expect("a buffer of floats");

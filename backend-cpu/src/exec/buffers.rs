@@ -47,7 +47,7 @@ impl Buffer {
     /// The first `rows` rows.
     ///
     /// # Safety
-    /// - They were written before the last barrier and nobody writes them now.
+    /// - They were written by earlier operations and nobody writes them now.
     pub(crate) unsafe fn encoded(&self, rows: usize) -> Encoded<'_> {
         let (floats, integers) = match self.encoding {
             Encoding::F32 => (rows * self.width, 0),

@@ -1,7 +1,7 @@
-//! Where the time of a pass goes, as its first thread sees it.
+//! Where the time of a pass goes, from the end of one operation to the end of the next.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bitnet_kernels::program::Program;
 use bitnet_kernels::report::{Profile, Timing, kind};
@@ -11,6 +11,9 @@ pub(crate) struct Clock {
     /// Per operation.
     kinds: Vec<String>,
     nanoseconds: Vec<AtomicU64>,
+    since: Instant,
+    /// When the last operation ended, in nanoseconds.
+    last: AtomicU64,
     pub(crate) profile: Profile,
 }
 
@@ -19,13 +22,26 @@ impl Clock {
         Clock {
             kinds: program.ops.iter().map(|op| kind(program, op)).collect(),
             nanoseconds: program.ops.iter().map(|_| AtomicU64::new(0)).collect(),
+            since: Instant::now(),
+            last: AtomicU64::new(0),
             profile: Profile::new(Timing::Thread),
         }
     }
 
-    /// Notes the time of an operation, with the wait for the other threads that it began with.
-    pub(crate) fn note(&self, op: usize, time: Duration) {
-        self.nanoseconds[op].store(time.as_nanos() as u64, Ordering::Relaxed);
+    /// Nanoseconds since this was called last.
+    fn lap(&self) -> u64 {
+        let now = self.since.elapsed().as_nanos() as u64;
+        now - self.last.swap(now, Ordering::Relaxed)
+    }
+
+    /// Begins with the first operation.
+    pub(crate) fn start(&self) {
+        self.lap();
+    }
+
+    /// Notes the time of an operation that has just ended. One thread at a time does.
+    pub(crate) fn note(&self, op: usize) {
+        self.nanoseconds[op].store(self.lap(), Ordering::Relaxed);
     }
 
     /// Adds what was noted to the profile.

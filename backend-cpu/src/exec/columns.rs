@@ -5,7 +5,7 @@
 //!
 //! Copies are made by passes of one token, a few in each, of the rows that they read anyway, and
 //! only of matrices of whose activations enough were 0 in the pass before. The rows are still read
-//! where several tokens meet them, or too few activations are 0.
+//! where several tokens meet them, or too few activations were 0 in the pass before.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -32,7 +32,7 @@ unsafe impl Plain for Line {}
 /// The matrices of a program that can be read by columns.
 pub(crate) struct Columns {
     matrices: Vec<Matrix>,
-    /// `[thread][line][row]`: what each thread has added up.
+    /// `[thread][line][row]`: what each thread has added up, in the order in which they came.
     pub(super) sums: SharedSlice<i32>,
 }
 
@@ -47,8 +47,10 @@ pub(crate) struct Matrix {
     /// `[column][line]`.
     pub(super) copy: Option<Pages<Line>>,
     state: State,
-    /// Threads that have added up their columns in the pass under way.
-    pub(super) done: AtomicUsize,
+    /// Whether the pass under way reads columns.
+    chosen: bool,
+    /// Threads that add up columns in the pass under way.
+    pub(super) adding: AtomicUsize,
     /// Activations of the last pass of one token that were not 0; all, before there was one.
     pub(super) seen: AtomicUsize,
 }
@@ -105,7 +107,8 @@ impl Columns {
                     .filter(|_| sparse.contains(&product.x))?,
                 copy: None,
                 state: State::Rows,
-                done: AtomicUsize::new(0),
+                chosen: false,
+                adding: AtomicUsize::new(0),
                 seen: AtomicUsize::new(desc.cols),
             })
         });
@@ -121,7 +124,7 @@ impl Columns {
         self.matrices.iter().find(|matrix| matrix.weight == weight)
     }
 
-    /// Chooses the copies that a pass over `ops` with `tokens` tokens makes.
+    /// Chooses the copies that a pass over `ops` with `tokens` tokens reads and makes.
     pub(crate) fn begin(&mut self, ops: &Range<usize>, tokens: usize) {
         let mut left = if tokens == 1 { AT_ONCE } else { 0 };
         for matrix in &mut self.matrices {
@@ -129,8 +132,9 @@ impl Columns {
                 // The pass that was to make it did not end.
                 matrix.state = State::Rows;
             }
-            *matrix.done.get_mut() = 0;
-            let wanted = matrix.state == State::Rows && matrix.paid();
+            *matrix.adding.get_mut() = 0;
+            matrix.chosen = tokens == 1 && matrix.state == State::Ready && matrix.pays();
+            let wanted = matrix.state == State::Rows && matrix.pays();
             if left == 0 || !wanted || !ops.contains(&matrix.op) {
                 continue;
             }
@@ -161,26 +165,19 @@ impl Matrix {
         self.rows.div_ceil(LINE_ROWS)
     }
 
-    /// Whether reading some of the columns pays.
-    fn pays(&self, columns: usize) -> bool {
-        columns as f64 <= MOST * self.cols as f64
+    /// Whether reading as many columns as the last pass of one token needed pays.
+    fn pays(&self) -> bool {
+        self.seen.load(Ordering::Relaxed) as f64 <= MOST * self.cols as f64
     }
 
-    /// Whether the last pass of one token read columns, where there was a copy.
-    fn paid(&self) -> bool {
-        self.pays(self.seen.load(Ordering::Relaxed))
+    /// The kernel's name, if the pass under way, or else the last one, reads columns.
+    pub(crate) fn kernel_name(&self) -> Option<&'static str> {
+        self.chosen.then_some(self.kernels.name)
     }
 
-    /// The kernel's name, if a pass of so many tokens that has just ended read columns.
-    pub(crate) fn kernel_name(&self, tokens: usize) -> Option<&'static str> {
-        let read = tokens == 1 && self.state == State::Ready && self.paid();
-        read.then_some(self.kernels.name)
-    }
-
-    /// The copy, if it is made and reading as many columns of it pays.
-    pub(super) fn ready(&self, columns: usize) -> Option<&Pages<Line>> {
-        let ready = self.state == State::Ready && self.pays(columns);
-        self.copy.as_ref().filter(|_| ready)
+    /// The copy, if the pass under way reads columns of it.
+    pub(super) fn chosen(&self) -> Option<&Pages<Line>> {
+        self.copy.as_ref().filter(|_| self.chosen)
     }
 
     /// Rows in a piece of a product with the rows, where the pass makes a copy of each piece.

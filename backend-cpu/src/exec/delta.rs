@@ -4,9 +4,10 @@
 use bitnet_kernels::Segment;
 use bitnet_kernels::program::{BufferId, DeltaShape, WeightId};
 
-use crate::exec::pass::{Pass, Phase};
+use crate::exec::pass::Pass;
 use crate::exec::scratch::{PIECE_VALUES, Scratch};
 use crate::generic::delta::DeltaToken;
+use crate::threads::tickets::Pieces;
 
 /// What a delta rule reads beside its input.
 pub(super) struct Gates {
@@ -20,10 +21,9 @@ impl Pass<'_> {
     /// Pieces of segments, `parts` of each: the segment, the row of its first token, and the part.
     fn segment_parts(
         &self,
-        phase: Phase<'_>,
+        pieces: &mut Pieces<'_>,
         parts: usize,
     ) -> impl Iterator<Item = (&Segment, usize, usize)> {
-        let pieces = self.tickets(phase, self.segments.len() * parts);
         pieces.map(move |piece| {
             let (index, part) = (piece / parts, piece % parts);
             let before = &self.segments[..index];
@@ -32,9 +32,14 @@ impl Pass<'_> {
         })
     }
 
+    /// Pieces of a convolution over so many channels.
+    pub(super) fn convolve_pieces(&self, channels: usize) -> usize {
+        self.segments.len() * channels.div_ceil(PIECE_VALUES)
+    }
+
     pub(super) fn convolve(
         &self,
-        phase: Phase<'_>,
+        pieces: &mut Pieces<'_>,
         [x, out]: [BufferId; 2],
         kernel: WeightId,
         layer: usize,
@@ -45,13 +50,13 @@ impl Pass<'_> {
         // `[columns][channels]`.
         let kernel = self.weights.vector(kernel);
         let kept_rows = kernel.len() / width - 1;
-        for (segment, first_row, part) in self.segment_parts(phase, width.div_ceil(PIECE_VALUES)) {
+        for (segment, first_row, part) in self.segment_parts(pieces, width.div_ceil(PIECE_VALUES)) {
             let channels = part * PIECE_VALUES..width.min((part + 1) * PIECE_VALUES);
             let state = self.caches[&segment.cache].state(layer);
             let row = |row: usize| row * width + channels.start..row * width + channels.end;
             // Row `i` of what the sequence kept and of the segment behind it.
             // SAFETY: these channels of the state are this piece's alone, and nothing writes them
-            // while the result lives; `x` was written before the barrier.
+            // while the result lives; `x` was written by an earlier operation.
             let input = |i: usize| unsafe {
                 match i.checked_sub(kept_rows) {
                     None => state.read(row(i)),
@@ -79,9 +84,13 @@ impl Pass<'_> {
         }
     }
 
+    pub(super) fn delta_rule_pieces(&self, shape: &DeltaShape) -> usize {
+        self.segments.len() * shape.heads
+    }
+
     pub(super) fn delta_rule(
         &self,
-        phase: Phase<'_>,
+        pieces: &mut Pieces<'_>,
         [x, out]: [BufferId; 2],
         gates: &Gates,
         shape: &DeltaShape,
@@ -96,7 +105,7 @@ impl Pass<'_> {
         );
         let size = shape.size;
         let keys = shape.key_heads * size;
-        for (segment, first_row, head) in self.segment_parts(phase, shape.heads) {
+        for (segment, first_row, head) in self.segment_parts(pieces, shape.heads) {
             let kept = head * size * size..(head + 1) * size * size;
             let state = self.caches[&segment.cache].state(layer);
             // SAFETY: the state of this head of this sequence is this piece's alone.
@@ -105,7 +114,7 @@ impl Pass<'_> {
             for row in first_row..first_row + segment.len {
                 let part = |at: usize| row * x.width + at..row * x.width + at + size;
                 let gate = row * shape.heads + head..row * shape.heads + head + 1;
-                // SAFETY: written before the barrier.
+                // SAFETY: written by earlier operations.
                 let token = unsafe {
                     DeltaToken {
                         q: x.values.read(part(key_head)),

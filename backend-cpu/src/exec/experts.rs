@@ -10,11 +10,12 @@ use bitnet_kernels::oracle;
 use bitnet_kernels::program::{Activation, BufferId, Experts, Product, Rows};
 
 use crate::exec::groups::{Gathered, Groups};
-use crate::exec::pass::{Pass, Phase, scale};
-use crate::exec::pieces::piece_rows;
+use crate::exec::pass::{Pass, scale};
+use crate::exec::pieces::{piece_rows, rows_of};
 use crate::exec::scratch::Scratch;
 use crate::generic::gemm::Panel;
 use crate::microkernel::operands::{Encoded, MatrixRef};
+use crate::threads::tickets::Pieces;
 
 /// Some rows of the matrices of one expert, and the routed rows that meet them.
 struct Piece<'a> {
@@ -26,7 +27,7 @@ struct Piece<'a> {
 impl Pass<'_> {
     pub(super) fn route(
         &self,
-        phase: Phase<'_>,
+        pieces: &mut Pieces<'_>,
         logits: BufferId,
         experts: Experts,
         [chosen, shares]: [BufferId; 2],
@@ -34,9 +35,10 @@ impl Pass<'_> {
     ) {
         let [logits, chosen, shares] = [logits, chosen, shares].map(|id| self.buffer(id));
         let Experts { count, used } = experts;
-        for token in self.tickets(phase, self.tokens.len()) {
+        for token in rows_of(pieces, self.tokens.len(), count) {
             let at = token * used..(token + 1) * used;
-            // SAFETY: logits were written before the barrier; this token's ticket is ours alone.
+            // SAFETY: logits were written by an earlier operation; this token's ticket is ours
+            // alone.
             let (logits, chosen, shares) = unsafe {
                 (
                     logits.values.read(token * count..(token + 1) * count),
@@ -57,7 +59,7 @@ impl Pass<'_> {
     #[expect(clippy::too_many_arguments, reason = "the parts of the operation")]
     pub(super) fn gated_experts(
         &self,
-        phase: Phase<'_>,
+        pieces: &mut Pieces<'_>,
         [gate, up]: [&Product; 2],
         activation: Activation,
         clamp: Option<f32>,
@@ -78,7 +80,7 @@ impl Pass<'_> {
         } = scratch;
         let products = [(gate, gate_x), (up, up_x)];
         self.expert_pieces(
-            phase,
+            pieces,
             products,
             experts,
             chosen,
@@ -107,7 +109,7 @@ impl Pass<'_> {
 
     pub(super) fn expert_linear(
         &self,
-        phase: Phase<'_>,
+        pieces: &mut Pieces<'_>,
         product: &Product,
         experts: Experts,
         chosen: BufferId,
@@ -125,7 +127,7 @@ impl Pass<'_> {
         } = scratch;
         let products = [(product, gathered)];
         self.expert_pieces(
-            phase,
+            pieces,
             products,
             experts,
             chosen,
@@ -146,7 +148,7 @@ impl Pass<'_> {
 
     pub(super) fn mix(
         &self,
-        phase: Phase<'_>,
+        pieces: &mut Pieces<'_>,
         x: BufferId,
         shares: BufferId,
         out: BufferId,
@@ -154,9 +156,9 @@ impl Pass<'_> {
     ) {
         let [x, shares, out] = [x, shares, out].map(|id| self.buffer(id));
         let (width, used) = (out.width, shares.width);
-        for token in self.tickets(phase, self.tokens.len()) {
+        for token in rows_of(pieces, self.tokens.len(), width * used) {
             let rows = token * used..(token + 1) * used;
-            // SAFETY: written before the barrier; this token's ticket is ours alone.
+            // SAFETY: written by earlier operations; this token's ticket is ours alone.
             let (rows, shares, out) = unsafe {
                 (
                     x.values.read(rows.start * width..rows.end * width),
@@ -182,12 +184,42 @@ impl Pass<'_> {
         }
     }
 
-    /// Calls `compute` for each piece of a phase, with the activations that its rows have for each
+    /// Groups the rows by expert. How many rows of an expert's matrix are in a piece, and how many
+    /// pieces it has.
+    fn cut_experts(
+        &self,
+        experts: Experts,
+        chosen: BufferId,
+        width: usize,
+        groups: &mut Groups,
+    ) -> (usize, usize) {
+        let routed = self.tokens.len() * experts.used;
+        // SAFETY: written by an earlier operation.
+        let chosen = unsafe { self.buffer(chosen).values.read(0..routed) };
+        groups.make(chosen, experts.count);
+        let rows = piece_rows(groups.busy().len() * width, self.tokens.len(), self.threads);
+        (rows, width.div_ceil(rows))
+    }
+
+    /// Pieces of an operation on the experts of each token that makes rows of `out`.
+    pub(super) fn expert_operation_pieces(
+        &self,
+        experts: Experts,
+        chosen: BufferId,
+        out: BufferId,
+        groups: &mut Groups,
+    ) -> usize {
+        let width = self.buffer(out).width;
+        let (_, of_expert) = self.cut_experts(experts, chosen, width, groups);
+        groups.busy().len() * of_expert
+    }
+
+    /// Calls `compute` for each of these pieces, with the activations that its rows have for each
     /// product, gathered.
     #[expect(clippy::too_many_arguments, reason = "the parts of the operations")]
     fn expert_pieces<const N: usize>(
         &self,
-        phase: Phase<'_>,
+        pieces: &mut Pieces<'_>,
         products: [(&Product, &mut Gathered); N],
         experts: Experts,
         chosen: BufferId,
@@ -195,21 +227,14 @@ impl Pass<'_> {
         groups: &mut Groups,
         mut compute: impl FnMut(Piece<'_>, [Encoded<'_>; N]),
     ) {
-        let routed = self.tokens.len() * experts.used;
-        // SAFETY: written before the barrier.
-        groups.make(
-            unsafe { self.buffer(chosen).values.read(0..routed) },
-            experts.count,
-        );
+        let (piece_rows, of_expert) = self.cut_experts(experts, chosen, width, groups);
         let x = products
             .each_ref()
             .map(|(product, _)| self.encoded(product));
-        let piece_rows = piece_rows(groups.busy().len() * width, self.tokens.len(), self.threads);
-        let pieces = width.div_ceil(piece_rows);
         let mut products = products;
         let mut gathered_for = None;
-        for ticket in self.tickets(phase, groups.busy().len() * pieces) {
-            let (expert, piece) = (groups.busy()[ticket / pieces], ticket % pieces);
+        for ticket in pieces {
+            let (expert, piece) = (groups.busy()[ticket / of_expert], ticket % of_expert);
             let rows = groups.of(expert);
             if gathered_for.replace(expert) != Some(expert) {
                 for ((product, gathered), x) in products.iter_mut().zip(&x) {

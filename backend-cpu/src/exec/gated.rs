@@ -9,11 +9,12 @@ use bitnet_kernels::Format;
 use bitnet_kernels::format::Reduction;
 use bitnet_kernels::program::{Activation, BufferId, Product};
 
-use crate::exec::pass::{Pass, Phase, scale};
+use crate::exec::pass::{Pass, scale};
 use crate::exec::pieces::piece_rows;
 use crate::exec::scratch::Scratch;
 use crate::isa::table::{Kernels, Listed};
 use crate::microkernel::operands::{Encoded, MatrixRef};
+use crate::threads::tickets::Pieces;
 
 /// The largest magnitude of an integer product: codes are at most 2 away from 0, activations 128.
 const LARGEST_PRODUCT: f64 = 2.0 * 128.0;
@@ -53,9 +54,14 @@ fn always_finite(product: &Product, matrix: &MatrixRef<'_>, x: &Encoded<'_>, tok
 }
 
 impl Pass<'_> {
+    pub(super) fn gated_pieces(&self, gate: &Product, out: BufferId) -> usize {
+        let (width, tokens) = (self.buffer(out).width, self.rows(gate.x));
+        width.div_ceil(piece_rows(width, tokens, self.threads))
+    }
+
     pub(super) fn gated(
         &self,
-        phase: Phase<'_>,
+        pieces: &mut Pieces<'_>,
         gate: &Product,
         up: &Product,
         activation: Activation,
@@ -69,7 +75,7 @@ impl Pass<'_> {
         let matrix = self.matrix(up);
         let listed = listed(self.kernels, activation, matrix.format, tokens)
             .filter(|_| always_finite(up, &matrix, &self.encoded(up), 0));
-        for piece in self.tickets(phase, width.div_ceil(piece_rows)) {
+        for piece in pieces {
             let rows = piece * piece_rows..((piece + 1) * piece_rows).min(width);
             let len = tokens * rows.len();
             let gates = &mut scratch.results[..len];

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bitnet_kernels::order::finite_or_nan;
 use bitnet_kernels::program::{BufferId, Product, Rows};
@@ -13,12 +14,12 @@ use crate::exec::cache::Cache;
 use crate::exec::clock::Clock;
 use crate::exec::columns::Columns;
 use crate::exec::rotation::Rotation;
+use crate::exec::scratch::Scratch;
 use crate::exec::weights::Weights;
 use crate::generic::gemm::Panel;
+use crate::head::threshold::Search;
 use crate::isa::table::{Kernels, ProductKernel};
 use crate::microkernel::operands::{Encoded, MatrixRef};
-use crate::threads::pool::Team;
-use crate::threads::tickets::Tickets;
 
 /// A token's place.
 #[derive(Clone, Copy)]
@@ -27,17 +28,6 @@ pub(crate) struct Place {
     pub(crate) cache: CacheId,
     pub(crate) position: usize,
 }
-
-/// A phase of a pass, as one thread of the team sees it: the preparation, an operation, the second
-/// part of the search for the best logits.
-#[derive(Clone, Copy)]
-pub(crate) struct Phase<'a> {
-    pub(crate) team: Team<'a>,
-    pub(crate) index: usize,
-}
-
-/// Phases of a pass over a program that are not operations.
-pub(crate) const OTHER_PHASES: usize = 2;
 
 /// What all threads of a pass share.
 pub(crate) struct Pass<'a> {
@@ -54,22 +44,24 @@ pub(crate) struct Pass<'a> {
     pub(crate) places: &'a [Place],
     pub(crate) selected: &'a [u32],
     pub(crate) ops: Range<usize>,
-    /// `[phase][thread]`: counters of tickets, all 0.
-    pub(crate) tickets: &'a [AtomicUsize],
+    /// With it, the head finds the best logits instead of writing all of them.
+    pub(crate) search: Option<Search<'a>>,
     /// By [`RotationId`](bitnet_kernels::program::RotationId).
     pub(crate) rotations: &'a [Rotation],
-    /// Threads that share the work.
+    /// Threads that share the work at a time.
     pub(crate) threads: usize,
-    /// Noted on the first thread, if present.
+    /// Each thread's own.
+    pub(crate) scratch: &'a [Mutex<Scratch>],
     pub(crate) clock: Option<&'a Clock>,
+    /// What comes next: 0 the rotations, then the operations.
+    pub(crate) next: AtomicUsize,
 }
 
 impl Pass<'_> {
-    /// The tickets of a phase that is cut into `pieces` pieces.
-    pub(crate) fn tickets(&self, phase: Phase<'_>, pieces: usize) -> Tickets<'_> {
-        let first = phase.index * self.threads;
-        let taken = &self.tickets[first..first + self.threads];
-        Tickets::new(taken, phase.team.thread, pieces)
+    /// A thread's scratch.
+    pub(super) fn scratch(&self, thread: usize) -> MutexGuard<'_, Scratch> {
+        let scratch = self.scratch[thread].lock();
+        scratch.unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn buffer(&self, id: BufferId) -> &Buffer {
@@ -90,7 +82,7 @@ impl Pass<'_> {
     }
 
     pub(crate) fn encoded(&self, product: &Product) -> Encoded<'_> {
-        // SAFETY: written before the barrier; no operation writes its own input.
+        // SAFETY: written by earlier operations; none writes its own input.
         unsafe { self.buffer(product.x).encoded(self.rows(product.x)) }
     }
 

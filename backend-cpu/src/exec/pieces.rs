@@ -1,9 +1,10 @@
-//! How many rows of a matrix make one piece of work.
+//! How much makes one piece of work.
 //!
 //! Both the executor, which cuts operations into pieces, and the scratch memory, which holds a
 //! piece's results, take their sizes from here.
 
 use crate::generic::gemm::PANEL_ROWS;
+use crate::threads::tickets::Pieces;
 
 /// The most rows in a piece for few tokens. Within a piece, rows are prefetched.
 const MAX_ROWS: usize = 256;
@@ -19,6 +20,33 @@ const fn max_rows(tokens: usize) -> usize {
     } else {
         MAX_ROWS
     }
+}
+
+/// Values of activations in a piece at least: a few microseconds' worth. An operation on fewer is
+/// not worth sharing.
+const MIN_VALUES: usize = 8192;
+
+/// Rows of activations in a piece of an operation that goes through them row by row.
+const fn rows_at_once(width: usize) -> usize {
+    match MIN_VALUES / width {
+        0 => 1,
+        rows => rows,
+    }
+}
+
+/// Pieces of an operation that goes through `rows` rows of activations.
+pub(super) fn row_pieces(rows: usize, width: usize) -> usize {
+    rows.div_ceil(rows_at_once(width))
+}
+
+/// The rows of these pieces.
+pub(super) fn rows_of(
+    pieces: &mut Pieces<'_>,
+    rows: usize,
+    width: usize,
+) -> impl Iterator<Item = usize> {
+    let at_once = rows_at_once(width);
+    pieces.flat_map(move |piece| piece * at_once..rows.min((piece + 1) * at_once))
 }
 
 /// Rows in a piece of an operation that makes `total` of them for each of `tokens` rows of

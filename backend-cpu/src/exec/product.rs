@@ -4,48 +4,74 @@ use std::ops::Range;
 
 use bitnet_kernels::program::{BufferId, Product};
 
-use crate::exec::pass::{Pass, Phase};
+use crate::exec::columns::Matrix;
+use crate::exec::pass::Pass;
 use crate::exec::pieces::piece_rows;
 use crate::exec::scratch::Scratch;
+use crate::threads::tickets::Pieces;
 
 impl Pass<'_> {
+    /// The matrix of these products if it is a single one that can be read by columns, and there is
+    /// one token.
+    pub(super) fn columns_of(&self, products: &[(Product, BufferId)]) -> Option<&Matrix> {
+        match products {
+            [(product, _)] if self.rows(product.x) == 1 => self.columns.find(product.weight),
+            _ => None,
+        }
+    }
+
+    /// Rows in a piece of these products, and how many pieces there are.
+    fn cut(&self, products: &[(Product, BufferId)]) -> (usize, usize) {
+        let outputs = |product: &Product| self.program.weight(product.weight).rows;
+        let all = products.iter().map(|(product, _)| outputs(product)).sum();
+        let tokens = products.iter().map(|(product, _)| self.rows(product.x));
+        let columns = self.columns_of(products);
+        let rows = columns
+            .and_then(Matrix::making)
+            .unwrap_or_else(|| piece_rows(all, tokens.max().unwrap_or(0), self.threads));
+        let pieces = products.iter();
+        let pieces = pieces.map(|(product, _)| outputs(product).div_ceil(rows));
+        (rows, pieces.sum())
+    }
+
+    pub(super) fn linear_pieces(&self, products: &[(Product, BufferId)]) -> usize {
+        match self.columns_of(products) {
+            Some(matrix) if matrix.chosen().is_some() => matrix.pieces(self.threads),
+            _ => self.cut(products).1,
+        }
+    }
+
     pub(super) fn linear(
         &self,
-        phase: Phase<'_>,
+        pieces: &mut Pieces<'_>,
         products: &[(Product, BufferId)],
         accumulate: bool,
         scratch: &mut Scratch,
     ) {
-        let outputs = |product: &Product| self.program.weight(product.weight).rows;
-        let all = products.iter().map(|(product, _)| outputs(product)).sum();
-        let tokens = products.iter().map(|(product, _)| self.rows(product.x));
-        let tokens = tokens.max().unwrap_or(0);
-        let columns = match products {
-            [(product, _)] if tokens == 1 => self.columns.find(product.weight),
-            _ => None,
-        };
-        if let (Some(columns), [(product, out)]) = (columns, products)
-            && self.by_columns(phase, columns, product, (*out, accumulate), scratch)
+        let columns = self.columns_of(products);
+        if let (Some(matrix), [(product, _)]) = (columns, products)
+            && let Some(copy) = matrix.chosen()
         {
+            self.by_columns(pieces, matrix, copy, product, scratch);
             return;
         }
-        let making = columns.and_then(|columns| columns.making());
-        let piece_rows = making.unwrap_or_else(|| piece_rows(all, tokens, self.threads));
-        let pieces = |product: &Product| outputs(product).div_ceil(piece_rows);
-        let total = products.iter().map(|(product, _)| pieces(product)).sum();
-        for ticket in self.tickets(phase, total) {
-            let mut piece = ticket;
+        let (piece_rows, _) = self.cut(products);
+        for mut piece in pieces {
+            let of = |product: &Product| {
+                let rows = self.program.weight(product.weight).rows;
+                (rows, rows.div_ceil(piece_rows))
+            };
             let mut products = products.iter();
-            let (product, out) = loop {
+            let (product, out, width) = loop {
                 let Some((product, out)) = products.next() else {
                     return;
                 };
-                if piece < pieces(product) {
-                    break (product, *out);
+                let (rows, pieces) = of(product);
+                if piece < pieces {
+                    break (product, *out, rows);
                 }
-                piece -= pieces(product);
+                piece -= pieces;
             };
-            let width = outputs(product);
             let rows = piece * piece_rows..((piece + 1) * piece_rows).min(width);
             let results = &mut scratch.results[..self.rows(product.x) * rows.len()];
             self.product_rows(product, rows.clone(), &mut scratch.panel, results);

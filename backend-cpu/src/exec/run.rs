@@ -1,44 +1,130 @@
-//! One forward pass on one thread of the team: the operations in order, a barrier between any two.
+//! One forward pass: the operations in order.
 //!
 //! Every operation is cut into pieces, and threads take pieces by ticket. A piece writes what no
-//! other piece of the operation touches; that, and the barrier, is what the `unsafe` blocks of this
-//! folder rest on. Who computes a piece never changes its value.
+//! other piece of the operation touches, and an operation begins when all pieces of those before it
+//! are done; that is what the `unsafe` blocks of this folder rest on. Who computes a piece never
+//! changes its value.
+//!
+//! An operation of one piece, such as the norm of one token's row, is not shared: the thread that
+//! ended the operation before computes it on the way to the next one, and the others do not wait
+//! once more.
 
-use std::time::Instant;
+use std::sync::atomic::Ordering;
 
 use bitnet_kernels::format::Encoding;
 use bitnet_kernels::program::{Activation, BufferId, CacheType, Op};
 
 use crate::exec::delta::Gates;
-use crate::exec::pass::{Pass, Phase};
-use crate::exec::scratch::{PIECE_VALUES, Scratch};
-use crate::head::search::Search;
-use crate::threads::pool::Team;
+use crate::exec::pass::Pass;
+use crate::exec::pieces::{row_pieces, rows_of};
+use crate::exec::scratch::Scratch;
+use crate::threads::pool::Phases;
+use crate::threads::tickets::Pieces;
 
-impl Pass<'_> {
-    /// Runs the pass on one thread of the team. With `search`, the head finds the best logits
-    /// instead of writing all of them.
-    pub(crate) fn run(&self, team: Team<'_>, search: Option<&Search<'_>>, scratch: &mut Scratch) {
-        self.prepare_rotations(Phase { team, index: 0 });
-        let clock = self.clock.filter(|_| team.thread == 0);
-        let mut start = clock.map(|_| Instant::now());
-        for index in self.ops.clone() {
-            team.barrier();
-            let phase = Phase {
-                team,
-                index: 1 + index,
-            };
-            self.step(&self.program.ops[index], phase, search, scratch);
-            if let (Some(clock), Some(since)) = (clock, start) {
-                let now = Instant::now();
-                clock.note(index, now - since);
-                start = Some(now);
+impl Phases for Pass<'_> {
+    fn next(&self, thread: usize) -> usize {
+        let scratch = &mut self.scratch(thread);
+        loop {
+            let next = self.next.load(Ordering::Relaxed);
+            if let Some(done) = next.checked_sub(2) {
+                let op = self.ops.start + done;
+                self.end(&self.program.ops[op], scratch);
+                if let Some(clock) = self.clock {
+                    clock.note(op);
+                }
+            } else if let (1, Some(clock)) = (next, self.clock) {
+                clock.start();
             }
+            if next > self.ops.len() {
+                return 0;
+            }
+            self.next.store(next + 1, Ordering::Relaxed);
+            let pieces = self.pieces(next, scratch);
+            if pieces > 1 && self.threads > 1 {
+                return pieces;
+            }
+            self.part(next, &mut Pieces::all(pieces), scratch);
         }
     }
 
-    fn prepare_rotations(&self, phase: Phase<'_>) {
-        for token in self.tickets(phase, self.tokens.len()) {
+    fn compute(&self, thread: usize, pieces: &mut Pieces<'_>) {
+        let part = self.next.load(Ordering::Relaxed) - 1;
+        self.part(part, pieces, &mut self.scratch(thread));
+    }
+}
+
+impl Pass<'_> {
+    /// The operation that is a part of the pass; the first part is no operation.
+    fn op(&self, part: usize) -> Option<&Op> {
+        let op = part.checked_sub(1)?;
+        Some(&self.program.ops[self.ops.start + op])
+    }
+
+    /// Into how many pieces a part of the pass is cut. For who begins it.
+    fn pieces(&self, part: usize, scratch: &mut Scratch) -> usize {
+        let tokens = self.tokens.len();
+        let width = |id: BufferId| self.buffer(id).width;
+        let rows = |id: BufferId| row_pieces(self.rows(id), width(id));
+        let Some(op) = self.op(part) else {
+            return tokens;
+        };
+        match op {
+            Op::Embed { out, .. } | Op::Norm { out, .. } | Op::Encode { out, .. } => rows(*out),
+            Op::HeadNorm { x, .. }
+            | Op::Deinterleave { x, .. }
+            | Op::Gate { x, .. }
+            | Op::Rotate { x, .. } => rows(*x),
+            Op::RopeStore { q, .. } => rows(*q),
+            Op::Select { out, .. } => rows(*out),
+            Op::Route { experts, .. } => row_pieces(tokens, experts.count),
+            Op::Mix { shares, out, .. } => row_pieces(tokens, width(*out) * width(*shares)),
+            Op::Linear { products, .. } => self.linear_pieces(products),
+            Op::GatedLinear { gate, out, .. } => self.gated_pieces(gate, *out),
+            Op::Convolve { x, .. } => self.convolve_pieces(width(*x)),
+            Op::DeltaRule { shape, .. } => self.delta_rule_pieces(shape),
+            Op::GatedExperts {
+                experts,
+                chosen,
+                out,
+                ..
+            }
+            | Op::ExpertLinear {
+                experts,
+                chosen,
+                out,
+                ..
+            } => self.expert_operation_pieces(*experts, *chosen, *out, &mut scratch.groups),
+            Op::Attention { shape, .. } => self.attention_pieces(shape),
+            Op::Head { product, logits } => match &self.search {
+                Some(search) => self.search_pieces(product, search),
+                None => self.linear_pieces(&[(*product, *logits)]),
+            },
+        }
+    }
+
+    /// Computes pieces of a part of the pass.
+    fn part(&self, part: usize, pieces: &mut Pieces<'_>, scratch: &mut Scratch) {
+        match self.op(part) {
+            Some(op) => self.compute_op(op, pieces, scratch),
+            None => self.prepare_rotations(pieces),
+        }
+    }
+
+    /// What one thread does when all pieces of an operation are done.
+    fn end(&self, op: &Op, scratch: &mut Scratch) {
+        if let Op::Linear {
+            products,
+            accumulate,
+        } = op
+            && let [(product, out)] = products.as_slice()
+            && let Some(matrix) = self.columns_of(products)
+        {
+            self.after_columns(matrix, product, (*out, *accumulate), scratch);
+        }
+    }
+
+    fn prepare_rotations(&self, pieces: &mut Pieces<'_>) {
+        for token in pieces {
             let place = self.places[token];
             let capacity = self.caches[&place.cache].positions;
             for rotation in self.rotations {
@@ -49,11 +135,11 @@ impl Pass<'_> {
         }
     }
 
-    fn step(&self, op: &Op, phase: Phase<'_>, search: Option<&Search<'_>>, scratch: &mut Scratch) {
+    fn compute_op(&self, op: &Op, pieces: &mut Pieces<'_>, scratch: &mut Scratch) {
         match op {
             Op::Embed { table, scale, out } => {
                 let out = self.buffer(*out);
-                for token in self.tickets(phase, self.tokens.len()) {
+                for token in rows_of(pieces, self.tokens.len(), out.width) {
                     // SAFETY: this token's ticket is ours alone.
                     let row =
                         unsafe { out.values.write(token * out.width..(token + 1) * out.width) };
@@ -68,50 +154,51 @@ impl Pass<'_> {
             }
             Op::Norm { x, gain, eps, out } => {
                 let gain = self.weights.vector(*gain);
-                self.each_row(phase, *x, *out, scratch, |x, normed| {
+                self.each_row(pieces, *x, *out, scratch, |x, normed| {
                     (self.kernels.norm)(x, gain, *eps, normed);
                 });
             }
             Op::HeadNorm { x, gain, eps } => {
                 let gain = self.weights.vector(*gain);
-                let dim = gain.len();
-                let count = self.rows(*x) * self.buffer(*x).width / dim;
-                for head in self.tickets(phase, count) {
-                    let at = head * dim..(head + 1) * dim;
-                    // SAFETY: written before the barrier; this head's ticket is ours alone.
-                    let head = unsafe { self.buffer(*x).values.write(at) };
-                    let plain = &mut scratch.values[..dim];
-                    plain.copy_from_slice(head);
-                    (self.kernels.norm)(plain, gain, *eps, head);
+                let plain = &mut scratch.values[..gain.len()];
+                let (rows, x) = (self.rows(*x), self.buffer(*x));
+                for row in rows_of(pieces, rows, x.width) {
+                    let at = row * x.width..(row + 1) * x.width;
+                    // SAFETY: written by an earlier operation; this row's ticket is ours alone.
+                    let heads = unsafe { x.values.write(at) };
+                    for head in heads.chunks_exact_mut(gain.len()) {
+                        plain.copy_from_slice(head);
+                        (self.kernels.norm)(plain, gain, *eps, head);
+                    }
                 }
             }
             Op::Encode { x, out } => {
-                self.each_row(phase, *x, *out, scratch, |x, copy| copy.copy_from_slice(x));
+                self.each_row(pieces, *x, *out, scratch, |x, copy| copy.copy_from_slice(x));
             }
             Op::Linear {
                 products,
                 accumulate,
-            } => self.linear(phase, products, *accumulate, scratch),
+            } => self.linear(pieces, products, *accumulate, scratch),
             Op::GatedLinear {
                 gate,
                 up,
                 activation,
                 out,
             } => {
-                self.gated(phase, gate, up, *activation, *out, scratch);
+                self.gated(pieces, gate, up, *activation, *out, scratch);
             }
-            Op::Deinterleave { x, part, outs } => self.deinterleave(phase, *x, *part, *outs),
+            Op::Deinterleave { x, part, outs } => self.deinterleave(pieces, *x, *part, *outs),
             Op::Gate {
                 x,
                 gate,
                 activation,
-            } => self.gate(phase, *x, *gate, *activation, scratch),
+            } => self.gate(pieces, *x, *gate, *activation, scratch),
             Op::Convolve {
                 x,
                 kernel,
                 layer,
                 out,
-            } => self.convolve(phase, [*x, *out], *kernel, *layer, scratch),
+            } => self.convolve(pieces, [*x, *out], *kernel, *layer, scratch),
             Op::DeltaRule {
                 x,
                 alpha,
@@ -128,14 +215,14 @@ impl Pass<'_> {
                     bias: *bias,
                     rate: *rate,
                 };
-                self.delta_rule(phase, [*x, *out], &gates, shape, *layer, scratch);
+                self.delta_rule(pieces, [*x, *out], &gates, shape, *layer, scratch);
             }
             Op::Route {
                 logits,
                 experts,
                 chosen,
                 shares,
-            } => self.route(phase, *logits, *experts, [*chosen, *shares], scratch),
+            } => self.route(pieces, *logits, *experts, [*chosen, *shares], scratch),
             Op::GatedExperts {
                 gate,
                 up,
@@ -147,7 +234,7 @@ impl Pass<'_> {
             } => {
                 let products = [gate, up];
                 self.gated_experts(
-                    phase,
+                    pieces,
                     products,
                     *activation,
                     *clamp,
@@ -162,13 +249,13 @@ impl Pass<'_> {
                 experts,
                 chosen,
                 out,
-            } => self.expert_linear(phase, product, *experts, *chosen, *out, scratch),
-            Op::Mix { x, shares, out } => self.mix(phase, *x, *shares, *out, scratch),
+            } => self.expert_linear(pieces, product, *experts, *chosen, *out, scratch),
+            Op::Mix { x, shares, out } => self.mix(pieces, *x, *shares, *out, scratch),
             Op::Rotate {
                 x,
                 head_dim,
                 rotation,
-            } => self.rotate(phase, *x, *head_dim, *rotation),
+            } => self.rotate(pieces, *x, *head_dim, *rotation),
             Op::RopeStore {
                 q,
                 k,
@@ -176,7 +263,7 @@ impl Pass<'_> {
                 rotation,
                 layer,
             } => {
-                self.rope_store(phase, [*q, *k, *v], *rotation, *layer, scratch);
+                self.rope_store(pieces, [*q, *k, *v], *rotation, *layer, scratch);
             }
             Op::Attention {
                 q,
@@ -186,46 +273,58 @@ impl Pass<'_> {
             } => match self.program.cache_type {
                 CacheType::F16 => {
                     let attend = self.kernels.attend_f16;
-                    self.attention(phase, [*q, *out], shape, *layer, scratch, attend, |pages| {
-                        &pages.f16
-                    });
+                    self.attention(
+                        pieces,
+                        [*q, *out],
+                        shape,
+                        *layer,
+                        scratch,
+                        attend,
+                        |pages| &pages.f16,
+                    );
                 }
                 CacheType::F32 => {
                     let attend = self.kernels.attend_f32;
-                    self.attention(phase, [*q, *out], shape, *layer, scratch, attend, |pages| {
-                        &pages.f32
-                    });
+                    self.attention(
+                        pieces,
+                        [*q, *out],
+                        shape,
+                        *layer,
+                        scratch,
+                        attend,
+                        |pages| &pages.f32,
+                    );
                 }
             },
             Op::Select { x, out } => {
                 let (x, out) = (self.buffer(*x), self.buffer(*out));
-                for piece in self.tickets(phase, self.selected.len()) {
-                    let row = self.selected[piece] as usize;
-                    // SAFETY: `x` was written before the barrier; this piece's ticket is ours
+                for to in rows_of(pieces, self.selected.len(), out.width) {
+                    let row = self.selected[to] as usize;
+                    // SAFETY: `x` was written by an earlier operation; this row's ticket is ours
                     // alone.
                     unsafe {
                         let from = x.values.read(row * x.width..(row + 1) * x.width);
                         out.values
-                            .write(piece * out.width..(piece + 1) * out.width)
+                            .write(to * out.width..(to + 1) * out.width)
                             .copy_from_slice(from);
                     }
                 }
             }
-            Op::Head { product, logits } => match search {
+            Op::Head { product, logits } => match &self.search {
                 Some(search) => {
-                    self.find_best(phase, product, *logits, search, scratch);
+                    self.find_best(pieces, product, *logits, search, scratch);
                 }
-                None => self.linear(phase, &[(*product, *logits)], false, scratch),
+                None => self.linear(pieces, &[(*product, *logits)], false, scratch),
             },
         }
     }
 
     /// Rows of `x`, part after part to the two buffers in turn.
-    fn deinterleave(&self, phase: Phase<'_>, x: BufferId, part: usize, outs: [BufferId; 2]) {
+    fn deinterleave(&self, pieces: &mut Pieces<'_>, x: BufferId, part: usize, outs: [BufferId; 2]) {
         let x = self.buffer(x);
         let outs = outs.map(|out| self.buffer(out));
-        for row in self.tickets(phase, self.tokens.len()) {
-            // SAFETY: `x` was written before the barrier; this row's ticket is ours alone.
+        for row in rows_of(pieces, self.tokens.len(), x.width) {
+            // SAFETY: `x` was written by an earlier operation; this row's ticket is ours alone.
             let (from, [first, second]) = unsafe {
                 (
                     x.values.read(row * x.width..(row + 1) * x.width),
@@ -246,17 +345,17 @@ impl Pass<'_> {
     /// `x = activation(gate) * x`.
     fn gate(
         &self,
-        phase: Phase<'_>,
+        pieces: &mut Pieces<'_>,
         x: BufferId,
         gate: BufferId,
         activation: Activation,
         scratch: &mut Scratch,
     ) {
-        let len = self.rows(x) * self.buffer(x).width;
+        let rows = self.rows(x);
         let (x, gate) = (self.buffer(x), self.buffer(gate));
-        for piece in self.tickets(phase, len.div_ceil(PIECE_VALUES)) {
-            let at = piece * PIECE_VALUES..len.min((piece + 1) * PIECE_VALUES);
-            // SAFETY: written before the barrier; these values' ticket is ours alone.
+        for row in rows_of(pieces, rows, x.width) {
+            let at = row * x.width..(row + 1) * x.width;
+            // SAFETY: written by earlier operations; this row's ticket is ours alone.
             let (gate, x) = unsafe { (gate.values.read(at.clone()), x.values.write(at)) };
             let plain = &mut scratch.values[..x.len()];
             plain.copy_from_slice(x);
@@ -267,7 +366,7 @@ impl Pass<'_> {
     /// Applies `f(row, result)` to each row of `x` and stores the result in the encoding of `out`.
     fn each_row(
         &self,
-        phase: Phase<'_>,
+        pieces: &mut Pieces<'_>,
         x: BufferId,
         out: BufferId,
         scratch: &mut Scratch,
@@ -276,9 +375,9 @@ impl Pass<'_> {
         let rows = self.rows(out);
         let (x, out) = (self.buffer(x), self.buffer(out));
         let width = out.width;
-        for row in self.tickets(phase, rows) {
+        for row in rows_of(pieces, rows, width) {
             let at = row * width..(row + 1) * width;
-            // SAFETY: `x` was written before the barrier.
+            // SAFETY: `x` was written by an earlier operation.
             let from = unsafe { x.values.read(at.clone()) };
             if out.encoding == Encoding::F32 {
                 // SAFETY: this row's ticket is ours alone.
@@ -310,7 +409,9 @@ mod tests {
     use bitnet_fixtures::{ProgramBuilder, Transformer};
     use bitnet_kernels::format::plain;
     use bitnet_kernels::program::Rows;
-    use bitnet_kernels::{Batch, Format, Forward, Inspect, Output, Segment, Want, oracle};
+    use bitnet_kernels::{
+        Batch, Coordination, Format, Forward, Inspect, Output, Segment, Telemetry, Want, oracle,
+    };
 
     use super::*;
     use crate::backend::{CpuBackend, CpuOptions};
@@ -347,6 +448,83 @@ mod tests {
                 let found = backend.read(q, tokens).expect("a result");
                 let bits = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
                 assert_eq!(bits(&found), bits(&wanted), "{isa}, heads of {dim}");
+            }
+        }
+    }
+
+    /// The logits of some tokens, read one by one, and how often `threads` have had to do with each
+    /// other for the last of them.
+    fn logits(
+        model: Transformer,
+        isa: Isa,
+        threads: usize,
+        want: Want,
+    ) -> (Vec<u32>, Coordination) {
+        let (program, weights) = model.program();
+        let options = CpuOptions {
+            threads: Some(threads),
+            isa: Some(isa),
+        };
+        let backend = CpuBackend::with_cores(program, weights, options, threads);
+        let mut backend = backend.expect("it loads");
+        let tokens = [3, 69, 12, 5, 6, 0];
+        let cache = backend.create_cache(tokens.len()).expect("a cache");
+        let (mut bits, mut before) = (Vec::new(), Coordination::default());
+        let mut out = Output::default();
+        for (start, token) in tokens.iter().enumerate() {
+            let batch = Batch {
+                tokens: &[*token],
+                segments: &[Segment {
+                    cache,
+                    start,
+                    len: 1,
+                }],
+                selected: &[0],
+            };
+            before = backend.coordination();
+            backend.forward(&batch, want, &mut out).expect("it runs");
+            bits.extend(out.logits.iter().map(|logit| logit.to_bits()));
+            let best = out.top.iter();
+            bits.extend(best.flat_map(|best| [best.id, best.logit.to_bits()]));
+        }
+        let after = backend.coordination();
+        let last = Coordination {
+            barriers: after.barriers - before.barriers,
+            contended: after.contended - before.contended,
+        };
+        (bits, last)
+    }
+
+    /// A model with as many layers as the 2B one, and its groups of heads.
+    const DEEP: Transformer = Transformer {
+        layers: 30,
+        hidden: 384,
+        ffn: 384,
+        heads: 20,
+        kv_heads: 5,
+        head_dim: 32,
+        vocabulary: 1000,
+        ..Transformer::TINY
+    };
+
+    #[test]
+    fn threads_wait_for_each_other_at_most_five_times_a_layer() {
+        for want in [Want::Top(1), Want::Logits] {
+            let (wanted, alone) = logits(DEEP, Isa::best(), 1, want);
+            assert_eq!(alone, Coordination::default());
+            for threads in [2, 3, 16, 64] {
+                let (found, last) = logits(DEEP, Isa::best(), threads, want);
+                assert!(found == wanted, "{threads} threads");
+                // Each operation that is shared: query, key and value; attention; its output; gate
+                // and factor; down; the head.
+                let shared = 5 * DEEP.layers as u64 + 1;
+                assert_eq!(last.barriers, shared - 1, "{threads} threads");
+                // Each thread reports once, and each of up to 20 pieces may be of another's run.
+                let most = shared * (threads as u64 + 20);
+                assert!(
+                    last.contended >= shared && last.contended <= most,
+                    "{last:?}"
+                );
             }
         }
     }

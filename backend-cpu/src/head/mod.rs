@@ -13,6 +13,7 @@ mod conformance;
 pub(crate) mod scratch;
 mod screen;
 pub(crate) mod search;
+pub(crate) mod threshold;
 
 use std::sync::Mutex;
 
@@ -24,7 +25,8 @@ use crate::exec::weights::Weights;
 use crate::generic::screen::takes;
 use best::Best;
 use screen::Screen;
-use search::{Listed, PIECE, Search, Threshold};
+use search::PIECE;
+use threshold::{Listed, Search, Threshold};
 
 /// Passes in which a screen is made.
 const PASSES: usize = 16;
@@ -111,7 +113,8 @@ impl Head {
             let Scratch {
                 search, results, ..
             } = Scratch::exclusive(scratch);
-            search.reserve(&self.counts, self.cols, self.screened);
+            let pieces = self.rows.div_ceil(PIECE);
+            search.reserve(&self.counts, self.cols, pieces, self.screened);
             if results.len() < tokens * PIECE {
                 results.resize(tokens * PIECE, 0.0);
             }

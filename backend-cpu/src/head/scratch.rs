@@ -1,5 +1,6 @@
 //! What one thread needs for the search, and what it finds.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use super::best::Best;
@@ -13,6 +14,8 @@ pub(crate) struct SearchScratch {
     /// Per token, its rows of the highest bounds.
     pub(super) seeds: Vec<Best>,
     pub(super) queries: Vec<Query>,
+    /// Rows whose bounds it computed, piece by piece.
+    pub(super) bounded: Vec<Range<usize>>,
     /// Logits computed one by one.
     pub(crate) exact: usize,
     /// Time that it took to make a part of the screen.
@@ -20,8 +23,9 @@ pub(crate) struct SearchScratch {
 }
 
 impl SearchScratch {
-    /// Makes room for as many of the best as `counts` says of each token, of `cols` activations.
-    pub(crate) fn reserve(&mut self, counts: &[usize], cols: usize, screened: bool) {
+    /// Makes room for as many of the best as `counts` says of each token, of `cols` activations,
+    /// among `pieces` pieces of rows.
+    pub(crate) fn reserve(&mut self, counts: &[usize], cols: usize, pieces: usize, screened: bool) {
         let tokens = counts.len();
         for best in [&mut self.best, &mut self.seeds] {
             best.resize_with(tokens.max(best.len()), Best::default);
@@ -29,6 +33,8 @@ impl SearchScratch {
                 best.start(*count);
             }
         }
+        self.bounded.clear();
+        self.bounded.reserve(pieces);
         while screened && self.queries.len() < tokens {
             self.queries.push(Query::new(cols));
         }

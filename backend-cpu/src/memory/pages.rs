@@ -50,8 +50,8 @@ impl<T: Plain> Pages<T> {
     }
 
     /// # Safety
-    /// - Nobody writes any of these values while the result lives: their writer was before the last
-    ///   barrier.
+    /// - Nobody writes any of these values while the result lives; the phase of their writer
+    ///   is over.
     pub(crate) unsafe fn read(&self, range: Range<usize>) -> &[T] {
         assert!(range.start <= range.end && range.end <= self.len);
         // SAFETY: the map is that long, aligned, and any bytes are a `T`; the caller keeps writers

@@ -109,8 +109,8 @@ impl<T> SharedSlice<T> {
     }
 
     /// # Safety
-    /// - Nobody writes any of these values while the result lives: their writer was before the last
-    ///   barrier.
+    /// - Nobody writes any of these values while the result lives; the phase of their writer
+    ///   is over.
     #[inline]
     pub(crate) unsafe fn read(&self, range: Range<usize>) -> &[T] {
         let elements = self.elements(range);
@@ -147,8 +147,7 @@ impl<T> Copy for Settled<'_, T> {}
 
 impl<'a, T> Settled<'a, T> {
     /// # Safety
-    /// - Nobody writes any value of these slices for `'a`: their writers were before the last
-    ///   barrier.
+    /// - Nobody writes any value of these slices for `'a`; the phases of their writers are over.
     pub(crate) unsafe fn new(slices: &'a [Arc<SharedSlice<T>>]) -> Settled<'a, T> {
         Settled(slices)
     }
@@ -167,19 +166,20 @@ mod tests {
     use crate::threads::pool::Pool;
 
     #[test]
-    fn threads_fill_parts_of_their_own_and_read_all_behind_a_barrier() {
+    fn threads_fill_parts_of_their_own_and_read_all_in_the_next_phase() {
         let (threads, share) = (3, 10);
-        let mut pool = Pool::new(threads).expect("threads start");
+        let mut pool = Pool::new(threads, threads).expect("threads start");
         let mut slice = SharedSlice::<f32>::default();
         slice.reserve(threads * share);
         assert!(slice.as_mut().as_ptr().addr().is_multiple_of(ALIGNMENT));
         for round in 1..4 {
-            pool.run(|team| {
-                let own = team.thread * share..(team.thread + 1) * share;
-                // SAFETY: this part is this thread's alone, and nobody reads before the barrier.
-                unsafe { slice.write(own) }.fill((round * team.thread) as f32);
-                team.barrier();
-                // SAFETY: written before the barrier.
+            pool.each(threads, |piece| {
+                let own = piece * share..(piece + 1) * share;
+                // SAFETY: this part is the piece's alone, and nobody reads meanwhile.
+                unsafe { slice.write(own) }.fill((round * piece) as f32);
+            });
+            pool.each(threads, |_| {
+                // SAFETY: the phase that wrote it is over.
                 let sum: f32 = unsafe { slice.read(0..threads * share) }.iter().sum();
                 assert_eq!(sum, (round * share * 3) as f32);
             });

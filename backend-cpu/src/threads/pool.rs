@@ -1,42 +1,69 @@
-//! A persistent pool of threads that walk a program in step.
+//! A persistent pool of threads that compute phases, one after another, each cut into pieces.
 //!
-//! [`Pool::run`] starts one task on all threads at once; within it, [`Team::barrier`] keeps them in
-//! step. Waiting spins for a short while, since the next operation is microseconds away, then
-//! yields, then (between tasks) parks. With more threads than cores nobody spins: whom one waits
-//! for may need the very core. With one thread nothing is ever spawned.
+//! A phase is done when all its pieces are. Whoever reports the last one begins the next phase,
+//! alone, and the others find it under way; nobody waits for a thread that has no piece. Threads
+//! that find none spin for a short while, since the next phase is microseconds away, and then park.
+//! No more threads are awake than have a core each: others would take the cores of those that hold
+//! a piece. With one thread nothing is ever spawned.
+//!
+//! What threads may touch, and when, is told in [`tickets`](super::tickets).
 
+use std::any::Any;
 use std::cell::UnsafeCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread::{self, JoinHandle, Thread};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
 
-/// Iterations of a waiting loop before it yields to other threads, where each has a core.
+use bitnet_kernels::Coordination;
+
+use super::tickets::{Padded, Phase, Pieces, Tickets};
+
+/// Iterations of a waiting loop before a thread parks.
 const SPINS: usize = 4000;
-/// Yields of an idle worker before it parks.
-const YIELDS: usize = 200;
 
-type Task<'a> = &'a (dyn Fn(Team<'_>) + Sync);
+/// What a pool computes.
+pub(crate) trait Phases: Sync {
+    /// Goes on to the next phase and tells into how many pieces it is cut; 0 at the end. Called by
+    /// one thread at a time, when all pieces of the phase before are done, and not again after the
+    /// end.
+    fn next(&self, thread: usize) -> usize;
 
-struct Shared {
-    threads: usize,
-    /// Iterations of a waiting loop before it yields.
-    spins: usize,
-    /// Counts tasks; a change tells workers to start.
-    epoch: AtomicUsize,
-    /// The task of the current epoch.
-    task: UnsafeCell<Option<Task<'static>>>,
-    /// Workers that have not finished the current task.
-    pending: AtomicUsize,
-    parked: Vec<AtomicBool>,
-    stop: AtomicBool,
-    panicked: AtomicBool,
-    arrived: AtomicUsize,
-    generation: AtomicUsize,
+    /// Computes pieces of the phase under way.
+    fn compute(&self, thread: usize, pieces: &mut Pieces<'_>);
 }
 
-// SAFETY: `task` is written by the pool's owner only while no worker runs a task (`pending` is 0),
-// and read by workers only after they saw the `epoch` that was stored after it.
+/// One thread, as the others see it.
+#[derive(Default)]
+struct Member {
+    parked: Mutex<bool>,
+    bell: Condvar,
+    /// Atomic changes of what others change as well: reports, and tickets from the runs of others.
+    /// Written by this thread alone.
+    contended: AtomicU64,
+}
+
+struct Shared {
+    /// Threads that may be awake at a time.
+    at_once: usize,
+    tickets: Tickets,
+    /// What is computed. Written where no phase is under way, and read by who holds a piece or
+    /// begins a phase.
+    phases: UnsafeCell<Option<&'static dyn Phases>>,
+    members: Box<[Padded<Member>]>,
+    /// Threads that are not parked.
+    awake: Padded<AtomicUsize>,
+    /// Phases that were begun behind others; written by who begins one.
+    barriers: AtomicU64,
+    panicked: AtomicBool,
+    /// What a thread panicked with.
+    panic: Mutex<Option<Box<dyn Any + Send>>>,
+    stop: AtomicBool,
+}
+
+// SAFETY: `phases` is written by the pool's owner only while no phase is under way, and read by
+// threads that hold a piece of a phase, or have reported the last one and not begun the next. They
+// have seen a phase that was begun after the writing.
 unsafe impl Sync for Shared {}
 // SAFETY: as above; everything else in it is `Send`.
 unsafe impl Send for Shared {}
@@ -44,168 +71,245 @@ unsafe impl Send for Shared {}
 /// The threads.
 pub(crate) struct Pool {
     shared: Arc<Shared>,
-    workers: Vec<(Thread, JoinHandle<()>)>,
-}
-
-/// One thread's place in a running task.
-#[derive(Clone, Copy)]
-pub(crate) struct Team<'a> {
-    shared: &'a Shared,
-    /// This thread's number, 0 for the one that called [`Pool::run`].
-    pub(crate) thread: usize,
+    workers: Vec<JoinHandle<()>>,
 }
 
 impl Pool {
-    /// A pool of `threads`, the caller's included.
-    pub(crate) fn new(threads: usize) -> std::io::Result<Pool> {
-        let cores = thread::available_parallelism().map_or(1, usize::from);
+    /// A pool of `threads`, the caller's included, of which `at_once` are awake at a time.
+    pub(crate) fn new(threads: usize, at_once: usize) -> std::io::Result<Pool> {
+        let at_once = at_once.clamp(1, threads);
         let shared = Arc::new(Shared {
-            threads,
-            spins: if threads > cores { 0 } else { SPINS },
-            epoch: AtomicUsize::new(0),
-            task: UnsafeCell::new(None),
-            pending: AtomicUsize::new(0),
-            parked: (0..threads).map(|_| AtomicBool::new(false)).collect(),
-            stop: AtomicBool::new(false),
+            at_once,
+            tickets: Tickets::new(at_once),
+            phases: UnsafeCell::new(None),
+            members: (0..threads).map(|_| Padded::default()).collect(),
+            awake: Padded(AtomicUsize::new(threads)),
+            barriers: AtomicU64::new(0),
             panicked: AtomicBool::new(false),
-            arrived: AtomicUsize::new(0),
-            generation: AtomicUsize::new(0),
+            panic: Mutex::new(None),
+            stop: AtomicBool::new(false),
         });
         let mut pool = Pool {
             shared,
             workers: Vec::new(),
         };
+        let started = Arc::new(AtomicUsize::new(1));
         for thread in 1..threads {
-            let shared = Arc::clone(&pool.shared);
-            let handle = thread::Builder::new()
-                .name(format!("bitnet-cpu-{thread}"))
-                .spawn(move || work(&shared, thread))?;
-            pool.workers.push((handle.thread().clone(), handle));
+            let (shared, started) = (Arc::clone(&pool.shared), Arc::clone(&started));
+            let worker = thread::Builder::new().name(format!("bitnet-cpu-{thread}"));
+            let worker = worker.spawn(move || {
+                started.fetch_add(1, Ordering::Relaxed);
+                shared.work(thread);
+            })?;
+            pool.workers.push(worker);
+        }
+        // What the system does for a thread that starts is not to happen in a pass.
+        while started.load(Ordering::Relaxed) < threads {
+            thread::yield_now();
         }
         Ok(pool)
     }
 
     pub(crate) fn threads(&self) -> usize {
-        self.shared.threads
+        self.shared.members.len()
     }
 
-    /// Runs `task` on every thread and returns when all are done.
-    pub(crate) fn run(&mut self, task: impl Fn(Team<'_>) + Sync) {
-        let shared = &*self.shared;
-        if self.workers.is_empty() {
-            task(Team { shared, thread: 0 });
-            return;
+    /// Threads that compute at the same time.
+    pub(crate) fn at_once(&self) -> usize {
+        self.shared.at_once
+    }
+
+    pub(crate) fn coordination(&self) -> Coordination {
+        let contended = |member: &Padded<Member>| member.0.contended.load(Ordering::Relaxed);
+        Coordination {
+            barriers: self.shared.barriers.load(Ordering::Relaxed),
+            contended: self.shared.members.iter().map(contended).sum(),
         }
-        let task: Task<'_> = &task;
-        // SAFETY: only the lifetime changes. Workers use the task until `pending` drops to 0, which
-        // this function waits for before it returns, whether the task panics or not.
-        let forever = unsafe { std::mem::transmute::<Task<'_>, Task<'static>>(task) };
-        // SAFETY: no task is running (`&mut self`, and the last `run` waited for all workers).
-        unsafe { *shared.task.get() = Some(forever) };
-        shared.pending.store(self.workers.len(), Ordering::Relaxed);
-        shared.epoch.fetch_add(1, Ordering::SeqCst);
-        for (number, (worker, _)) in self.workers.iter().enumerate() {
-            if shared.parked[number + 1].swap(false, Ordering::SeqCst) {
-                worker.unpark();
+    }
+
+    /// Computes `phases` to the end.
+    pub(crate) fn run(&mut self, phases: &dyn Phases) {
+        if self.workers.is_empty() {
+            loop {
+                match phases.next(0) {
+                    0 => return,
+                    pieces => phases.compute(0, &mut Pieces::all(pieces)),
+                }
             }
         }
-        let own = catch_unwind(AssertUnwindSafe(|| task(Team { shared, thread: 0 })));
-        if own.is_err() {
-            shared.panicked.store(true, Ordering::SeqCst);
+        let shared = &*self.shared;
+        // SAFETY: only the lifetime changes. Nobody uses it after the last phase, whose end this
+        // function waits for before it returns, whether a piece panics or not.
+        let forever = unsafe { std::mem::transmute::<&dyn Phases, &'static dyn Phases>(phases) };
+        // SAFETY: no phase is under way: `&mut self`, and the last `run` waited for the end of its.
+        unsafe { *shared.phases.get() = Some(forever) };
+        shared.go_on(0);
+        loop {
+            let phase = shared.tickets.phase();
+            if phase.pieces() == 0 {
+                break;
+            }
+            if !shared.help(0, phase) {
+                shared.wait(0, phase);
+            }
         }
-        shared.wait_until(|| shared.pending.load(Ordering::Acquire) == 0);
-        shared.arrived.store(0, Ordering::Relaxed);
-        let panicked = shared.panicked.swap(false, Ordering::SeqCst);
-        match own {
-            Err(payload) => resume_unwind(payload),
-            Ok(()) => assert!(!panicked, "a CPU worker thread panicked"),
+        if shared.panicked.swap(false, Ordering::Relaxed) {
+            match locked(&shared.panic).take() {
+                Some(panic) => resume_unwind(panic),
+                None => unreachable!("whoever panics leaves what it panicked with"),
+            }
         }
+    }
+
+    /// Computes pieces that do not depend on each other.
+    pub(crate) fn each(&mut self, pieces: usize, compute: impl Fn(usize) + Sync) {
+        self.run(&Each {
+            left: AtomicUsize::new(pieces),
+            compute,
+        });
     }
 }
 
 impl Drop for Pool {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::SeqCst);
-        self.shared.epoch.fetch_add(1, Ordering::SeqCst);
-        for (worker, handle) in self.workers.drain(..) {
-            worker.unpark();
+        self.shared.tickets.begin(0);
+        for member in &self.shared.members {
+            self.shared.wake(&member.0);
+        }
+        for worker in self.workers.drain(..) {
             // A worker's panic was already passed on by `run`.
-            let _ = handle.join();
+            let _ = worker.join();
         }
     }
 }
 
-impl Team<'_> {
-    /// Waits until every thread has come here.
-    pub(crate) fn barrier(&self) {
-        let shared = self.shared;
-        if shared.threads == 1 {
-            return;
-        }
-        let generation = shared.generation.load(Ordering::Relaxed);
-        if shared.arrived.fetch_add(1, Ordering::AcqRel) + 1 == shared.threads {
-            shared.arrived.store(0, Ordering::Relaxed);
-            shared
-                .generation
-                .store(generation.wrapping_add(1), Ordering::Release);
-            return;
-        }
-        shared.wait_until(|| {
-            assert!(
-                !shared.panicked.load(Ordering::Relaxed),
-                "another CPU thread panicked"
-            );
-            shared.generation.load(Ordering::Acquire) != generation
-        });
+/// A single phase.
+struct Each<F> {
+    /// Its pieces, until it is begun.
+    left: AtomicUsize,
+    compute: F,
+}
+
+impl<F: Fn(usize) + Sync> Phases for Each<F> {
+    fn next(&self, _thread: usize) -> usize {
+        self.left.swap(0, Ordering::Relaxed)
     }
+
+    fn compute(&self, _thread: usize, pieces: &mut Pieces<'_>) {
+        pieces.for_each(&self.compute);
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Shared {
-    fn wait_until(&self, mut done: impl FnMut() -> bool) {
-        let mut iterations = 0;
-        while !done() {
-            if iterations < self.spins {
-                iterations += 1;
-                std::hint::spin_loop();
-            } else {
-                thread::yield_now();
+    /// What a worker does all its life.
+    fn work(&self, thread: usize) {
+        loop {
+            let phase = self.tickets.phase();
+            if self.stop.load(Ordering::SeqCst) {
+                return;
+            }
+            if !self.help(thread, phase) {
+                self.wait(thread, phase);
             }
         }
     }
-}
 
-fn work(shared: &Shared, thread: usize) {
-    let mut seen = 0;
-    loop {
-        let mut iterations = 0;
-        while shared.epoch.load(Ordering::Acquire) == seen {
-            iterations += 1;
-            if iterations < shared.spins {
-                std::hint::spin_loop();
-            } else if iterations < shared.spins + YIELDS {
-                thread::yield_now();
-            } else {
-                // A swap, since a load may overtake a plain sequentially consistent store in qemu's
-                // AArch64.
-                shared.parked[thread].swap(true, Ordering::SeqCst);
-                if shared.epoch.load(Ordering::SeqCst) == seen {
-                    thread::park();
-                }
-                shared.parked[thread].store(false, Ordering::SeqCst);
-            }
+    /// Computes pieces of a phase, and begins the next one if these were the last. Whether there
+    /// were any for this thread.
+    fn help(&self, thread: usize, phase: Phase) -> bool {
+        let Some(mut pieces) = self.tickets.take(phase, thread) else {
+            return false;
+        };
+        // SAFETY: a piece of the phase is held, so the phase is under way and nobody writes this.
+        if let Some(phases) = unsafe { *self.phases.get() } {
+            self.guarded(|| phases.compute(thread, &mut pieces));
         }
-        seen = seen.wrapping_add(1);
-        if shared.stop.load(Ordering::SeqCst) {
+        // Nothing that the piece belongs to is touched from here on, since it may be gone.
+        let [taken, contended] = pieces.taken();
+        let own = &self.members[thread].0.contended;
+        let contended = own.load(Ordering::Relaxed) + contended as u64 + 1;
+        own.store(contended, Ordering::Relaxed);
+        if self.tickets.report(phase, taken) {
+            self.go_on(thread);
+        }
+        true
+    }
+
+    /// Begins the next phase, or the end; for one thread at a time.
+    fn go_on(&self, thread: usize) {
+        let mut pieces = 0;
+        // SAFETY: all pieces are done, and the next phase is not begun, so nobody writes this.
+        if let Some(phases) = unsafe { *self.phases.get() }
+            && !self.panicked.load(Ordering::Relaxed)
+        {
+            self.guarded(|| pieces = phases.next(thread));
+        }
+        if pieces > 0 && self.tickets.phase().pieces() > 0 {
+            let barriers = self.barriers.load(Ordering::Relaxed);
+            self.barriers.store(barriers + 1, Ordering::Relaxed);
+        }
+        self.tickets.begin(pieces);
+        if pieces == 0 {
+            self.wake(&self.members[0].0);
             return;
         }
-        // SAFETY: the epoch was stored after the task, and the owner leaves it alone until
-        // `pending` is 0.
-        if let Some(task) = unsafe { *shared.task.get() }
-            && catch_unwind(AssertUnwindSafe(|| task(Team { shared, thread }))).is_err()
-        {
-            shared.panicked.store(true, Ordering::SeqCst);
+        // Who is not woken is not missed: those who are awake do the work.
+        let wanted = pieces.min(self.at_once);
+        let mut awake = self.awake.0.load(Ordering::SeqCst);
+        for member in &self.members {
+            if awake >= wanted {
+                return;
+            }
+            awake += usize::from(self.wake(&member.0));
         }
-        shared.pending.fetch_sub(1, Ordering::Release);
+    }
+
+    /// Keeps what `f` panics with for [`Pool::run`]; the phase under way is then the last one.
+    fn guarded(&self, f: impl FnOnce()) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(f)) {
+            *locked(&self.panic) = Some(panic);
+            self.panicked.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Waits until `phase` is over, or until somebody wants this thread.
+    fn wait(&self, thread: usize, phase: Phase) {
+        if self.awake.0.load(Ordering::Relaxed) <= self.at_once {
+            for _ in 0..SPINS {
+                if self.tickets.phase() != phase {
+                    return;
+                }
+                std::hint::spin_loop();
+            }
+        }
+        let member = &self.members[thread].0;
+        let mut parked = locked(&member.parked);
+        *parked = true;
+        self.awake.0.fetch_sub(1, Ordering::SeqCst);
+        // Whoever begins a phase behind this look finds the thread parked.
+        if self.tickets.phase() != phase {
+            *parked = false;
+            self.awake.0.fetch_add(1, Ordering::SeqCst);
+        }
+        while *parked {
+            let woken = member.bell.wait(parked);
+            parked = woken.unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Wakes a thread. Whether it was parked.
+    fn wake(&self, member: &Member) -> bool {
+        let was_parked = std::mem::take(&mut *locked(&member.parked));
+        if was_parked {
+            self.awake.0.fetch_add(1, Ordering::SeqCst);
+            member.bell.notify_one();
+        }
+        was_parked
     }
 }
 
@@ -218,34 +322,100 @@ mod tests {
         if cfg!(miri) { 3 } else { count }
     }
 
+    /// Phases in which each piece adds up what the phase before left, which shows whether all of
+    /// it was done; what a phase has is overwritten by the one after the next.
+    struct Chain {
+        pieces: Vec<usize>,
+        at: AtomicUsize,
+        /// Even and odd phases' values.
+        values: [Vec<AtomicUsize>; 2],
+        /// Pieces that take longer, or panic.
+        at_piece: fn(usize, usize),
+    }
+
+    impl Chain {
+        fn new(pieces: Vec<usize>, at_piece: fn(usize, usize)) -> Chain {
+            let most = pieces.iter().copied().max().unwrap_or(0);
+            let zeros = || (0..most).map(|_| AtomicUsize::new(0)).collect();
+            Chain {
+                pieces,
+                at: AtomicUsize::new(0),
+                values: [zeros(), zeros()],
+                at_piece,
+            }
+        }
+
+        fn sum(&self, phase: usize) -> usize {
+            let values = &self.values[phase % 2][..self.pieces[phase]];
+            let values = values.iter().map(|value| value.load(Ordering::Relaxed));
+            values.sum()
+        }
+    }
+
+    impl Phases for Chain {
+        fn next(&self, _thread: usize) -> usize {
+            let at = self.at.fetch_add(1, Ordering::Relaxed);
+            if at > 0 {
+                assert_eq!(self.sum(at - 1), at * self.pieces[at - 1]);
+            }
+            self.pieces.get(at).copied().unwrap_or(0)
+        }
+
+        fn compute(&self, _thread: usize, pieces: &mut Pieces<'_>) {
+            let phase = self.at.load(Ordering::Relaxed) - 1;
+            for piece in pieces {
+                (self.at_piece)(phase, piece);
+                if phase > 0 {
+                    assert_eq!(self.sum(phase - 1), phase * self.pieces[phase - 1]);
+                }
+                self.values[phase % 2][piece].store(phase + 1, Ordering::Relaxed);
+            }
+        }
+    }
+
     #[test]
-    fn all_threads_run_and_barriers_hold() {
-        let mut pool = Pool::new(4).unwrap();
-        for _ in 0..times(100) {
-            let first = AtomicUsize::new(0);
-            let second = AtomicUsize::new(0);
-            pool.run(|team| {
-                first.fetch_add(1, Ordering::Relaxed);
-                team.barrier();
-                assert_eq!(first.load(Ordering::Relaxed), 4);
-                second.fetch_add(team.thread, Ordering::Relaxed);
-            });
-            assert_eq!(second.into_inner(), 6);
+    fn a_phase_begins_when_all_pieces_of_the_one_before_are_done() {
+        for (threads, at_once) in [(1, 1), (2, 2), (4, 4), (4, 2), (17, 17), (64, 64), (64, 2)] {
+            if cfg!(miri) && threads > 4 {
+                continue;
+            }
+            let mut pool = Pool::new(threads, at_once).unwrap();
+            for round in 0..times(30) {
+                let pieces = (0..40).map(|phase| 1 + (7 * phase + round) % 9).collect();
+                pool.run(&Chain::new(pieces, |_, _| {}));
+            }
+            let between = 39 * times(30) as u64;
+            let barriers = if threads > 1 { between } else { 0 };
+            assert_eq!(pool.coordination().barriers, barriers);
+        }
+    }
+
+    #[test]
+    fn threads_that_are_held_up_join_where_the_others_are() {
+        let mut pool = Pool::new(3, 3).unwrap();
+        for _ in 0..times(20) {
+            // Longer than it takes to park.
+            let slow = |phase, piece| {
+                if piece == phase % 5 && phase % 3 == 0 {
+                    thread::sleep(std::time::Duration::from_micros(300));
+                }
+            };
+            pool.run(&Chain::new(vec![5; 12], slow));
         }
     }
 
     #[test]
     fn workers_are_woken_just_as_they_park() {
-        let mut pool = Pool::new(2).unwrap();
+        let mut pool = Pool::new(2, 2).unwrap();
         // About as long as the worker waits before it parks, found by trying; where the system
         // gives it no time, less.
         let mut spins: usize = 1000;
         for _ in 0..times(5000) {
-            pool.run(|team| team.barrier());
+            pool.run(&Chain::new(vec![2, 2], |_, _| {}));
             for _ in 0..spins {
                 std::hint::spin_loop();
             }
-            if pool.shared.parked[1].load(Ordering::Relaxed) {
+            if *locked(&pool.shared.members[1].0.parked) {
                 spins -= spins / 64;
             } else {
                 spins = (spins + spins / 64 + 1).min(5 * SPINS);
@@ -254,20 +424,47 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_on_one_thread_reaches_the_caller_and_the_pool_lives_on() {
-        let mut pool = Pool::new(3).unwrap();
-        let run = catch_unwind(AssertUnwindSafe(|| {
-            pool.run(|team| {
-                assert!(team.thread != 2, "on purpose");
-                team.barrier();
-            });
-        }));
-        assert!(run.is_err());
-        let count = AtomicUsize::new(0);
-        pool.run(|team| {
-            team.barrier();
-            count.fetch_add(1, Ordering::Relaxed);
-        });
-        assert_eq!(count.into_inner(), 3);
+    fn a_panic_in_a_piece_or_between_phases_reaches_the_caller_and_the_pool_lives_on() {
+        let mut pool = Pool::new(3, 3).unwrap();
+        let in_a_piece = |phase: usize, piece: usize| {
+            assert!(phase != 1 || piece != 2, "on purpose");
+        };
+        // A sum that is asked for between phases is not what it must be.
+        let between = |phase: usize, _: usize| {
+            if phase == 1 {
+                std::panic::resume_unwind(Box::new("on purpose"));
+            }
+        };
+        for at_piece in [in_a_piece, between] {
+            let chain = Chain::new(vec![3; 4], at_piece);
+            let run = catch_unwind(AssertUnwindSafe(|| pool.run(&chain)));
+            assert!(run.is_err());
+            assert!(
+                chain.at.load(Ordering::Relaxed) < 4,
+                "the last phase is not reached"
+            );
+        }
+        let broken = Chain::new(vec![3; 4], |_, _| {});
+        broken.at.store(1, Ordering::Relaxed);
+        assert!(catch_unwind(AssertUnwindSafe(|| pool.run(&broken))).is_err());
+        pool.run(&Chain::new(vec![3; 4], |_, _| {}));
+    }
+
+    #[test]
+    fn only_as_many_threads_are_awake_as_there_are_cores_for() {
+        static AWAKE: AtomicUsize = AtomicUsize::new(0);
+        static MOST: AtomicUsize = AtomicUsize::new(0);
+        let mut pool = Pool::new(8, 2).unwrap();
+        // All others park first.
+        while !cfg!(miri) && pool.shared.awake.0.load(Ordering::SeqCst) > 2 {
+            thread::yield_now();
+        }
+        let count = |_, _| {
+            MOST.fetch_max(AWAKE.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            thread::sleep(std::time::Duration::from_micros(50));
+            AWAKE.fetch_sub(1, Ordering::SeqCst);
+        };
+        pool.run(&Chain::new(vec![16; times(20)], count));
+        assert!(cfg!(miri) || MOST.load(Ordering::SeqCst) == 2);
     }
 }
