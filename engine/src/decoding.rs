@@ -201,7 +201,9 @@ impl Decoding {
         let token = sampler.choose_but(self.left_out(), out)?;
         if self.ends.contains(&token.id) {
             self.generated.end = Some(token);
-            return Ok(self.end(StopReason::EndOfGeneration));
+            let rest = self.end(StopReason::EndOfGeneration);
+            sequence.keep_answer(self.generated.tokens.len());
+            return Ok(rest);
         }
         self.take(sequence, token).map(Some)
     }
@@ -238,6 +240,9 @@ impl Decoding {
             self.steer(sequence)?;
             None
         };
+        if self.has_ended() {
+            sequence.keep_answer(self.generated.tokens.len());
+        }
         Ok(with_rest(text, token, ended))
     }
 

@@ -21,6 +21,7 @@ use crate::model::Model;
 use crate::options::LoadOptions;
 use crate::prompt::{EncodedPrompt, Prompt};
 use crate::sequence::Sequence;
+use crate::speculation::Earlier;
 use crate::template::{Template, TemplateChoice};
 
 /// Unused ids that a model's vocabulary may have behind its tokenizer's.
@@ -48,6 +49,7 @@ pub struct Engine {
     tokenizer_file: Option<PathBuf>,
     encoder: Encoder,
     hashes: Arc<Hashes>,
+    earlier: Arc<Earlier>,
 }
 
 /// What is made when it is asked for first.
@@ -147,6 +149,7 @@ impl Engine {
             tokenizer_file: place.tokenizer,
             encoder: Encoder::new(Arc::new(tokenizer), file, place.model),
             hashes: Arc::default(),
+            earlier: Arc::default(),
         })
     }
 
@@ -252,6 +255,11 @@ impl Engine {
         Ok(Chat::new(self.encoder.clone(), options, template, sequence))
     }
 
+    /// The answers that guesses are made from, whoever they were for.
+    pub(crate) fn earlier(&self) -> Arc<Earlier> {
+        Arc::clone(&self.earlier)
+    }
+
     /// An empty sequence of `wanted` tokens, or of as many as the model has positions.
     fn sequence(&self, wanted: usize, options: &GenerateOptions) -> Result<Sequence, Error> {
         let sampler = options.new_sampler()?;
@@ -259,7 +267,7 @@ impl Engine {
         // On a GPU, bits depend on how many tokens a pass reads; a state cannot be taken back.
         let exact = self.model.is_on_cpu() && !session.keeps_state();
         let guesses = if exact { options.speculate } else { 0 };
-        Ok(Sequence::new(session, sampler).speculating(guesses))
+        Ok(Sequence::new(session, sampler).speculating(guesses, &self.earlier))
     }
 }
 

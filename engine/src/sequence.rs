@@ -1,5 +1,6 @@
 //! A sequence that is being generated: what the model has read of it, and what it is to read next.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bitnet_kernels::{Output, TokenSet, Want};
@@ -9,7 +10,7 @@ use crate::generate_options::GenerateOptions;
 use crate::rows::{Wanted, choice};
 use crate::sampler::Sampler;
 use crate::session::Session;
-use crate::speculation::Speculation;
+use crate::speculation::{Earlier, Speculation};
 
 /// Tokens at the end of a prompt that a template may write otherwise once an answer stands behind
 /// them: the mark of an answer, and of thoughts that later turns leave out.
@@ -50,10 +51,11 @@ impl Sequence {
         }
     }
 
-    /// The same sequence, of which up to `most` tokens at a time are guessed and read ahead.
-    pub(crate) fn speculating(self, most: usize) -> Sequence {
+    /// The same sequence, of which up to `most` tokens at a time are guessed, from itself and from
+    /// `earlier` answers, and read ahead.
+    pub(crate) fn speculating(self, most: usize, earlier: &Arc<Earlier>) -> Sequence {
         Sequence {
-            speculation: (most > 0).then(|| Speculation::new(most)),
+            speculation: (most > 0).then(|| Speculation::new(most, earlier)),
             ..self
         }
     }
@@ -194,6 +196,13 @@ impl Sequence {
     pub(crate) fn took(&mut self, guesses: usize, time: Duration) {
         if let Some(speculation) = &mut self.speculation {
             speculation.took(guesses, time);
+        }
+    }
+
+    /// Keeps its last `answer` tokens, an answer that has ended, for guesses of what others say.
+    pub(crate) fn keep_answer(&self, answer: usize) {
+        if let Some(speculation) = &self.speculation {
+            speculation.keep(&self.tokens, answer);
         }
     }
 

@@ -1,24 +1,28 @@
-//! Speculation without a second model: what comes next is guessed from the text itself, and one
-//! pass checks several guesses at once.
+//! Speculation without a second model: what comes next is guessed from the text itself and from
+//! earlier answers, and one pass checks several guesses at once.
 //!
 //! The sampler chooses every token as it would have without: from the logits behind the tokens
 //! before it, which are the same bits however many tokens a pass reads. A guess that it does not
 //! choose costs time, and nothing else.
 
 mod drafts;
+mod earlier;
 mod pace;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bitnet_kernels::{Output, Want};
 
 use crate::rows::Row;
 use drafts::Drafts;
+pub(crate) use earlier::Earlier;
 use pace::Pace;
 
 /// Guesses for one sequence, and what a pass has found out about the latest of them.
 pub(crate) struct Speculation {
     drafts: Drafts,
+    earlier: Arc<Earlier>,
     pace: Pace,
     /// Guessed tokens that the latest pass has read; empty where there are none.
     drafted: Vec<u32>,
@@ -32,10 +36,11 @@ pub(crate) struct Speculation {
 }
 
 impl Speculation {
-    /// At most `most` guesses in a pass.
-    pub(crate) fn new(most: usize) -> Speculation {
+    /// At most `most` guesses in a pass, some of them from `earlier` answers.
+    pub(crate) fn new(most: usize, earlier: &Arc<Earlier>) -> Speculation {
         Speculation {
             drafts: Drafts::default(),
+            earlier: Arc::clone(earlier),
             pace: Pace::new(most),
             drafted: Vec::with_capacity(most),
             rows: Output::default(),
@@ -56,11 +61,23 @@ impl Speculation {
     pub(crate) fn guess(&mut self, tokens: &[u32], most: usize, beside: usize) -> &[u32] {
         self.drafted.clear();
         self.right = 0;
-        if let Some(found) = self.drafts.find(tokens) {
-            let count = self.pace.count(found.matched, beside).min(most);
+        let found = self.drafts.find(tokens);
+        let texts = self.earlier.texts();
+        let matched = found.map_or(0, |found| found.matched);
+        let place = texts.find(tokens).filter(|place| place.matched > matched);
+        if let Some(place) = place {
+            let count = self.pace.count(place.matched, true, beside).min(most);
+            texts.copy(&place, count, &mut self.drafted);
+        } else if let Some(found) = found {
+            let count = self.pace.count(found.matched, false, beside).min(most);
             self.drafts.copy(tokens, &found, count, &mut self.drafted);
         }
         &self.drafted
+    }
+
+    /// Keeps the last `answer` of these tokens, for guesses of what other answers say.
+    pub(crate) fn keep(&self, tokens: &[u32], answer: usize) {
+        self.earlier.keep(tokens, answer);
     }
 
     /// Where a pass over the last token and all guesses puts what it is asked for.
@@ -139,7 +156,7 @@ mod tests {
 
     /// A text in circles, of which a pass has read guesses: `[3, 1, 2, ..]`.
     fn guessed() -> Speculation {
-        let mut speculation = Speculation::new(3);
+        let mut speculation = Speculation::new(3, &Arc::default());
         let text = [1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 2];
         assert_eq!(speculation.guess(&text, 3, 0), [3, 1, 2]);
         speculation

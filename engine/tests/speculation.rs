@@ -2,13 +2,18 @@
 
 use std::path::Path;
 
+use bitnet_engine::scheduler::{Event, Request, Scheduler, SchedulerOptions};
 use bitnet_engine::{
     ChatOptions, Device, Engine, GenerateOptions, Generated, LoadOptions, Sampling,
 };
 
 fn engine() -> Engine {
+    open(LoadOptions::default())
+}
+
+fn open(options: LoadOptions) -> Engine {
     let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../demo/demo.gguf");
-    Engine::open(demo, &LoadOptions::default().device(Device::Cpu)).unwrap()
+    Engine::open(demo, &options.device(Device::Cpu)).unwrap()
 }
 
 /// What is generated, and the bits of every token's logit.
@@ -98,4 +103,72 @@ fn a_conversation_is_the_same_with_guesses() {
     });
     let last = answers.last_mut().unwrap().clone();
     assert_eq!(answers[0], last);
+}
+
+/// A prompt that says nothing twice.
+const PROMPT: &str = "ROMEO: What light through yonder window breaks?";
+
+/// What two requests are given, one behind the other.
+fn served(engine: &Engine, asked: &[GenerateOptions]) -> Vec<Generated> {
+    let prompt = engine.encode(PROMPT).unwrap();
+    let mut scheduler = Scheduler::new(engine, SchedulerOptions::default());
+    let ended = asked.iter().map(|options| {
+        let request = Request::new(&prompt, options.clone());
+        scheduler.add(request).unwrap();
+        let mut ended = None;
+        while !scheduler.is_idle() {
+            scheduler.pass(|_, event| match event {
+                Event::Ended(generated) => ended = Some(generated),
+                Event::Failed(error) => panic!("{error}"),
+                _ => {}
+            });
+        }
+        ended.unwrap()
+    });
+    ended.collect()
+}
+
+#[test]
+fn what_was_answered_before_is_guessed_and_changes_nothing() {
+    // Each engine knows its own answers alone.
+    for (first, second) in [(false, false), (false, true), (true, false), (true, true)] {
+        let engine = open(LoadOptions::default().threads(1));
+        let ask = |in_scheduler: bool, options: &GenerateOptions| match in_scheduler {
+            true => served(&engine, std::slice::from_ref(options)).remove(0),
+            false => {
+                let prompt = engine.encode(PROMPT).unwrap();
+                generate(&engine, &prompt.tokens, options).0
+            }
+        };
+        // So few tokens that the answer does not repeat itself.
+        let options = GenerateOptions::default().max_tokens(12).digests(true);
+        let silent = options.clone().speculate(0);
+        let plain = ask(first, &silent);
+        // What asks for no guesses leaves none.
+        let fresh = ask(first, &options);
+        let again = ask(second, &options);
+        let never = ask(second, &silent);
+        assert_eq!((plain.guessed, fresh.guessed, never.guessed), (0, 0, 0));
+        assert!(again.guessed > 0, "{:?}", again.text);
+        for other in [&fresh, &again, &never] {
+            assert_eq!(
+                (&other.tokens, &other.logits),
+                (&plain.tokens, &plain.logits)
+            );
+            assert_eq!((&other.text, other.stop), (&plain.text, plain.stop));
+        }
+        // Another seed says something else, however much of it is guessed wrongly.
+        for seed in 0..6 {
+            let sampling = Sampling::default().temperature(1.0).seed(seed);
+            let drawn = options.clone().sampling(sampling);
+            let plain = ask(first, &drawn.clone().speculate(0));
+            for _ in 0..2 {
+                let other = ask(second, &drawn);
+                assert_eq!(
+                    (&other.tokens, &other.logits),
+                    (&plain.tokens, &plain.logits)
+                );
+            }
+        }
+    }
 }

@@ -56,8 +56,8 @@ pub(crate) struct Args {
         requires = "cache_dir"
     )]
     cache_disk: u32,
-    /// Guess up to N tokens of each answer at a time from its text, as for `run`, while at most
-    /// four are continued; `off` guesses nothing
+    /// Guess up to N tokens of each answer at a time from its text and earlier answers, while at
+    /// most four are continued; `off` guesses nothing
     #[arg(long, value_name = "N|off", default_value_t = Guesses(GenerateOptions::SPECULATE))]
     speculate: Guesses,
     /// File with keys, one in each line; every request needs one

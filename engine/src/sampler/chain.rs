@@ -117,8 +117,8 @@ impl Sampler {
         self
     }
 
-    /// What to ask of a forward pass, as little as possible; of the tokens that may come next, where
-    /// these are not all.
+    /// What to ask of a forward pass, as little as possible. Where a grammar holds the next token,
+    /// it is asked of the tokens that may come next alone.
     pub fn want(&self) -> Want {
         let stages = self.stages.iter().rev();
         let want = stages.fold(self.pick.wants(), |want, stage| stage.wants(want));

@@ -21,6 +21,7 @@ use crate::rows::{Row, Wanted, choice, joint};
 use crate::sampler::Sampler;
 use crate::sequence::{REWRITTEN, Sequence};
 use crate::session::Session;
+use crate::speculation::Earlier;
 
 /// Most tokens of prompts of which all logits are wanted in one pass: they take the memory of a
 /// vocabulary each.
@@ -42,6 +43,8 @@ pub struct Scheduler {
     running: Vec<Running>,
     cache: PrefixCache,
     store: Option<PrefixStore>,
+    /// Answers that guesses are made from, with those of the engine's other sequences.
+    earlier: Arc<Earlier>,
     tokens: Vec<u32>,
     out: Output,
 }
@@ -120,6 +123,7 @@ impl Scheduler {
             waiting: VecDeque::new(),
             running: Vec::new(),
             store: None,
+            earlier: engine.earlier(),
             tokens: Vec::new(),
             out: Output::default(),
         }
@@ -421,7 +425,7 @@ impl Scheduler {
         let exact = exact && !next.decoding.is_held();
         let guesses = if exact { next.speculate } else { 0 };
         let sequence = Sequence::continuing(session, begun, next.sampler);
-        let mut sequence = sequence.speculating(guesses);
+        let mut sequence = sequence.speculating(guesses, &self.earlier);
         sequence.rewrite(&next.tokens, next.max_tokens)?;
         let mut decoding = next.decoding;
         decoding.begin(&mut sequence)?;

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 /// Adjacent tokens that have to be there again.
 const NEEDLE: usize = 3;
 
-/// Tokens before the needle that are compared, at most, to tell how far two places agree.
-const FARTHEST: usize = 32;
+/// Tokens before a place that are compared, at most, to tell how far two places agree.
+pub(super) const FARTHEST: usize = 32;
 
 /// What follows each few tokens of a text, by where they stood last.
 #[derive(Default)]

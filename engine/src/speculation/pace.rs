@@ -12,8 +12,9 @@ const GUESS: f64 = 0.1;
 /// How much the share of right guesses forgets where none is made, so that one is made again.
 const FORGET: f64 = 0.005;
 
-/// What the share of right guesses is taken for as long as nothing is known.
-const UNKNOWN: [f64; 2] = [0.5, 0.8];
+/// What the share of right guesses is taken for as long as nothing is known: of guesses from the
+/// text itself, where few tokens agree and where many do, and of those from earlier answers.
+const UNKNOWN: [f64; 4] = [0.5, 0.8, 0.5, 0.8];
 
 /// What a guess costs, in passes over one token, as long as nothing is known.
 const COST: f64 = 0.1;
@@ -25,8 +26,8 @@ pub(super) struct Pace {
     single: f64,
     /// What each guess adds to a pass, as a share of it.
     cost: f64,
-    /// The share of guesses that were right, where few tokens agreed and where many did.
-    right: [f64; 2],
+    /// The share of guesses that were right, for each class as in [`UNKNOWN`].
+    right: [f64; 4],
     /// Which of them the latest guesses belong to.
     class: usize,
 }
@@ -42,10 +43,11 @@ impl Pace {
         }
     }
 
-    /// The number of guesses that gives the most tokens in a time, where `matched` tokens agree and
-    /// the pass gives a token each to so many sequences `beside` this one.
-    pub(super) fn count(&mut self, matched: usize, beside: usize) -> usize {
-        self.class = usize::from(matched >= LONG);
+    /// The number of guesses that gives the most tokens in a time, where `matched` tokens agree, in
+    /// the text itself or in an `earlier` one, and the pass gives a token each to so many sequences
+    /// `beside` this one.
+    pub(super) fn count(&mut self, matched: usize, earlier: bool, beside: usize) -> usize {
+        self.class = 2 * usize::from(earlier) + usize::from(matched >= LONG);
         let right = &mut self.right[self.class];
         let (mut best, mut count) = (1.0, 0);
         // A guess comes true only where all before it did.
@@ -105,21 +107,23 @@ mod tests {
         let mut pace = Pace::new(8);
         pace.took(0, 10 * MILLI);
         for _ in 0..20 {
-            let count = pace.count(3, 0);
+            let count = pace.count(3, false, 0);
             pace.took(count, 11 * MILLI);
             pace.learn(count, false);
         }
-        assert_eq!(pace.count(3, 0), 8);
+        assert_eq!(pace.count(3, false, 0), 8);
         for _ in 0..60 {
-            let count = pace.count(3, 0);
+            let count = pace.count(3, false, 0);
             pace.took(count, (10 + 3 * count as u32) * MILLI);
             if count > 0 {
                 pace.learn(0, true);
             }
         }
-        assert_eq!(pace.count(3, 0), 0);
+        assert_eq!(pace.count(3, false, 0), 0);
         // Where more tokens agree, guesses have a standing of their own.
-        assert!(pace.count(20, 0) > 0);
+        assert!(pace.count(20, false, 0) > 0);
+        // So have those from earlier texts.
+        assert!(pace.count(3, true, 0) > 0);
     }
 
     #[test]
@@ -128,8 +132,8 @@ mod tests {
         for _ in 0..20 {
             pace.learn(8, false);
         }
-        assert_eq!(pace.count(3, 0), 8);
-        assert_eq!(pace.count(3, 15), 0);
+        assert_eq!(pace.count(3, false, 0), 8);
+        assert_eq!(pace.count(3, false, 15), 0);
     }
 
     #[test]
@@ -137,10 +141,10 @@ mod tests {
         let mut pace = Pace::new(8);
         pace.took(0, 10 * MILLI);
         for _ in 0..40 {
-            let count = pace.count(3, 0);
+            let count = pace.count(3, false, 0);
             pace.took(count.max(1), (10 + 10 * count.max(1) as u32) * MILLI);
             pace.learn(count, false);
         }
-        assert_eq!(pace.count(3, 0), 0);
+        assert_eq!(pace.count(3, false, 0), 0);
     }
 }
