@@ -24,9 +24,9 @@ var<workgroup> partial: array<vec2<f32>, 256>;
 // The chain of one vector of a key.
 fn add_vector(start: f32, key: vec4<u32>, vector: u32) -> f32 {
     var sum = start;
-    let at = vector * 4u * PER_WORD;
+    let at = vector * 4u * PER_CACHE_WORD;
     for (var i = 0u; i < 4u; i += 1u) {
-#if F16
+#if HALF_CACHE
         let pair = unpack2x16float(key[i]);
         sum = fma(query[at + i * 2u], pair.x, sum);
         sum = fma(query[at + i * 2u + 1u], pair.y, sum);
@@ -38,7 +38,7 @@ fn add_vector(start: f32, key: vec4<u32>, vector: u32) -> f32 {
 }
 
 fn add_value(sum: vec2<f32>, weight: f32, packed: u32) -> vec2<f32> {
-#if F16
+#if HALF_CACHE
     return fma(vec2<f32>(weight), unpack2x16float(packed), sum);
 #else
     return vec2<f32>(fma(weight, bitcast<f32>(packed), sum.x), 0.0);
@@ -67,7 +67,7 @@ fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) gro
     var score = -3.0e38;
     let visible = thread >= hidden && thread < size;
     if (visible) {
-        let words = HEAD_DIM / (4u * PER_WORD);
+        let words = HEAD_DIM / (4u * PER_CACHE_WORD);
         let row = ((first + thread) * KV_HEADS + kv_head) * words;
         var sum = 0.0;
         // Four vectors at a time, so that their loads overlap.
@@ -117,7 +117,7 @@ fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) gro
     weights[thread] = weight;
     workgroupBarrier();
     // Threads share the keys: part p takes keys p, p + parts, ...; parts are added in order.
-    let words = HEAD_DIM / PER_WORD;
+    let words = HEAD_DIM / PER_CACHE_WORD;
     let parts = 256u / words;
     let part = thread / words;
     let word = thread % words;
@@ -153,7 +153,7 @@ fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) gro
         let result = vec2<f32>(divide(sum.x, total), divide(sum.y, total));
 #endif
         let to = ((extent.first_row + token) * HEADS + head) * HEAD_DIM;
-#if F16
+#if HALF_CACHE
         if (alone) {
             results[to + thread * 2u] = result.x;
             results[to + thread * 2u + 1u] = result.y;

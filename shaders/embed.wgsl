@@ -12,7 +12,7 @@
 #endif
 @group(0) @binding(2) var<storage, read_write> results: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> weights: array<u32>;
-@group(0) @binding(4) var<storage, read> tokens: array<u32>;
+#include shared/inputs.wgsl
 #if BYTES
 @group(0) @binding(6) var<storage, read> scales: array<f32>;
 #endif
@@ -25,7 +25,7 @@ override COLS: u32;
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let i = id.x;
     let token = id.y;
-    let id_row = tokens[token];
+    let id_row = inputs[extent.inputs + token];
     // Another piece has the row.
     if (i >= COLS / 4u || id_row < piece.first_row || id_row - piece.first_row >= piece.rows) {
         return;

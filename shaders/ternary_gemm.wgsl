@@ -32,12 +32,16 @@ fn add_block(row: u32, token: u32, block: u32, sum: vec4<i32>, value: vec4<f32>)
     return fma(scale, integers, value);
 }
 #else
-fn finish(token: u32, sum: vec4<i32>) -> vec4<f32> {
+fn scale_of(row: u32) -> f32 {
+    return piece.scales[matrix_of(row)];
+}
+
+fn finish(token: u32, row: u32, sum: vec4<i32>) -> vec4<f32> {
     let encoding = x_scales[min(token, extent.rows - 1u)];
     let integers = vec4<f32>(sum - vec4<i32>(bitcast<i32>(encoding.y)));
     let scale = bitcast<f32>(encoding.x);
     return vec4<f32>(divide(integers.x, scale), divide(integers.y, scale), divide(integers.z, scale), divide(integers.w, scale))
-        * piece.scales.xyxy;
+        * vec4<f32>(scale_of(row), scale_of(row + 1u), scale_of(row + 2u), scale_of(row + 3u));
 }
 #endif
 
@@ -119,9 +123,9 @@ fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) gro
     store_rows(tile_token + token + 32u, tile_row + row, v2);
     store_rows(tile_token + token + 48u, tile_row + row, v3);
 #else
-    store_rows(tile_token + token, tile_row + row, finish(tile_token + token, s0));
-    store_rows(tile_token + token + 16u, tile_row + row, finish(tile_token + token + 16u, s1));
-    store_rows(tile_token + token + 32u, tile_row + row, finish(tile_token + token + 32u, s2));
-    store_rows(tile_token + token + 48u, tile_row + row, finish(tile_token + token + 48u, s3));
+    store_rows(tile_token + token, tile_row + row, finish(tile_token + token, tile_row + row, s0));
+    store_rows(tile_token + token + 16u, tile_row + row, finish(tile_token + token + 16u, tile_row + row, s1));
+    store_rows(tile_token + token + 32u, tile_row + row, finish(tile_token + token + 32u, tile_row + row, s2));
+    store_rows(tile_token + token + 48u, tile_row + row, finish(tile_token + token + 48u, tile_row + row, s3));
 #endif
 }

@@ -108,9 +108,10 @@ fn median(runs: usize, mut run: impl FnMut()) -> f64 {
     times[runs / 2]
 }
 
-/// Bytes of weights that the operations of a kind read in one pass.
+/// Bytes of weights that the operations of a kind, or of several that run as one, read in one pass.
 fn bytes_of(program: &Program, wanted: &str) -> usize {
-    let ops = program.ops.iter().filter(|op| kind(program, op) == wanted);
+    let is_wanted = |op: &&Op| wanted.split(", ").any(|wanted| kind(program, op) == wanted);
+    let ops = program.ops.iter().filter(is_wanted);
     ops.flat_map(Op::products)
         .filter_map(|product| {
             let w = program.weight(product.weight);

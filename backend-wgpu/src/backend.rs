@@ -10,6 +10,7 @@ use bitnet_kernels::{
 use crate::batch_buffers::BatchBuffers;
 use crate::cache::Cache;
 use crate::device::Gpu;
+use crate::fusion::{self, Group};
 use crate::loader::Loader;
 use crate::pass::{Pass, PassBuffers};
 use crate::profiler::Profiler;
@@ -30,6 +31,8 @@ pub struct WgpuOptions {
     /// Profiles with the host's clock, each operation submitted on its own, even where the device
     /// has timestamps.
     pub host_clock: bool,
+    /// Has kernels without subgroups, as on a device that has none, even where there are some.
+    pub without_subgroups: bool,
     /// Called while weights are uploaded, with the bytes done so far and the bytes in all.
     pub progress: Option<Box<dyn FnMut(u64, u64)>>,
 }
@@ -40,6 +43,8 @@ pub struct WgpuBackend {
     pub(crate) program: Program,
     /// One per operation.
     pub(crate) steps: Vec<Box<dyn Step>>,
+    /// All operations, those together that may run as one.
+    pub(crate) groups: Vec<Group>,
     /// Where the program has a head, its logits and the search among them.
     pub(crate) head: Option<(BufferId, Best)>,
     pub(crate) pass_buffers: PassBuffers,
@@ -77,7 +82,7 @@ impl WgpuBackend {
         options: WgpuOptions,
     ) -> Result<WgpuBackend, BackendError> {
         program.validate().map_err(BackendError::Program)?;
-        let mut gpu = Gpu::open(options.adapter)?;
+        let mut gpu = Gpu::open(options.adapter, !options.without_subgroups)?;
         if let Some(limit) = options.max_binding {
             gpu.max_weights = gpu.max_weights.min(limit);
         }
@@ -96,18 +101,20 @@ impl WgpuBackend {
         };
         let mut loader = Loader::new(&gpu, &program, source, &mut progress);
         let steps = steps::load(&mut loader)?;
+        let groups = fusion::groups(&mut loader)?;
         let head = program
             .head()
             .map(|(_, logits)| Ok((logits, Best::load(&mut loader, logits)?)))
             .transpose()?;
         progress(total);
         let mut backend = WgpuBackend {
-            pass_buffers: PassBuffers::new(&gpu, &program)?,
+            pass_buffers: PassBuffers::new(&gpu, &program, FIRST_ROWS + 1)?,
             batch_buffers: BatchBuffers::new(&gpu, &program, (FIRST_ROWS, 1), MAX_BEST)?,
             rotations: Rotations::new(&gpu, &program)?,
             gpu,
             program,
             steps,
+            groups,
             head,
             caches: BTreeMap::new(),
             bound_caches: BTreeSet::new(),
@@ -152,6 +159,7 @@ impl WgpuBackend {
             selected.max(batch_buffers.selected_rows),
         );
         self.batch_buffers = BatchBuffers::new(&self.gpu, &self.program, wanted, MAX_BEST)?;
+        self.pass_buffers.reserve(&self.gpu, wanted.0 + wanted.1)?;
         self.bind()
     }
 
@@ -176,7 +184,7 @@ impl WgpuBackend {
             &self.pass_buffers,
             &self.rotations,
         );
-        for step in &mut self.steps {
+        for step in all_steps(&mut self.steps, &mut self.groups) {
             step.bind(&buffers);
         }
         match &mut self.head {
@@ -196,13 +204,6 @@ impl WgpuBackend {
         }
         self.reserve_positions(end)?;
         self.reserve(batch.tokens.len(), batch.selected.len())?;
-        for (buffer, ids) in [
-            (&self.batch_buffers.tokens, batch.tokens),
-            (&self.batch_buffers.selected, batch.selected),
-        ] {
-            let bytes = bytemuck::cast_slice(ids);
-            self.gpu.write(buffer, 0, bytes);
-        }
         let pass = self.pass_buffers.prepare(&self.gpu, batch, best)?;
         for segment in batch.segments {
             self.bind_cache(segment.cache);
@@ -221,11 +222,21 @@ impl WgpuBackend {
                 &self.pass_buffers,
                 &self.rotations,
             );
-            for step in &mut self.steps {
+            for step in all_steps(&mut self.steps, &mut self.groups) {
                 step.bind_cache(&buffers, id, cache);
             }
         }
     }
+}
+
+/// The steps of single operations and those of several.
+pub(crate) fn all_steps<'a>(
+    steps: &'a mut [Box<dyn Step>],
+    groups: &'a mut [Group],
+) -> impl Iterator<Item = &'a mut Box<dyn Step>> {
+    let fused = groups.iter_mut().filter_map(|group| group.fused.as_mut());
+    let fused = fused.map(|fused| &mut fused.step);
+    steps.iter_mut().chain(fused)
 }
 
 fn buffers<'a>(
@@ -237,9 +248,7 @@ fn buffers<'a>(
     Buffers {
         gpu,
         activations: &batch_buffers.activations,
-        tokens: &batch_buffers.tokens,
-        selected: &batch_buffers.selected,
-        extents: &pass_buffers.extents,
+        numbers: &pass_buffers.numbers,
         spans: &pass_buffers.spans,
         rotations,
     }

@@ -13,8 +13,6 @@ pub(crate) struct BatchBuffers {
     pub(crate) selected_rows: usize,
     /// By `BufferId`.
     pub(crate) activations: Vec<Activations>,
-    pub(crate) tokens: Buffer,
-    pub(crate) selected: Buffer,
     /// Where the host reads what a pass gives back.
     pub(crate) answer: Buffer,
 }
@@ -41,8 +39,6 @@ impl BatchBuffers {
             rows,
             selected_rows,
             activations: activations.collect::<Result<_, _>>()?,
-            tokens: gpu.storage("token ids", rows * 4)?,
-            selected: gpu.storage("selected rows", selected_rows * 4)?,
             answer: gpu.buffer("the answer", answer, usage)?,
         })
     }

@@ -31,19 +31,14 @@ pub(crate) struct Gpu {
 }
 
 impl Gpu {
-    pub(crate) fn open(index: Option<usize>) -> Result<Gpu, BackendError> {
+    /// Opens the adapter at `index`, or the best, for kernels with subgroups or without.
+    pub(crate) fn open(index: Option<usize>, subgroups: bool) -> Result<Gpu, BackendError> {
         let adapter = adapter::choose(index)?;
         let info = adapter.get_info();
         let name = format!("gpu {} ({})", info.name, info.backend);
         let limits = adapter.limits();
-        let subgroup = adapter::subgroup(&adapter);
-        let wide = limits.max_compute_invocations_per_workgroup >= 1024
-            && limits.max_compute_workgroup_size_x >= 1024
-            && subgroup.is_some_and(|size| size >= 32);
-        let target = Target {
-            subgroup,
-            threads: if wide { 1024 } else { 256 },
-        };
+        let subgroup = adapter::subgroup(&adapter).filter(|_| subgroups);
+        let target = Target { subgroup };
         let timestamps = adapter.features().contains(Features::TIMESTAMP_QUERY);
         let mut features = Features::empty();
         features.set(Features::SUBGROUP, subgroup.is_some());

@@ -6,7 +6,7 @@ use bitnet_kernels::{BackendError, Batch, CacheId, Checkpoint, Forward, Output, 
 use wgpu::{Buffer, CommandEncoder, SubmissionIndex};
 
 use crate::activations::floats;
-use crate::backend::{Recorded, WgpuBackend};
+use crate::backend::{Recorded, WgpuBackend, all_steps};
 use crate::cache::Cache;
 use crate::pass::Pass;
 use crate::recording::Recording;
@@ -27,7 +27,7 @@ impl WgpuBackend {
         let mut kernels = Vec::new();
         let mut encoder = self.gpu.encoder();
         let mut recording = Recording::begin(&mut encoder, &mut kernels, None);
-        for part in 0..=self.steps.len() {
+        for part in 0..=self.groups.len() {
             self.record_part(part, &pass, &mut recording);
         }
         drop(recording);
@@ -40,10 +40,10 @@ impl WgpuBackend {
         }
     }
 
-    /// Records one operation or, behind the last, the search for the best logits.
+    /// Records one group of operations or, behind the last, the search for the best logits.
     fn record_part(&self, part: usize, pass: &Pass, recording: &mut Recording<'_>) {
-        match (self.steps.get(part), &self.head) {
-            (Some(step), _) => step.record(pass, recording),
+        match (self.groups.get(part), &self.head) {
+            (Some(group), _) => group.record(&self.steps, pass, recording),
             (None, Some((_, best))) if on_device(pass.best as usize) => {
                 best.record(pass, recording);
             }
@@ -135,7 +135,7 @@ impl Forward for WgpuBackend {
         self.ahead = None;
         self.caches.remove(&cache);
         if self.bound_caches.remove(&cache) {
-            for step in &mut self.steps {
+            for step in all_steps(&mut self.steps, &mut self.groups) {
                 step.drop_cache(cache);
             }
         }

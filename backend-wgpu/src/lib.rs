@@ -3,7 +3,8 @@
 //! Everything is made when a program is loaded: pipelines, buffers, bind groups. A pass writes its
 //! token ids and a few numbers, records its dispatches, submits once and reads back what was asked
 //! for. Each operation has a file below `steps`, which holds all of it: its weights, its bindings
-//! and its dispatches. This crate knows no model and holds no shader text.
+//! and its dispatches; `fusion` finds those that run as one where there are few tokens. This crate
+//! knows no model and holds no shader text.
 
 mod activations;
 mod adapter;
@@ -12,6 +13,7 @@ mod batch_buffers;
 mod cache;
 mod device;
 mod forward;
+mod fusion;
 mod inspect;
 mod loader;
 mod matrix;

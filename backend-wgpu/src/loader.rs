@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bitnet_kernels::program::{Program, WeightId};
-use bitnet_kernels::wgsl::Kernel;
+use bitnet_kernels::wgsl::{Kernel, generate};
 use bitnet_kernels::{BackendError, SharedWeights};
 use wgpu::Buffer;
 
 use crate::device::Gpu;
-use crate::matrix::{self, DeviceMatrix, Progress};
+use crate::matrix::{self, DeviceMatrix, Layout, Progress};
 use crate::pipeline::{Pipeline, Pipelines};
 
 pub(crate) struct Loader<'a> {
@@ -18,7 +18,7 @@ pub(crate) struct Loader<'a> {
     source: SharedWeights,
     progress: Progress<'a>,
     pipelines: Pipelines,
-    matrices: HashMap<Vec<WeightId>, Arc<DeviceMatrix>>,
+    matrices: HashMap<(Vec<WeightId>, Layout), Arc<DeviceMatrix>>,
     vectors: HashMap<WeightId, Arc<Buffer>>,
 }
 
@@ -49,18 +49,25 @@ impl<'a> Loader<'a> {
         self.pipelines.get(self.gpu, kernel, constants)
     }
 
-    /// A matrix on the device, or two with their rows in turn.
+    /// Whether every device would run a kernel, this one among them.
+    pub(crate) fn fits(&self, kernel: Kernel) -> bool {
+        generate(kernel, self.gpu.target).is_ok_and(|shader| shader.fits_every_device())
+    }
+
+    /// A matrix on the device, or several that lie together.
     pub(crate) fn matrix(
         &mut self,
         weights: &[WeightId],
+        layout: Layout,
     ) -> Result<Arc<DeviceMatrix>, BackendError> {
-        if let Some(placed) = self.matrices.get(weights) {
+        let key = (weights.to_vec(), layout);
+        if let Some(placed) = self.matrices.get(&key) {
             return Ok(Arc::clone(placed));
         }
         let descs: Vec<_> = weights.iter().map(|id| self.program.weight(*id)).collect();
-        let placed = matrix::place(self.gpu, &self.source, &descs, &mut *self.progress)?;
+        let placed = matrix::place(self.gpu, &self.source, &descs, layout, &mut *self.progress)?;
         let placed = Arc::new(placed);
-        self.matrices.insert(weights.to_vec(), Arc::clone(&placed));
+        self.matrices.insert(key, Arc::clone(&placed));
         Ok(placed)
     }
 

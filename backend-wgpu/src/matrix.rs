@@ -6,7 +6,7 @@ use bitnet_kernels::{BackendError, SharedWeights};
 use wgpu::{Buffer, BufferUsages};
 
 use crate::device::Gpu;
-use crate::packing::{pack, row_bytes};
+use crate::packing::{pack_row, row_bytes};
 
 /// Rows of a matrix in buffers of their own.
 pub(crate) struct Piece {
@@ -17,37 +17,56 @@ pub(crate) struct Piece {
     pub(crate) scales: Option<Buffer>,
 }
 
-/// One matrix, or a gate and its factor with their rows in turn.
+/// How matrices that are multiplied as one lie together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Layout {
+    /// Their rows in turn: a gate and its factor, of the same shape. Also of one matrix alone.
+    Alternating,
+    /// One after another.
+    Stacked,
+}
+
+impl Layout {
+    /// The matrix that a row belongs to, and its row there.
+    fn locate(self, matrices: &[Matrix<'_>], row: usize) -> (usize, usize) {
+        if self == Layout::Alternating {
+            return (row % matrices.len(), row / matrices.len());
+        }
+        let mut first = 0;
+        for (index, matrix) in matrices.iter().enumerate() {
+            if row < first + matrix.rows() {
+                return (index, row - first);
+            }
+            first += matrix.rows();
+        }
+        unreachable!("row {row} is behind the last matrix")
+    }
+}
+
+/// The most matrices that lie together.
+pub(crate) const MOST_TOGETHER: usize = 4;
+
+/// One matrix, or several that lie together.
 pub(crate) struct DeviceMatrix {
     pub(crate) format: Format,
     pub(crate) cols: usize,
-    /// Scales of even and odd rows; 1 where blocks have their own.
-    pub(crate) scales: [f32; 2],
+    /// Of each of them; 1 where blocks have their own.
+    pub(crate) scales: [f32; MOST_TOGETHER],
     pub(crate) pieces: Vec<Piece>,
 }
 
 impl DeviceMatrix {
-    /// What shaders see of each piece, as `shaders/shared/piece.wgsl` has it: its place, its scales
-    /// and the `factors` of even and odd rows.
-    pub(crate) fn numbers(
-        &self,
-        gpu: &Gpu,
-        factors: [f32; 2],
-    ) -> Result<Vec<Buffer>, BackendError> {
+    /// What shaders see of each piece, as `shaders/shared/piece.wgsl` has it: its place, the scales
+    /// and the `factors` of the matrices that lie together, in turn where there are fewer.
+    pub(crate) fn numbers(&self, gpu: &Gpu, factors: &[f32]) -> Result<Vec<Buffer>, BackendError> {
         let make = |piece: &Piece| {
-            let words = [
-                piece.first_row as u32,
-                piece.rows as u32,
-                self.scales[0].to_bits(),
-                self.scales[1].to_bits(),
-                factors[0].to_bits(),
-                factors[1].to_bits(),
-                0,
-                0,
-            ];
+            let place = [piece.first_row as u32, piece.rows as u32, 0, 0];
+            let factors = factors.iter().copied().cycle().take(MOST_TOGETHER);
+            let factors = self.scales.into_iter().chain(factors).map(f32::to_bits);
+            let words: Vec<u32> = place.into_iter().chain(factors).collect();
             let usage = BufferUsages::UNIFORM | BufferUsages::COPY_DST;
-            let buffer = gpu.buffer("a matrix's numbers", 32, usage)?;
-            gpu.upload(&buffer, 0, bytemuck::bytes_of(&words))?;
+            let buffer = gpu.buffer("a matrix's numbers", words.len() * 4, usage)?;
+            gpu.upload(&buffer, 0, bytemuck::cast_slice(&words))?;
             Ok(buffer)
         };
         self.pieces.iter().map(make).collect()
@@ -57,11 +76,12 @@ impl DeviceMatrix {
 /// Told of bytes that were uploaded.
 pub(crate) type Progress<'a> = &'a mut dyn FnMut(u64);
 
-/// Places one matrix, or two with their rows in turn, on the device.
+/// Places one matrix, or several that lie together, on the device.
 pub(crate) fn place(
     gpu: &Gpu,
     source: &SharedWeights,
     descs: &[&WeightDesc],
+    layout: Layout,
     progress: Progress<'_>,
 ) -> Result<DeviceMatrix, BackendError> {
     let matrices = descs
@@ -69,10 +89,11 @@ pub(crate) fn place(
         .map(|desc| open(source, desc))
         .collect::<Result<Vec<_>, _>>()?;
     let (format, cols) = (descs[0].format, descs[0].cols);
-    if descs
-        .iter()
-        .any(|d| (d.format, d.rows, d.cols) != (format, descs[0].rows, cols))
-    {
+    let differs = |d: &&WeightDesc| {
+        let rows = layout == Layout::Alternating && d.rows != descs[0].rows;
+        rows || (d.format, d.cols) != (format, cols)
+    };
+    if descs.iter().any(differs) {
         return Err(gpu.unsupported(format!(
             "{} with {}: their formats or shapes differ",
             descs[0].name, descs[1].name
@@ -90,7 +111,7 @@ pub(crate) fn place(
             descs[0].name
         )));
     }
-    let rows = descs[0].rows * descs.len();
+    let rows = descs.iter().map(|desc| desc.rows).sum();
     let (weight_bytes, scale_bytes) = row_bytes(format, cols);
     let widest = weight_bytes.max(scale_bytes).max(1);
     // Whole pairs, so that a gate never parts from its factor.
@@ -108,7 +129,7 @@ pub(crate) fn place(
                 bytes => Some(gpu.storage(name, count * bytes)?),
             },
         };
-        fill(gpu, &matrices, &piece, progress)?;
+        fill(gpu, (&matrices, layout), &piece, progress)?;
         pieces.push(piece);
     }
     for part in descs.iter().filter_map(|desc| source.find(&desc.name)) {
@@ -118,7 +139,7 @@ pub(crate) fn place(
     Ok(DeviceMatrix {
         format,
         cols,
-        scales: [scale(0), scale(1)],
+        scales: std::array::from_fn(scale),
         pieces,
     })
 }
@@ -161,24 +182,23 @@ const BAND_BYTES: usize = 16 << 20;
 
 fn fill(
     gpu: &Gpu,
-    matrices: &[Matrix<'_>],
+    (matrices, layout): (&[Matrix<'_>], Layout),
     piece: &Piece,
     progress: Progress<'_>,
 ) -> Result<(), BackendError> {
-    let (weight_bytes, scale_bytes) = row_bytes(matrices[0].format(), matrices[0].cols());
+    let (format, cols) = (matrices[0].format(), matrices[0].cols());
+    let (weight_bytes, scale_bytes) = row_bytes(format, cols);
     let band = (BAND_BYTES / weight_bytes.max(1)).max(1);
     let (mut weights, mut scales) = (Vec::new(), Vec::new());
     for at in (0..piece.rows).step_by(band) {
         let rows = at..(at + band).min(piece.rows);
         weights.clear();
         scales.clear();
-        pack(
-            matrices,
-            piece.first_row,
-            rows.clone(),
-            &mut weights,
-            &mut scales,
-        );
+        for row in rows {
+            let (matrix, row) = layout.locate(matrices, piece.first_row + row);
+            let bytes = matrices[matrix].row(row);
+            pack_row(format, cols, bytes, &mut weights, &mut scales);
+        }
         gpu.upload(&piece.weights, at * weight_bytes, &weights)?;
         if let Some(buffer) = &piece.scales {
             gpu.upload(buffer, at * scale_bytes, &scales)?;

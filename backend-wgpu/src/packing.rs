@@ -1,11 +1,9 @@
 //! How rows of weights are packed for the kernels of a GPU, as [`Storage`] says.
 
-use std::ops::Range;
-
 use bitnet_kernels::format::k_groups::{self, GROUPS, Groups};
 use bitnet_kernels::format::q4_k::Q4KBlock;
 use bitnet_kernels::format::q5_k::Q5KBlock;
-use bitnet_kernels::format::{Format, Matrix, Storage, i2_s, q6_k};
+use bitnet_kernels::format::{Format, Storage, i2_s, q6_k};
 
 /// Bytes of a scale on the device, where it is an f32.
 const SCALE_BYTES: usize = size_of::<f32>();
@@ -24,23 +22,8 @@ pub(crate) fn row_bytes(format: Format, cols: usize) -> (usize, usize) {
     }
 }
 
-/// Appends the rows `rows`, counted from `first_row` of `matrices` in turn, and their scales.
-pub(crate) fn pack(
-    matrices: &[Matrix<'_>],
-    first_row: usize,
-    rows: Range<usize>,
-    weights: &mut Vec<u8>,
-    scales: &mut Vec<u8>,
-) {
-    for row in rows {
-        let row = first_row + row;
-        let matrix = &matrices[row % matrices.len()];
-        let bytes = matrix.row(row / matrices.len());
-        pack_row(matrix.format(), matrix.cols(), bytes, weights, scales);
-    }
-}
-
-fn pack_row(
+/// Appends a row, and its scales.
+pub(crate) fn pack_row(
     format: Format,
     cols: usize,
     bytes: &[u8],

@@ -9,12 +9,19 @@ use wgpu::{Buffer, BufferUsages};
 use crate::device::Gpu;
 
 /// Bytes of an extent that a shader sees.
-pub(crate) const EXTENT_BYTES: u64 = 16;
+pub(crate) const EXTENT_BYTES: u64 = 32;
 
 /// Slots lie as far apart as any device asks for.
 const EXTENT_STRIDE: usize = 256;
 
 const MAX_EXTENTS: usize = 4096;
+
+/// Up to so many rows of activations are few: products go row by row, and operations are fused.
+/// Above, products run over tiles. Either way gives the same bits.
+pub(crate) const FEW_ROWS: u32 = 19;
+
+/// Where the extent of the selected rows is: the second.
+const SELECTED_EXTENT: u32 = EXTENT_STRIDE as u32;
 
 /// Tokens that one dispatch takes a state through. Drivers end loops that are long: software Vulkan
 /// after 65535 rounds, of which a token takes two for each element of a head.
@@ -24,13 +31,14 @@ const STATE_TOKENS: usize = 64;
 const SPANS_BYTES: usize = 64 << 20;
 
 /// What one dispatch covers, as `shaders/shared/extent.wgsl` has it.
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+#[derive(Clone, Copy, Default, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
 struct Extent {
     rows: u32,
     first_row: u32,
     start: u32,
     spans: u32,
+    inputs: u32,
 }
 
 /// Rows that one dispatch covers.
@@ -74,10 +82,10 @@ impl Pass {
                 rows: self.tokens,
             },
             Rows::Selected => Part {
-                extent: EXTENT_STRIDE as u32,
+                extent: SELECTED_EXTENT,
                 rows: self.selected,
             },
-            // No kernel over routed rows looks at an extent.
+            // Of the extent, kernels over routed rows look at the first row alone, which is 0.
             Rows::Routed { experts } => Part {
                 extent: 0,
                 rows: self.tokens * experts as u32,
@@ -88,7 +96,8 @@ impl Pass {
 
 /// The buffers that a pass writes.
 pub(crate) struct PassBuffers {
-    pub(crate) extents: Buffer,
+    /// Extents and, behind them, the ids of tokens and the selected rows: one write for all.
+    pub(crate) numbers: Buffer,
     /// Attention over spans of keys before it is merged.
     pub(crate) spans: Buffer,
     scratch: Vec<u8>,
@@ -97,12 +106,16 @@ pub(crate) struct PassBuffers {
 }
 
 impl PassBuffers {
-    pub(crate) fn new(gpu: &Gpu, program: &Program) -> Result<PassBuffers, BackendError> {
+    /// For passes of up to so many tokens and selected rows together.
+    pub(crate) fn new(
+        gpu: &Gpu,
+        program: &Program,
+        inputs: usize,
+    ) -> Result<PassBuffers, BackendError> {
         let of_a_span = |shape: &AttentionShape| shape.heads * (shape.head_dim + 2) * 4;
         let span_bytes = program.attention_shapes().map(of_a_span).max().unwrap_or(4);
-        let usage = BufferUsages::UNIFORM | BufferUsages::COPY_DST;
         Ok(PassBuffers {
-            extents: gpu.buffer("the numbers of a pass", MAX_EXTENTS * EXTENT_STRIDE, usage)?,
+            numbers: numbers(gpu, inputs)?,
             spans: gpu.storage("partial attention", SPANS_BYTES.max(span_bytes))?,
             scratch: Vec::new(),
             tokens_per_spans: (SPANS_BYTES / span_bytes).max(1),
@@ -110,7 +123,14 @@ impl PassBuffers {
         })
     }
 
-    /// Writes the extents of a pass. `best` is how many candidates each selected row gives.
+    /// Makes room for so many tokens and selected rows together.
+    pub(crate) fn reserve(&mut self, gpu: &Gpu, inputs: usize) -> Result<(), BackendError> {
+        self.numbers = numbers(gpu, inputs)?;
+        Ok(())
+    }
+
+    /// Writes what the shaders of a pass see of it. `best` is how many candidates each selected row
+    /// gives.
     pub(crate) fn prepare(
         &mut self,
         gpu: &Gpu,
@@ -126,15 +146,12 @@ impl PassBuffers {
         self.scratch.clear();
         self.push(Extent {
             rows: pass.tokens,
-            first_row: 0,
-            start: 0,
-            spans: 0,
+            ..Extent::default()
         });
         self.push(Extent {
             rows: pass.selected,
-            first_row: 0,
-            start: 0,
             spans: best as u32,
+            ..Extent::default()
         });
         let mut row = 0;
         for segment in batch.segments.iter().filter(|segment| segment.len > 0) {
@@ -143,7 +160,7 @@ impl PassBuffers {
                 rows: segment.len as u32,
                 first_row: row as u32,
                 start: segment.start as u32,
-                spans: 0,
+                ..Extent::default()
             });
             let rows = segment.len as u32;
             pass.segments.push(Stretch {
@@ -159,6 +176,7 @@ impl PassBuffers {
                     first_row: (row + first) as u32,
                     start: (segment.start + first) as u32,
                     spans: spans_of(first + rows) as u32,
+                    inputs: 0,
                 };
                 pass.attention.push(Stretch {
                     cache: segment.cache,
@@ -176,7 +194,7 @@ impl PassBuffers {
                     rows: rows as u32,
                     first_row: (row + first) as u32,
                     start: (segment.start + first) as u32,
-                    spans: 0,
+                    ..Extent::default()
                 };
                 pass.states.push(Stretch {
                     cache: segment.cache,
@@ -195,8 +213,26 @@ impl PassBuffers {
                 batch.segments.len()
             )));
         }
-        gpu.write(&self.extents, 0, &self.scratch);
+        self.push_inputs(batch);
+        gpu.write(&self.numbers, 0, &self.scratch);
         Ok(pass)
+    }
+
+    /// Adds the ids of the tokens and the selected rows, and tells the extents where they are.
+    fn push_inputs(&mut self, batch: &Batch<'_>) {
+        let at = (self.scratch.len() / 4) as u32;
+        let selected = at + batch.tokens.len() as u32;
+        for (index, extent) in self.scratch.chunks_exact_mut(EXTENT_STRIDE).enumerate() {
+            let inputs = match index * EXTENT_STRIDE == SELECTED_EXTENT as usize {
+                true => selected,
+                false => at,
+            };
+            let field = std::mem::offset_of!(Extent, inputs);
+            extent[field..field + 4].copy_from_slice(&inputs.to_le_bytes());
+        }
+        for ids in [batch.tokens, batch.selected] {
+            self.scratch.extend_from_slice(bytemuck::cast_slice(ids));
+        }
     }
 
     fn push(&mut self, extent: Extent) -> u32 {
@@ -205,4 +241,10 @@ impl PassBuffers {
         self.scratch.resize(at + EXTENT_STRIDE, 0);
         at as u32
     }
+}
+
+fn numbers(gpu: &Gpu, inputs: usize) -> Result<Buffer, BackendError> {
+    let usage = BufferUsages::UNIFORM | BufferUsages::STORAGE | BufferUsages::COPY_DST;
+    let bytes = MAX_EXTENTS * EXTENT_STRIDE + inputs * 4;
+    gpu.buffer("the numbers of a pass", bytes, usage)
 }

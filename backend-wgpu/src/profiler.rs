@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use bitnet_kernels::report::{Timing, kind};
-use bitnet_kernels::{BackendError, Profile, Program};
+use bitnet_kernels::report::Timing;
+use bitnet_kernels::{BackendError, Profile};
 use wgpu::{Buffer, BufferUsages, CommandEncoder, QuerySet, SubmissionIndex};
 
 use crate::device::Gpu;
@@ -13,7 +13,7 @@ use crate::recording::Recording;
 const SEARCH: &str = "best logits";
 
 pub(crate) struct Profiler {
-    /// Of each part of a pass: its operations, and the search for the best logits.
+    /// Of each part of a pass: its groups of operations, and the search for the best logits.
     kinds: Vec<String>,
     /// Without them, parts are submitted one by one and timed by the host.
     timestamps: Option<Timestamps>,
@@ -37,15 +37,10 @@ struct Timestamps {
 impl Profiler {
     pub(crate) fn new(
         gpu: &Gpu,
-        program: &Program,
+        groups: impl Iterator<Item = String>,
         host_clock: bool,
     ) -> Result<Profiler, BackendError> {
-        let kinds: Vec<String> = program
-            .ops
-            .iter()
-            .map(|op| kind(program, op))
-            .chain([SEARCH.to_owned()])
-            .collect();
+        let kinds: Vec<String> = groups.chain([SEARCH.to_owned()]).collect();
         let queries = kinds.len() as u32 * 2;
         let by_device = gpu.timestamps && !host_clock && queries <= wgpu::QUERY_SET_MAX_QUERIES;
         Ok(Profiler {

@@ -16,21 +16,19 @@ pub(crate) struct Buffers<'a> {
     pub(crate) gpu: &'a Gpu,
     /// By [`BufferId`].
     pub(crate) activations: &'a [Activations],
-    pub(crate) tokens: &'a Buffer,
-    pub(crate) selected: &'a Buffer,
-    /// The numbers of a pass.
-    pub(crate) extents: &'a Buffer,
+    /// What a pass covers, and behind that the ids of its tokens and its selected rows.
+    pub(crate) numbers: &'a Buffer,
     /// Attention over spans of keys before it is merged.
     pub(crate) spans: &'a Buffer,
     pub(crate) rotations: &'a Rotations,
 }
 
-impl Buffers<'_> {
-    pub(crate) fn activations(&self, id: BufferId) -> &Activations {
+impl<'a> Buffers<'a> {
+    pub(crate) fn activations(&self, id: BufferId) -> &'a Activations {
         &self.activations[id.0 as usize]
     }
 
-    pub(crate) fn values(&self, id: BufferId) -> &Buffer {
+    pub(crate) fn values(&self, id: BufferId) -> &'a Buffer {
         &self.activations(id).values
     }
 }

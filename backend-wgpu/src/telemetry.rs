@@ -14,7 +14,8 @@ impl Telemetry for WgpuBackend {
     fn set_profiling(&mut self, on: bool) -> bool {
         self.profiler = None;
         if on {
-            let profiler = Profiler::new(&self.gpu, &self.program, self.host_clock);
+            let kinds = self.groups.iter().map(|group| group.kind(&self.program));
+            let profiler = Profiler::new(&self.gpu, kinds, self.host_clock);
             self.profiler = profiler.ok();
         }
         self.profiler.is_some() == on

@@ -23,13 +23,11 @@ use libtest_mimic::{Arguments, Trial};
 const BASE: Transformer = Transformer::TINY;
 
 /// Dispatches that a layer of [`Transformer`] takes of a step of few tokens.
-const DISPATCHES_PER_LAYER: u64 = 12;
+const DISPATCHES_PER_LAYER: u64 = 5;
 
-/// Those of a pass beside its layers.
-const DISPATCHES_PER_PASS: u64 = 6;
-
-/// Writes to the device before a pass.
-const UPLOADS_PER_PASS: u64 = 3;
+/// Those of a pass beside its layers: the embedding, the last norm and the head in one, and the
+/// search for the best in two.
+const DISPATCHES_PER_PASS: u64 = 4;
 
 fn gpu(shape: Transformer) -> WgpuBackend {
     let (program, weights) = shape.program();
@@ -446,31 +444,28 @@ fn candidates_have_the_order_that_they_have_elsewhere() {
 
 fn sequences_of_one_batch_do_not_touch_each_other() {
     let mut backend = gpu(BASE);
-    let prompt = tokens(20);
-    let alone = last(&mut backend, &prompt[..12], &[]).0;
-    let caches = [12, 8].map(|len| backend.create_cache(len).expect("a cache"));
-    let batch = Batch {
-        tokens: &[&prompt[12..], &prompt[..12]].concat(),
-        segments: &[
-            Segment {
-                cache: caches[1],
-                start: 0,
-                len: 8,
-            },
-            Segment {
-                cache: caches[0],
-                start: 0,
-                len: 12,
-            },
-        ],
-        selected: &[19],
-    };
-    let mut out = Output::default();
-    backend
-        .forward(&batch, Want::Logits, &mut out)
-        .expect("it runs");
-    let together: Vec<u32> = out.logits.iter().map(|x| x.to_bits()).collect();
-    assert_eq!(alone, together);
+    // So many tokens that products run over tiles, and so few that operations are fused.
+    for (first, second) in [(12, 8), (5, 3)] {
+        let prompt = tokens(first + second);
+        let alone = last(&mut backend, &prompt[..first], &[]).0;
+        let caches = [first, second].map(|len| backend.create_cache(len).expect("a cache"));
+        let segment = |cache, len| Segment {
+            cache,
+            start: 0,
+            len,
+        };
+        let batch = Batch {
+            tokens: &[&prompt[first..], &prompt[..first]].concat(),
+            segments: &[segment(caches[1], second), segment(caches[0], first)],
+            selected: &[(first + second) as u32 - 1],
+        };
+        let mut out = Output::default();
+        backend
+            .forward(&batch, Want::Logits, &mut out)
+            .expect("it runs");
+        let together: Vec<u32> = out.logits.iter().map(|x| x.to_bits()).collect();
+        assert_eq!(alone, together);
+    }
 }
 
 fn matrices_split_over_several_buffers_give_the_same_bits() {
@@ -524,14 +519,35 @@ fn a_profile_has_every_operation_and_changes_no_bit() {
             .map(|(kind, spent)| (kind.to_owned(), spent))
             .collect();
         let mut wanted: BTreeMap<String, u64> = BTreeMap::new();
-        // Three passes, of which two reach the head and one searches for the best.
-        for op in &program.ops {
-            let selects = op
-                .outputs()
+        let mut ops = program.ops.iter();
+        // Three passes, of which two reach the head and one searches for the best. Operations that
+        // may run as one are timed as one.
+        for group in [
+            &["embed"][..],
+            &["norm", "linear", "rope_store"],
+            &["attention"],
+            &["norm", "linear"],
+            &["norm", "gated_linear"],
+            &["encode", "linear"],
+            &["norm", "linear", "rope_store"],
+            &["attention"],
+            &["norm", "linear"],
+            &["norm", "gated_linear"],
+            &["encode", "linear"],
+            &["select", "norm", "head"],
+        ] {
+            let kinds: Vec<String> = group
                 .iter()
-                .all(|id| program.buffer(*id).rows == Rows::Selected);
-            *wanted.entry(kind(&program, op)).or_default() += if selects { 2 } else { 3 };
+                .map(|name| {
+                    let op = ops.next().expect("an operation");
+                    assert_eq!(op.name(), *name);
+                    kind(&program, op)
+                })
+                .collect();
+            let selects = group.contains(&"head");
+            *wanted.entry(kinds.join(", ")).or_default() += if selects { 2 } else { 3 };
         }
+        assert_eq!(ops.next(), None);
         wanted.insert("best logits".to_owned(), 1);
         let counts: BTreeMap<String, u64> = spent
             .iter()
@@ -543,6 +559,99 @@ fn a_profile_has_every_operation_and_changes_no_bit() {
             "{spent:?}"
         );
         assert!(backend.set_profiling(false) && backend.profile().is_none());
+    }
+}
+
+/// The logits after a prompt, operation by operation: none of them is fused.
+fn one_by_one(backend: &mut WgpuBackend, prompt: &[u32], few: usize) -> Vec<u32> {
+    let cache = backend.create_cache(prompt.len()).expect("a cache");
+    let ops = backend.program().ops.len();
+    let (_, logits) = backend.program().head().expect("a head");
+    for (at, tokens) in prompt.chunks(few).enumerate() {
+        let batch = Batch {
+            tokens,
+            segments: &[Segment {
+                cache,
+                start: at * few,
+                len: tokens.len(),
+            }],
+            selected: &[tokens.len() as u32 - 1],
+        };
+        for op in 0..ops {
+            backend.run(&batch, op..op + 1).expect("it runs");
+        }
+    }
+    let row = backend.read(logits, 1).expect("logits");
+    backend.drop_cache(cache);
+    row.iter().map(|x| x.to_bits()).collect()
+}
+
+/// What is fused gives the bits of the operations themselves, which the CPU judges.
+fn fused_operations_give_the_bits_of_their_operations() {
+    // One for each way in which weights are stored.
+    let formats = [
+        Format::F16,
+        Format::I2S,
+        Format::TQ1_0,
+        Format::Q2_0,
+        Format::Q8_0,
+        Format::Q6K,
+        Format::Q4K,
+    ];
+    let formats = formats.map(|linear| Transformer {
+        linear,
+        layers: 1,
+        ..BASE
+    });
+    let others = [
+        Transformer {
+            pairing: Pairing::Adjacent,
+            cache_type: CacheType::F32,
+            activation: Activation::Silu,
+            linear: Format::TQ2_0,
+            round_weights: true,
+            ..BASE
+        },
+        // Layers that do not rotate, and an embedding whose rows are encoded.
+        Transformer {
+            window: Some(5),
+            embedding: Format::Q8_0,
+            head_dim: 32,
+            heads: 8,
+            ..BASE
+        },
+        // Rows that are no multiple of those of a workgroup, and more vectors than one per thread.
+        Transformer {
+            hidden: 1280,
+            ffn: 1792,
+            heads: 5,
+            kv_heads: 1,
+            head_dim: 72,
+            vocabulary: 1501,
+            linear: Format::F32,
+            ..BASE
+        },
+    ];
+    let with_subgroups = formats
+        .into_iter()
+        .chain(others)
+        .map(|shape| (shape, false));
+    // Several rows to a thread.
+    let without = [Format::I2S, Format::TQ2_0, Format::Q4_0];
+    let without = without.map(|linear| (Transformer { linear, ..BASE }, true));
+    for (shape, without_subgroups) in with_subgroups.chain(without) {
+        let (program, weights) = shape.program();
+        let options = WgpuOptions {
+            without_subgroups,
+            ..WgpuOptions::default()
+        };
+        let mut backend = WgpuBackend::load(program, weights, options).expect("the program loads");
+        let prompt = tokens(21);
+        let wanted = one_by_one(&mut backend, &prompt, 7);
+        for cuts in [&[7, 14][..], &[1, 20], &[19]] {
+            let (found, _) = last(&mut backend, &prompt, cuts);
+            assert!(found == wanted, "{shape:?}, cut at {cuts:?}");
+        }
     }
 }
 
@@ -579,16 +688,24 @@ fn dispatches_submissions_and_bytes_of_a_step_are_counted() {
         head_dim: 128,
         ..BASE
     };
-    for (shape, layers) in [(BASE, 1), (BASE, 3), (wide, 1)] {
+    // A head of more rows than there may be workgroups that each do the last norm.
+    let many = Transformer {
+        vocabulary: 128_256,
+        ..BASE
+    };
+    for (shape, layers, apart) in [(BASE, 1, 0), (BASE, 3, 0), (wide, 1, 0), (many, 1, 1)] {
         let mut backend = gpu(Transformer { layers, ..shape });
         for (depth, spans) in [(5, 1), (300, 2)] {
+            if depth == 300 && shape.hidden == wide.hidden {
+                continue;
+            }
             let traffic = traffic_of_a_step(&mut backend, depth);
             // One merge of spans per layer, where there is more than one.
             let of_a_layer = DISPATCHES_PER_LAYER + spans - 1;
-            let dispatches = DISPATCHES_PER_PASS + layers as u64 * of_a_layer;
+            let dispatches = DISPATCHES_PER_PASS + apart + layers as u64 * of_a_layer;
             assert_eq!(traffic.dispatches, dispatches, "{layers} layers, {depth}");
             assert_eq!(traffic.submissions, 1);
-            assert_eq!(traffic.uploads, UPLOADS_PER_PASS);
+            assert_eq!(traffic.uploads, 1);
             // An id and its logit.
             assert_eq!(traffic.downloaded_bytes, 8);
         }
@@ -942,6 +1059,7 @@ fn main() {
         trial!(sequences_of_one_batch_do_not_touch_each_other),
         trial!(matrices_split_over_several_buffers_give_the_same_bits),
         trial!(a_profile_has_every_operation_and_changes_no_bit),
+        trial!(fused_operations_give_the_bits_of_their_operations),
         trial!(dispatches_submissions_and_bytes_of_a_step_are_counted),
         trial!(progress_ends_at_the_whole),
         trial!(a_gpu_keeps_states),

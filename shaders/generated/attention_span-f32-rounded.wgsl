@@ -13,6 +13,8 @@ struct Extent {
     // Spans of keys that the longest row of the dispatch sees; where the best logits are searched,
     // how many are wanted.
     spans: u32,
+    // Where the ids of the tokens begin among the inputs, or the selected rows.
+    inputs: u32,
 }
 @group(0) @binding(0) var<uniform> extent: Extent;
 // Arithmetic that must not differ from the CPU's where an integer is decided by it, and what
@@ -95,7 +97,7 @@ fn round_f16(x: f32) -> f32 {
     return select(select(finite, infinite, (bits & 0x7fffffffu) >= 0x477ff000u), x, is_nan(x));
 }
 // Keys or values of a cache row, one of binary32 to a word.
-const PER_WORD: u32 = 1u;
+const PER_CACHE_WORD: u32 = 1u;
 override HEADS: u32;
 override KV_HEADS: u32;
 override HEAD_DIM: u32;
@@ -145,7 +147,7 @@ var<workgroup> partial: array<vec2<f32>, 256>;
 // The chain of one vector of a key.
 fn add_vector(start: f32, key: vec4<u32>, vector: u32) -> f32 {
     var sum = start;
-    let at = vector * 4u * PER_WORD;
+    let at = vector * 4u * PER_CACHE_WORD;
     for (var i = 0u; i < 4u; i += 1u) {
         sum = fma(query[at + i], bitcast<f32>(key[i]), sum);
     }
@@ -178,7 +180,7 @@ fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) gro
     var score = -3.0e38;
     let visible = thread >= hidden && thread < size;
     if (visible) {
-        let words = HEAD_DIM / (4u * PER_WORD);
+        let words = HEAD_DIM / (4u * PER_CACHE_WORD);
         let row = ((first + thread) * KV_HEADS + kv_head) * words;
         var sum = 0.0;
         // Four vectors at a time, so that their loads overlap.
@@ -216,7 +218,7 @@ fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) gro
     weights[thread] = weight;
     workgroupBarrier();
     // Threads share the keys: part p takes keys p, p + parts, ...; parts are added in order.
-    let words = HEAD_DIM / PER_WORD;
+    let words = HEAD_DIM / PER_CACHE_WORD;
     let parts = 256u / words;
     let part = thread / words;
     let word = thread % words;

@@ -1,5 +1,7 @@
 // Codes of two bits with a scale per 128 against i8 activations with a scale per 32. 32
 // threads share a row.
+// What all products of few tokens have in common: the row of activations, the rows of a workgroup,
+// of which 32 threads share one and have 1 each, and what becomes of them.
 // What one dispatch of a pass covers. Rewritten before each pass.
 struct Extent {
     // Rows of activations: tokens, or selected tokens.
@@ -11,17 +13,24 @@ struct Extent {
     // Spans of keys that the longest row of the dispatch sees; where the best logits are searched,
     // how many are wanted.
     spans: u32,
+    // Where the ids of the tokens begin among the inputs, or the selected rows.
+    inputs: u32,
 }
 @group(0) @binding(0) var<uniform> extent: Extent;
-// A matrix may lie in several buffers; this is one of them. Of a gate interleaved with its factor,
-// scales and factors are those of even and odd rows; of any other matrix both are the same.
+// A matrix may lie in several buffers; this is one of them. Of matrices that lie together, each has
+// its own scale and factor: the even rows of a gate interleaved with its factor and the odd ones,
+// or up to four matrices one after another.
 struct Piece {
     first_row: u32,
     rows: u32,
-    scales: vec2<f32>,
-    factors: vec2<f32>,
+    scales: vec4<f32>,
+    factors: vec4<f32>,
 }
 @group(0) @binding(1) var<uniform> piece: Piece;
+// The matrix that a row of the piece belongs to.
+fn matrix_of(row: u32) -> u32 {
+    return row % 2u;
+}
 // Arithmetic that must not differ from the CPU's where an integer is decided by it, and what
 // becomes of values that are not finite (`kernels/src/order.rs`).
 
@@ -101,6 +110,49 @@ fn round_f16(x: f32) -> f32 {
     let infinite = bitcast<f32>((nan_bits & 0x7f800000u) | (bits & 0x80000000u));
     return select(select(finite, infinite, (bits & 0x7fffffffu) >= 0x477ff000u), x, is_nan(x));
 }
+// The row of activations that a product meets: Q8_0, as an earlier dispatch left it, or made
+// by each workgroup for itself.
+override COLS: u32;
+@group(0) @binding(4) var<storage, read> x: array<vec4<u32>>;
+
+fn x_vector(row: u32, i: u32) -> vec4<u32> {
+    return x[row * (COLS / 16u) + i];
+}
+// The scales of blocks, with the sums of their values where ternary weights need them.
+@group(0) @binding(5) var<storage, read> x_scales: array<f32>;
+
+fn x_block_scale(row: u32, block: u32) -> f32 {
+    return x_scales[row * (COLS / (4u * 8u)) + block];
+}
+@group(0) @binding(2) var<storage, read_write> results: array<f32>;
+
+// What becomes of a product, by the factor of its matrix.
+fn scaled(row: u32, value: f32) -> f32 {
+    return finite_or_nan(value * piece.factors[matrix_of(row)]);
+}
+
+// Values in a row of the output.
+override WIDTH: u32;
+fn activate(x: f32) -> f32 {
+    return x / (1.0 + exp_f32(-x));
+}
+
+
+// Rows of gate and factor alternate; one pair gives one output.
+fn store_pair(token: u32, row: u32, gate: f32, up: f32) {
+    let at = token * WIDTH + (piece.first_row + row) / 2u;
+    results[at] = activate(scaled(row, gate)) * scaled(row + 1u, up);
+}
+
+// Rows that are computed side by side, and all of a workgroup's.
+const SLOTS: u32 = 256u / 32u;
+const ROWS: u32 = SLOTS * 1u;
+var<workgroup> row_values: array<f32, ROWS>;
+
+// The row of the piece that result `n` is of, for a row of activations.
+fn piece_row(token: u32, n: u32) -> u32 {
+    return n;
+}
 // Four words of four i8 against four words of four i8.
 fn dot16(a: vec4<u32>, b: vec4<u32>) -> i32 {
     return dot4I8Packed(a.x, b.x) + dot4I8Packed(a.y, b.y) + dot4I8Packed(a.z, b.z) + dot4I8Packed(a.w, b.w);
@@ -111,25 +163,12 @@ fn dot16(a: vec4<u32>, b: vec4<u32>) -> i32 {
 fn unpack_codes(word: u32) -> vec4<u32> {
     return (vec4<u32>(word) >> vec4<u32>(6u, 4u, 2u, 0u)) & vec4<u32>(0x03030303u);
 }
-@group(0) @binding(2) var<storage, read_write> results: array<f32>;
-// Values in a row of the output.
-override WIDTH: u32;
-
-fn activate(x: f32) -> f32 {
-    return x / (1.0 + exp_f32(-x));
-}
-
-
-// Rows of gate and factor alternate; one pair gives one output.
-fn store_pair(token: u32, row: u32, gate: f32, up: f32) {
-    results[token * WIDTH + (piece.first_row + row) / 2u] =
-        activate(finite_or_nan(gate * piece.factors.x)) * finite_or_nan(up * piece.factors.y);
-}
 // Sums over the 32 neighbouring threads that share a row. The order is fixed by the device
 // alone.
 var<workgroup> row_parts: array<f32, 256>;
 
 fn row_sum_f32(value: f32, thread: u32) -> f32 {
+    workgroupBarrier();
     row_parts[thread] = value;
     for (var half = 32u / 2u; half > 0u; half /= 2u) {
         workgroupBarrier();
@@ -141,36 +180,36 @@ fn row_sum_f32(value: f32, thread: u32) -> f32 {
     return row_parts[thread - thread % 32u];
 }
 @group(0) @binding(3) var<storage, read> weights: array<u32>;
-@group(0) @binding(4) var<storage, read> x: array<vec4<u32>>;
-@group(0) @binding(5) var<storage, read> x_scales: array<f32>;
 @group(0) @binding(6) var<storage, read> scales: array<f32>;
-override COLS: u32;
-
-const ROWS: u32 = 256u / 32u;
-var<workgroup> row_values: array<f32, ROWS>;
 
 @compute @workgroup_size(256)
 fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) group: vec3<u32>) {
     let lane = thread % 32u;
     let slot = thread / 32u;
-    let row = group.x * ROWS + slot;
-    let token = group.y;
+    let token = extent.first_row + group.y;
     let words = COLS / 16u;
-    let first = min(row, piece.rows - 1u) * words;
-    let values = token * words;
-    var sum = 0.0;
-    for (var i = lane; i < words; i += 32u) {
-        let a = x[values + i];
-        let integer = dot16(unpack_codes(weights[first + i]), a) - dot16(vec4<u32>(0x01010101u), a);
-        let scale = scales[(first + i) / 8u] * x_scales[(values + i) / 2u];
-        sum = fma(scale, f32(integer), sum);
+    for (var r = 0u; r < 1u; r += 1u) {
+        let row = min(piece_row(token, group.x * ROWS + r * SLOTS + slot), piece.rows - 1u);
+        let first = row * words;
+        var sum = 0.0;
+        for (var i = lane; i < words; i += 32u) {
+            let a = x_vector(token, i);
+            let integer = dot16(unpack_codes(weights[first + i]), a) - dot16(vec4<u32>(0x01010101u), a);
+            let scale = scales[(first + i) / 8u] * x_block_scale(token, i / 2u);
+            sum = fma(scale, f32(integer), sum);
+        }
+        let value = row_sum_f32(sum, thread);
+        if (lane == 0u) {
+            row_values[r * SLOTS + slot] = value;
+        }
     }
-    let value = row_sum_f32(sum, thread);
-    if (lane == 0u) {
-        row_values[slot] = value;
-    }
+    // The values of the rows are in `row_values`.
     workgroupBarrier();
-    if (lane == 0u && slot % 2u == 0u && row < piece.rows) {
-        store_pair(token, row, value, row_values[slot + 1u]);
+    let first_row = group.x * ROWS;
+    if (thread < ROWS / 2u) {
+        let pair = piece_row(token, first_row + 2u * thread);
+        if (pair < piece.rows) {
+            store_pair(token, pair, row_values[2u * thread], row_values[2u * thread + 1u]);
+        }
     }
 }

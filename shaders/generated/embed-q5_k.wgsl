@@ -10,17 +10,24 @@ struct Extent {
     // Spans of keys that the longest row of the dispatch sees; where the best logits are searched,
     // how many are wanted.
     spans: u32,
+    // Where the ids of the tokens begin among the inputs, or the selected rows.
+    inputs: u32,
 }
 @group(0) @binding(0) var<uniform> extent: Extent;
-// A matrix may lie in several buffers; this is one of them. Of a gate interleaved with its factor,
-// scales and factors are those of even and odd rows; of any other matrix both are the same.
+// A matrix may lie in several buffers; this is one of them. Of matrices that lie together, each has
+// its own scale and factor: the even rows of a gate interleaved with its factor and the odd ones,
+// or up to four matrices one after another.
 struct Piece {
     first_row: u32,
     rows: u32,
-    scales: vec2<f32>,
-    factors: vec2<f32>,
+    scales: vec4<f32>,
+    factors: vec4<f32>,
 }
 @group(0) @binding(1) var<uniform> piece: Piece;
+// The matrix that a row of the piece belongs to.
+fn matrix_of(row: u32) -> u32 {
+    return row % 2u;
+}
 // Six words per block of 256: its scale and that of the minima as f32, then eight sub-scales and
 // eight minima of 8 bits.
 @group(0) @binding(6) var<storage, read> scales: array<u32>;
@@ -36,14 +43,16 @@ fn minima(block: u32, vector: u32) -> vec4<i32> {
 }
 @group(0) @binding(2) var<storage, read_write> results: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> weights: array<u32>;
-@group(0) @binding(4) var<storage, read> tokens: array<u32>;
+// What a pass was asked for: the ids of its tokens, and the rows whose logits are wanted. An extent
+// says where those of its rows begin.
+@group(0) @binding(8) var<storage, read> inputs: array<u32>;
 override COLS: u32;
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let i = id.x;
     let token = id.y;
-    let id_row = tokens[token];
+    let id_row = inputs[extent.inputs + token];
     // Another piece has the row.
     if (i >= COLS / 4u || id_row < piece.first_row || id_row - piece.first_row >= piece.rows) {
         return;

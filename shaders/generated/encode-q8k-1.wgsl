@@ -1,5 +1,4 @@
-// Rows of f32, without RMS norm, stored as Q8K. One workgroup has one row; a thread keeps
-// its values in registers: vectors thread, thread + 256, ... of four.
+// Rows of f32, without RMS norm, stored as Q8K. One workgroup has one row.
 // What one dispatch of a pass covers. Rewritten before each pass.
 struct Extent {
     // Rows of activations: tokens, or selected tokens.
@@ -11,6 +10,8 @@ struct Extent {
     // Spans of keys that the longest row of the dispatch sees; where the best logits are searched,
     // how many are wanted.
     spans: u32,
+    // Where the ids of the tokens begin among the inputs, or the selected rows.
+    inputs: u32,
 }
 @group(0) @binding(0) var<uniform> extent: Extent;
 // Arithmetic that must not differ from the CPU's where an integer is decided by it, and what
@@ -92,6 +93,21 @@ fn round_f16(x: f32) -> f32 {
     let infinite = bitcast<f32>((nan_bits & 0x7f800000u) | (bits & 0x80000000u));
     return select(select(finite, infinite, (bits & 0x7fffffffu) >= 0x477ff000u), x, is_nan(x));
 }
+override COLS: u32;
+@group(0) @binding(2) var<storage, read_write> results: array<u32>;
+// With the sum of the values where ternary weights need it.
+@group(0) @binding(3) var<storage, read_write> scales: array<vec2<u32>>;
+
+fn put(row: u32, i: u32, word: u32) {
+    results[row * (COLS / 4u) + i] = word;
+}
+
+fn put_scale(at: u32, scale: vec2<u32>) {
+    scales[at] = scale;
+}
+// A row of f32, without RMS norm, stored as Q8K by the threads of a workgroup, which keep
+// its values in registers: vectors thread, thread + 256, ... of four. The order of its sums
+// is the same wherever the row is stored.
 // Reductions over a workgroup of 256 threads; every thread gets the result.
 var<workgroup> parts: array<f32, 256>;
 
@@ -120,11 +136,7 @@ fn workgroup_max(value: f32, thread: u32) -> f32 {
     workgroupBarrier();
     return parts[0];
 }
-@group(0) @binding(2) var<storage, read> x: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read_write> results: array<u32>;
-// Scale and sum of the values.
-@group(0) @binding(5) var<storage, read_write> scales: array<vec2<u32>>;
-override COLS: u32;
+@group(0) @binding(4) var<storage, read> x: array<vec4<f32>>;
 
 var<workgroup> largest: array<f32, 256>;
 var<workgroup> sums: array<atomic<i32>, 256>;
@@ -156,16 +168,15 @@ fn place(i: u32) -> u32 {
     return i / 32u * 32u + i % 8u * 4u + i % 32u / 8u;
 }
 
-@compute @workgroup_size(256)
-fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) group: vec3<u32>) {
-    let row = group.x;
+fn encode_row(row: u32, thread: u32) {
+    let from_row = row;
     let words = COLS / 4u;
     var values: array<vec4<f32>, 1>;
     for (var k = 0u; k < 1u; k += 1u) {
         let i = thread + k * 256u;
         values[k] = vec4<f32>();
         if (i < words) {
-            values[k] = x[row * words + i];
+            values[k] = x[from_row * words + i];
         }
     }
     let blocks = COLS / (64u * 4u);
@@ -193,11 +204,15 @@ fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) gro
         atomicAdd(&sums[head], q.x + q.y + q.z + q.w);
         workgroupBarrier();
         if (i < words) {
-            results[row * words + place(i)] = pack4xI8(q);
+            put(row, place(i), pack4xI8(q));
             if (leader) {
-                scales[row * blocks + i / 64u] =
-                    vec2<u32>(bits, bitcast<u32>(atomicLoad(&sums[head])));
+                put_scale(row * blocks + i / 64u, vec2<u32>(bits, bitcast<u32>(atomicLoad(&sums[head]))));
             }
         }
     }
+}
+
+@compute @workgroup_size(256)
+fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) group: vec3<u32>) {
+    encode_row(group.x, thread);
 }

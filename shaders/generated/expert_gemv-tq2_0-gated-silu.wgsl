@@ -1,6 +1,8 @@
 // Ternary weights with a scale per 256 against i8 activations with a scale per 256. Integer sums of
 // blocks are gathered first; then one thread adds the blocks in order, so that gemv and gemm give
-// the same bits.
+// the same bits. 64 threads share a row.
+// What all products of few tokens have in common: the row of activations, the rows of a workgroup,
+// of which 64 threads share one and have 1 each, and what becomes of them.
 // What one dispatch of a pass covers. Rewritten before each pass.
 struct Extent {
     // Rows of activations: tokens, or selected tokens.
@@ -12,17 +14,24 @@ struct Extent {
     // Spans of keys that the longest row of the dispatch sees; where the best logits are searched,
     // how many are wanted.
     spans: u32,
+    // Where the ids of the tokens begin among the inputs, or the selected rows.
+    inputs: u32,
 }
 @group(0) @binding(0) var<uniform> extent: Extent;
-// A matrix may lie in several buffers; this is one of them. Of a gate interleaved with its factor,
-// scales and factors are those of even and odd rows; of any other matrix both are the same.
+// A matrix may lie in several buffers; this is one of them. Of matrices that lie together, each has
+// its own scale and factor: the even rows of a gate interleaved with its factor and the odd ones,
+// or up to four matrices one after another.
 struct Piece {
     first_row: u32,
     rows: u32,
-    scales: vec2<f32>,
-    factors: vec2<f32>,
+    scales: vec4<f32>,
+    factors: vec4<f32>,
 }
 @group(0) @binding(1) var<uniform> piece: Piece;
+// The matrix that a row of the piece belongs to.
+fn matrix_of(row: u32) -> u32 {
+    return row % 2u;
+}
 // Arithmetic that must not differ from the CPU's where an integer is decided by it, and what
 // becomes of values that are not finite (`kernels/src/order.rs`).
 
@@ -102,19 +111,21 @@ fn round_f16(x: f32) -> f32 {
     let infinite = bitcast<f32>((nan_bits & 0x7f800000u) | (bits & 0x80000000u));
     return select(select(finite, infinite, (bits & 0x7fffffffu) >= 0x477ff000u), x, is_nan(x));
 }
-// Four words of four i8 against four words of four i8.
-fn dot16(a: vec4<u32>, b: vec4<u32>) -> i32 {
-    return dot4I8Packed(a.x, b.x) + dot4I8Packed(a.y, b.y) + dot4I8Packed(a.z, b.z) + dot4I8Packed(a.w, b.w);
-}
+// The row of activations that a product meets: Q8K, as an earlier dispatch left it, or made
+// by each workgroup for itself.
+override COLS: u32;
+@group(0) @binding(4) var<storage, read> x: array<vec4<u32>>;
 
-// The sixteen 2-bit codes of a word, as four words of bytes 0, 1, 2: word l holds the elements that
-// lie 32 * l further on in the group of 128.
-fn unpack_codes(word: u32) -> vec4<u32> {
-    return (vec4<u32>(word) >> vec4<u32>(6u, 4u, 2u, 0u)) & vec4<u32>(0x03030303u);
+fn x_vector(row: u32, i: u32) -> vec4<u32> {
+    return x[row * (COLS / 16u) + i];
+}
+// The scales of blocks, with the sums of their values where ternary weights need them.
+@group(0) @binding(5) var<storage, read> x_scales: array<vec2<u32>>;
+
+fn x_block_scale(row: u32, block: u32) -> vec2<u32> {
+    return x_scales[row * (COLS / (4u * 64u)) + block];
 }
 @group(0) @binding(2) var<storage, read_write> results: array<f32>;
-// Values in a row of the output.
-override WIDTH: u32;
 // Of the matrices of all experts, the one of a routed row.
 @group(0) @binding(7) var<storage, read> chosen: array<f32>;
 // Rows of one expert's matrix; of a gate interleaved with its factor, those of both.
@@ -134,6 +145,13 @@ fn expert_column(routed: u32, row: u32) -> u32 {
     return piece.first_row + row - u32(chosen[routed]) * EXPERT_ROWS;
 }
 
+// What becomes of a product, by the factor of its matrix.
+fn scaled(row: u32, value: f32) -> f32 {
+    return finite_or_nan(value * piece.factors[matrix_of(row)]);
+}
+
+// Values in a row of the output.
+override WIDTH: u32;
 fn activate(x: f32) -> f32 {
     return x / (1.0 + exp_f32(-x));
 }
@@ -142,55 +160,73 @@ fn activate(x: f32) -> f32 {
 // Rows of gate and factor alternate; one pair gives one output.
 fn store_pair(token: u32, row: u32, gate: f32, up: f32) {
     let at = token * WIDTH + expert_column(token, row) / 2u;
-    results[at] = activate(finite_or_nan(gate * piece.factors.x)) * finite_or_nan(up * piece.factors.y);
+    results[at] = activate(scaled(row, gate)) * scaled(row + 1u, up);
 }
-@group(0) @binding(3) var<storage, read> codes: array<vec2<u32>>;
-@group(0) @binding(4) var<storage, read> x: array<vec4<u32>>;
-// Scale and sum of each block of each token.
-@group(0) @binding(5) var<storage, read> x_scales: array<vec2<u32>>;
-@group(0) @binding(6) var<storage, read> scales: array<f32>;
-override COLS: u32;
 
-const ROWS: u32 = 4u;
-const LANES: u32 = 32u;
-// Eight partial sums per block: rows of up to 30720 weights.
-var<workgroup> partial: array<i32, 3840>;
+// Rows that are computed side by side, and all of a workgroup's.
+const SLOTS: u32 = 256u / 64u;
+const ROWS: u32 = SLOTS * 1u;
 var<workgroup> row_values: array<f32, ROWS>;
 
-@compute @workgroup_size(128)
+// The row of the piece that result `n` is of, for a row of activations.
+fn piece_row(token: u32, n: u32) -> u32 {
+    return expert_row(token, n);
+}
+// Four words of four i8 against four words of four i8.
+fn dot16(a: vec4<u32>, b: vec4<u32>) -> i32 {
+    return dot4I8Packed(a.x, b.x) + dot4I8Packed(a.y, b.y) + dot4I8Packed(a.z, b.z) + dot4I8Packed(a.w, b.w);
+}
+
+// The sixteen 2-bit codes of a word, as four words of bytes 0, 1, 2: word l holds the elements that
+// lie 32 * l further on in the group of 128.
+fn unpack_codes(word: u32) -> vec4<u32> {
+    return (vec4<u32>(word) >> vec4<u32>(6u, 4u, 2u, 0u)) & vec4<u32>(0x03030303u);
+}
+@group(0) @binding(3) var<storage, read> codes: array<vec2<u32>>;
+@group(0) @binding(6) var<storage, read> scales: array<f32>;
+
+// Eight partial sums per block: rows of up to 30720 weights.
+var<workgroup> partial: array<i32, 3840>;
+
+@compute @workgroup_size(256)
 fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) group: vec3<u32>) {
-    let lane = thread % LANES;
-    let slot = thread / LANES;
-    let token = group.y;
-    let row = expert_row(token, group.x * ROWS + slot);
+    let lane = thread % 64u;
+    let slot = thread / 64u;
+    let token = extent.first_row + group.y;
     let x_row = token / SHARING;
     let words = COLS / 32u;
-    let weight_row = min(row, piece.rows - 1u);
-    let values = x_row * words;
-    for (var i = lane; i < words; i += LANES) {
-        let word = codes[weight_row * words + i];
-        partial[slot * words + i] =
-            dot16(unpack_codes(word.x), x[(values + i) * 2u]) + dot16(unpack_codes(word.y), x[(values + i) * 2u + 1u]);
-    }
-    workgroupBarrier();
-    var value = 0.0;
-    if (lane == 0u) {
-        let blocks = COLS / 256u;
-        for (var block = 0u; block < blocks; block += 1u) {
-            var sum = 0;
-            for (var i = 0u; i < 8u; i += 1u) {
-                sum += partial[slot * words + block * 8u + i];
+    for (var r = 0u; r < 1u; r += 1u) {
+        // What was gathered of the rows before is read.
+        workgroupBarrier();
+        let row = min(piece_row(token, group.x * ROWS + r * SLOTS + slot), piece.rows - 1u);
+        for (var i = lane; i < words; i += 64u) {
+            let word = codes[row * words + i];
+            partial[slot * words + i] =
+                dot16(unpack_codes(word.x), x_vector(x_row, i * 2u)) + dot16(unpack_codes(word.y), x_vector(x_row, i * 2u + 1u));
+        }
+        workgroupBarrier();
+        if (lane == 0u) {
+            var value = 0.0;
+            let blocks = COLS / 256u;
+            for (var block = 0u; block < blocks; block += 1u) {
+                var sum = 0;
+                for (var i = 0u; i < 8u; i += 1u) {
+                    sum += partial[slot * words + block * 8u + i];
+                }
+                let encoding = x_block_scale(x_row, block);
+                let scale = scales[row * blocks + block] * bitcast<f32>(encoding.x);
+                value = fma(scale, f32(sum - bitcast<i32>(encoding.y)), value);
             }
-            let encoding = x_scales[x_row * blocks + block];
-            let scale = scales[weight_row * blocks + block] * bitcast<f32>(encoding.x);
-            value = fma(scale, f32(sum - bitcast<i32>(encoding.y)), value);
+            row_values[r * SLOTS + slot] = value;
         }
     }
-    if (lane == 0u) {
-        row_values[slot] = value;
-    }
+    // The values of the rows are in `row_values`.
     workgroupBarrier();
-    if (lane == 0u && slot % 2u == 0u && row < piece.rows) {
-        store_pair(token, row, value, row_values[slot + 1u]);
+    let first_row = group.x * ROWS;
+    if (thread < ROWS / 2u) {
+        let pair = piece_row(token, first_row + 2u * thread);
+        if (pair < piece.rows) {
+            store_pair(token, pair, row_values[2u * thread], row_values[2u * thread + 1u]);
+        }
     }
 }

@@ -1,5 +1,4 @@
-// Rows of f32, after an RMS norm, stored as F32. One workgroup has one row; a thread keeps
-// its values in registers: vectors thread, thread + 256, ... of four.
+// Rows of f32, after an RMS norm, stored as F32. One workgroup has one row.
 // What one dispatch of a pass covers. Rewritten before each pass.
 struct Extent {
     // Rows of activations: tokens, or selected tokens.
@@ -11,6 +10,8 @@ struct Extent {
     // Spans of keys that the longest row of the dispatch sees; where the best logits are searched,
     // how many are wanted.
     spans: u32,
+    // Where the ids of the tokens begin among the inputs, or the selected rows.
+    inputs: u32,
 }
 @group(0) @binding(0) var<uniform> extent: Extent;
 // Arithmetic that must not differ from the CPU's where an integer is decided by it, and what
@@ -92,6 +93,15 @@ fn round_f16(x: f32) -> f32 {
     let infinite = bitcast<f32>((nan_bits & 0x7f800000u) | (bits & 0x80000000u));
     return select(select(finite, infinite, (bits & 0x7fffffffu) >= 0x477ff000u), x, is_nan(x));
 }
+override COLS: u32;
+@group(0) @binding(2) var<storage, read_write> results: array<vec4<f32>>;
+
+fn put(row: u32, i: u32, value: vec4<f32>) {
+    results[row * (COLS / 4u) + i] = value;
+}
+// A row of f32, after an RMS norm, stored as F32 by the threads of a workgroup, which keep
+// its values in registers: vectors thread, thread + 256, ... of four. The order of its sums
+// is the same wherever the row is stored.
 // Reductions over a workgroup of 256 threads; every thread gets the result.
 var<workgroup> parts: array<f32, 256>;
 
@@ -120,17 +130,14 @@ fn workgroup_max(value: f32, thread: u32) -> f32 {
     workgroupBarrier();
     return parts[0];
 }
-@group(0) @binding(2) var<storage, read> x: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read> gain: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read> gain: array<vec4<f32>>;
 override EPS: f32;
-@group(0) @binding(4) var<storage, read_write> results: array<vec4<f32>>;
-override COLS: u32;
 
 
 
-@compute @workgroup_size(256)
-fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) group: vec3<u32>) {
-    let row = group.x;
+fn encode_row(row: u32, thread: u32) {
+    let from_row = row;
     let words = COLS / 4u;
     var values: array<vec4<f32>, 7>;
     var squares = 0.0;
@@ -138,7 +145,7 @@ fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) gro
         let i = thread + k * 256u;
         values[k] = vec4<f32>();
         if (i < words) {
-            values[k] = x[row * words + i];
+            values[k] = x[from_row * words + i];
         }
         let v = values[k];
         squares = fma(v.w, v.w, fma(v.z, v.z, fma(v.y, v.y, fma(v.x, v.x, squares))));
@@ -154,7 +161,12 @@ fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) gro
     for (var k = 0u; k < 7u; k += 1u) {
         let i = thread + k * 256u;
         if (i < words) {
-            results[row * words + i] = values[k];
+            put(row, i, values[k]);
         }
     }
+}
+
+@compute @workgroup_size(256)
+fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) group: vec3<u32>) {
+    encode_row(group.x, thread);
 }

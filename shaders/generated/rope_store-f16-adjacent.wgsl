@@ -1,5 +1,5 @@
 // Rotates queries in place and writes rotated keys and plain values to the cache. A thread has four
-// values of a head: two neighbouring pairs, or four that pass through.
+// values of a head.
 // What one dispatch of a pass covers. Rewritten before each pass.
 struct Extent {
     // Rows of activations: tokens, or selected tokens.
@@ -11,6 +11,8 @@ struct Extent {
     // Spans of keys that the longest row of the dispatch sees; where the best logits are searched,
     // how many are wanted.
     spans: u32,
+    // Where the ids of the tokens begin among the inputs, or the selected rows.
+    inputs: u32,
 }
 @group(0) @binding(0) var<uniform> extent: Extent;
 // Arithmetic that must not differ from the CPU's where an integer is decided by it, and what
@@ -92,8 +94,12 @@ fn round_f16(x: f32) -> f32 {
     let infinite = bitcast<f32>((nan_bits & 0x7f800000u) | (bits & 0x80000000u));
     return select(select(finite, infinite, (bits & 0x7fffffffu) >= 0x477ff000u), x, is_nan(x));
 }
+@group(0) @binding(2) var<storage, read_write> results: array<f32>;
+@group(0) @binding(3) var<storage, read> k: array<f32>;
+@group(0) @binding(4) var<storage, read> v: array<f32>;
+// Rotated queries to `results`, rotated keys and plain values to the cache.
 // Keys or values of a cache row, two of binary16 to a word.
-const PER_WORD: u32 = 2u;
+const PER_CACHE_WORD: u32 = 2u;
 override HEADS: u32;
 override KV_HEADS: u32;
 override HEAD_DIM: u32;
@@ -101,13 +107,10 @@ override HEAD_DIM: u32;
 fn rotate(pair: vec2<f32>, cos_sin: vec2<f32>) -> vec2<f32> {
     return vec2<f32>(fma(pair.x, cos_sin.x, -(pair.y * cos_sin.y)), fma(pair.y, cos_sin.x, pair.x * cos_sin.y));
 }
-@group(0) @binding(2) var<storage, read_write> q: array<f32>;
-@group(0) @binding(3) var<storage, read> k: array<f32>;
-@group(0) @binding(4) var<storage, read> v: array<f32>;
 // Cosine and sine of each pair at each position.
-@group(0) @binding(5) var<storage, read> rotations: array<vec2<f32>>;
-@group(0) @binding(6) var<storage, read_write> keys: array<u32>;
-@group(0) @binding(7) var<storage, read_write> values: array<u32>;
+@group(0) @binding(9) var<storage, read> rotations: array<vec2<f32>>;
+@group(0) @binding(10) var<storage, read_write> keys: array<u32>;
+@group(0) @binding(11) var<storage, read_write> values: array<u32>;
 override DIMS: u32;
 
 fn store_key(at: u32, value: vec2<f32>) {
@@ -116,6 +119,47 @@ fn store_key(at: u32, value: vec2<f32>) {
 
 fn store_value(at: u32, value: vec2<f32>) {
     values[at / 2u] = pack2x16float(value);
+}
+
+// The elements a, a + 1 and b, b + 1 that part `part` of a head has: two neighbouring pairs, or
+// four that pass through.
+fn elements(part: u32) -> vec2<u32> {
+    return vec2<u32>(part * 4u, part * 4u + 2u);
+}
+
+// Four values of a head of a token: queries come first, then keys, then values, whose four are
+// neighbours.
+fn store_four(head: u32, part: u32, token: u32, position: u32, first: vec2<f32>, second: vec2<f32>) {
+    let row = position * KV_HEADS * HEAD_DIM;
+    if (head >= HEADS + KV_HEADS) {
+        let at = row + (head - HEADS - KV_HEADS) * HEAD_DIM + part * 4u;
+        store_value(at, first);
+        store_value(at + 2u, second);
+        return;
+    }
+    let at = elements(part);
+    var low = first;
+    var high = second;
+    if (part < DIMS / 4u) {
+        let one = rotations[position * (DIMS / 2u) + part * 2u];
+        let two = rotations[position * (DIMS / 2u) + part * 2u + 1u];
+        low = rotate(low, one);
+        high = rotate(high, two);
+    }
+    if (head < HEADS) {
+        // Queries meet keys as binary16.
+        low = vec2<f32>(round_f16(low.x), round_f16(low.y));
+        high = vec2<f32>(round_f16(high.x), round_f16(high.y));
+        let to = (token * HEADS + head) * HEAD_DIM;
+        results[to + at.x] = low.x;
+        results[to + at.x + 1u] = low.y;
+        results[to + at.y] = high.x;
+        results[to + at.y + 1u] = high.y;
+    } else {
+        let to = row + (head - HEADS) * HEAD_DIM;
+        store_key(to + at.x, low);
+        store_key(to + at.y, high);
+    }
 }
 
 @compute @workgroup_size(64)
@@ -128,46 +172,21 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     }
     let token = extent.first_row + id.y;
     let position = extent.start + id.y;
-    let row = position * KV_HEADS * HEAD_DIM;
-    if (head >= HEADS + KV_HEADS) {
-        let at = (head - HEADS - KV_HEADS) * HEAD_DIM + part * 4u;
-        let from_row = token * KV_HEADS * HEAD_DIM + at;
-        store_value(row + at, vec2<f32>(v[from_row], v[from_row + 1u]));
-        store_value(row + at + 2u, vec2<f32>(v[from_row + 2u], v[from_row + 3u]));
-        return;
-    }
-    // Elements a, a + 1 and b, b + 1 of the head.
-    var a = part * 4u;
-    var b = a + 2u;
-    let rotated = part < DIMS / 4u;
-    let is_query = head < HEADS;
-    let kv_head = select(head - HEADS, 0u, is_query);
-    let from_row = select(token * KV_HEADS * HEAD_DIM + kv_head * HEAD_DIM, (token * HEADS + head) * HEAD_DIM, is_query);
+    var at = elements(part);
     var low: vec2<f32>;
     var high: vec2<f32>;
-    if (is_query) {
-        low = vec2<f32>(q[from_row + a], q[from_row + a + 1u]);
-        high = vec2<f32>(q[from_row + b], q[from_row + b + 1u]);
+    if (head < HEADS) {
+        at += (token * HEADS + head) * HEAD_DIM;
+        low = vec2<f32>(results[at.x], results[at.x + 1u]);
+        high = vec2<f32>(results[at.y], results[at.y + 1u]);
+    } else if (head < HEADS + KV_HEADS) {
+        at += (token * KV_HEADS + head - HEADS) * HEAD_DIM;
+        low = vec2<f32>(k[at.x], k[at.x + 1u]);
+        high = vec2<f32>(k[at.y], k[at.y + 1u]);
     } else {
-        low = vec2<f32>(k[from_row + a], k[from_row + a + 1u]);
-        high = vec2<f32>(k[from_row + b], k[from_row + b + 1u]);
+        let from_row = (token * KV_HEADS + head - HEADS - KV_HEADS) * HEAD_DIM + part * 4u;
+        low = vec2<f32>(v[from_row], v[from_row + 1u]);
+        high = vec2<f32>(v[from_row + 2u], v[from_row + 3u]);
     }
-    if (rotated) {
-        let first = rotations[position * (DIMS / 2u) + part * 2u];
-        let second = rotations[position * (DIMS / 2u) + part * 2u + 1u];
-        low = rotate(low, first);
-        high = rotate(high, second);
-    }
-    if (is_query) {
-        // Queries meet keys as binary16.
-        low = vec2<f32>(round_f16(low.x), round_f16(low.y));
-        high = vec2<f32>(round_f16(high.x), round_f16(high.y));
-        q[from_row + a] = low.x;
-        q[from_row + a + 1u] = low.y;
-        q[from_row + b] = high.x;
-        q[from_row + b + 1u] = high.y;
-    } else {
-        store_key(row + kv_head * HEAD_DIM + a, low);
-        store_key(row + kv_head * HEAD_DIM + b, high);
-    }
+    store_four(head, part, token, position, low, high);
 }

@@ -12,17 +12,24 @@ struct Extent {
     // Spans of keys that the longest row of the dispatch sees; where the best logits are searched,
     // how many are wanted.
     spans: u32,
+    // Where the ids of the tokens begin among the inputs, or the selected rows.
+    inputs: u32,
 }
 @group(0) @binding(0) var<uniform> extent: Extent;
-// A matrix may lie in several buffers; this is one of them. Of a gate interleaved with its factor,
-// scales and factors are those of even and odd rows; of any other matrix both are the same.
+// A matrix may lie in several buffers; this is one of them. Of matrices that lie together, each has
+// its own scale and factor: the even rows of a gate interleaved with its factor and the odd ones,
+// or up to four matrices one after another.
 struct Piece {
     first_row: u32,
     rows: u32,
-    scales: vec2<f32>,
-    factors: vec2<f32>,
+    scales: vec4<f32>,
+    factors: vec4<f32>,
 }
 @group(0) @binding(1) var<uniform> piece: Piece;
+// The matrix that a row of the piece belongs to.
+fn matrix_of(row: u32) -> u32 {
+    return row % 2u;
+}
 // Arithmetic that must not differ from the CPU's where an integer is decided by it, and what
 // becomes of values that are not finite (`kernels/src/order.rs`).
 
@@ -113,12 +120,17 @@ fn unpack_codes(word: u32) -> vec4<u32> {
     return (vec4<u32>(word) >> vec4<u32>(6u, 4u, 2u, 0u)) & vec4<u32>(0x03030303u);
 }
 @group(0) @binding(2) var<storage, read_write> results: array<f32>;
+
+// What becomes of a product, by the factor of its matrix.
+fn scaled(row: u32, value: f32) -> f32 {
+    return finite_or_nan(value * piece.factors[matrix_of(row)]);
+}
+
 // Values in a row of the output.
 override WIDTH: u32;
-
 fn store(token: u32, row: u32, value: f32) {
     let at = token * WIDTH + piece.first_row + row;
-    results[at] += finite_or_nan(value * piece.factors.x);
+    results[at] += scaled(row, value);
 }
 @group(0) @binding(3) var<storage, read> codes: array<u32>;
 @group(0) @binding(4) var<storage, read> x: array<vec4<u32>>;
@@ -133,12 +145,16 @@ fn dots(w0: vec4<u32>, w1: vec4<u32>, w2: vec4<u32>, w3: vec4<u32>, x: vec4<u32>
     return vec4<i32>(dot16(w0, x), dot16(w1, x), dot16(w2, x), dot16(w3, x));
 }
 
-fn finish(token: u32, sum: vec4<i32>) -> vec4<f32> {
+fn scale_of(row: u32) -> f32 {
+    return piece.scales[matrix_of(row)];
+}
+
+fn finish(token: u32, row: u32, sum: vec4<i32>) -> vec4<f32> {
     let encoding = x_scales[min(token, extent.rows - 1u)];
     let integers = vec4<f32>(sum - vec4<i32>(bitcast<i32>(encoding.y)));
     let scale = bitcast<f32>(encoding.x);
     return vec4<f32>(divide(integers.x, scale), divide(integers.y, scale), divide(integers.z, scale), divide(integers.w, scale))
-        * piece.scales.xyxy;
+        * vec4<f32>(scale_of(row), scale_of(row + 1u), scale_of(row + 2u), scale_of(row + 3u));
 }
 
 fn store_rows(token: u32, row: u32, value: vec4<f32>) {
@@ -192,8 +208,8 @@ fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) gro
             s3 += dots(w0, w1, w2, w3, tile_x[m + token + 48u]);
         }
     }
-    store_rows(tile_token + token, tile_row + row, finish(tile_token + token, s0));
-    store_rows(tile_token + token + 16u, tile_row + row, finish(tile_token + token + 16u, s1));
-    store_rows(tile_token + token + 32u, tile_row + row, finish(tile_token + token + 32u, s2));
-    store_rows(tile_token + token + 48u, tile_row + row, finish(tile_token + token + 48u, s3));
+    store_rows(tile_token + token, tile_row + row, finish(tile_token + token, tile_row + row, s0));
+    store_rows(tile_token + token + 16u, tile_row + row, finish(tile_token + token + 16u, tile_row + row, s1));
+    store_rows(tile_token + token + 32u, tile_row + row, finish(tile_token + token + 32u, tile_row + row, s2));
+    store_rows(tile_token + token + 48u, tile_row + row, finish(tile_token + token + 48u, tile_row + row, s3));
 }

@@ -12,17 +12,24 @@ struct Extent {
     // Spans of keys that the longest row of the dispatch sees; where the best logits are searched,
     // how many are wanted.
     spans: u32,
+    // Where the ids of the tokens begin among the inputs, or the selected rows.
+    inputs: u32,
 }
 @group(0) @binding(0) var<uniform> extent: Extent;
-// A matrix may lie in several buffers; this is one of them. Of a gate interleaved with its factor,
-// scales and factors are those of even and odd rows; of any other matrix both are the same.
+// A matrix may lie in several buffers; this is one of them. Of matrices that lie together, each has
+// its own scale and factor: the even rows of a gate interleaved with its factor and the odd ones,
+// or up to four matrices one after another.
 struct Piece {
     first_row: u32,
     rows: u32,
-    scales: vec2<f32>,
-    factors: vec2<f32>,
+    scales: vec4<f32>,
+    factors: vec4<f32>,
 }
 @group(0) @binding(1) var<uniform> piece: Piece;
+// The matrix that a row of the piece belongs to.
+fn matrix_of(row: u32) -> u32 {
+    return row % 2u;
+}
 // Arithmetic that must not differ from the CPU's where an integer is decided by it, and what
 // becomes of values that are not finite (`kernels/src/order.rs`).
 
@@ -113,9 +120,14 @@ fn unpack_codes(word: u32) -> vec4<u32> {
     return (vec4<u32>(word) >> vec4<u32>(6u, 4u, 2u, 0u)) & vec4<u32>(0x03030303u);
 }
 @group(0) @binding(2) var<storage, read_write> results: array<f32>;
+
+// What becomes of a product, by the factor of its matrix.
+fn scaled(row: u32, value: f32) -> f32 {
+    return finite_or_nan(value * piece.factors[matrix_of(row)]);
+}
+
 // Values in a row of the output.
 override WIDTH: u32;
-
 fn activate(x: f32) -> f32 {
     let positive = select(max(x, 0.0), x, is_nan(x));
     return positive * positive;
@@ -124,8 +136,8 @@ fn activate(x: f32) -> f32 {
 
 // Rows of gate and factor alternate; one pair gives one output.
 fn store_pair(token: u32, row: u32, gate: f32, up: f32) {
-    results[token * WIDTH + (piece.first_row + row) / 2u] =
-        activate(finite_or_nan(gate * piece.factors.x)) * finite_or_nan(up * piece.factors.y);
+    let at = token * WIDTH + (piece.first_row + row) / 2u;
+    results[at] = activate(scaled(row, gate)) * scaled(row + 1u, up);
 }
 @group(0) @binding(3) var<storage, read> codes: array<u32>;
 @group(0) @binding(4) var<storage, read> x: array<vec4<u32>>;

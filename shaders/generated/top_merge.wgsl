@@ -10,6 +10,8 @@ struct Extent {
     // Spans of keys that the longest row of the dispatch sees; where the best logits are searched,
     // how many are wanted.
     spans: u32,
+    // Where the ids of the tokens begin among the inputs, or the selected rows.
+    inputs: u32,
 }
 @group(0) @binding(0) var<uniform> extent: Extent;
 // The order of candidates: first what is not finite, then the larger logit and, of equal logits,

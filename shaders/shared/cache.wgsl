@@ -1,8 +1,8 @@
 // Keys or values of a cache row, ${CACHE} to a word.
-#if F16
-const PER_WORD: u32 = 2u;
+#if HALF_CACHE
+const PER_CACHE_WORD: u32 = 2u;
 #else
-const PER_WORD: u32 = 1u;
+const PER_CACHE_WORD: u32 = 1u;
 #endif
 override HEADS: u32;
 override KV_HEADS: u32;

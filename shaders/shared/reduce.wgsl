@@ -1,18 +1,18 @@
 // Reductions over a workgroup of ${THREADS} threads; every thread gets the result.
 #if SUBGROUPS
-const PARTS: u32 = ${THREADS}u / ${LANES}u;
+const PARTS: u32 = ${THREADS}u / ${SUBGROUP}u;
 var<workgroup> parts: array<f32, PARTS>;
 
 fn workgroup_sum(value: f32, thread: u32) -> f32 {
     let part = subgroupAdd(value);
-    let lane = thread % ${LANES}u;
+    let lane = thread % ${SUBGROUP}u;
     workgroupBarrier();
     if (lane == 0u) {
-        parts[thread / ${LANES}u] = part;
+        parts[thread / ${SUBGROUP}u] = part;
     }
     workgroupBarrier();
     var total = 0.0;
-    for (var i = lane; i < PARTS; i += ${LANES}u) {
+    for (var i = lane; i < PARTS; i += ${SUBGROUP}u) {
         total += parts[i];
     }
     return subgroupAdd(total);
@@ -20,14 +20,14 @@ fn workgroup_sum(value: f32, thread: u32) -> f32 {
 
 fn workgroup_max(value: f32, thread: u32) -> f32 {
     let part = subgroupMax(value);
-    let lane = thread % ${LANES}u;
+    let lane = thread % ${SUBGROUP}u;
     workgroupBarrier();
     if (lane == 0u) {
-        parts[thread / ${LANES}u] = part;
+        parts[thread / ${SUBGROUP}u] = part;
     }
     workgroupBarrier();
     var largest = parts[0];
-    for (var i = lane; i < PARTS; i += ${LANES}u) {
+    for (var i = lane; i < PARTS; i += ${SUBGROUP}u) {
         largest = max(largest, parts[i]);
     }
     return subgroupMax(largest);

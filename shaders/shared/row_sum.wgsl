@@ -8,6 +8,7 @@ fn row_sum_${TYPE}(value: ${TYPE}, thread: u32) -> ${TYPE} {
 var<workgroup> row_parts: array<${TYPE}, ${THREADS}>;
 
 fn row_sum_${TYPE}(value: ${TYPE}, thread: u32) -> ${TYPE} {
+    workgroupBarrier();
     row_parts[thread] = value;
     for (var half = ${LANES}u / 2u; half > 0u; half /= 2u) {
         workgroupBarrier();

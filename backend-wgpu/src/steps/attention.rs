@@ -86,7 +86,7 @@ impl Step for Attention {
     fn bind_cache(&mut self, buffers: &Buffers<'_>, id: CacheId, cache: &Cache) {
         let layer = cache.keys_and_values(self.layer);
         let bindings = [
-            ("extent", buffers.extents),
+            ("extent", buffers.numbers),
             ("q", buffers.values(self.q)),
             ("keys", &layer.keys),
             ("values", &layer.values),

@@ -61,7 +61,7 @@ impl Best {
         let chunks = gpu.storage("candidates of chunks", selected_rows * self.chunks * row)?;
         let candidates = gpu.storage("candidates", selected_rows * row)?;
         let bindings = [
-            ("extent", buffers.extents),
+            ("extent", buffers.numbers),
             ("logits", buffers.values(self.logits)),
             ("chunks", &chunks),
             ("top", &candidates),

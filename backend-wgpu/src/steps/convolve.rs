@@ -54,7 +54,7 @@ impl Step for Convolve {
 
     fn bind_cache(&mut self, buffers: &Buffers<'_>, id: CacheId, cache: &Cache) {
         let bindings = [
-            ("extent", buffers.extents),
+            ("extent", buffers.numbers),
             ("x", buffers.values(self.x)),
             ("taps", &*self.kernel),
             ("state", cache.state(self.layer)),

@@ -75,7 +75,7 @@ impl Step for DeltaRule {
 
     fn bind_cache(&mut self, buffers: &Buffers<'_>, id: CacheId, cache: &Cache) {
         let bindings = [
-            ("extent", buffers.extents),
+            ("extent", buffers.numbers),
             ("x", buffers.values(self.inputs.x)),
             ("alpha", buffers.values(self.inputs.alpha)),
             ("beta", buffers.values(self.inputs.beta)),

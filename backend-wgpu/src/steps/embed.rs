@@ -9,7 +9,7 @@ use bitnet_kernels::wgsl::Kernel;
 use wgpu::Buffer;
 
 use crate::loader::Loader;
-use crate::matrix::{DeviceMatrix, Piece};
+use crate::matrix::{DeviceMatrix, Layout, Piece};
 use crate::pass::Pass;
 use crate::pipeline::{Bound, Pipeline};
 use crate::recording::Recording;
@@ -32,7 +32,7 @@ impl Embed {
         scale: f32,
         out: BufferId,
     ) -> Result<Embed, BackendError> {
-        let table = loader.matrix(&[table])?;
+        let table = loader.matrix(&[table], Layout::Alternating)?;
         if !table.format.storage().is_some_and(Storage::embeds) {
             let what = format!("an embedding of {}", table.format);
             return Err(loader.gpu.unsupported(what));
@@ -40,7 +40,7 @@ impl Embed {
         let constants = [("COLS", table.cols as f64)];
         Ok(Embed {
             pipeline: loader.pipeline(Kernel::Embed(table.format), &constants)?,
-            numbers: table.numbers(loader.gpu, [scale; 2])?,
+            numbers: table.numbers(loader.gpu, &[scale])?,
             table,
             out,
             rows: loader.program.buffer(out).rows,
@@ -54,11 +54,11 @@ impl Step for Embed {
         let pieces = self.table.pieces.iter().zip(&self.numbers);
         let bind = |(piece, numbers): (&Piece, &Buffer)| {
             let mut bindings = vec![
-                ("extent", buffers.extents),
+                ("extent", buffers.numbers),
                 ("piece", numbers),
                 ("results", buffers.values(self.out)),
                 ("weights", &piece.weights),
-                ("tokens", buffers.tokens),
+                ("inputs", buffers.numbers),
             ];
             bindings.extend(piece.scales.as_ref().map(|scales| ("scales", scales)));
             self.pipeline.bind(buffers.gpu, &bindings)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bitnet_kernels::BackendError;
 use bitnet_kernels::program::{BufferId, Rows, WeightId};
-use bitnet_kernels::wgsl::Kernel;
+use bitnet_kernels::wgsl::{Encoder, Kernel};
 use wgpu::Buffer;
 
 use crate::loader::Loader;
@@ -12,6 +12,9 @@ use crate::pass::Pass;
 use crate::pipeline::{Bound, Pipeline};
 use crate::recording::Recording;
 use crate::step::{Buffers, Step};
+
+/// The gain of a norm, and what it adds to the mean square.
+pub(crate) type Norm = (WeightId, f32);
 
 pub(crate) struct Encode {
     pipeline: Arc<Pipeline>,
@@ -23,19 +26,16 @@ pub(crate) struct Encode {
 }
 
 impl Encode {
-    /// `norm` is the gain of a norm that comes first, and what it adds to the mean square.
+    /// With a norm first or without, of the `selected` rows of `x` or all.
     pub(crate) fn load(
         loader: &mut Loader<'_>,
-        x: BufferId,
-        norm: Option<(WeightId, f32)>,
+        (x, selected): (BufferId, bool),
+        norm: Option<Norm>,
         out: BufferId,
     ) -> Result<Encode, BackendError> {
         let desc = loader.program.buffer(out);
-        let kernel = Kernel::Encode {
-            norm: norm.is_some(),
-            encoding: desc.encoding,
-            vectors: (desc.width / 4).div_ceil(loader.gpu.target.threads as usize) as u32,
-        };
+        let encoder = Encoder::new(selected, norm.is_some(), desc.width);
+        let kernel = Kernel::Encode(encoder, desc.encoding);
         let mut constants = vec![("COLS", desc.width as f64)];
         constants.extend(norm.map(|(_, eps)| ("EPS", f64::from(eps))));
         Ok(Encode {
@@ -53,7 +53,8 @@ impl Step for Encode {
     fn bind(&mut self, buffers: &Buffers<'_>) {
         let out = buffers.activations(self.out);
         let mut bindings = vec![
-            ("extent", buffers.extents),
+            ("extent", buffers.numbers),
+            ("inputs", buffers.numbers),
             ("x", buffers.values(self.x)),
             ("results", &out.values),
         ];

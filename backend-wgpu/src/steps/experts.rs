@@ -10,7 +10,7 @@ use bitnet_kernels::wgsl::{Kernel, MAX_BLOCK_COLS, MAX_EXPERTS, Store};
 use wgpu::Buffer;
 
 use crate::loader::Loader;
-use crate::matrix::{DeviceMatrix, Piece};
+use crate::matrix::{DeviceMatrix, Layout, Piece};
 use crate::pass::Pass;
 use crate::pipeline::{Bound, Pipeline};
 use crate::recording::Recording;
@@ -87,7 +87,7 @@ impl ExpertLinear {
         [chosen, out]: [BufferId; 2],
     ) -> Result<ExpertLinear, BackendError> {
         let weights: Vec<_> = products.iter().map(|product| product.weight).collect();
-        let matrix = loader.matrix(&weights)?;
+        let matrix = loader.matrix(&weights, Layout::Alternating)?;
         let (format, cols) = (matrix.format, matrix.cols);
         if !matches!(format, Format::TQ1_0 | Format::TQ2_0) || cols > MAX_BLOCK_COLS {
             return Err(loader.gpu.unsupported(format!(
@@ -115,10 +115,10 @@ impl ExpertLinear {
             clamped: clamp.is_some(),
         };
         let height = kernel.rows_per_workgroup(loader.gpu.target).unwrap_or(1);
-        let factor = |i: usize| products[i % products.len()].scale;
+        let factors: Vec<f32> = products.iter().map(|product| product.scale).collect();
         Ok(ExpertLinear {
             pipeline: loader.pipeline(kernel, &constants)?,
-            numbers: matrix.numbers(loader.gpu, [factor(0), factor(1)])?,
+            numbers: matrix.numbers(loader.gpu, &factors)?,
             matrix,
             x: products[0].x,
             chosen,
@@ -136,7 +136,7 @@ impl Step for ExpertLinear {
         let pieces = self.matrix.pieces.iter().zip(&self.numbers);
         let bind = |(piece, numbers): (&Piece, &Buffer)| {
             let mut bindings = vec![
-                ("extent", buffers.extents),
+                ("extent", buffers.numbers),
                 ("piece", numbers),
                 ("results", buffers.values(self.out)),
                 ("codes", &piece.weights),

@@ -4,31 +4,133 @@ use std::sync::Arc;
 
 use bitnet_kernels::BackendError;
 use bitnet_kernels::format::Storage;
-use bitnet_kernels::program::{self, BufferId, Rows};
+use bitnet_kernels::program::{self, BufferId, Op, Program, Rows};
 use bitnet_kernels::wgsl::{Kernel, MAX_BLOCK_COLS, Store};
 use wgpu::Buffer;
 
 use crate::loader::Loader;
-use crate::matrix::DeviceMatrix;
-use crate::pass::{Part, Pass};
+use crate::matrix::{DeviceMatrix, Layout, MOST_TOGETHER, Piece};
+use crate::pass::{FEW_ROWS, Part, Pass};
 use crate::pipeline::{Bound, Pipeline};
 use crate::recording::Recording;
 use crate::step::{Buffers, Step};
 
-/// From this many rows of activations on, a product runs over tiles. Either way gives the same
-/// bits.
-const GEMM_ROWS: u32 = 20;
-
 /// Rows of activations in a tile.
 const TILE_ROWS: u32 = 64;
+
+/// What shaders call the outputs of matrices that lie together.
+const OUTS: [&str; MOST_TOGETHER] = ["results", "second", "third", "fourth"];
+
+/// Products that are computed as one.
+pub(super) struct Together<'a> {
+    products: Vec<&'a program::Product>,
+    pub(super) outs: Vec<BufferId>,
+    pub(super) store: Store,
+}
+
+impl<'a> Together<'a> {
+    /// The products of an operation. Those of the same activations with matrices of one format are
+    /// computed as one.
+    pub(super) fn of(program: &Program, op: &'a Op) -> Vec<Together<'a>> {
+        match op {
+            Op::Linear {
+                products,
+                accumulate,
+            } => {
+                let (own, outs): (Vec<_>, Vec<_>) =
+                    products.iter().map(|(p, out)| (p, *out)).unzip();
+                let kind = |product: &program::Product| {
+                    let weight = program.weight(product.weight);
+                    (product.x, weight.format, weight.cols)
+                };
+                let alike = own.windows(2).all(|pair| kind(pair[0]) == kind(pair[1]));
+                if alike && !accumulate && (2..=MOST_TOGETHER).contains(&own.len()) {
+                    let store = Store::Stacked(own.len() as u32);
+                    return vec![Together {
+                        products: own,
+                        outs,
+                        store,
+                    }];
+                }
+                let alone = |(product, out)| Together {
+                    products: vec![product],
+                    outs: vec![out],
+                    store: if *accumulate { Store::Add } else { Store::Set },
+                };
+                own.into_iter().zip(outs).map(alone).collect()
+            }
+            Op::GatedLinear {
+                gate,
+                up,
+                activation,
+                out,
+            } => vec![Together {
+                products: vec![gate, up],
+                outs: vec![*out],
+                store: Store::Gated(*activation),
+            }],
+            Op::Head { product, logits } => vec![Together {
+                products: vec![product],
+                outs: vec![*logits],
+                store: Store::Set,
+            }],
+            _ => Vec::new(),
+        }
+    }
+
+    /// The activations of all of them.
+    pub(super) fn x(&self) -> BufferId {
+        self.products[0].x
+    }
+
+    /// The matrices on the device.
+    pub(super) fn matrix(
+        &self,
+        loader: &mut Loader<'_>,
+    ) -> Result<Arc<DeviceMatrix>, BackendError> {
+        let weights: Vec<_> = self.products.iter().map(|product| product.weight).collect();
+        let layout = match self.store {
+            Store::Stacked(_) | Store::Rotated(..) => Layout::Stacked,
+            Store::Set | Store::Add | Store::Gated(_) => Layout::Alternating,
+        };
+        loader.matrix(&weights, layout)
+    }
+
+    /// The factors of the matrices.
+    pub(super) fn factors(&self) -> Vec<f32> {
+        self.products.iter().map(|product| product.scale).collect()
+    }
+
+    /// Sizes as pipeline constants: where the outputs of matrices that follow one another begin,
+    /// and the values in a row of the output, of all of them together.
+    pub(super) fn constants(&self, program: &Program) -> Vec<(&'static str, f64)> {
+        let widths = self.outs.iter().map(|out| program.buffer(*out).width);
+        let ends: Vec<usize> = widths
+            .scan(0, |end, width| {
+                *end += width;
+                Some(*end)
+            })
+            .collect();
+        let all = ends[ends.len() - 1];
+        let end = |index: usize| *ends.get(index).unwrap_or(&all) as f64;
+        let cols = program.weight(self.products[0].weight).cols;
+        vec![
+            ("COLS", cols as f64),
+            ("WIDTH", all as f64),
+            ("SECOND", end(0)),
+            ("THIRD", end(1)),
+            ("FOURTH", end(2)),
+        ]
+    }
+}
 
 /// One or more products, one after another.
 pub(crate) struct Linear {
     products: Vec<Product>,
 }
 
-/// The product of a matrix, or of a gate and its factor.
-pub(crate) struct Product {
+/// The product of a matrix, or of several that lie together.
+struct Product {
     gemv: Arc<Pipeline>,
     /// Where the storage [has one](Storage::has_gemm).
     gemm: Option<Arc<Pipeline>>,
@@ -36,7 +138,7 @@ pub(crate) struct Product {
     /// Of each piece of the matrix.
     numbers: Vec<Buffer>,
     x: BufferId,
-    out: BufferId,
+    outs: Vec<BufferId>,
     rows: Rows,
     bound: Vec<BoundPiece>,
 }
@@ -48,21 +150,21 @@ struct BoundPiece {
 }
 
 impl Linear {
-    pub(crate) fn new(products: Vec<Product>) -> Linear {
-        Linear { products }
+    /// The products of an operation.
+    pub(crate) fn load(loader: &mut Loader<'_>, op: &Op) -> Result<Linear, BackendError> {
+        let together = Together::of(loader.program, op);
+        let products = together
+            .iter()
+            .map(|together| Product::load(loader, together));
+        Ok(Linear {
+            products: products.collect::<Result<_, _>>()?,
+        })
     }
 }
 
 impl Product {
-    /// `products` is one, or a gate and its factor.
-    pub(crate) fn load(
-        loader: &mut Loader<'_>,
-        products: &[program::Product],
-        store: Store,
-        out: BufferId,
-    ) -> Result<Product, BackendError> {
-        let weights: Vec<_> = products.iter().map(|product| product.weight).collect();
-        let matrix = loader.matrix(&weights)?;
+    fn load(loader: &mut Loader<'_>, together: &Together<'_>) -> Result<Product, BackendError> {
+        let matrix = together.matrix(loader)?;
         let (format, cols) = (matrix.format, matrix.cols);
         let storage = format.storage();
         if storage == Some(Storage::ScaledTrits) && cols > MAX_BLOCK_COLS {
@@ -70,21 +172,20 @@ impl Product {
                 "rows of {cols} weights of {format}: up to {MAX_BLOCK_COLS} are known"
             )));
         }
-        let desc = loader.program.buffer(out);
-        let constants = [("COLS", cols as f64), ("WIDTH", desc.width as f64)];
+        let constants = together.constants(loader.program);
         let gemm = storage.is_some_and(Storage::has_gemm);
-        let gemm = gemm.then_some(Kernel::Gemm(format, store));
-        let factor = |i: usize| products[i % products.len()].scale;
+        let gemm = gemm.then_some(Kernel::Gemm(format, together.store));
+        let gemv = Kernel::Gemv(format, together.store, None);
         Ok(Product {
-            gemv: loader.pipeline(Kernel::Gemv(format, store), &constants)?,
+            gemv: loader.pipeline(gemv, &constants)?,
             gemm: gemm
                 .map(|kernel| loader.pipeline(kernel, &constants))
                 .transpose()?,
-            numbers: matrix.numbers(loader.gpu, [factor(0), factor(1)])?,
+            numbers: matrix.numbers(loader.gpu, &together.factors())?,
             matrix,
-            x: products[0].x,
-            out,
-            rows: desc.rows,
+            x: together.x(),
+            rows: loader.program.buffer(together.outs[0]).rows,
+            outs: together.outs.clone(),
             bound: Vec::new(),
         })
     }
@@ -94,20 +195,11 @@ impl Product {
         let pieces = self.matrix.pieces.iter().zip(&self.numbers);
         self.bound = pieces
             .map(|(piece, numbers)| {
-                let mut bindings = vec![
-                    ("extent", buffers.extents),
-                    ("piece", numbers),
-                    ("results", buffers.values(self.out)),
-                    ("codes", &piece.weights),
-                    ("weights", &piece.weights),
-                    ("x", &x.values),
-                ];
+                let mut bindings = bindings(buffers, (piece, numbers), &self.outs);
+                bindings.push(("x", &x.values));
                 bindings.extend(x.scales.as_ref().map(|scales| ("x_scales", scales)));
-                bindings.extend(piece.scales.as_ref().map(|scales| ("scales", scales)));
                 let bind = |pipeline: &Arc<Pipeline>| {
-                    let kernel = pipeline.kernel;
-                    let height = kernel.rows_per_workgroup(buffers.gpu.target).unwrap_or(1);
-                    let workgroups = (piece.rows as u32).div_ceil(height);
+                    let workgroups = workgroups(buffers, pipeline, piece);
                     (pipeline.bind(buffers.gpu, &bindings), workgroups)
                 };
                 BoundPiece {
@@ -121,7 +213,7 @@ impl Product {
     fn record(&self, Part { extent, rows }: Part, recording: &mut Recording<'_>) {
         for piece in &self.bound {
             match &piece.gemm {
-                Some((gemm, workgroups)) if rows >= GEMM_ROWS => {
+                Some((gemm, workgroups)) if rows > FEW_ROWS => {
                     recording.dispatch(gemm, extent, (*workgroups, rows.div_ceil(TILE_ROWS), 1));
                 }
                 _ => {
@@ -131,6 +223,30 @@ impl Product {
             }
         }
     }
+}
+
+/// A piece of a matrix with its numbers, and the outputs, by the names that shaders give them.
+pub(super) fn bindings<'a>(
+    buffers: &Buffers<'a>,
+    (piece, numbers): (&'a Piece, &'a Buffer),
+    outs: &[BufferId],
+) -> Vec<(&'static str, &'a Buffer)> {
+    let mut bindings = vec![
+        ("extent", buffers.numbers),
+        ("piece", numbers),
+        ("codes", &piece.weights),
+        ("weights", &piece.weights),
+    ];
+    bindings.extend(piece.scales.as_ref().map(|scales| ("scales", scales)));
+    let outs = outs.iter().map(|out| buffers.values(*out));
+    bindings.extend(OUTS.into_iter().zip(outs));
+    bindings
+}
+
+/// Workgroups that the rows of a piece take.
+pub(super) fn workgroups(buffers: &Buffers<'_>, pipeline: &Pipeline, piece: &Piece) -> u32 {
+    let height = pipeline.kernel.rows_per_workgroup(buffers.gpu.target);
+    (piece.rows as u32).div_ceil(height.unwrap_or(1))
 }
 
 impl Step for Linear {

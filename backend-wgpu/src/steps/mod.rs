@@ -8,6 +8,7 @@ mod delta_rule;
 mod embed;
 mod encode;
 mod experts;
+pub(crate) mod fused;
 mod gate;
 mod head_norm;
 mod linear;
@@ -69,31 +70,14 @@ fn step(loader: &mut Loader<'_>, op: &Op) -> Result<Box<dyn Step>, BackendError>
         }
         Op::Norm { x, gain, eps, out } => {
             let norm = Some((*gain, *eps));
-            Box::new(encode::Encode::load(loader, *x, norm, *out)?)
+            Box::new(encode::Encode::load(loader, (*x, false), norm, *out)?)
         }
         Op::HeadNorm { x, gain, eps } => {
             Box::new(head_norm::HeadNorm::load(loader, *x, *gain, *eps)?)
         }
-        Op::Encode { x, out } => Box::new(encode::Encode::load(loader, *x, None, *out)?),
-        Op::Linear {
-            products,
-            accumulate,
-        } => {
-            let store = if *accumulate { Store::Add } else { Store::Set };
-            let products = products
-                .iter()
-                .map(|(product, out)| linear::Product::load(loader, &[*product], store, *out));
-            Box::new(linear::Linear::new(products.collect::<Result<_, _>>()?))
-        }
-        Op::GatedLinear {
-            gate,
-            up,
-            activation,
-            out,
-        } => {
-            let store = Store::Gated(*activation);
-            let product = linear::Product::load(loader, &[*gate, *up], store, *out)?;
-            Box::new(linear::Linear::new(vec![product]))
+        Op::Encode { x, out } => Box::new(encode::Encode::load(loader, (*x, false), None, *out)?),
+        Op::Linear { .. } | Op::GatedLinear { .. } | Op::Head { .. } => {
+            Box::new(linear::Linear::load(loader, op)?)
         }
         Op::Deinterleave { x, part, outs } => {
             Box::new(deinterleave::Deinterleave::load(loader, *x, *part, *outs)?)
@@ -202,9 +186,5 @@ fn step(loader: &mut Loader<'_>, op: &Op) -> Result<Box<dyn Step>, BackendError>
             *layer,
         )?),
         Op::Select { x, out } => Box::new(select::Select::load(loader, *x, *out)?),
-        Op::Head { product, logits } => {
-            let product = linear::Product::load(loader, &[*product], Store::Set, *logits)?;
-            Box::new(linear::Linear::new(vec![product]))
-        }
     })
 }

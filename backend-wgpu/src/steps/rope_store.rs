@@ -33,25 +33,11 @@ impl RopeStore {
         rotation: Option<RotationId>,
         layer: usize,
     ) -> Result<RopeStore, BackendError> {
-        let program = loader.program;
-        let LayerCache::KeysAndValues { kv_heads, head_dim } = program.caches[layer] else {
-            unreachable!("the program was validated");
-        };
-        // Where nothing is rotated, nothing is paired.
-        let rope = rotation.map(|id| program.rotation(id));
-        let (dims, pairing) = rope.map_or((0, Pairing::Adjacent), |rope| (rope.dims, rope.pairing));
-        check_dims(loader, dims)?;
-        let heads = program.buffer(q).width / head_dim;
-        let kernel = Kernel::RopeStore(program.cache_type, pairing);
-        let constants = [
-            ("HEADS", heads as f64),
-            ("KV_HEADS", kv_heads as f64),
-            ("HEAD_DIM", head_dim as f64),
-            ("DIMS", dims as f64),
-        ];
-        let threads = (heads + 2 * kv_heads) * (head_dim / 4);
+        let shape = Shape::new(loader, q, rotation, layer)?;
+        let kernel = Kernel::RopeStore(loader.program.cache_type, shape.pairing);
+        let threads = (shape.heads + 2 * shape.kv_heads) * (shape.head_dim / 4);
         Ok(RopeStore {
-            pipeline: loader.pipeline(kernel, &constants)?,
+            pipeline: loader.pipeline(kernel, &shape.constants())?,
             q,
             k,
             v,
@@ -60,6 +46,51 @@ impl RopeStore {
             workgroups: threads.div_ceil(64) as u32,
             bound: HashMap::new(),
         })
+    }
+}
+
+/// What is rotated and stored of a token.
+pub(super) struct Shape {
+    pub(super) pairing: Pairing,
+    heads: usize,
+    kv_heads: usize,
+    head_dim: usize,
+    /// Elements of a head that are rotated.
+    dims: usize,
+}
+
+impl Shape {
+    pub(super) fn new(
+        loader: &Loader<'_>,
+        q: BufferId,
+        rotation: Option<RotationId>,
+        layer: usize,
+    ) -> Result<Shape, BackendError> {
+        let program = loader.program;
+        let LayerCache::KeysAndValues { kv_heads, head_dim } = program.caches[layer] else {
+            unreachable!("the program was validated");
+        };
+        // Where nothing is rotated, nothing is paired.
+        let rope = rotation.map(|id| program.rotation(id));
+        let (dims, pairing) = rope.map_or((0, Pairing::Adjacent), |rope| (rope.dims, rope.pairing));
+        check_dims(loader, dims)?;
+        Ok(Shape {
+            pairing,
+            heads: program.buffer(q).width / head_dim,
+            kv_heads,
+            head_dim,
+            dims,
+        })
+    }
+
+    /// As pipeline constants.
+    pub(super) fn constants(&self) -> [(&'static str, f64); 4] {
+        [
+            ("HEADS", self.heads as f64),
+            ("KV_HEADS", self.kv_heads as f64),
+            ("HEAD_DIM", self.head_dim as f64),
+            ("DIMS", self.dims as f64),
+        ]
     }
 }
 
@@ -81,8 +112,8 @@ impl Step for RopeStore {
     fn bind_cache(&mut self, buffers: &Buffers<'_>, id: CacheId, cache: &Cache) {
         let layer = cache.keys_and_values(self.layer);
         let bindings = [
-            ("extent", buffers.extents),
-            ("q", buffers.values(self.q)),
+            ("extent", buffers.numbers),
+            ("results", buffers.values(self.q)),
             ("k", buffers.values(self.k)),
             ("v", buffers.values(self.v)),
             (

@@ -60,7 +60,7 @@ impl Step for Rotate {
             .rotations
             .table(Some(self.rotation), cache.positions);
         let bindings = [
-            ("extent", buffers.extents),
+            ("extent", buffers.numbers),
             ("x", buffers.values(self.x)),
             ("rotations", table),
         ];

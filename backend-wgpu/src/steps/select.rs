@@ -40,9 +40,10 @@ impl Select {
 impl Step for Select {
     fn bind(&mut self, buffers: &Buffers<'_>) {
         let bindings = [
+            ("extent", buffers.numbers),
             ("x", buffers.values(self.x)),
             ("results", buffers.values(self.out)),
-            ("selected", buffers.selected),
+            ("inputs", buffers.numbers),
         ];
         self.bound = Some(self.pipeline.bind(buffers.gpu, &bindings));
     }

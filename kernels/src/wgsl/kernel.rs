@@ -31,6 +31,33 @@ pub enum Store {
     Add,
     /// Rows of a gate and its factor alternate; the output gets `activation(gate) * factor`.
     Gated(Activation),
+    /// The rows of so many matrices follow one another, two to four, each with its own output.
+    Stacked(u32),
+    /// The rows of queries, keys and values follow one another: queries are rotated, keys too, and
+    /// both of the latter are written to the cache. For products of few tokens.
+    Rotated(CacheType, Pairing),
+}
+
+/// How a row of f32 is stored before it meets a matrix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Encoder {
+    /// Whether it is one of the selected rows of its buffer.
+    pub selected: bool,
+    /// Whether an RMS norm comes first.
+    pub norm: bool,
+    /// Vectors of four values that a thread keeps.
+    pub vectors: u32,
+}
+
+impl Encoder {
+    /// That of rows of `width` values.
+    pub const fn new(selected: bool, norm: bool, width: usize) -> Encoder {
+        Encoder {
+            selected,
+            norm,
+            vectors: (width / 4).div_ceil(THREADS) as u32,
+        }
+    }
 }
 
 /// What attention over a span computes.
@@ -49,19 +76,13 @@ pub enum Softmax {
 pub enum Kernel {
     /// Rows of the embedding.
     Embed(Format),
-    /// Rows stored in an encoding, after an RMS norm or as they are.
-    Encode {
-        /// Whether the norm comes first.
-        norm: bool,
-        /// How rows are stored.
-        encoding: Encoding,
-        /// Vectors of four values that a thread keeps: at least `width / (4 * threads)`.
-        vectors: u32,
-    },
+    /// Rows stored in an encoding.
+    Encode(Encoder, Encoding),
     /// An RMS norm of each head, in place.
     HeadNorm,
-    /// A matrix product, token by token.
-    Gemv(Format, Store),
+    /// A matrix product, token by token. Where it has an encoder, each workgroup stores the row of
+    /// activations for itself first.
+    Gemv(Format, Store, Option<Encoder>),
     /// A matrix product over tiles of tokens; ternary formats only.
     Gemm(Format, Store),
     /// The experts of each token, and their shares.
@@ -107,16 +128,11 @@ pub enum Kernel {
 pub struct Target {
     /// The size of every subgroup, where the device has subgroups of one size, a power of two.
     pub subgroup: Option<u32>,
-    /// Threads of the widest workgroup: 256 or 1024.
-    pub threads: u32,
 }
 
 impl Target {
     /// What every device has.
-    pub const PORTABLE: Target = Target {
-        subgroup: None,
-        threads: 256,
-    };
+    pub const PORTABLE: Target = Target { subgroup: None };
 }
 
 impl Kernel {
@@ -124,10 +140,10 @@ impl Kernel {
     pub const fn name(&self) -> &'static str {
         match self {
             Kernel::Embed(_) => "wgsl_embed",
-            Kernel::Encode { norm: true, .. } => "wgsl_norm_encode",
-            Kernel::Encode { .. } => "wgsl_encode",
+            Kernel::Encode(Encoder { norm: true, .. }, _) => "wgsl_norm_encode",
+            Kernel::Encode(..) => "wgsl_encode",
             Kernel::HeadNorm => "wgsl_head_norm",
-            Kernel::Gemv(format, _) => match stored(*format) {
+            Kernel::Gemv(format, ..) => match stored(*format) {
                 Storage::Floats => "wgsl_float_gemv",
                 Storage::Trits => "wgsl_ternary_gemv",
                 Storage::ScaledTrits => "wgsl_ternary_block_gemv",
@@ -158,9 +174,9 @@ impl Kernel {
     pub(super) const fn source(&self) -> Source {
         match self {
             Kernel::Embed(_) => source!("embed.wgsl"),
-            Kernel::Encode { .. } => source!("encode.wgsl"),
+            Kernel::Encode(..) => source!("encode.wgsl"),
             Kernel::HeadNorm => source!("head_norm.wgsl"),
-            Kernel::Gemv(format, _) => match stored(*format) {
+            Kernel::Gemv(format, ..) => match stored(*format) {
                 Storage::Floats => source!("float_gemv.wgsl"),
                 Storage::Trits => source!("ternary_gemv.wgsl"),
                 Storage::ScaledTrits => source!("ternary_block_gemv.wgsl"),
@@ -190,11 +206,36 @@ impl Kernel {
     /// Rows of a matrix that a workgroup of this product computes, or `None` if it is no product.
     pub const fn rows_per_workgroup(&self, target: Target) -> Option<u32> {
         match self {
-            Kernel::Gemv(format, _) if matches!(stored(*format), Storage::ScaledTrits) => Some(4),
-            Kernel::ExpertGemv { .. } => Some(4),
-            Kernel::Gemv(..) => Some(256 / lanes(target)),
+            Kernel::Gemv(..) | Kernel::ExpertGemv { .. } => {
+                let lanes = self.lanes(target);
+                Some(THREADS as u32 / lanes * self.rows_of_a_thread(lanes))
+            }
             Kernel::Gemm(..) => Some(64),
             _ => None,
+        }
+    }
+
+    /// Rows of a matrix that a thread has a part of, where so many threads share one. A workgroup has
+    /// 16 rows or more where it makes the activations for them, and where rows of ternary codes share
+    /// the loads of activations.
+    const fn rows_of_a_thread(&self, lanes: u32) -> u32 {
+        match self {
+            Kernel::Gemv(_, _, Some(_)) if lanes > 16 => lanes / 16,
+            Kernel::Gemv(format, ..) if matches!(stored(*format), Storage::Trits) && lanes > 16 => {
+                lanes / 16
+            }
+            _ => 1,
+        }
+    }
+
+    /// Threads that share a row of a matrix.
+    const fn lanes(&self, target: Target) -> u32 {
+        match (self, target.subgroup) {
+            // Four rows, whose sums of blocks fit the memory of a workgroup.
+            (Kernel::ExpertGemv { .. }, _) => 64,
+            (Kernel::Gemv(format, ..), _) if matches!(stored(*format), Storage::ScaledTrits) => 64,
+            (_, Some(size)) => size,
+            (_, None) => 32,
         }
     }
 
@@ -204,45 +245,21 @@ impl Kernel {
         let mut set = |name, value: &dyn ToString| {
             holes.insert(name, value.to_string());
         };
-        let threads = match self {
-            Kernel::Encode { .. } => target.threads,
-            _ => 256,
-        };
-        set("THREADS", &threads);
-        set("LANES", &lanes(target));
-        if target.subgroup.is_some() {
+        let lanes = self.lanes(target);
+        set("THREADS", &THREADS);
+        set("LANES", &lanes);
+        if let Some(size) = target.subgroup {
             set("SUBGROUPS", &"");
+            set("SUBGROUP", &size);
         }
         match *self {
             Kernel::Embed(format) => set_format(&mut set, format),
-            Kernel::Encode {
-                norm,
-                encoding,
-                vectors,
-            } => {
-                set("VECTORS", &vectors);
-                set("NORMED", &if norm { "after an" } else { "without" });
-                if norm {
-                    set("NORM", &"");
-                }
-                let (name, block) = match encoding {
-                    Encoding::F32 => ("F32", None),
-                    Encoding::I8 => ("I8", None),
-                    Encoding::Q8K => ("Q8K", Some(64)),
-                    Encoding::Q8_0 => ("Q8_0", Some(8)),
-                };
-                set("ENCODING", &name);
-                set(name, &"");
-                if matches!(encoding, Encoding::I8 | Encoding::Q8K) {
-                    set("PERMUTED", &"");
-                }
-                if let Some(threads) = block {
-                    set("BLOCKS", &"");
-                    set("BLOCK_THREADS", &threads);
-                }
+            Kernel::Encode(encoder, encoding) => {
+                set_encoding(&mut set, encoding);
+                set_encoder(&mut set, encoder);
             }
             Kernel::Route => set("EXPERTS_PER_THREAD", &(MAX_EXPERTS / 256)),
-            Kernel::Gemv(format, store)
+            Kernel::Gemv(format, store, _)
             | Kernel::Gemm(format, store)
             | Kernel::ExpertGemv { format, store, .. } => {
                 if let Kernel::ExpertGemv { clamped, .. } = *self {
@@ -252,30 +269,29 @@ impl Kernel {
                     }
                 }
                 set_format(&mut set, format);
+                set_encoding(&mut set, format.encoding());
                 let trits = stored(format) == Storage::Trits;
                 set("TYPE", &if trits { "i32" } else { "f32" });
-                set("MAX_COLS", &MAX_BLOCK_COLS);
-                set("PARTIALS", &(MAX_BLOCK_COLS / 32 * 4));
-                match store {
-                    Store::Set => {}
-                    Store::Add => set("ACCUMULATE", &""),
-                    Store::Gated(activation) => {
-                        set("GATED", &"");
-                        set_activation(&mut set, activation);
-                    }
+                if stored(format) == Storage::Bytes {
+                    set("WORDS_OF_X", &"");
                 }
+                set("EACH", &self.rows_of_a_thread(lanes));
+                let mut cols = MAX_BLOCK_COLS;
+                if let Kernel::Gemv(_, _, Some(encoder)) = *self {
+                    set("PROLOGUE", &"");
+                    set_encoder(&mut set, encoder);
+                    cols = cols.min(encoder.vectors as usize * 4 * THREADS);
+                }
+                set("MAX_COLS", &cols);
+                set("PARTIALS", &(cols / 32 * 4));
+                set_store(&mut set, store);
             }
             Kernel::Rotate(pairing) => {
                 if pairing == Pairing::Halves {
                     set("HALVES", &"");
                 }
             }
-            Kernel::RopeStore(cache, pairing) => {
-                set_cache(&mut set, cache);
-                if pairing == Pairing::Halves {
-                    set("HALVES", &"");
-                }
-            }
+            Kernel::RopeStore(cache, pairing) => set_rotation(&mut set, cache, pairing),
             Kernel::AttentionSpan(cache, softmax) => {
                 set_cache(&mut set, cache);
                 set_softmax(&mut set, softmax);
@@ -301,23 +317,28 @@ impl fmt::Display for Kernel {
         let name = self.name().trim_start_matches("wgsl_");
         let words = match self {
             Kernel::Embed(format) => format!("-{format}"),
-            Kernel::Encode {
-                encoding, vectors, ..
-            } => format!("-{encoding:?}-{vectors}"),
-            Kernel::Gemv(format, store) | Kernel::Gemm(format, store) => match store {
-                Store::Gated(activation) => format!("-{format}-gated-{activation:?}"),
-                store => format!("-{format}-{store:?}"),
-            },
+            Kernel::Encode(encoder, encoding) => {
+                let selected = if encoder.selected { "-selected" } else { "" };
+                format!("-{encoding:?}-{}{selected}", encoder.vectors)
+            }
+            Kernel::Gemv(format, store, encoder) => {
+                let encoder = encoder.map_or_else(String::new, |encoder| {
+                    let selected = if encoder.selected { "-selected" } else { "" };
+                    let norm = if encoder.norm { "norm" } else { "encode" };
+                    format!("{selected}-{norm}-{}", encoder.vectors)
+                });
+                format!("-{format}{encoder}-{store}")
+            }
+            Kernel::Gemm(format, store) => format!("-{format}-{store}"),
             Kernel::ExpertGemv {
                 format,
                 store,
                 clamped,
             } => {
-                let gated = match store {
-                    Store::Gated(activation) => format!("-gated-{activation:?}"),
-                    store => format!("-{store:?}"),
-                };
-                format!("-{format}{gated}{}", if *clamped { "-clamped" } else { "" })
+                format!(
+                    "-{format}-{store}{}",
+                    if *clamped { "-clamped" } else { "" }
+                )
             }
             Kernel::Rotate(pairing) => format!("-{pairing:?}"),
             Kernel::RopeStore(cache, pairing) => format!("-{cache:?}-{pairing:?}"),
@@ -338,21 +359,105 @@ impl fmt::Display for Kernel {
     }
 }
 
-/// The target in words that make a file name: `portable`, `subgroup32-1024`.
-impl fmt::Display for Target {
+/// The store in words that make a file name: `gated-silu`.
+impl fmt::Display for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.subgroup {
-            None => f.write_str("portable"),
-            Some(size) => write!(f, "subgroup{size}-{}", self.threads),
+        match self {
+            Store::Set => write!(f, "set"),
+            Store::Add => write!(f, "add"),
+            Store::Gated(activation) => write!(f, "gated-{activation:?}"),
+            Store::Stacked(matrices) => write!(f, "stacked-{matrices}"),
+            Store::Rotated(cache, pairing) => write!(f, "rotated-{cache:?}-{pairing:?}"),
         }
     }
 }
 
-/// Threads that share a row of a matrix.
-const fn lanes(target: Target) -> u32 {
-    match target.subgroup {
-        Some(size) => size,
-        None => 32,
+/// The target in words that make a file name: `portable`, `subgroup32`.
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.subgroup {
+            None => f.write_str("portable"),
+            Some(size) => write!(f, "subgroup{size}"),
+        }
+    }
+}
+
+/// Threads of a workgroup.
+const THREADS: usize = 256;
+
+fn set_encoding(set: &mut dyn FnMut(&'static str, &dyn ToString), encoding: Encoding) {
+    let (flag, block) = match encoding {
+        Encoding::F32 => ("FLOAT_ROWS", None),
+        Encoding::I8 => ("I8", None),
+        Encoding::Q8K => ("Q8K_ROWS", Some((64, "vec2<u32>"))),
+        Encoding::Q8_0 => ("Q8_0_ROWS", Some((8, "f32"))),
+    };
+    set("ENCODING", &format!("{encoding:?}"));
+    set(flag, &"");
+    if matches!(encoding, Encoding::I8 | Encoding::Q8K) {
+        set("PERMUTED", &"");
+    }
+    set("SCALE_TYPE", &"vec2<u32>");
+    if let Some((threads, scale)) = block {
+        set("BLOCKS", &"");
+        set("BLOCK_THREADS", &threads);
+        set("SCALE_TYPE", &scale);
+    }
+}
+
+fn set_encoder(set: &mut dyn FnMut(&'static str, &dyn ToString), encoder: Encoder) {
+    let Encoder {
+        selected,
+        norm,
+        vectors,
+    } = encoder;
+    set("VECTORS", &vectors);
+    set("NORMED", &if norm { "after an" } else { "without" });
+    if norm {
+        set("NORM", &"");
+    }
+    if selected {
+        set("SELECTED", &"");
+    }
+}
+
+fn set_store(set: &mut dyn FnMut(&'static str, &dyn ToString), store: Store) {
+    match store {
+        Store::Set => set("ONE_BY_ONE", &""),
+        Store::Add => {
+            set("ONE_BY_ONE", &"");
+            set("ACCUMULATE", &"");
+        }
+        Store::Gated(activation) => {
+            set("GATED", &"");
+            set_activation(set, activation);
+        }
+        Store::Stacked(matrices) => {
+            set("ONE_BY_ONE", &"");
+            set("STACKED", &"");
+            if matrices > 2 {
+                set("THREE", &"");
+            }
+            if matrices > 3 {
+                set("FOUR", &"");
+            }
+        }
+        Store::Rotated(cache, pairing) => {
+            set("STACKED", &"");
+            set("ROTATED", &"");
+            set_rotation(set, cache, pairing);
+        }
+    }
+}
+
+fn set_rotation(
+    set: &mut dyn FnMut(&'static str, &dyn ToString),
+    cache: CacheType,
+    pairing: Pairing,
+) {
+    set_cache(set, cache);
+    if pairing == Pairing::Halves {
+        set("HALVES", &"");
     }
 }
 
@@ -397,7 +502,7 @@ fn set_softmax(set: &mut dyn FnMut(&'static str, &dyn ToString), softmax: Softma
 fn set_cache(set: &mut dyn FnMut(&'static str, &dyn ToString), cache: CacheType) {
     match cache {
         CacheType::F16 => {
-            set("F16", &"");
+            set("HALF_CACHE", &"");
             set("CACHE", &"two of binary16");
         }
         CacheType::F32 => set("CACHE", &"one of binary32"),
@@ -411,6 +516,7 @@ pub fn permutations() -> Vec<(Kernel, Target)> {
         Store::Add,
         Store::Gated(Activation::Silu),
         Store::Gated(Activation::Relu2),
+        Store::Stacked(3),
     ];
     let mut kernels = vec![
         Kernel::HeadNorm,
@@ -435,19 +541,48 @@ pub fn permutations() -> Vec<(Kernel, Target)> {
             kernels.push(Kernel::Embed(format));
         }
         for store in stores {
-            kernels.push(Kernel::Gemv(format, store));
+            kernels.push(Kernel::Gemv(format, store, None));
             if storage.has_gemm() {
                 kernels.push(Kernel::Gemm(format, store));
             }
         }
+        // With an encoder, those of a layer and the head's.
+        for (norm, selected, store) in [
+            (true, false, Store::Rotated(CacheType::F16, Pairing::Halves)),
+            (true, false, Store::Gated(Activation::Relu2)),
+            (false, false, Store::Add),
+            (true, true, Store::Set),
+        ] {
+            let encoder = Encoder {
+                selected,
+                norm,
+                vectors: 2,
+            };
+            kernels.push(Kernel::Gemv(format, store, Some(encoder)));
+        }
+    }
+    // What does not depend on the format.
+    for cache in [CacheType::F16, CacheType::F32] {
+        for pairing in [Pairing::Adjacent, Pairing::Halves] {
+            kernels.push(Kernel::Gemv(
+                Format::F32,
+                Store::Rotated(cache, pairing),
+                None,
+            ));
+        }
+    }
+    for matrices in [2, 4] {
+        kernels.push(Kernel::Gemv(Format::I2S, Store::Stacked(matrices), None));
+        kernels.push(Kernel::Gemm(Format::I2S, Store::Stacked(matrices)));
     }
     for encoding in [Encoding::F32, Encoding::I8, Encoding::Q8K, Encoding::Q8_0] {
-        for (norm, vectors) in [(false, 1), (false, 7), (true, 1), (true, 7)] {
-            kernels.push(Kernel::Encode {
+        for (selected, norm, vectors) in [(false, false, 1), (false, true, 7), (true, true, 3)] {
+            let encoder = Encoder {
+                selected,
                 norm,
-                encoding,
                 vectors,
-            });
+            };
+            kernels.push(Kernel::Encode(encoder, encoding));
         }
     }
     for pairing in [Pairing::Adjacent, Pairing::Halves] {
@@ -474,21 +609,8 @@ pub fn permutations() -> Vec<(Kernel, Target)> {
             kernels.push(Kernel::RopeStore(cache, pairing));
         }
     }
-    let targets = [
-        Target::PORTABLE,
-        Target {
-            subgroup: Some(8),
-            threads: 256,
-        },
-        Target {
-            subgroup: Some(32),
-            threads: 1024,
-        },
-        Target {
-            subgroup: Some(64),
-            threads: 1024,
-        },
-    ];
+    let subgroups = [None, Some(8), Some(32), Some(64)];
+    let targets = subgroups.map(|subgroup| Target { subgroup });
     targets
         .into_iter()
         .flat_map(|target| kernels.iter().map(move |kernel| (*kernel, target)))

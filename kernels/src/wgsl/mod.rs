@@ -12,8 +12,8 @@ mod template;
 mod translate;
 
 pub use kernel::{
-    Kernel, MAX_BLOCK_COLS, MAX_DELTA_SIZE, MAX_EXPERTS, MAX_HEAD_DIM, SPAN, Softmax, Store,
-    Target, permutations,
+    Encoder, Kernel, MAX_BLOCK_COLS, MAX_DELTA_SIZE, MAX_EXPERTS, MAX_HEAD_DIM, SPAN, Softmax,
+    Store, Target, permutations,
 };
 pub use shader::{Access, Binding, Shader, ShaderError, generate};
 pub use template::{Source, TemplateError, expand};

@@ -38,6 +38,8 @@ pub struct Shader {
     pub bindings: Vec<Binding>,
     /// Threads of a workgroup.
     pub workgroup_size: [u32; 3],
+    /// Bytes of memory that a workgroup shares.
+    pub workgroup_bytes: u32,
     /// The pipeline constants that it needs.
     pub constants: Vec<String>,
     pub(super) module: naga::Module,
@@ -104,6 +106,7 @@ pub fn generate(kernel: Kernel, target: Target) -> Result<Shader, ShaderError> {
     Ok(Shader {
         bindings: bindings(&module),
         workgroup_size: module.entry_points[0].workgroup_size,
+        workgroup_bytes: workgroup_bytes(&module),
         constants: module
             .overrides
             .iter()
@@ -114,6 +117,23 @@ pub fn generate(kernel: Kernel, target: Target) -> Result<Shader, ShaderError> {
         module,
         info,
     })
+}
+
+impl Shader {
+    /// Whether every device runs it: WebGPU promises eight storage buffers and 16 KiB of memory for
+    /// a workgroup, and no more.
+    pub fn fits_every_device(&self) -> bool {
+        let is_storage = |binding: &&Binding| binding.access != Access::Uniform;
+        self.bindings.iter().filter(is_storage).count() <= 8 && self.workgroup_bytes <= 16384
+    }
+}
+
+fn workgroup_bytes(module: &naga::Module) -> u32 {
+    let shared = module.global_variables.iter().filter_map(|(_, variable)| {
+        let size = module.types[variable.ty].inner.size(module.to_ctx());
+        (variable.space == naga::AddressSpace::WorkGroup).then(|| size.next_multiple_of(16))
+    });
+    shared.sum()
 }
 
 fn bindings(module: &naga::Module) -> Vec<Binding> {
@@ -148,10 +168,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_permutation_is_valid_and_translates_to_every_language() {
+    fn every_permutation_is_valid_for_every_device_and_translates_to_every_language() {
         for (kernel, target) in permutations() {
             let shader = generate(kernel, target)
                 .unwrap_or_else(|error| panic!("{kernel:?} for {target:?}: {error}"));
+            assert!(
+                shader.fits_every_device(),
+                "{kernel:?} for {target:?}: {} bytes, {:?}",
+                shader.workgroup_bytes,
+                shader.bindings
+            );
             for language in Language::ALL {
                 let text = translate(&shader, language).unwrap_or_else(|error| {
                     panic!("{kernel:?} for {target:?} to {language:?}: {error}")

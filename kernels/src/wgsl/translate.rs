@@ -93,6 +93,8 @@ pub fn translate(shader: &Shader, language: Language) -> Result<Vec<u8>, ShaderE
 
 fn sample(constant: &str) -> f64 {
     match constant {
+        "SECOND" => 128.0,
+        "THIRD" => 192.0,
         "HEADS" => 4.0,
         "KV_HEADS" => 2.0,
         "HEAD_DIM" | "DIMS" => 64.0,

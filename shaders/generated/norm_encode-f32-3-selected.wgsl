@@ -1,5 +1,4 @@
-// Rows of f32, without RMS norm, stored as Q8_0. One workgroup has one row; a thread keeps
-// its values in registers: vectors thread, thread + 256, ... of four.
+// Rows of f32, after an RMS norm, stored as F32. One workgroup has one row.
 // What one dispatch of a pass covers. Rewritten before each pass.
 struct Extent {
     // Rows of activations: tokens, or selected tokens.
@@ -11,6 +10,8 @@ struct Extent {
     // Spans of keys that the longest row of the dispatch sees; where the best logits are searched,
     // how many are wanted.
     spans: u32,
+    // Where the ids of the tokens begin among the inputs, or the selected rows.
+    inputs: u32,
 }
 @group(0) @binding(0) var<uniform> extent: Extent;
 // Arithmetic that must not differ from the CPU's where an integer is decided by it, and what
@@ -92,6 +93,15 @@ fn round_f16(x: f32) -> f32 {
     let infinite = bitcast<f32>((nan_bits & 0x7f800000u) | (bits & 0x80000000u));
     return select(select(finite, infinite, (bits & 0x7fffffffu) >= 0x477ff000u), x, is_nan(x));
 }
+override COLS: u32;
+@group(0) @binding(2) var<storage, read_write> results: array<vec4<f32>>;
+
+fn put(row: u32, i: u32, value: vec4<f32>) {
+    results[row * (COLS / 4u) + i] = value;
+}
+// A row of f32, after an RMS norm, stored as F32 by the threads of a workgroup, which keep
+// its values in registers: vectors thread, thread + 256, ... of four. The order of its sums
+// is the same wherever the row is stored.
 // Reductions over a workgroup of 256 threads; every thread gets the result.
 var<workgroup> parts: array<f32, 256>;
 
@@ -120,66 +130,46 @@ fn workgroup_max(value: f32, thread: u32) -> f32 {
     workgroupBarrier();
     return parts[0];
 }
-@group(0) @binding(2) var<storage, read> x: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read_write> results: array<u32>;
-@group(0) @binding(5) var<storage, read_write> scales: array<f32>;
-override COLS: u32;
-
-var<workgroup> largest: array<f32, 256>;
-var<workgroup> sums: array<atomic<i32>, 256>;
-
-// The value of largest magnitude in the 8 threads of a block, the first among
-// equals.
-fn block_extreme(value: vec4<f32>, thread: u32) -> f32 {
-    var best = value.x;
-    for (var i = 1u; i < 4u; i += 1u) {
-        if (magnitude(value[i]) > magnitude(best)) {
-            best = value[i];
-        }
-    }
-    workgroupBarrier();
-    largest[thread] = best;
-    for (var step = 1u; step < 8u; step *= 2u) {
-        workgroupBarrier();
-        if (thread % (2u * step) == 0u && magnitude(largest[thread + step]) > magnitude(largest[thread])) {
-            largest[thread] = largest[thread + step];
-        }
-    }
-    workgroupBarrier();
-    return largest[thread - thread % 8u];
-}
+@group(0) @binding(4) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read> gain: array<vec4<f32>>;
+override EPS: f32;
+// What a pass was asked for: the ids of its tokens, and the rows whose logits are wanted. An extent
+// says where those of its rows begin.
+@group(0) @binding(8) var<storage, read> inputs: array<u32>;
 
 
-@compute @workgroup_size(256)
-fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) group: vec3<u32>) {
-    let row = group.x;
+
+fn encode_row(row: u32, thread: u32) {
+    let from_row = inputs[extent.inputs + row];
     let words = COLS / 4u;
-    var values: array<vec4<f32>, 7>;
-    for (var k = 0u; k < 7u; k += 1u) {
+    var values: array<vec4<f32>, 3>;
+    var squares = 0.0;
+    for (var k = 0u; k < 3u; k += 1u) {
         let i = thread + k * 256u;
         values[k] = vec4<f32>();
         if (i < words) {
-            values[k] = x[row * words + i];
+            values[k] = x[from_row * words + i];
         }
+        let v = values[k];
+        squares = fma(v.w, v.w, fma(v.z, v.z, fma(v.y, v.y, fma(v.x, v.x, squares))));
     }
-    let blocks = COLS / (8u * 4u);
-    for (var k = 0u; k < 7u; k += 1u) {
+    let mean = finite_or_nan(divide(workgroup_sum(squares, thread), f32(COLS)));
+    let scale = divide(1.0, sqrt(mean + EPS));
+    for (var k = 0u; k < 3u; k += 1u) {
         let i = thread + k * 256u;
-        let extreme = block_extreme(values[k], thread);
-        let leader = thread % 8u == 0u;
-        var d = divide(abs(extreme), 127.0);
-        var inverse = divide(127.0, abs(extreme));
-        if (d == 0.0 || !is_finite(inverse)) {
-            d = 0.0;
-            inverse = 0.0;
-        }
-        let q = vec4<i32>(clamp(round(values[k] * inverse), vec4<f32>(-128.0), vec4<f32>(127.0)));
         if (i < words) {
-            results[row * words + i] = pack4xI8(q);
-            if (leader) {
-                scales[row * blocks + i / 8u] =
-                    bitcast<f32>(select(bitcast<u32>(round_f16(d)), nan_bits, !is_finite(extreme)));
-            }
+            values[k] = values[k] * scale * gain[i];
         }
     }
+    for (var k = 0u; k < 3u; k += 1u) {
+        let i = thread + k * 256u;
+        if (i < words) {
+            put(row, i, values[k]);
+        }
+    }
+}
+
+@compute @workgroup_size(256)
+fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) group: vec3<u32>) {
+    encode_row(group.x, thread);
 }

@@ -1,5 +1,4 @@
-// Rows of f32, without RMS norm, stored as I8. One workgroup has one row; a thread keeps
-// its values in registers: vectors thread, thread + 256, ... of four.
+// Rows of f32, after an RMS norm, stored as Q8K. One workgroup has one row.
 // What one dispatch of a pass covers. Rewritten before each pass.
 struct Extent {
     // Rows of activations: tokens, or selected tokens.
@@ -11,6 +10,8 @@ struct Extent {
     // Spans of keys that the longest row of the dispatch sees; where the best logits are searched,
     // how many are wanted.
     spans: u32,
+    // Where the ids of the tokens begin among the inputs, or the selected rows.
+    inputs: u32,
 }
 @group(0) @binding(0) var<uniform> extent: Extent;
 // Arithmetic that must not differ from the CPU's where an integer is decided by it, and what
@@ -92,6 +93,21 @@ fn round_f16(x: f32) -> f32 {
     let infinite = bitcast<f32>((nan_bits & 0x7f800000u) | (bits & 0x80000000u));
     return select(select(finite, infinite, (bits & 0x7fffffffu) >= 0x477ff000u), x, is_nan(x));
 }
+override COLS: u32;
+@group(0) @binding(2) var<storage, read_write> results: array<u32>;
+// With the sum of the values where ternary weights need it.
+@group(0) @binding(3) var<storage, read_write> scales: array<vec2<u32>>;
+
+fn put(row: u32, i: u32, word: u32) {
+    results[row * (COLS / 4u) + i] = word;
+}
+
+fn put_scale(at: u32, scale: vec2<u32>) {
+    scales[at] = scale;
+}
+// A row of f32, after an RMS norm, stored as Q8K by the threads of a workgroup, which keep
+// its values in registers: vectors thread, thread + 256, ... of four. The order of its sums
+// is the same wherever the row is stored.
 // Reductions over a workgroup of 256 threads; every thread gets the result.
 var<workgroup> parts: array<f32, 256>;
 
@@ -120,12 +136,36 @@ fn workgroup_max(value: f32, thread: u32) -> f32 {
     workgroupBarrier();
     return parts[0];
 }
-@group(0) @binding(2) var<storage, read> x: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read_write> results: array<u32>;
-// Scale and sum of the values.
-@group(0) @binding(5) var<storage, read_write> scales: array<vec2<u32>>;
-override COLS: u32;
+@group(0) @binding(4) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read> gain: array<vec4<f32>>;
+override EPS: f32;
+// What a pass was asked for: the ids of its tokens, and the rows whose logits are wanted. An extent
+// says where those of its rows begin.
+@group(0) @binding(8) var<storage, read> inputs: array<u32>;
 
+var<workgroup> largest: array<f32, 256>;
+var<workgroup> sums: array<atomic<i32>, 256>;
+
+// The value of largest magnitude in the 64 threads of a block, the first among
+// equals.
+fn block_extreme(value: vec4<f32>, thread: u32) -> f32 {
+    var best = value.x;
+    for (var i = 1u; i < 4u; i += 1u) {
+        if (magnitude(value[i]) > magnitude(best)) {
+            best = value[i];
+        }
+    }
+    workgroupBarrier();
+    largest[thread] = best;
+    for (var step = 1u; step < 64u; step *= 2u) {
+        workgroupBarrier();
+        if (thread % (2u * step) == 0u && magnitude(largest[thread + step]) > magnitude(largest[thread])) {
+            largest[thread] = largest[thread + step];
+        }
+    }
+    workgroupBarrier();
+    return largest[thread - thread % 64u];
+}
 
 // Where word i of a row lies: words 32 elements apart are neighbours, as the codes of a group of
 // 128 are.
@@ -133,40 +173,62 @@ fn place(i: u32) -> u32 {
     return i / 32u * 32u + i % 8u * 4u + i % 32u / 8u;
 }
 
-@compute @workgroup_size(256)
-fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) group: vec3<u32>) {
-    let row = group.x;
+fn encode_row(row: u32, thread: u32) {
+    let from_row = inputs[extent.inputs + row];
     let words = COLS / 4u;
-    var values: array<vec4<f32>, 7>;
-    for (var k = 0u; k < 7u; k += 1u) {
+    var values: array<vec4<f32>, 3>;
+    var squares = 0.0;
+    for (var k = 0u; k < 3u; k += 1u) {
         let i = thread + k * 256u;
         values[k] = vec4<f32>();
         if (i < words) {
-            values[k] = x[row * words + i];
+            values[k] = x[from_row * words + i];
         }
-    }
-    var most = 0.0;
-    for (var k = 0u; k < 7u; k += 1u) {
         let v = values[k];
-        most = max(most, max(max(magnitude(v.x), magnitude(v.y)), max(magnitude(v.z), magnitude(v.w))));
+        squares = fma(v.w, v.w, fma(v.z, v.z, fma(v.y, v.y, fma(v.x, v.x, squares))));
     }
-    most = workgroup_max(most, thread);
-    // 127 / 1e-5 where all values are smaller.
-    let factor = select(divide(127.0, most), 12700000.0, most < 1.0e-5);
-    var sum = 0;
-    for (var k = 0u; k < 7u; k += 1u) {
+    let mean = finite_or_nan(divide(workgroup_sum(squares, thread), f32(COLS)));
+    let scale = divide(1.0, sqrt(mean + EPS));
+    for (var k = 0u; k < 3u; k += 1u) {
         let i = thread + k * 256u;
-        let q = vec4<i32>(clamp(round(values[k] * factor), vec4<f32>(-128.0), vec4<f32>(127.0)));
-        sum += q.x + q.y + q.z + q.w;
         if (i < words) {
-            results[row * words + place(i)] = pack4xI8(q);
+            values[k] = values[k] * scale * gain[i];
         }
     }
-    // Sums of up to 2^24 are exact in f32: 131072 values of 127.
-    let total = i32(workgroup_sum(f32(sum), thread));
-    if (thread == 0u) {
-        // The scale of a row with a value that is not finite is NaN, whatever its integers are.
-        let bits = select(bitcast<u32>(factor), NAN_BITS, most == LARGEST);
-        scales[row] = vec2<u32>(bits, bitcast<u32>(total));
+    let blocks = COLS / (64u * 4u);
+    for (var k = 0u; k < 3u; k += 1u) {
+        let i = thread + k * 256u;
+        let extreme = block_extreme(values[k], thread);
+        let leader = thread % 64u == 0u;
+        var d = 0.0;
+        var inverse = 0.0;
+        if (extreme != 0.0) {
+            inverse = divide(-127.0, extreme);
+            d = divide(1.0, inverse);
+        }
+        if (!is_finite(inverse)) {
+            d = 0.0;
+            inverse = 0.0;
+        }
+        let bits = select(bitcast<u32>(d), NAN_BITS, !is_finite(extreme));
+        let q = vec4<i32>(min(round(values[k] * inverse), vec4<f32>(127.0)));
+        let head = thread - thread % 64u;
+        if (leader) {
+            atomicStore(&sums[head], 0);
+        }
+        workgroupBarrier();
+        atomicAdd(&sums[head], q.x + q.y + q.z + q.w);
+        workgroupBarrier();
+        if (i < words) {
+            put(row, place(i), pack4xI8(q));
+            if (leader) {
+                put_scale(row * blocks + i / 64u, vec2<u32>(bits, bitcast<u32>(atomicLoad(&sums[head]))));
+            }
+        }
     }
+}
+
+@compute @workgroup_size(256)
+fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) group: vec3<u32>) {
+    encode_row(group.x, thread);
 }

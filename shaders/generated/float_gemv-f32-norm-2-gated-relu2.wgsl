@@ -1,5 +1,6 @@
-// Rows of f32, after an RMS norm, stored as I8. One workgroup has one row; a thread keeps
-// its values in registers: vectors thread, thread + 256, ... of four.
+// F32 weights against f32 activations. 32 threads share a row.
+// What all products of few tokens have in common: the row of activations, the rows of a workgroup,
+// of which 32 threads share one and have 2 each, and what becomes of them.
 // What one dispatch of a pass covers. Rewritten before each pass.
 struct Extent {
     // Rows of activations: tokens, or selected tokens.
@@ -11,8 +12,24 @@ struct Extent {
     // Spans of keys that the longest row of the dispatch sees; where the best logits are searched,
     // how many are wanted.
     spans: u32,
+    // Where the ids of the tokens begin among the inputs, or the selected rows.
+    inputs: u32,
 }
 @group(0) @binding(0) var<uniform> extent: Extent;
+// A matrix may lie in several buffers; this is one of them. Of matrices that lie together, each has
+// its own scale and factor: the even rows of a gate interleaved with its factor and the odd ones,
+// or up to four matrices one after another.
+struct Piece {
+    first_row: u32,
+    rows: u32,
+    scales: vec4<f32>,
+    factors: vec4<f32>,
+}
+@group(0) @binding(1) var<uniform> piece: Piece;
+// The matrix that a row of the piece belongs to.
+fn matrix_of(row: u32) -> u32 {
+    return row % 2u;
+}
 // Arithmetic that must not differ from the CPU's where an integer is decided by it, and what
 // becomes of values that are not finite (`kernels/src/order.rs`).
 
@@ -92,6 +109,21 @@ fn round_f16(x: f32) -> f32 {
     let infinite = bitcast<f32>((nan_bits & 0x7f800000u) | (bits & 0x80000000u));
     return select(select(finite, infinite, (bits & 0x7fffffffu) >= 0x477ff000u), x, is_nan(x));
 }
+// The row of activations that a product meets: F32, as an earlier dispatch left it, or made
+// by each workgroup for itself.
+override COLS: u32;
+var<workgroup> row_of_x: array<vec4<f32>, 2 * 256>;
+
+fn put(row: u32, i: u32, value: vec4<f32>) {
+    row_of_x[i] = value;
+}
+
+fn x_vector(row: u32, i: u32) -> vec4<f32> {
+    return row_of_x[i];
+}
+// A row of f32, after an RMS norm, stored as F32 by the threads of a workgroup, which keep
+// its values in registers: vectors thread, thread + 256, ... of four. The order of its sums
+// is the same wherever the row is stored.
 // Reductions over a workgroup of 256 threads; every thread gets the result.
 var<workgroup> parts: array<f32, 256>;
 
@@ -120,66 +152,128 @@ fn workgroup_max(value: f32, thread: u32) -> f32 {
     workgroupBarrier();
     return parts[0];
 }
-@group(0) @binding(2) var<storage, read> x: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read> gain: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read> gain: array<vec4<f32>>;
 override EPS: f32;
-@group(0) @binding(4) var<storage, read_write> results: array<u32>;
-// Scale and sum of the values.
-@group(0) @binding(5) var<storage, read_write> scales: array<vec2<u32>>;
-override COLS: u32;
 
 
-// Where word i of a row lies: words 32 elements apart are neighbours, as the codes of a group of
-// 128 are.
-fn place(i: u32) -> u32 {
-    return i / 32u * 32u + i % 8u * 4u + i % 32u / 8u;
-}
 
-@compute @workgroup_size(256)
-fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) group: vec3<u32>) {
-    let row = group.x;
+fn encode_row(row: u32, thread: u32) {
+    let from_row = row;
     let words = COLS / 4u;
-    var values: array<vec4<f32>, 1>;
+    var values: array<vec4<f32>, 2>;
     var squares = 0.0;
-    for (var k = 0u; k < 1u; k += 1u) {
+    for (var k = 0u; k < 2u; k += 1u) {
         let i = thread + k * 256u;
         values[k] = vec4<f32>();
         if (i < words) {
-            values[k] = x[row * words + i];
+            values[k] = x[from_row * words + i];
         }
         let v = values[k];
         squares = fma(v.w, v.w, fma(v.z, v.z, fma(v.y, v.y, fma(v.x, v.x, squares))));
     }
     let mean = finite_or_nan(divide(workgroup_sum(squares, thread), f32(COLS)));
     let scale = divide(1.0, sqrt(mean + EPS));
-    for (var k = 0u; k < 1u; k += 1u) {
+    for (var k = 0u; k < 2u; k += 1u) {
         let i = thread + k * 256u;
         if (i < words) {
             values[k] = values[k] * scale * gain[i];
         }
     }
-    var most = 0.0;
-    for (var k = 0u; k < 1u; k += 1u) {
-        let v = values[k];
-        most = max(most, max(max(magnitude(v.x), magnitude(v.y)), max(magnitude(v.z), magnitude(v.w))));
-    }
-    most = workgroup_max(most, thread);
-    // 127 / 1e-5 where all values are smaller.
-    let factor = select(divide(127.0, most), 12700000.0, most < 1.0e-5);
-    var sum = 0;
-    for (var k = 0u; k < 1u; k += 1u) {
+    for (var k = 0u; k < 2u; k += 1u) {
         let i = thread + k * 256u;
-        let q = vec4<i32>(clamp(round(values[k] * factor), vec4<f32>(-128.0), vec4<f32>(127.0)));
-        sum += q.x + q.y + q.z + q.w;
         if (i < words) {
-            results[row * words + place(i)] = pack4xI8(q);
+            put(row, i, values[k]);
         }
     }
-    // Sums of up to 2^24 are exact in f32: 131072 values of 127.
-    let total = i32(workgroup_sum(f32(sum), thread));
-    if (thread == 0u) {
-        // The scale of a row with a value that is not finite is NaN, whatever its integers are.
-        let bits = select(bitcast<u32>(factor), NAN_BITS, most == LARGEST);
-        scales[row] = vec2<u32>(bits, bitcast<u32>(total));
+}
+
+// Makes the row ready, for all threads of the workgroup.
+fn prepare_x(row: u32, thread: u32) {
+    encode_row(row, thread);
+    workgroupBarrier();
+}
+@group(0) @binding(2) var<storage, read_write> results: array<f32>;
+
+// What becomes of a product, by the factor of its matrix.
+fn scaled(row: u32, value: f32) -> f32 {
+    return finite_or_nan(value * piece.factors[matrix_of(row)]);
+}
+
+// Values in a row of the output.
+override WIDTH: u32;
+fn activate(x: f32) -> f32 {
+    let positive = select(max(x, 0.0), x, is_nan(x));
+    return positive * positive;
+}
+
+
+// Rows of gate and factor alternate; one pair gives one output.
+fn store_pair(token: u32, row: u32, gate: f32, up: f32) {
+    let at = token * WIDTH + (piece.first_row + row) / 2u;
+    results[at] = activate(scaled(row, gate)) * scaled(row + 1u, up);
+}
+
+// Rows that are computed side by side, and all of a workgroup's.
+const SLOTS: u32 = 256u / 32u;
+const ROWS: u32 = SLOTS * 2u;
+var<workgroup> row_values: array<f32, ROWS>;
+
+// The row of the piece that result `n` is of, for a row of activations.
+fn piece_row(token: u32, n: u32) -> u32 {
+    return n;
+}
+// Sums over the 32 neighbouring threads that share a row. The order is fixed by the device
+// alone.
+var<workgroup> row_parts: array<f32, 256>;
+
+fn row_sum_f32(value: f32, thread: u32) -> f32 {
+    workgroupBarrier();
+    row_parts[thread] = value;
+    for (var half = 32u / 2u; half > 0u; half /= 2u) {
+        workgroupBarrier();
+        if (thread % 32u < half) {
+            row_parts[thread] += row_parts[thread + half];
+        }
+    }
+    workgroupBarrier();
+    return row_parts[thread - thread % 32u];
+}
+// How F32 weights lie in a vector of four words.
+const PER_WORD: u32 = 4u;
+@group(0) @binding(3) var<storage, read> weights: array<vec4<u32>>;
+
+fn add(sum: f32, w: vec4<f32>, x: vec4<f32>) -> f32 {
+    return fma(w.w, x.w, fma(w.z, x.z, fma(w.y, x.y, fma(w.x, x.x, sum))));
+}
+
+@compute @workgroup_size(256)
+fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) group: vec3<u32>) {
+    let lane = thread % 32u;
+    let slot = thread / 32u;
+    let token = extent.first_row + group.y;
+    prepare_x(token, thread);
+    let words = COLS / PER_WORD;
+    for (var r = 0u; r < 2u; r += 1u) {
+        let row = min(piece_row(token, group.x * ROWS + r * SLOTS + slot), piece.rows - 1u);
+        let first = row * words;
+        var sum = 0.0;
+        for (var i = lane; i < words; i += 32u) {
+            let word = weights[first + i];
+            sum = add(sum, bitcast<vec4<f32>>(word), x_vector(token, i));
+        }
+        let value = row_sum_f32(sum, thread);
+        if (lane == 0u) {
+            row_values[r * SLOTS + slot] = value;
+        }
+    }
+    // The values of the rows are in `row_values`.
+    workgroupBarrier();
+    let first_row = group.x * ROWS;
+    if (thread < ROWS / 2u) {
+        let pair = piece_row(token, first_row + 2u * thread);
+        if (pair < piece.rows) {
+            store_pair(token, pair, row_values[2u * thread], row_values[2u * thread + 1u]);
+        }
     }
 }

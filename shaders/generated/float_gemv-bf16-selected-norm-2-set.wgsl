@@ -1,0 +1,288 @@
+// BF16 weights against f32 activations. 32 threads share a row.
+// What all products of few tokens have in common: the row of activations, the rows of a workgroup,
+// of which 32 threads share one and have 2 each, and what becomes of them.
+// What one dispatch of a pass covers. Rewritten before each pass.
+struct Extent {
+    // Rows of activations: tokens, or selected tokens.
+    rows: u32,
+    // The first row of a segment in the batch.
+    first_row: u32,
+    // The position of that row in its sequence.
+    start: u32,
+    // Spans of keys that the longest row of the dispatch sees; where the best logits are searched,
+    // how many are wanted.
+    spans: u32,
+    // Where the ids of the tokens begin among the inputs, or the selected rows.
+    inputs: u32,
+}
+@group(0) @binding(0) var<uniform> extent: Extent;
+// A matrix may lie in several buffers; this is one of them. Of matrices that lie together, each has
+// its own scale and factor: the even rows of a gate interleaved with its factor and the odd ones,
+// or up to four matrices one after another.
+struct Piece {
+    first_row: u32,
+    rows: u32,
+    scales: vec4<f32>,
+    factors: vec4<f32>,
+}
+@group(0) @binding(1) var<uniform> piece: Piece;
+// The matrix that a row of the piece belongs to.
+fn matrix_of(row: u32) -> u32 {
+    return row % 2u;
+}
+// Arithmetic that must not differ from the CPU's where an integer is decided by it, and what
+// becomes of values that are not finite (`kernels/src/order.rs`).
+
+// Finite or not is told by the bits: WGSL lets a compiler take it for granted that floats are
+// finite.
+fn is_finite(x: f32) -> bool {
+    return (bitcast<u32>(x) & 0x7f800000u) != 0x7f800000u;
+}
+
+fn is_nan(x: f32) -> bool {
+    return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u;
+}
+
+// WGSL has no constant that is not finite, so NaN is made at run time.
+const NAN_BITS: u32 = 0x7fc00000u;
+var<private> nan_bits: u32 = NAN_BITS;
+
+fn finite_or_nan(x: f32) -> f32 {
+    return select(bitcast<f32>(nan_bits), x, is_finite(x));
+}
+
+// The magnitude of a value, and the largest there is for one that is not finite: the larger of two
+// would drop a NaN.
+const LARGEST: f32 = 3.40282347e38;
+
+fn magnitude(x: f32) -> f32 {
+    return select(LARGEST, abs(x), is_finite(x));
+}
+
+// The first 12 bits of a value's 24.
+fn high_half(x: f32) -> f32 {
+    return bitcast<f32>(bitcast<u32>(x) & 0xfffff000u);
+}
+
+// a - q * b, exact where q is near a / b, and also where a driver's fma rounds twice: products of
+// halves fit into 24 bits, and so do the differences.
+fn residual(a: f32, q: f32, b: f32) -> f32 {
+    let qh = high_half(q);
+    let ql = q - qh;
+    let bh = high_half(b);
+    let bl = b - bh;
+    return a - qh * bh - qh * bl - ql * bh - ql * bl;
+}
+
+// a / b, rounded correctly also where the hardware's division is only near: one step of correction.
+fn divide(a: f32, b: f32) -> f32 {
+    let q = a / b;
+    let better = q + residual(a, q, b) * (1.0 / b);
+    return select(q, better, abs(better) < 3.0e38 && abs(q) > 1.0e-30);
+}
+
+// e^x as bitnet_kernels::oracle::exp: Cephes' expf with fused multiply-adds, clamped to [-87, 88];
+// NaN stays NaN.
+fn exp_f32(value: f32) -> f32 {
+    let x = clamp(value, -87.0, 88.0);
+    let n = round(x * 1.4426950408889634);
+    var r = fma(n, -0.693359375, x);
+    r = fma(n, 2.1219444e-4, r);
+    var p = 1.9875691e-4;
+    p = fma(p, r, 1.3981999e-3);
+    p = fma(p, r, 8.333452e-3);
+    p = fma(p, r, 4.1665796e-2);
+    p = fma(p, r, 1.6666665e-1);
+    p = fma(p, r, 5.0000001e-1);
+    p = fma(p, r * r, r) + 1.0;
+    return select(p * bitcast<f32>(u32(i32(n) + 127) << 23u), value, is_nan(value));
+}
+
+// x rounded to binary16, ties to even; infinite from 65520 on. Some drivers take a round trip
+// through pack2x16float for nothing.
+fn round_f16(x: f32) -> f32 {
+    let bits = bitcast<u32>(x);
+    let normal = bitcast<f32>((bits + 0xfffu + ((bits >> 13u) & 1u)) & 0xffffe000u);
+    // Below 2^-14 the step is 2^-24, that of f32 between 0.5 and 1.
+    let small = bitcast<f32>(bitcast<u32>((abs(x) + 0.5) - 0.5) | (bits & 0x80000000u));
+    let finite = select(normal, small, abs(x) < 6.103515625e-5);
+    let infinite = bitcast<f32>((nan_bits & 0x7f800000u) | (bits & 0x80000000u));
+    return select(select(finite, infinite, (bits & 0x7fffffffu) >= 0x477ff000u), x, is_nan(x));
+}
+// The row of activations that a product meets: F32, as an earlier dispatch left it, or made
+// by each workgroup for itself.
+override COLS: u32;
+var<workgroup> row_of_x: array<vec4<f32>, 2 * 256>;
+
+fn put(row: u32, i: u32, value: vec4<f32>) {
+    row_of_x[i] = value;
+}
+
+fn x_vector(row: u32, i: u32) -> vec4<f32> {
+    return row_of_x[i];
+}
+// A row of f32, after an RMS norm, stored as F32 by the threads of a workgroup, which keep
+// its values in registers: vectors thread, thread + 256, ... of four. The order of its sums
+// is the same wherever the row is stored.
+// Reductions over a workgroup of 256 threads; every thread gets the result.
+var<workgroup> parts: array<f32, 256>;
+
+fn workgroup_sum(value: f32, thread: u32) -> f32 {
+    workgroupBarrier();
+    parts[thread] = value;
+    for (var half = 256u / 2u; half > 0u; half /= 2u) {
+        workgroupBarrier();
+        if (thread < half) {
+            parts[thread] += parts[thread + half];
+        }
+    }
+    workgroupBarrier();
+    return parts[0];
+}
+
+fn workgroup_max(value: f32, thread: u32) -> f32 {
+    workgroupBarrier();
+    parts[thread] = value;
+    for (var half = 256u / 2u; half > 0u; half /= 2u) {
+        workgroupBarrier();
+        if (thread < half) {
+            parts[thread] = max(parts[thread], parts[thread + half]);
+        }
+    }
+    workgroupBarrier();
+    return parts[0];
+}
+@group(0) @binding(4) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read> gain: array<vec4<f32>>;
+override EPS: f32;
+// What a pass was asked for: the ids of its tokens, and the rows whose logits are wanted. An extent
+// says where those of its rows begin.
+@group(0) @binding(8) var<storage, read> inputs: array<u32>;
+
+
+
+fn encode_row(row: u32, thread: u32) {
+    let from_row = inputs[extent.inputs + row];
+    let words = COLS / 4u;
+    var values: array<vec4<f32>, 2>;
+    var squares = 0.0;
+    for (var k = 0u; k < 2u; k += 1u) {
+        let i = thread + k * 256u;
+        values[k] = vec4<f32>();
+        if (i < words) {
+            values[k] = x[from_row * words + i];
+        }
+        let v = values[k];
+        squares = fma(v.w, v.w, fma(v.z, v.z, fma(v.y, v.y, fma(v.x, v.x, squares))));
+    }
+    let mean = finite_or_nan(divide(workgroup_sum(squares, thread), f32(COLS)));
+    let scale = divide(1.0, sqrt(mean + EPS));
+    for (var k = 0u; k < 2u; k += 1u) {
+        let i = thread + k * 256u;
+        if (i < words) {
+            values[k] = values[k] * scale * gain[i];
+        }
+    }
+    for (var k = 0u; k < 2u; k += 1u) {
+        let i = thread + k * 256u;
+        if (i < words) {
+            put(row, i, values[k]);
+        }
+    }
+}
+
+// Makes the row ready, for all threads of the workgroup.
+fn prepare_x(row: u32, thread: u32) {
+    encode_row(row, thread);
+    workgroupBarrier();
+}
+@group(0) @binding(2) var<storage, read_write> results: array<f32>;
+
+// What becomes of a product, by the factor of its matrix.
+fn scaled(row: u32, value: f32) -> f32 {
+    return finite_or_nan(value * piece.factors[matrix_of(row)]);
+}
+
+// Values in a row of the output.
+override WIDTH: u32;
+fn store(token: u32, row: u32, value: f32) {
+    let at = token * WIDTH + piece.first_row + row;
+    results[at] = scaled(row, value);
+}
+
+// Rows that are computed side by side, and all of a workgroup's.
+const SLOTS: u32 = 256u / 32u;
+const ROWS: u32 = SLOTS * 2u;
+var<workgroup> row_values: array<f32, ROWS>;
+
+// The row of the piece that result `n` is of, for a row of activations.
+fn piece_row(token: u32, n: u32) -> u32 {
+    return n;
+}
+// Sums over the 32 neighbouring threads that share a row. The order is fixed by the device
+// alone.
+var<workgroup> row_parts: array<f32, 256>;
+
+fn row_sum_f32(value: f32, thread: u32) -> f32 {
+    workgroupBarrier();
+    row_parts[thread] = value;
+    for (var half = 32u / 2u; half > 0u; half /= 2u) {
+        workgroupBarrier();
+        if (thread % 32u < half) {
+            row_parts[thread] += row_parts[thread + half];
+        }
+    }
+    workgroupBarrier();
+    return row_parts[thread - thread % 32u];
+}
+// How BF16 weights lie in a vector of four words.
+const PER_WORD: u32 = 8u;
+
+fn decode_pair(word: u32) -> vec2<f32> {
+    return bitcast<vec2<f32>>(vec2<u32>(word << 16u, word & 0xffff0000u));
+}
+
+fn decode_low(words: vec4<u32>) -> vec4<f32> {
+    return vec4<f32>(decode_pair(words.x), decode_pair(words.y));
+}
+
+fn decode_high(words: vec4<u32>) -> vec4<f32> {
+    return vec4<f32>(decode_pair(words.z), decode_pair(words.w));
+}
+@group(0) @binding(3) var<storage, read> weights: array<vec4<u32>>;
+
+fn add(sum: f32, w: vec4<f32>, x: vec4<f32>) -> f32 {
+    return fma(w.w, x.w, fma(w.z, x.z, fma(w.y, x.y, fma(w.x, x.x, sum))));
+}
+
+@compute @workgroup_size(256)
+fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) group: vec3<u32>) {
+    let lane = thread % 32u;
+    let slot = thread / 32u;
+    let token = extent.first_row + group.y;
+    prepare_x(token, thread);
+    let words = COLS / PER_WORD;
+    for (var r = 0u; r < 2u; r += 1u) {
+        let row = min(piece_row(token, group.x * ROWS + r * SLOTS + slot), piece.rows - 1u);
+        let first = row * words;
+        var sum = 0.0;
+        for (var i = lane; i < words; i += 32u) {
+            let word = weights[first + i];
+            sum = add(sum, decode_low(word), x_vector(token, 2u * i));
+            sum = add(sum, decode_high(word), x_vector(token, 2u * i + 1u));
+        }
+        let value = row_sum_f32(sum, thread);
+        if (lane == 0u) {
+            row_values[r * SLOTS + slot] = value;
+        }
+    }
+    // The values of the rows are in `row_values`.
+    workgroupBarrier();
+    let first_row = group.x * ROWS;
+    if (thread < ROWS) {
+        let own = piece_row(token, first_row + thread);
+        if (own < piece.rows) {
+            store(token, own, row_values[thread]);
+        }
+    }
+}
