@@ -112,10 +112,10 @@ impl GenerateOptions {
         self
     }
 
-    /// Guesses up to so many tokens at a time from the text itself and the engine's earlier answers,
-    /// and checks them in one pass; 0 guesses nothing, and nothing is guessed from this answer.
-    /// Tokens are the same either way, to the bit of their logits; text that repeats what was said
-    /// comes faster. Nothing is guessed on a GPU, and for models that keep a state.
+    /// Guesses up to so many tokens at a time from the text itself and from the engine's earlier
+    /// answers, and checks them in one pass; 0 guesses nothing, and nothing is guessed from this
+    /// answer. Tokens are the same either way, to the bit of their logits; text that repeats what
+    /// was said comes faster. Nothing is guessed on a GPU, and for models that keep a state.
     pub fn speculate(mut self, most: usize) -> GenerateOptions {
         self.speculate = most.min(GenerateOptions::MOST_SPECULATED);
         self
