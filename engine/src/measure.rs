@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bitnet_kernels::program::{Stretch, Work};
 use bitnet_kernels::report::Traffic;
-use bitnet_kernels::{Output, Profile, Want};
+use bitnet_kernels::{Coordination, Output, Profile, Want};
 
 use crate::error::Error;
 use crate::generate_options::GenerateOptions;
@@ -47,6 +47,8 @@ pub struct Sample {
     pub skipped: u64,
     /// What all of them asked of a device with memory of its own.
     pub traffic: Option<Traffic>,
+    /// How often threads have had to do with each other in all of them.
+    pub coordination: Coordination,
     /// Where the time of all of them went, if that was asked for.
     pub profile: Option<Profile>,
 }
@@ -124,6 +126,7 @@ fn prefill(model: &Model, workload: &Workload, profile: bool) -> Result<Sample, 
         work: work(1, workload.depth, &passes, 1),
         skipped: before.skipped_since(model, workload),
         traffic: before.traffic_since(model),
+        coordination: before.coordination_since(model),
         profile: model.with_backend(|backend| backend.profile().cloned()),
     })
 }
@@ -165,6 +168,7 @@ fn decode(model: &Model, workload: &Workload, profile: bool) -> Result<Sample, E
         ),
         skipped: before.skipped_since(model, workload),
         traffic: before.traffic_since(model),
+        coordination: before.coordination_since(model),
         profile: model.with_backend(|backend| backend.profile().cloned()),
     })
 }
@@ -252,6 +256,7 @@ fn follow(model: &Model, prompt: &[u32], text: &[u32], most: usize) -> Result<Du
 struct Counters {
     skipped: u64,
     traffic: Option<Traffic>,
+    coordination: Coordination,
 }
 
 impl Counters {
@@ -259,6 +264,7 @@ impl Counters {
         model.with_backend(|backend| Counters {
             skipped: backend.skipped_bytes(),
             traffic: backend.traffic(),
+            coordination: backend.coordination(),
         })
     }
 
@@ -272,6 +278,11 @@ impl Counters {
     fn traffic_since(&self, model: &Model) -> Option<Traffic> {
         let after = model.with_backend(|backend| backend.traffic());
         Some(after? - self.traffic?)
+    }
+
+    /// How often threads have had to do with each other in all repetitions.
+    fn coordination_since(&self, model: &Model) -> Coordination {
+        model.with_backend(|backend| backend.coordination()) - self.coordination
     }
 }
 

@@ -34,6 +34,18 @@ pub struct Coordination {
     pub contended: u64,
 }
 
+impl Sub for Coordination {
+    type Output = Coordination;
+
+    /// How often since `earlier`.
+    fn sub(self, earlier: Coordination) -> Coordination {
+        Coordination {
+            barriers: self.barriers - earlier.barriers,
+            contended: self.contended - earlier.contended,
+        }
+    }
+}
+
 /// The most that a device can do with the threads and instructions that a backend uses, as
 /// measured.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -3,6 +3,8 @@
 //! Both the executor, which cuts operations into pieces, and the scratch memory, which holds a
 //! piece's results, take their sizes from here.
 
+use bitnet_kernels::order::LANES;
+
 use crate::generic::gemm::PANEL_ROWS;
 use crate::threads::tickets::Pieces;
 
@@ -12,6 +14,9 @@ const MAX_ROWS: usize = 256;
 const FEW_TOKENS: usize = 64;
 /// Pieces that each thread should find in an operation, so that none waits long for the last one.
 const PIECES_PER_THREAD: usize = 4;
+/// Fewer rows than a panel's are a multiple of a strip's. One token, which meets no panels, has such
+/// pieces where threads would otherwise have too different a number of them.
+const MIN_ROWS: usize = LANES;
 
 /// The most rows of a matrix in a piece, where `tokens` rows of activations meet it.
 const fn max_rows(tokens: usize) -> usize {
@@ -49,12 +54,20 @@ pub(super) fn rows_of(
     pieces.flat_map(move |piece| piece * at_once..rows.min((piece + 1) * at_once))
 }
 
+/// Whether the largest run of pieces is at most a quarter above the mean.
+fn is_even(pieces: usize, threads: usize) -> bool {
+    4 * pieces.div_ceil(threads) * threads <= 5 * pieces
+}
+
 /// Rows in a piece of an operation that makes `total` of them for each of `tokens` rows of
 /// activations: a power of two times those of a panel, as long as there are pieces enough.
 pub(super) fn piece_rows(total: usize, tokens: usize, threads: usize) -> usize {
     let mut rows = PANEL_ROWS;
     while rows < max_rows(tokens) && total >= 2 * rows * PIECES_PER_THREAD * threads {
         rows *= 2;
+    }
+    while tokens == 1 && rows > MIN_ROWS && !is_even(total.div_ceil(rows), threads) {
+        rows /= 2;
     }
     rows
 }
@@ -76,9 +89,28 @@ mod tests {
             for threads in [1, 2, 7, 64] {
                 for total in [1, 63, 64, 500, 2560, 128_256, 1 << 24] {
                     let rows = piece_rows(total, tokens, threads);
-                    assert!(rows.is_multiple_of(PANEL_ROWS));
+                    let least = if tokens == 1 { MIN_ROWS } else { PANEL_ROWS };
+                    assert!(rows.is_multiple_of(least));
                     assert!(rows * tokens <= most_results([tokens]), "{tokens}");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn threads_have_about_as_many_rows_of_a_token_of_the_2b_model() {
+        // Query, key and value; the outputs of attention and of the FFN; gate and factor.
+        for total in [3840, 2560, 6912] {
+            for threads in 1..=32 {
+                let rows = piece_rows(total, 1, threads);
+                let pieces = total.div_ceil(rows);
+                let largest = pieces.div_ceil(threads) as f64;
+                let mean = pieces as f64 / threads as f64;
+                assert!(largest / mean <= 1.25, "{total} rows, {threads} threads");
+                assert!(
+                    threads > 4 || rows >= PANEL_ROWS,
+                    "{total} rows, {threads} threads"
+                );
             }
         }
     }

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use bitnet_engine::kernels::report::Traffic;
-use bitnet_engine::kernels::{Cost, Limits, Screening};
+use bitnet_engine::kernels::{Coordination, Cost, Limits, Screening};
 use bitnet_engine::measure::{Guessed, Sample, Workload};
 use serde_json::{Value, json};
 
@@ -44,14 +44,28 @@ impl Phase {
         )
     }
 
+    /// How many passes were measured.
+    fn passes(&self) -> f64 {
+        (self.sample.work.passes * self.sample.times.len() as u64) as f64
+    }
+
     /// How many passes were measured, and what they asked of a device with memory of its own.
     fn traffic(&self) -> Option<(f64, Traffic)> {
-        let passes = self.sample.work.passes * self.sample.times.len() as u64;
-        Some((passes as f64, self.sample.traffic?))
+        Some((self.passes(), self.sample.traffic?))
+    }
+
+    /// Barriers of a pass, and changes that threads contend for.
+    fn coordination(&self) -> [f64; 2] {
+        let Coordination {
+            barriers,
+            contended,
+        } = self.sample.coordination;
+        [barriers, contended].map(|count| count as f64 / self.passes())
     }
 
     fn json(&self, limits: Option<&Limits>) -> Value {
         let (bytes, multiply_adds) = (self.cost.bytes(), self.cost.multiply_adds());
+        let [barriers, contended] = self.coordination();
         json!({
             "bytes_per_token": self.per_token(bytes),
             "multiply_adds_per_token": self.per_token(multiply_adds),
@@ -59,6 +73,10 @@ impl Phase {
             "multiply_adds_per_second": self.per_second(multiply_adds),
             "share_of_read_bandwidth": limits.map(|limits| self.per_second(bytes) / limits.read_bandwidth),
             "share_of_int8_peak": limits.map(|limits| self.per_second(multiply_adds) / limits.multiply_adds),
+            "threads": {
+                "barriers_per_pass": barriers,
+                "contended_changes_per_pass": contended,
+            },
             "device": self.traffic().map(|(passes, traffic)| json!({
                 "dispatches_per_pass": traffic.dispatches as f64 / passes,
                 "submissions_per_pass": traffic.submissions as f64 / passes,
@@ -207,6 +225,13 @@ impl Report {
                         each(traffic.uploaded_bytes),
                         each(traffic.downloaded_bytes)
                     ),
+                )?;
+            }
+            let [barriers, contended] = phase.coordination();
+            if contended > 0.0 {
+                row(
+                    "  threads in a pass",
+                    format!("{barriers:.1} barriers, {contended:.1} contended changes"),
                 )?;
             }
             let Some(profile) = &phase.sample.profile else {
