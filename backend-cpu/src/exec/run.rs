@@ -503,6 +503,7 @@ mod tests {
     };
 
     #[test]
+    #[cfg_attr(miri, ignore = "thirty layers are too many for Miri")]
     fn threads_wait_for_each_other_at_most_five_times_a_layer() {
         for want in [Want::Top(1), Want::Logits] {
             let (wanted, alone) = logits(DEEP, Isa::best(), 1, want);
