@@ -11,7 +11,7 @@ use crate::program::{Op, Program, WeightId};
 /// wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Screening {
-    /// Bytes of the copy when it is complete, all of which are read once per pass.
+    /// Bytes of the copy when it is complete.
     pub bytes: u64,
     /// Rows of the head.
     pub rows: usize,
@@ -21,6 +21,8 @@ pub struct Screening {
     pub thread_time: Duration,
     /// Tokens whose best logits were found with the complete copy.
     pub tokens: u64,
+    /// Bytes that were read of the copy for these tokens; tokens of one pass share them.
+    pub bytes_read: u64,
     /// Rows that were read of the head itself for these tokens.
     pub exact_rows: u64,
 }

@@ -1,7 +1,7 @@
 //! The screen of an output head: its rows in six bits, and how far a logit can be from what they
-//! say.
+//! say. The four high bits bound every row, the two low ones the rows that are left.
 //!
-//! The proof that the bound holds is in `docs/explanation/output-head.md`; names here are the ones
+//! The proof that the bounds hold is in `docs/explanation/output-head.md`; names here are the ones
 //! there.
 
 use std::ops::Range;
@@ -11,16 +11,31 @@ use bitnet_kernels::order::LANES;
 
 use super::float::{BF16, F16, F32, Weights};
 use super::streams::Streams;
-use crate::microkernel::dot::DOT_ROWS;
+use crate::microkernel::dot::{Ahead, DOT_ROWS};
 use crate::microkernel::operands::MatrixRef;
-use crate::microkernel::screen::{BLOCK, Block, Planes, RUN, ScreenDot};
-use crate::microkernel::simd::Simd;
+use crate::microkernel::screen::{BLOCK, COARSE, CodeLine, FINE, Plane, RUN, ScreenDot, pack};
+use crate::microkernel::simd::{STREAM_DISTANCE, Simd};
 
 /// The value between codes 31 and 32.
 const MIDDLE: f32 = 31.5;
+/// The same of the high bits of codes alone, and of their low bits.
+const COARSE_MIDDLE: f32 = 7.5;
+const FINE_MIDDLE: f32 = 1.5;
+/// Low bits of a code.
+const FINE_BITS: usize = 2;
+/// A step of the high bits, in steps of codes.
+const COARSE_STEP: f32 = (1 << FINE_BITS) as f32;
+/// Weights beyond so many times the root of their mean square have the first or last code: most
+/// are nearer then to what four bits say, and hardly any further from what six say.
+const REACH_OF_CODES: f64 = 3.0;
 /// The largest magnitude of a two-byte activation whose bytes are both at least -128 and at most
 /// 127.
 const LARGEST: f32 = 127.0 * 256.0 + 127.0;
+/// The same of an activation of one byte.
+const LARGEST_BYTE: f32 = 127.0;
+/// One byte is enough for an activation if it adds no more to a bound than so many of its standard
+/// deviations, for weights and activations without a pattern.
+const ENOUGH: f64 = 1.0;
 /// What is left out of account of relative roundings in sums of squares, and more.
 const SLACK: f64 = 1.0 + 1e-6;
 /// More than roundings of numbers below the normal range of f32 add up to.
@@ -33,10 +48,18 @@ pub(crate) fn blocks(cols: usize) -> usize {
     cols.div_ceil(BLOCK)
 }
 
+/// Blocks of the high bits of codes.
+pub(crate) type Coarse = [CodeLine; COARSE];
+/// Blocks of the low bits of codes.
+pub(crate) type Fine = [CodeLine; FINE];
+
 /// What is known of rows, a value per row.
+#[derive(Clone, Copy)]
 pub(crate) struct Bounds<S> {
     /// A code `c` stands for `(c - 31.5) * scale`.
     pub(crate) scale: S,
+    /// At least the norm of what the high bits of the codes leave out.
+    pub(crate) coarse_error: S,
     /// At least the norm of what the codes leave out.
     pub(crate) error: S,
     /// At least the norm of the row.
@@ -44,25 +67,30 @@ pub(crate) struct Bounds<S> {
 }
 
 /// Rows of a screen.
+#[derive(Clone, Copy)]
 pub(crate) struct Rows<'a> {
     /// `[rows, blocks(cols)]`.
-    pub(crate) blocks: &'a [Block],
+    pub(crate) coarse: &'a [Coarse],
+    pub(crate) fine: &'a [Fine],
     pub(crate) bounds: Bounds<&'a [f32]>,
 }
 
 /// Rows of a screen that are being made.
 pub(crate) struct RowsMut<'a> {
     /// `[rows, blocks(cols)]`.
-    pub(crate) blocks: &'a mut [Block],
+    pub(crate) coarse: &'a mut [Coarse],
+    pub(crate) fine: &'a mut [Fine],
     pub(crate) bounds: Bounds<&'a mut [f32]>,
 }
 
-/// One token's activations, as the screen meets them.
+/// One token's activations, as the screen meets them: in one or two bytes.
 pub(crate) struct Query {
-    pub(crate) planes: Vec<Planes>,
-    /// The sum of the two-byte activations.
+    /// `[2, blocks(cols)]`, of which as many as `bytes` are met.
+    planes: Vec<Plane>,
+    bytes: usize,
+    /// The sum of the integers that stand for the activations.
     total: f64,
-    /// An activation is its two bytes times this.
+    /// An activation is its integer times this.
     scale: f64,
     /// What a unit of a row's error may add to a logit.
     error: f64,
@@ -74,7 +102,8 @@ impl Query {
     /// Space for a token of `cols` activations.
     pub(crate) fn new(cols: usize) -> Query {
         Query {
-            planes: vec![Planes::ZERO; blocks(cols)],
+            planes: vec![Plane::ZERO; 2 * blocks(cols)],
+            bytes: 1,
             total: 0.0,
             scale: 0.0,
             error: 0.0,
@@ -82,27 +111,41 @@ impl Query {
         }
     }
 
-    /// Takes a token's activations in. If one of them is not finite, nothing is ruled out.
-    pub(crate) fn set(&mut self, x: &[f32]) {
-        let largest = x.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
-        let scale = f64::from(largest) / f64::from(LARGEST);
+    /// Takes a token's activations in, in one byte each if that is `enough` wherever it says nearly
+    /// as much. If one of them is not finite, nothing is ruled out.
+    pub(crate) fn set(&mut self, x: &[f32], enough: bool) {
+        let largest = f64::from(x.iter().fold(0.0_f32, |largest, x| largest.max(x.abs())));
+        if enough {
+            self.quantize(x, 1, largest / f64::from(LARGEST_BYTE));
+            if self.norm * (x.len() as f64).sqrt() <= ENOUGH * self.error {
+                return;
+            }
+        }
+        self.quantize(x, 2, largest / f64::from(LARGEST));
+    }
+
+    /// Takes activations in as integers of so many `bytes`, which are multiples of `scale`.
+    fn quantize(&mut self, x: &[f32], bytes: usize, scale: f64) {
         let (mut squares, mut errors, mut total) = (0.0, 0.0, 0);
-        self.planes.fill(Planes::ZERO);
-        for (planes, x) in self.planes.iter_mut().zip(x.chunks(BLOCK)) {
-            for (planes, x) in planes.0.iter_mut().zip(x.chunks(RUN)) {
-                for (j, x) in x.iter().enumerate() {
-                    let x = f64::from(*x);
-                    // A scale of 0 makes NaN here, which becomes 0.
-                    let q = (x / scale).round_ties_even() as i32;
+        self.planes.fill(Plane::ZERO);
+        let (high_planes, low_planes) = self.planes.split_at_mut(blocks(x.len()));
+        let planes = high_planes.iter_mut().zip(low_planes);
+        for ((high_plane, low_plane), x) in planes.zip(x.chunks(BLOCK)) {
+            for (i, x) in x.iter().enumerate() {
+                let x = f64::from(*x);
+                // A scale of 0 makes NaN here, which becomes 0.
+                let q = (x / scale).round_ties_even() as i32;
+                let high = match bytes {
+                    1 => q,
                     // The low byte is signed, so the high one is rounded to nearest.
-                    let high = (q + 128) >> 8;
-                    planes[0][j] = high as i8;
-                    planes[1][j] = (q - 256 * high) as i8;
-                    let error = x - f64::from(q) * scale;
-                    squares += x * x;
-                    errors += error * error;
-                    total += i64::from(q);
-                }
+                    _ => (q + 128) >> 8,
+                };
+                high_plane.0[i / RUN][i % RUN] = high as i8;
+                low_plane.0[i / RUN][i % RUN] = (q - 256 * high) as i8;
+                let error = x - f64::from(q) * scale;
+                squares += x * x;
+                errors += error * error;
+                total += i64::from(q);
             }
         }
         let (x_norm, x_error) = (squares.sqrt() * SLACK, errors.sqrt() * SLACK);
@@ -111,26 +154,55 @@ impl Query {
         let roundings = (x.len().div_ceil(LANES) + 1 + LANES.ilog2() as usize) as f64;
         let unit = f64::from(f32::EPSILON) / 2.0;
         let chain = roundings * unit / (1.0 - roundings * unit);
+        self.bytes = bytes;
         self.total = total as f64;
         self.scale = scale;
         self.error = (x_norm + x_error) * SLACK;
         self.norm = (chain * x_norm * SLACK + x_error) * SLACK;
     }
 
-    /// The most that a row's logit can be.
+    /// What the codes of a row come to, less their middle, from the sum of their products with each
+    /// of the query's planes.
     #[inline(always)]
-    fn upper(&self, [high, low]: [i32; 2], scale: f32, error: f32, norm: f32) -> f32 {
-        let integer = 256.0 * f64::from(high) + f64::from(low) - f64::from(MIDDLE) * self.total;
-        let estimate = f64::from(scale) * self.scale * integer;
-        let margin = f64::from(error) * self.error + f64::from(norm) * self.norm;
-        let upper = estimate + margin;
-        // Two units in the last place of an f32 more, so that rounding to nearest comes out no
-        // lower.
-        let upper = upper + (upper.abs() * f64::from(f32::EPSILON) + TINY);
-        // Written so that NaN rules nothing out.
-        let sure = f64::from(norm) * self.error < REACH && upper > f64::NEG_INFINITY;
-        (if sure { upper } else { f64::INFINITY }) as f32
+    fn product(&self, sums: &[i32], middle: f32) -> f64 {
+        let sum = match *sums {
+            [high, low] => 256.0 * f64::from(high) + f64::from(low),
+            [sum] => f64::from(sum),
+            _ => f64::NAN,
+        };
+        self.scale * (sum - f64::from(middle) * self.total)
     }
+
+    /// The most that a row's logit can be, from the high bits of its codes.
+    #[inline(always)]
+    fn upper(&self, product: f64, scale: f32, error: f32, norm: f32) -> f32 {
+        let estimate = f64::from(COARSE_STEP) * f64::from(scale) * product;
+        let margin = f64::from(error) * self.error + f64::from(norm) * self.norm;
+        let upper = rounded_up(estimate + margin);
+        // Written so that NaN rules nothing out.
+        match f64::from(norm) * self.error < REACH && upper > f32::NEG_INFINITY {
+            true => upper,
+            false => f32::INFINITY,
+        }
+    }
+
+    /// The same from all bits, where `upper` is what it was.
+    #[inline(always)]
+    fn refined(&self, upper: f32, product: f64, scale: f32, [coarse, fine]: [f32; 2]) -> f32 {
+        let less = (f64::from(coarse) - f64::from(fine)) * self.error;
+        let refined = rounded_up(f64::from(upper) + (f64::from(scale) * product - less));
+        match upper < f32::INFINITY && refined > f32::NEG_INFINITY {
+            true => refined,
+            false => f32::INFINITY,
+        }
+    }
+}
+
+/// An f32 that is no lower: two units in the last place are added, so that rounding to nearest
+/// takes nothing off.
+#[inline(always)]
+fn rounded_up(x: f64) -> f32 {
+    (x + (x.abs() * f64::from(f32::EPSILON) + TINY)) as f32
 }
 
 /// Whether rows of this format can be screened: those whose products are sums of floats.
@@ -148,9 +220,16 @@ pub(crate) fn encode<L: Simd>(
     cols: usize,
     out: RowsMut<'_>,
 ) {
-    let RowsMut { blocks, bounds } = out;
-    let per_row = blocks.len() / rows.len();
-    for (i, (row, blocks)) in rows.zip(blocks.chunks_exact_mut(per_row)).enumerate() {
+    let RowsMut {
+        coarse,
+        fine,
+        bounds,
+    } = out;
+    let per_row = coarse.len() / rows.len();
+    let blocks = coarse
+        .chunks_exact_mut(per_row)
+        .zip(fine.chunks_exact_mut(per_row));
+    for (i, (row, blocks)) in rows.zip(blocks).enumerate() {
         let row = m.row(row);
         let found = match m.format {
             Format::F16 => encode_row::<L, F16>(l, row, cols, blocks),
@@ -159,6 +238,7 @@ pub(crate) fn encode<L: Simd>(
             other => unreachable!("{other} is not screened"),
         };
         bounds.scale[i] = found.scale;
+        bounds.coarse_error[i] = found.coarse_error;
         bounds.error[i] = found.error;
         bounds.norm[i] = found.norm;
     }
@@ -169,7 +249,7 @@ fn encode_row<L: Simd, W: Weights<L>>(
     l: L,
     row: &[u8],
     cols: usize,
-    blocks: &mut [Block],
+    blocks: (&mut [Coarse], &mut [Fine]),
 ) -> Bounds<f32> {
     let mut largest = l.splat(0.0);
     let mut squares = l.zero_f64();
@@ -178,19 +258,28 @@ fn encode_row<L: Simd, W: Weights<L>>(
         largest = l.max(l.abs(x), largest);
         squares = l.add_f64(squares, l.mul(x, x));
     }
+    let squares = l.store_f64(squares);
+    let mean: f64 = squares.iter().sum::<f64>() / cols as f64;
     let largest = l.to_array(largest).into_iter().fold(0.0, f32::max);
+    let reach = f64::from(largest).min(REACH_OF_CODES * mean.sqrt()) as f32;
     // Where the scale would lose its precision, the row is all error.
-    let scale = match largest / MIDDLE {
+    let scale = match reach / MIDDLE {
         scale if scale.is_finite() && scale > 1e-30 => scale,
         _ => 0.0,
     };
     let inverse = l.splat(if scale > 0.0 { 1.0 / scale } else { 0.0 });
-    let minus_scale = l.splat(-scale);
+    let (minus_scale, minus_coarse) = (l.splat(-scale), l.splat(-COARSE_STEP * scale));
     let (middle, first, last) = (l.splat(MIDDLE), l.splat(0.0), l.splat(63.0));
-    let mut errors = l.zero_f64();
+    // The four codes of a step of the high bits become -3/8 to 3/8 and so what is between them.
+    let (quarter, between) = (
+        l.splat(1.0 / COARSE_STEP),
+        l.splat(-FINE_MIDDLE / COARSE_STEP),
+    );
+    let coarse_middle = l.splat(COARSE_MIDDLE);
+    let (mut errors, mut coarse_errors) = (l.zero_f64(), l.zero_f64());
     // Codes behind the last column meet zeros; what they are does not matter.
     let mut codes = [0; BLOCK];
-    for (block, out) in blocks.iter_mut().enumerate() {
+    for (block, (coarse, fine)) in blocks.0.iter_mut().zip(blocks.1).enumerate() {
         for (i, codes) in codes.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
             let i = block * (BLOCK / LANES) + i;
             if i * LANES >= cols {
@@ -201,14 +290,19 @@ fn encode_row<L: Simd, W: Weights<L>>(
             let code = l.min(l.max(code, first), last);
             let error = l.fma(minus_scale, l.sub(code, middle), x);
             errors = l.add_f64(errors, l.mul(error, error));
+            let high = l.round(l.fma(code, quarter, between));
+            let error = l.fma(minus_coarse, l.sub(high, coarse_middle), x);
+            coarse_errors = l.add_f64(coarse_errors, l.mul(error, error));
             l.store_i8(code, codes);
         }
-        *out = Block::pack(&codes);
+        pack(&codes, FINE_BITS, coarse);
+        pack(&codes, 0, fine);
     }
     Bounds {
         scale,
+        coarse_error: norm(l.store_f64(coarse_errors), cols),
         error: norm(l.store_f64(errors), cols),
-        norm: norm(l.store_f64(squares), cols),
+        norm: norm(squares, cols),
     }
 }
 
@@ -235,79 +329,190 @@ fn chunk<L: Simd, W: Weights<L>>(l: L, row: &[u8], cols: usize, i: usize) -> L::
     l.load(&values)
 }
 
-/// Writes the most that each row's logits can be to `out`, `[queries, rows]`.
+/// Writes the most that each row's logits can be, by the high bits of its codes, to `out`,
+/// `[queries, rows]`.
 #[inline(always)]
 pub(crate) fn uppers<S: ScreenDot>(s: S, rows: Rows<'_>, queries: &[Query], out: &mut [f32]) {
-    let Rows { blocks, bounds } = rows;
+    let Rows { coarse, bounds, .. } = rows;
     let count = bounds.scale.len();
-    let per_row = blocks.len() / count;
-    let row = |row: usize| &blocks[row * per_row..(row + 1) * per_row];
+    let per_row = coarse.len() / count;
     let streams = Streams::new(&(0..count));
     for strip in streams.strips() {
-        let rows = streams.rows(strip, row);
+        let rows = streams.rows(strip, |row| &coarse[row * per_row..(row + 1) * per_row]);
+        let ahead = streams.rows(strip, |row| Ahead::of(&coarse[row * per_row..]));
         let of = |values: &[f32]| streams.rows(strip, |row| values[row]);
-        let bounds = Bounds {
-            scale: of(bounds.scale),
-            error: of(bounds.error),
-            norm: of(bounds.norm),
-        };
+        let (scale, error, norm) = (of(bounds.scale), of(bounds.coarse_error), of(bounds.norm));
         let mut t = 0;
         while t < queries.len() {
-            let mut sums = [[[0; 2]; LANES]; TOKENS];
-            let count_of_sums = match queries[t..].first_chunk() {
-                Some(queries) => {
-                    sums = for_tokens(s, &rows, queries);
-                    TOKENS
-                }
-                None => {
-                    let planes = [queries[t].planes.as_slice()];
-                    let fours = rows.as_chunks::<DOT_ROWS>().0.iter();
-                    for (rows, sums) in fours.zip(sums[0].as_chunks_mut::<DOT_ROWS>().0) {
-                        *sums = s.screen(*rows, planes).map(|[sums]| sums);
-                    }
-                    1
-                }
-            };
-            for sums in &sums[..count_of_sums] {
+            let group = Group::of(&queries[t..]);
+            let sums = group.sums(s, &rows, &ahead);
+            let mut at = 0;
+            for query in &queries[t..t + group.queries] {
                 let mut uppers = [0.0; LANES];
-                for lane in 0..LANES {
-                    let Bounds { scale, error, norm } = &bounds;
-                    let (scale, error, norm) = (scale[lane], error[lane], norm[lane]);
-                    uppers[lane] = queries[t].upper(sums[lane], scale, error, norm);
+                for (lane, upper) in uppers.iter_mut().enumerate() {
+                    let sums = &sums[lane][at..at + query.bytes];
+                    let product = query.product(sums, COARSE_MIDDLE);
+                    *upper = query.upper(product, scale[lane], error[lane], norm[lane]);
                 }
                 streams.put(strip, uppers, &mut out[t * count..(t + 1) * count]);
+                at += query.bytes;
                 t += 1;
             }
         }
     }
 }
 
-/// Tokens that a strip of rows meets at a time, where there are as many.
-const TOKENS: usize = 4;
-
-/// The sums of a strip's codes with [`TOKENS`] tokens.
+/// Makes bounds from the high bits of codes bounds from all bits: `out`, `[queries, list]`, holds
+/// those of the rows of `list`, which is not empty.
+///
+/// What lies between them is not read: of each stream, the rows to come are prefetched where they
+/// lie.
 #[inline(always)]
-fn for_tokens<S: ScreenDot>(
+pub(crate) fn refine<S: ScreenDot>(
     s: S,
-    rows: &[&[Block]; LANES],
-    queries: &[Query; TOKENS],
-) -> [[[i32; 2]; LANES]; TOKENS] {
-    let planes: [&[Planes]; TOKENS] = std::array::from_fn(|t| queries[t].planes.as_slice());
-    let mut sums = [[[0; 2]; LANES]; TOKENS];
-    if S::PAIRS {
-        for (i, pair) in rows.as_chunks::<2>().0.iter().enumerate() {
-            let [first, second] = s.screen(*pair, planes);
-            for (sums, (first, second)) in sums.iter_mut().zip(first.into_iter().zip(second)) {
-                (sums[2 * i], sums[2 * i + 1]) = (first, second);
-            }
-        }
-    } else {
-        for (i, row) in rows.iter().enumerate() {
-            let [products] = s.screen([*row], planes);
-            for (sums, product) in sums.iter_mut().zip(products) {
-                sums[i] = product;
+    rows: Rows<'_>,
+    list: &[u32],
+    queries: &[Query],
+    out: &mut [f32],
+) {
+    let Rows { fine, bounds, .. } = rows;
+    let count = list.len();
+    let per_row = fine.len() / bounds.scale.len();
+    let row = |i: usize| {
+        let row = list[i.min(count - 1)] as usize;
+        &fine[row * per_row..(row + 1) * per_row]
+    };
+    let distance = STREAM_DISTANCE.div_ceil(per_row * size_of::<Fine>());
+    let streams = Streams::new(&(0..count));
+    for strip in streams.strips() {
+        let rows = streams.rows(strip, row);
+        let ahead = streams.rows(strip, |i| Ahead {
+            from: row(i + distance),
+            distance: 0,
+        });
+        let of = |values: &[f32]| streams.rows(strip, |i| values[list[i] as usize]);
+        let (scale, error) = (of(bounds.scale), of(bounds.error));
+        let coarse_error = of(bounds.coarse_error);
+        let mut t = 0;
+        while t < queries.len() {
+            let group = Group::of(&queries[t..]);
+            let sums = group.sums(s, &rows, &ahead);
+            let mut at = 0;
+            for query in &queries[t..t + group.queries] {
+                let out = &mut out[t * count..(t + 1) * count];
+                let mut uppers = streams.rows(strip, |i| out[i]);
+                for (lane, upper) in uppers.iter_mut().enumerate() {
+                    let sums = &sums[lane][at..at + query.bytes];
+                    let product = query.product(sums, FINE_MIDDLE);
+                    let errors = [coarse_error[lane], error[lane]];
+                    *upper = query.refined(*upper, product, scale[lane], errors);
+                }
+                streams.put(strip, uppers, out);
+                at += query.bytes;
+                t += 1;
             }
         }
     }
-    sums
+}
+
+/// Planes that a strip of rows meets at a time, at most.
+const PLANES: usize = 8;
+
+/// Some queries whose planes a strip of rows meets at a time.
+struct Group<'a> {
+    queries: usize,
+    planes: [&'a [Plane]; PLANES],
+    count: usize,
+}
+
+impl<'a> Group<'a> {
+    /// As many of the first of `queries` as fit.
+    #[inline(always)]
+    fn of(queries: &'a [Query]) -> Group<'a> {
+        let mut group = Group {
+            queries: 0,
+            planes: [&[]; PLANES],
+            count: 0,
+        };
+        for query in queries {
+            if group.count + query.bytes > PLANES {
+                break;
+            }
+            let planes = query.planes.chunks_exact(query.planes.len() / 2);
+            for (to, plane) in group.planes[group.count..]
+                .iter_mut()
+                .zip(planes)
+                .take(query.bytes)
+            {
+                *to = plane;
+            }
+            group.count += query.bytes;
+            group.queries += 1;
+        }
+        group
+    }
+
+    /// The sums of a strip's codes with each plane.
+    #[inline(always)]
+    fn sums<S: ScreenDot, const LINES: usize>(
+        &self,
+        s: S,
+        rows: &[&[[CodeLine; LINES]]; LANES],
+        ahead: &[Ahead<'_, [CodeLine; LINES]>; LANES],
+    ) -> [[i32; PLANES]; LANES] {
+        let mut sums = [[0; PLANES]; LANES];
+        let mut first = 0;
+        while first < self.count {
+            let planes = &self.planes[first..self.count];
+            first += if let Some(planes) = planes.first_chunk() {
+                add::<S, LINES, PLANES>(s, rows, ahead, planes, &mut sums, first)
+            } else if let Some(planes) = planes.first_chunk() {
+                add::<S, LINES, 4>(s, rows, ahead, planes, &mut sums, first)
+            } else if let Some(planes) = planes.first_chunk() {
+                add::<S, LINES, 2>(s, rows, ahead, planes, &mut sums, first)
+            } else {
+                add::<S, LINES, 1>(s, rows, ahead, &[planes[0]], &mut sums, first)
+            };
+        }
+        sums
+    }
+}
+
+/// Writes the sums of a strip's codes with `P` planes from the `first` on, and returns `P`.
+#[inline(always)]
+fn add<S: ScreenDot, const LINES: usize, const P: usize>(
+    s: S,
+    rows: &[&[[CodeLine; LINES]]; LANES],
+    ahead: &[Ahead<'_, [CodeLine; LINES]>; LANES],
+    planes: &[&[Plane]; P],
+    sums: &mut [[i32; PLANES]; LANES],
+    first: usize,
+) -> usize {
+    if P <= 2 {
+        some::<S, LINES, DOT_ROWS, P>(s, rows, ahead, planes, sums, first);
+    } else if S::PAIRS {
+        some::<S, LINES, 2, P>(s, rows, ahead, planes, sums, first);
+    } else {
+        some::<S, LINES, 1, P>(s, rows, ahead, planes, sums, first);
+    }
+    P
+}
+
+/// The same, `R` rows at a time.
+#[inline(always)]
+fn some<S: ScreenDot, const LINES: usize, const R: usize, const P: usize>(
+    s: S,
+    rows: &[&[[CodeLine; LINES]]; LANES],
+    ahead: &[Ahead<'_, [CodeLine; LINES]>; LANES],
+    planes: &[&[Plane]; P],
+    sums: &mut [[i32; PLANES]; LANES],
+    first: usize,
+) {
+    let rows = rows.as_chunks::<R>().0.iter().zip(ahead.as_chunks::<R>().0);
+    for ((rows, ahead), sums) in rows.zip(sums.as_chunks_mut::<R>().0) {
+        let products = s.screen(*rows, *ahead, *planes);
+        for (sums, products) in sums.iter_mut().zip(products) {
+            sums[first..first + P].copy_from_slice(&products);
+        }
+    }
 }

@@ -11,11 +11,11 @@ use bitnet_kernels::{
 
 use super::PASSES;
 use crate::backend::{CpuBackend, CpuOptions};
-use crate::generic::screen::{Bounds, Query, Rows as ScreenRows, RowsMut, blocks};
+use crate::generic::screen::{Bounds, Coarse, Fine, Query, Rows as ScreenRows, RowsMut, blocks};
 use crate::isa::Isa;
 use crate::isa::table::Kernels;
 use crate::microkernel::operands::MatrixRef;
-use crate::microkernel::screen::Block;
+use crate::microkernel::screen::{CodeLine, RUN};
 
 /// A backend whose hidden state for token `t` is row `t` of `x`. All logits are multiplied by
 /// `factor`.
@@ -333,29 +333,69 @@ fn few_rows_are_read() {
 
 /// The memory of a screen, as a kernel made it.
 struct Made {
-    blocks: Vec<Block>,
+    coarse: Vec<Coarse>,
+    fine: Vec<Fine>,
     scale: Vec<f32>,
+    coarse_error: Vec<f32>,
     error: Vec<f32>,
     norm: Vec<f32>,
 }
 
+impl Made {
+    fn rows(&self) -> ScreenRows<'_> {
+        ScreenRows {
+            coarse: &self.coarse,
+            fine: &self.fine,
+            bounds: Bounds {
+                scale: &self.scale,
+                coarse_error: &self.coarse_error,
+                error: &self.error,
+                norm: &self.norm,
+            },
+        }
+    }
+
+    /// The bits of all that is known of rows.
+    fn bounds(&self) -> Vec<u32> {
+        let bounds = [&self.scale, &self.coarse_error, &self.error, &self.norm];
+        let values = bounds.into_iter().flatten();
+        values.map(|value| value.to_bits()).collect()
+    }
+}
+
 fn make(kernels: &Kernels, matrix: &MatrixRef<'_>, rows: usize, cols: usize) -> Made {
     let mut made = Made {
-        blocks: vec![Block::ZERO; rows * blocks(cols)],
+        coarse: vec![[CodeLine([0; RUN]); _]; rows * blocks(cols)],
+        fine: vec![[CodeLine([0; RUN]); _]; rows * blocks(cols)],
         scale: vec![f32::NAN; rows],
+        coarse_error: vec![f32::NAN; rows],
         error: vec![f32::NAN; rows],
         norm: vec![f32::NAN; rows],
     };
     let out = RowsMut {
-        blocks: &mut made.blocks,
+        coarse: &mut made.coarse,
+        fine: &mut made.fine,
         bounds: Bounds {
             scale: &mut made.scale,
+            coarse_error: &mut made.coarse_error,
             error: &mut made.error,
             norm: &mut made.norm,
         },
     };
     (kernels.screen_encode)(matrix, 0..rows, cols, out);
     made
+}
+
+/// Bounds of each row, from the high bits of its codes and from all bits, `[tokens, rows]`.
+fn uppers(kernels: &Kernels, made: &Made, queries: &[Query], list: &[u32]) -> [Vec<f32>; 2] {
+    let rows = made.norm.len();
+    let mut coarse = vec![f32::NAN; queries.len() * rows];
+    (kernels.screen_uppers)(made.rows(), queries, &mut coarse);
+    let listed = coarse.chunks_exact(rows);
+    let listed = listed.flat_map(|uppers| list.iter().map(|row| uppers[*row as usize]));
+    let mut refined: Vec<f32> = listed.collect();
+    (kernels.screen_refine)(made.rows(), list, queries, &mut refined);
+    [coarse, refined]
 }
 
 #[test]
@@ -384,67 +424,67 @@ fn kernels_agree_to_the_bit_and_no_logit_is_above_its_bound() {
             stride: cols * 2,
             scale: 1.0,
         };
-        for tokens in 1..10 {
-            let x: Vec<Vec<f32>> = (0..tokens as u64)
+        // Some rows, and again some in another order.
+        let list: Vec<u32> = (0..rows as u32)
+            .filter(|row| row % 3 != 1)
+            .chain((0..rows as u32).rev().filter(|row| row % 5 == 0))
+            .collect();
+        for tokens in 1..12 {
+            let mut x: Vec<Vec<f32>> = (0..tokens as u64)
                 .map(|t| Noise::new(1000 + t).normals(cols))
                 .collect();
+            // An activation far beyond the others, for which one byte is not enough.
+            x[tokens / 2][cols / 3] *= 1000.0;
             let queries: Vec<Query> = x
                 .iter()
                 .map(|x| {
                     let mut query = Query::new(cols);
-                    query.set(x);
+                    query.set(x, tokens > 1);
                     query
                 })
                 .collect();
-            let uppers = |kernels: &Kernels, made: &Made| {
-                let mut out = vec![f32::NAN; tokens * rows];
-                let bounds = Bounds {
-                    scale: made.scale.as_slice(),
-                    error: &made.error,
-                    norm: &made.norm,
-                };
-                let blocks = &made.blocks;
-                (kernels.screen_uppers)(ScreenRows { blocks, bounds }, &queries, &mut out);
-                out
-            };
             let wanted = make(scalar, &matrix, rows, cols);
-            let wanted_uppers = uppers(scalar, &wanted);
-            for (i, upper) in wanted_uppers.iter().enumerate() {
-                let (token, row) = (i / rows, i % rows);
-                let weights = bytes[row * cols * 2..(row + 1) * cols * 2]
-                    .as_chunks::<2>()
-                    .0;
-                let exact: f64 = weights
-                    .iter()
-                    .zip(&x[token])
-                    .map(|(w, x)| half::f16::from_le_bytes(*w).to_f64() * f64::from(*x))
-                    .sum();
-                let norm: f64 = x[token].iter().map(|x| f64::from(*x).powi(2)).sum::<f64>();
-                let margin = f64::from(wanted.error[row]) * norm.sqrt() * 1.01 + 1e-3;
-                let above = f64::from(*upper) - exact;
-                assert!(
-                    (0.0..=2.0 * margin).contains(&above),
-                    "{rows}x{cols}, row {row}, token {token}: {upper} is {above} above {exact}"
-                );
+            let [wanted_uppers, wanted_refined] = uppers(scalar, &wanted, &queries, &list);
+            for (token, x) in x.iter().enumerate() {
+                let norm: f64 = x.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
+                let judge = |row: usize, upper: f32, error: f32| {
+                    let weights = bytes[row * cols * 2..(row + 1) * cols * 2]
+                        .as_chunks::<2>()
+                        .0;
+                    let exact: f64 = weights
+                        .iter()
+                        .zip(x)
+                        .map(|(w, x)| half::f16::from_le_bytes(*w).to_f64() * f64::from(*x))
+                        .sum();
+                    // Activations of one byte add a standard deviation at most.
+                    let weight = f64::from(wanted.norm[row]) / (cols as f64).sqrt();
+                    let margin = (f64::from(error) * 1.01 + weight * 1.1) * norm + 1e-3;
+                    let above = f64::from(upper) - exact;
+                    assert!(
+                        (0.0..=2.0 * margin).contains(&above),
+                        "{rows}x{cols}, row {row}, token {token}: {upper} is {above} above {exact}"
+                    );
+                };
+                for row in 0..rows {
+                    let upper = wanted_uppers[token * rows + row];
+                    judge(row, upper, wanted.coarse_error[row]);
+                }
+                for (i, row) in list.iter().enumerate() {
+                    let refined = wanted_refined[token * list.len() + i];
+                    judge(*row as usize, refined, wanted.error[*row as usize]);
+                }
             }
             for kernels in Isa::available().into_iter().filter_map(Isa::kernels) {
                 let made = make(kernels, &matrix, rows, cols);
                 let what = format!("{} of {rows}x{cols} and {tokens} tokens", kernels.name);
-                for (made, wanted) in made.blocks.iter().zip(&wanted.blocks) {
-                    assert!(made.low == wanted.low && made.high == wanted.high, "{what}");
-                }
-                for (made, wanted) in [
-                    (&made.scale, &wanted.scale),
-                    (&made.error, &wanted.error),
-                    (&made.norm, &wanted.norm),
-                ] {
-                    assert_eq!(bits(made), bits(wanted), "{what}");
-                }
-                assert_eq!(
-                    bits(&uppers(kernels, &made)),
-                    bits(&wanted_uppers),
+                assert!(
+                    made.coarse == wanted.coarse && made.fine == wanted.fine,
                     "{what}"
                 );
+                assert_eq!(made.bounds(), wanted.bounds(), "{what}");
+                let [found, refined] = uppers(kernels, &made, &queries, &list);
+                assert_eq!(bits(&found), bits(&wanted_uppers), "{what}");
+                assert_eq!(bits(&refined), bits(&wanted_refined), "{what}");
             }
         }
     }

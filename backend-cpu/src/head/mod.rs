@@ -1,11 +1,11 @@
 //! The output head where only the best few logits are wanted.
 //!
 //! A head of floats is by far the largest matrix of a ternary model, and nearly all of its logits
-//! are of no interest. A [`screen::Screen`] holds its rows in six bits and bounds every logit from
-//! above; only rows whose bound reaches the best few are multiplied as they are. What comes out is
-//! the same to the bit as from all logits: the proof is in `docs/explanation/output-head.md`. The
-//! screen is made on the way, a part of the rows with each of the first passes, while they are
-//! being read for their logits.
+//! are of no interest. A [`screen::Screen`] holds its rows in six bits, of which four bound every
+//! logit from above and all six those that are left; only rows whose bounds reach the best few are
+//! multiplied as they are. What comes out is the same to the bit as from all logits: the proof is
+//! in `docs/explanation/output-head.md`. The screen is made on the way, a part of the rows with
+//! each of the first passes, while they are being read for their logits.
 
 pub(crate) mod best;
 #[cfg(test)]
@@ -25,8 +25,7 @@ use crate::exec::weights::Weights;
 use crate::generic::screen::takes;
 use best::Best;
 use screen::Screen;
-use search::PIECE;
-use threshold::{Listed, Search, Threshold};
+use threshold::{Listed, PIECE, Search, Threshold};
 
 /// Passes in which a screen is made.
 const PASSES: usize = 16;
@@ -173,10 +172,12 @@ impl Head {
         let Some(screen) = &mut self.screen else {
             return;
         };
-        let mut exact = 0;
+        let (mut exact, mut bytes) = (0, 0);
         for scratch in threads {
             let found = &mut Scratch::exclusive(scratch).search;
             exact += std::mem::take(&mut found.exact);
+            bytes += std::mem::take(&mut found.coarse_rows) * screen.coarse_row_bytes();
+            bytes += std::mem::take(&mut found.fine_rows) * screen.fine_row_bytes();
             self.report.thread_time += std::mem::take(&mut found.making);
         }
         let made = screen.ready..self.until;
@@ -186,6 +187,7 @@ impl Head {
         } else if self.until == self.rows && !self.is_listed {
             self.report.tokens += self.thresholds.len() as u64;
             self.report.exact_rows += exact as u64;
+            self.report.bytes_read += bytes as u64;
         }
         self.report.bytes = screen.bytes() as u64;
         self.report.rows = self.rows;

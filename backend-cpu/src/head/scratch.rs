@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::best::Best;
+use super::threshold::PIECE;
 use crate::generic::screen::Query;
 
 /// What a thread needs for the search, from pass to pass, and what it finds.
@@ -16,6 +17,14 @@ pub(crate) struct SearchScratch {
     pub(super) queries: Vec<Query>,
     /// Rows whose bounds it computed, piece by piece.
     pub(super) bounded: Vec<Range<usize>>,
+    /// Whether each row of a piece is listed.
+    marks: Vec<bool>,
+    /// Rows of a piece whose bounds from the high bits of codes reach a threshold.
+    pub(super) list: Vec<u32>,
+    /// Rows that got a bound from the high bits of their codes.
+    pub(crate) coarse_rows: usize,
+    /// Rows that got a bound from all bits.
+    pub(crate) fine_rows: usize,
     /// Logits computed one by one.
     pub(crate) exact: usize,
     /// Time that it took to make a part of the screen.
@@ -38,5 +47,19 @@ impl SearchScratch {
         while screened && self.queries.len() < tokens {
             self.queries.push(Query::new(cols));
         }
+        if screened {
+            self.marks.reserve(PIECE);
+            self.list.reserve(PIECE);
+        }
+    }
+
+    /// Lists those of `count` rows that `mark` sets.
+    pub(super) fn list_rows(&mut self, count: usize, mark: impl FnOnce(&mut [bool])) {
+        self.marks.clear();
+        self.marks.resize(count, false);
+        mark(&mut self.marks);
+        self.list.clear();
+        let marked = self.marks.iter().enumerate().filter(|(_, mark)| **mark);
+        self.list.extend(marked.map(|(row, _)| row as u32));
     }
 }

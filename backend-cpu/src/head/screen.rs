@@ -3,19 +3,23 @@
 use std::io;
 use std::ops::Range;
 
-use crate::generic::screen::{Bounds, Rows, RowsMut, blocks};
+use crate::generic::screen::{Bounds, Coarse, Fine, Rows, RowsMut, blocks};
 use crate::memory::pages::{Pages, Plain};
-use crate::microkernel::screen::Block;
+use crate::microkernel::screen::CodeLine;
 
 // SAFETY: an array of bytes, aligned to 64.
-unsafe impl Plain for Block {}
+unsafe impl Plain for CodeLine {}
+// SAFETY: an array of a plain type has no padding, either.
+unsafe impl<T: Plain, const N: usize> Plain for [T; N] {}
 // SAFETY: any four bytes are an f32.
 unsafe impl Plain for f32 {}
 
 /// The rows of a head in six bits, and what they leave out.
 pub(crate) struct Screen {
-    blocks: Pages<Block>,
-    /// `[row]`: a scale, an error, a norm.
+    /// `[row, block]`.
+    coarse: Pages<Coarse>,
+    fine: Pages<Fine>,
+    /// `[row]`.
     bounds: Bounds<Pages<f32>>,
     per_row: usize,
     /// Rows from the first on that are made.
@@ -27,9 +31,11 @@ impl Screen {
     pub(crate) fn new(rows: usize, cols: usize) -> io::Result<Screen> {
         let per_row = blocks(cols);
         Ok(Screen {
-            blocks: Pages::new(rows * per_row)?,
+            coarse: Pages::new(rows * per_row)?,
+            fine: Pages::new(rows * per_row)?,
             bounds: Bounds {
                 scale: Pages::new(rows)?,
+                coarse_error: Pages::new(rows)?,
                 error: Pages::new(rows)?,
                 norm: Pages::new(rows)?,
             },
@@ -40,8 +46,18 @@ impl Screen {
 
     /// Bytes of all rows.
     pub(crate) fn bytes(&self) -> usize {
-        let Bounds { scale, error, norm } = &self.bounds;
-        self.blocks.bytes() + scale.bytes() + error.bytes() + norm.bytes()
+        self.bounds.norm.bytes() / size_of::<f32>()
+            * (self.coarse_row_bytes() + self.fine_row_bytes())
+    }
+
+    /// Bytes that bound a row: its high bits, scale, coarse error and norm.
+    pub(crate) fn coarse_row_bytes(&self) -> usize {
+        self.per_row * size_of::<Coarse>() + 3 * size_of::<f32>()
+    }
+
+    /// Bytes that bound it once more: its low bits and its error.
+    pub(crate) fn fine_row_bytes(&self) -> usize {
+        self.per_row * size_of::<Fine>() + size_of::<f32>()
     }
 
     /// Rows that were made in an earlier pass.
@@ -53,9 +69,11 @@ impl Screen {
         // SAFETY: the caller's promise.
         unsafe {
             Rows {
-                blocks: self.blocks.read(blocks),
+                coarse: self.coarse.read(blocks.clone()),
+                fine: self.fine.read(blocks),
                 bounds: Bounds {
                     scale: self.bounds.scale.read(rows.clone()),
+                    coarse_error: self.bounds.coarse_error.read(rows.clone()),
                     error: self.bounds.error.read(rows.clone()),
                     norm: self.bounds.norm.read(rows),
                 },
@@ -72,9 +90,11 @@ impl Screen {
         // SAFETY: the caller's promise.
         unsafe {
             RowsMut {
-                blocks: self.blocks.write(blocks),
+                coarse: self.coarse.write(blocks.clone()),
+                fine: self.fine.write(blocks),
                 bounds: Bounds {
                     scale: self.bounds.scale.write(rows.clone()),
+                    coarse_error: self.bounds.coarse_error.write(rows.clone()),
                     error: self.bounds.error.write(rows.clone()),
                     norm: self.bounds.norm.write(rows),
                 },

@@ -1,27 +1,24 @@
 //! The search for the best logits, on each thread of the team.
 //!
-//! First every row that is in the screen gets its bound, every other row its logit. Each thread
-//! then takes its rows of the highest bounds and computes their logits, and what the last of its
-//! best is becomes a threshold for all. Then those of its rows whose bounds reach the threshold get
-//! their logits, too, while the threshold keeps rising. It is valid at any time, so nobody waits:
-//! who is early computes a few more.
+//! First every row that is in the screen gets its bound from the high bits of its codes, every other
+//! row its logit. Each thread then takes its rows of the highest bounds and computes their logits,
+//! and what the last of its best is becomes a threshold for all. Then those of its rows whose bounds
+//! reach the threshold get a bound from all bits, and those whose bounds still do their logits, while
+//! the threshold keeps rising. It is valid at any time, so nobody waits: who is early computes a few
+//! more.
 
 use std::time::Instant;
 
 use bitnet_kernels::program::{BufferId, Product};
 
-use super::threshold::{Listed, Search, ids};
+use super::threshold::{Listed, PIECE, Search, ids};
 use crate::exec::pass::{Pass, scale};
 use crate::exec::scratch::Scratch;
 use crate::generic::gemm::Panel;
 use crate::threads::tickets::Pieces;
 
-/// Rows in a piece.
-pub(crate) const PIECE: usize = 256;
 /// Rows in a piece of those that are computed alone.
 const LISTED_PIECE: usize = 32;
-/// Bounds that are compared at a time.
-const AT_ONCE: usize = 16;
 
 impl Pass<'_> {
     /// Pieces of the search for the best logits of `product`.
@@ -60,7 +57,8 @@ impl Pass<'_> {
         } = scratch;
         if ready > 0 {
             for (token, query) in found.queries[..tokens].iter_mut().enumerate() {
-                query.set(x.values(token));
+                // The products of several tokens take longer than the codes take to come.
+                query.set(x.values(token), tokens > 1);
             }
         }
         found.bounded.clear();
@@ -75,8 +73,7 @@ impl Pass<'_> {
                     // SAFETY: made in an earlier pass.
                     let made = unsafe { screen.read(rows_here.clone()) };
                     (self.kernels.screen_uppers)(made, &found.queries[..tokens], results);
-                    // An infinite bound stays one.
-                    results.iter_mut().for_each(|upper| *upper *= product.scale);
+                    found.coarse_rows += rows_here.len();
                 }
                 for (token, uppers) in results.chunks_exact_mut(rows_here.len()).enumerate() {
                     let seeds = &mut found.seeds[token];
@@ -135,25 +132,51 @@ impl Pass<'_> {
             }
             threshold.raise(found.best[token].least());
         }
-        for bounded in &found.bounded {
-            for (token, threshold) in search.thresholds.iter().enumerate() {
-                let at = token * rows + bounded.start..token * rows + bounded.end;
+        // Bounds are those of logits before their factor. An infinite bound stays one.
+        let reaches = |upper: f32, least: f32| upper * product.scale >= least;
+        for piece in 0..found.bounded.len() {
+            let rows_here = found.bounded[piece].clone();
+            let uppers_of = |token: usize| {
+                let at = token * rows + rows_here.start..token * rows + rows_here.end;
                 // SAFETY: the rows are of a piece that is ours.
-                let uppers = unsafe { bounds.read(at) };
-                for (i, uppers) in uppers.chunks(AT_ONCE).enumerate() {
+                unsafe { bounds.read(at) }
+            };
+            found.list_rows(rows_here.len(), |marks| {
+                for (token, threshold) in search.thresholds.iter().enumerate() {
                     let least = threshold.get();
-                    if !uppers.iter().any(|upper| *upper >= least) {
+                    for (mark, upper) in marks.iter_mut().zip(uppers_of(token)) {
+                        *mark |= reaches(*upper, least);
+                    }
+                }
+            });
+            let count = found.list.len();
+            let Some(screen) = search.screen.filter(|_| count > 0) else {
+                continue;
+            };
+            let refined = &mut results[..tokens * count];
+            for (token, refined) in refined.chunks_exact_mut(count).enumerate() {
+                let uppers = uppers_of(token);
+                for (refined, row) in refined.iter_mut().zip(&found.list) {
+                    *refined = uppers[*row as usize];
+                }
+            }
+            // SAFETY: made in an earlier pass.
+            let made = unsafe { screen.read(rows_here.clone()) };
+            (self.kernels.screen_refine)(made, &found.list, &found.queries[..tokens], refined);
+            found.fine_rows += count;
+            for (token, refined) in refined.chunks_exact(count).enumerate() {
+                let (threshold, uppers) = (&search.thresholds[token], uppers_of(token));
+                for (row, upper) in found.list.iter().zip(refined) {
+                    let least = threshold.get();
+                    // A row may be in the list for another token alone.
+                    if !(reaches(*upper, least) && reaches(uppers[*row as usize], least)) {
                         continue;
                     }
-                    for (j, upper) in uppers.iter().enumerate() {
-                        if *upper >= threshold.get() {
-                            let row = bounded.start + i * AT_ONCE + j;
-                            let logit = exact(row, token, panel);
-                            found.best[token].push(row as u32, logit);
-                            found.exact += 1;
-                            threshold.raise(found.best[token].least());
-                        }
-                    }
+                    let row = rows_here.start + *row as usize;
+                    let logit = exact(row, token, panel);
+                    found.best[token].push(row as u32, logit);
+                    found.exact += 1;
+                    threshold.raise(found.best[token].least());
                 }
             }
         }

@@ -7,6 +7,9 @@ use bitnet_kernels::{Choice, TokenSet};
 
 use super::screen::Screen;
 
+/// Rows in a piece of a search.
+pub(crate) const PIECE: usize = 256;
+
 /// What a pass is to find, shared by its threads.
 pub(crate) struct Search<'a> {
     pub(crate) screen: Option<&'a Screen>,

@@ -41,12 +41,14 @@ pub(crate) struct Kernels {
     pub(crate) delta_rule: fn(DeltaToken<'_>, &mut [f32], &mut [f32], &mut [f32]),
     pub(crate) attend_f16: AttendFn<u16>,
     pub(crate) attend_f32: AttendFn<f32>,
-    /// What the recorder notes for the two that follow.
+    /// What the recorder notes for the three that follow.
     pub(crate) screen_name: &'static str,
     /// `(matrix, rows, cols, out)`; see `generic::screen::encode`.
     pub(crate) screen_encode: fn(&MatrixRef<'_>, Range<usize>, usize, RowsMut<'_>),
     /// `(rows, queries, out)`; see `generic::screen::uppers`.
     pub(crate) screen_uppers: fn(Rows<'_>, &[Query], &mut [f32]),
+    /// `(rows, list, queries, out)`; see `generic::screen::refine`.
+    pub(crate) screen_refine: fn(Rows<'_>, &[u32], &[Query], &mut [f32]),
     /// Reads bytes through; see `generic::probe::read`.
     pub(crate) read: fn(&[u8]) -> f32,
     pub(crate) peak: Multiply,
@@ -174,6 +176,9 @@ macro_rules! kernels {
                 out: $crate::generic::screen::RowsMut<'_>)),
             screen_uppers: $crate::isa::table::wrap!($token, $(#[$features])? screen::uppers(
                 rows: $crate::generic::screen::Rows<'_>, queries: &[$crate::generic::screen::Query], out: &mut [f32])),
+            screen_refine: $crate::isa::table::wrap!($token, $(#[$features])? screen::refine(
+                rows: $crate::generic::screen::Rows<'_>, list: &[u32], queries: &[$crate::generic::screen::Query],
+                out: &mut [f32])),
             read: $crate::isa::table::wrap!($token, $(#[$features])? probe::read(bytes: &[u8]) -> f32),
             peak: $crate::isa::table::Multiply {
                 per_round: $crate::isa::table::per_round(&$token),

@@ -30,15 +30,15 @@ pub(crate) struct WithMinima {
 /// What is read after a row: memory that begins `distance` bytes behind the start of `from`, which
 /// may lie behind its end.
 #[derive(Clone, Copy)]
-pub(crate) struct Ahead<'a> {
-    pub(crate) from: &'a [u8],
+pub(crate) struct Ahead<'a, T = u8> {
+    pub(crate) from: &'a [T],
     pub(crate) distance: usize,
 }
 
-impl<'a> Ahead<'a> {
+impl<'a, T> Ahead<'a, T> {
     /// Of a row in a stream that is read from end to end.
     #[inline(always)]
-    pub(crate) fn of(row: &'a [u8]) -> Ahead<'a> {
+    pub(crate) fn of(row: &'a [T]) -> Ahead<'a, T> {
         Ahead {
             from: row,
             distance: STREAM_DISTANCE,

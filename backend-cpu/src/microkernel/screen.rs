@@ -1,80 +1,87 @@
-//! Integer products of the screen's six-bit codes with activations of two bytes.
+//! Integer products of the screen's codes with activations of one byte.
 //!
 //! Exact, so an instruction set may compute them in any order it likes. The provided method is
 //! plain Rust; an instruction set overrides it.
 
-use crate::microkernel::dot::BlockDot;
+use crate::microkernel::dot::{Ahead, BlockDot};
 
-/// Weights in a [`Block`].
+/// Weights in a block.
 pub(crate) const BLOCK: usize = 256;
 /// A block falls into runs of as many weights, each with its own bits of the bytes.
 pub(crate) const RUN: usize = 64;
+/// Runs of a block.
+pub(crate) const RUNS: usize = BLOCK / RUN;
 
-/// 256 codes of six bits. Byte `j` of `low` holds the four low bits of codes `j` and `j + 64`, byte
-/// `j + 64` those of codes `j + 128` and `j + 192`; byte `j` of `high` holds the two high bits of
-/// all four, from its lowest bits on.
+/// Lines of a block of the four high bits of codes, which bound all rows.
+pub(crate) const COARSE: usize = 2;
+/// Lines of a block of the two low bits of codes, for the rows that are left.
+pub(crate) const FINE: usize = 1;
+
+/// 64 bytes of codes. A block of codes of `2 * LINES` bits has `LINES` of them, with the codes of
+/// `4 / LINES` runs each: byte `j` of a line holds code `j` of each of its runs, from its lowest
+/// bits on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C, align(64))]
+pub(crate) struct CodeLine(pub(crate) [u8; RUN]);
+
+/// 256 activations, as [`CodeLine`]s meet them.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
-pub(crate) struct Block {
-    pub(crate) low: [u8; 128],
-    pub(crate) high: [u8; 64],
-}
+pub(crate) struct Plane(pub(crate) [[i8; RUN]; RUNS]);
 
-/// 256 activations, as `256 * [run][0] + [run][1]`.
-#[derive(Clone, Copy, Debug)]
-#[repr(C, align(64))]
-pub(crate) struct Planes(pub(crate) [[[i8; RUN]; 2]; BLOCK / RUN]);
-
-impl Block {
-    pub(crate) const ZERO: Block = Block {
-        low: [0; 128],
-        high: [0; 64],
-    };
-
-    /// Packs codes below 64.
-    #[inline(always)]
-    pub(crate) fn pack(codes: &[i8; BLOCK]) -> Block {
-        let mut block = Block::ZERO;
+/// Packs a block of codes, of which each line takes the bits from `from` on.
+#[inline(always)]
+pub(crate) fn pack<const LINES: usize>(
+    codes: &[i8; BLOCK],
+    from: usize,
+    block: &mut [CodeLine; LINES],
+) {
+    let per_line = RUNS / LINES;
+    let bits = 2 * LINES;
+    let mask = (1 << bits) - 1;
+    for (line, runs) in block.iter_mut().zip(codes.chunks_exact(per_line * RUN)) {
         for j in 0..RUN {
-            let [a, b, c, d] = std::array::from_fn(|run| codes[run * RUN + j].cast_unsigned());
-            block.low[j] = a & 15 | b << 4;
-            block.low[RUN + j] = c & 15 | d << 4;
-            block.high[j] = a >> 4 | b >> 4 << 2 | c >> 4 << 4 | d >> 4 << 6;
+            line.0[j] = 0;
+            for (place, run) in runs.chunks_exact(RUN).enumerate() {
+                line.0[j] |= (run[j].cast_unsigned() >> from & mask) << (place * bits);
+            }
         }
-        block
     }
 }
 
-impl Planes {
-    pub(crate) const ZERO: Planes = Planes([[[0; RUN]; 2]; BLOCK / RUN]);
+impl Plane {
+    pub(crate) const ZERO: Plane = Plane([[0; RUN]; RUNS]);
 }
 
 /// Products of codes of an instruction set.
 pub(crate) trait ScreenDot: BlockDot {
-    /// Whether the registers hold the sums of two rows and four tokens.
+    /// Whether the registers hold the sums of two rows and the most planes.
     const PAIRS: bool = false;
 
-    /// For each row and each token: the sum of codes times first bytes, and that of codes times
-    /// second bytes. All rows and tokens have as many blocks.
+    /// For each row and each plane: the sum of codes times activations. All have as many blocks.
+    /// Meanwhile what is `ahead` of each row is brought into the cache, as many bytes as it has.
     #[inline(always)]
-    fn screen<const R: usize, const T: usize>(
+    fn screen<const LINES: usize, const R: usize, const P: usize>(
         self,
-        rows: [&[Block]; R],
-        tokens: [&[Planes]; T],
-    ) -> [[[i32; 2]; T]; R] {
-        let product = |row: &[Block], token: &[Planes], plane: usize| {
+        rows: [&[[CodeLine; LINES]]; R],
+        _ahead: [Ahead<'_, [CodeLine; LINES]>; R],
+        planes: [&[Plane]; P],
+    ) -> [[i32; P]; R] {
+        let per_line = RUNS / LINES;
+        let bits = 2 * LINES;
+        let product = |row: &[[CodeLine; LINES]], plane: &[Plane]| {
             let mut sum = 0;
-            for (block, planes) in row.iter().zip(token) {
-                for (run, q) in planes.0.iter().enumerate() {
-                    for (j, q) in q[plane].iter().enumerate() {
-                        let low = block.low[run / 2 * RUN + j] >> (run % 2 * 4) & 15;
-                        let code = low | (block.high[j] >> (2 * run) & 3) << 4;
+            for (block, plane) in row.iter().zip(plane) {
+                for (run, q) in plane.0.iter().enumerate() {
+                    let line = &block[run / per_line];
+                    for (byte, q) in line.0.iter().zip(q) {
+                        let code = byte >> (run % per_line * bits) & ((1 << bits) - 1);
                         sum += i32::from(code) * i32::from(*q);
                     }
                 }
             }
             sum
         };
-        rows.map(|row| tokens.map(|token| [product(row, token, 0), product(row, token, 1)]))
+        rows.map(|row| planes.map(|plane| product(row, plane)))
     }
 }

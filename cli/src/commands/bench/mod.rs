@@ -50,8 +50,8 @@ pub(crate) struct Args {
 fn screened(mut cost: Cost, work: &Work, screening: Option<Screening>) -> Cost {
     if let Some(screening) = screening.filter(|screening| screening.tokens > 0) {
         let row = cost.head_bytes / work.selecting.max(1) / screening.rows.max(1) as u64;
-        let rows = screening.exact_rows * work.selected / screening.tokens;
-        cost.head_bytes = work.selecting * screening.bytes + rows * row;
+        let bytes = screening.bytes_read + screening.exact_rows * row;
+        cost.head_bytes = bytes * work.selected / screening.tokens;
     }
     cost
 }

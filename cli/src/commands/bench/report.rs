@@ -160,6 +160,7 @@ impl Report {
                 "rows_in_screen": screening.ready,
                 "thread_seconds_to_make": screening.thread_time.as_secs_f64(),
                 "tokens_searched": screening.tokens,
+                "screen_bytes_read": screening.bytes_read,
                 "rows_read": screening.exact_rows,
             })),
             "kernels": self.kernels.iter().map(|(name, count)| ((*name).to_owned(), json!(count)))
@@ -264,13 +265,16 @@ impl Report {
             )?;
         }
         if let Some(screening) = &self.screening {
-            let read = screening.exact_rows as f64 / screening.tokens.max(1) as f64;
+            let per_token = |amount: u64| amount as f64 / screening.tokens.max(1) as f64;
             row(
                 "output head",
                 format!(
-                    "{:.0} MB of screen made in {:.0} ms of a thread; {read:.0} of {} rows read per token",
+                    "{:.0} MB of screen made in {:.0} ms of a thread; \
+                     {:.0} MB of it and {:.0} of {} rows read per token",
                     screening.bytes as f64 / 1e6,
                     screening.thread_time.as_secs_f64() * 1e3,
+                    per_token(screening.bytes_read) / 1e6,
+                    per_token(screening.exact_rows),
                     screening.rows
                 ),
             )?;
