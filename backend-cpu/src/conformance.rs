@@ -131,11 +131,15 @@ fn encodings_are_the_oracles() {
                 for x in rows(width) {
                     let mut q = vec![99; width];
                     let mut scales = vec![f32::NAN; encoding.scales_per_row(width)];
-                    (kernels.encode)(encoding, &x, &mut q, &mut scales);
+                    let mut sums = vec![i32::MAX; scales.len()];
+                    (kernels.encode)(encoding, &x, &mut q, &mut scales, &mut sums);
                     let wanted = encoding.encode(&x);
                     let what = format!("{} {encoding:?} of {width}", kernels.name);
                     assert_eq!(q, wanted.q, "{what}");
                     same(&scales, &wanted.scales, &what);
+                    let blocks = wanted.q.chunks(width / scales.len());
+                    let added = blocks.map(|q| q.iter().map(|q| i32::from(*q)).sum());
+                    assert_eq!(sums, added.collect::<Vec<i32>>(), "{what}");
                 }
             }
         }

@@ -396,10 +396,7 @@ impl Pass<'_> {
                     out.sums.write(scales),
                 )
             };
-            (self.kernels.encode)(out.encoding, result, q, d);
-            for (sum, q) in sums.iter_mut().zip(q.chunks_exact(width / per_row)) {
-                *sum = q.iter().map(|q| i32::from(*q)).sum();
-            }
+            (self.kernels.encode)(out.encoding, result, q, d, sums);
         }
     }
 }

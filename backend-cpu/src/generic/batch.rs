@@ -7,53 +7,74 @@ use std::ops::Range;
 
 use bitnet_kernels::order::LANES;
 
+use super::gemm::{Panel, parts};
 use super::streams::Streams;
 use crate::microkernel::dot::{Ahead, BlockDot, DOT_ROWS};
+use crate::microkernel::gemm::{GemmArgs, Microkernel};
 use crate::microkernel::operands::{Encoded, MatrixRef};
 use crate::microkernel::simd::STREAM_DISTANCE;
 
-/// Tokens at a time, at most: as many as have registers.
-const TOKENS: usize = 5;
-
 /// `rows` of a matrix against `tokens` of `x` into `out`, `[tokens, rows]`.
-///
-/// Rows go in strips of sixteen, which all tokens meet before the next strip comes: a strip and the
-/// activations of as many tokens as there are at a time stay in the nearest caches.
 #[inline(always)]
-pub(crate) fn i2s<B: BlockDot>(
-    b: B,
+pub(crate) fn i2s<M: Microkernel>(
+    b: M,
     m: &MatrixRef<'_>,
     rows: Range<usize>,
     x: &Encoded<'_>,
     tokens: Range<usize>,
+    panel: &mut Panel,
     out: &mut [f32],
 ) {
-    let width = rows.len();
-    let count = tokens.len();
-    if count == 1 {
-        return one_token(b, m, rows, x, tokens.start, out);
+    if tokens.len() == 1 {
+        return i2s_one(b, m, rows, x, tokens, out);
     }
-    let parts = count.div_ceil(TOKENS);
-    for first in (0..width).step_by(LANES) {
-        let strip = Strip {
-            m,
-            rows: rows.start + first..rows.start + width.min(first + LANES),
-            x,
-        };
-        // What follows the strip is most often this thread's next.
-        let next = strip.rows.end * m.stride;
-        let next_rows = &m.bytes[next..m.bytes.len().min(next + LANES * m.stride)];
-        for part in 0..parts {
-            let (from, to) = (count * part / parts, count * (part + 1) / parts);
-            let out = &mut out[from * width + first..];
-            let next_rows =
-                &next_rows[next_rows.len() * part / parts..next_rows.len() * (part + 1) / parts];
-            let from = tokens.start + from;
-            match tokens.start + to - from {
-                ..=2 => strip.write::<B, 2>(b, from, next_rows, out, width),
-                3 => strip.write::<B, 3>(b, from, next_rows, out, width),
-                4 => strip.write::<B, 4>(b, from, next_rows, out, width),
-                _ => strip.write::<B, TOKENS>(b, from, next_rows, out, width),
+    let args = GemmArgs {
+        m,
+        rows,
+        x,
+        tokens,
+        out,
+    };
+    if let Some(args) = b.few_in_tiles(args, &mut panel.words) {
+        in_strips(b, args);
+    }
+}
+
+/// The same as rows lie, from several [streams](super::streams).
+///
+/// Rows go in strips of sixteen, which all tokens meet before the next strip comes: a strip and the
+/// activations of as many tokens as there are at a time stay in the nearest caches.
+#[inline(always)]
+fn in_strips<B: BlockDot>(b: B, args: GemmArgs<'_>) {
+    let GemmArgs {
+        m,
+        rows,
+        x,
+        tokens,
+        out,
+    } = args;
+    let width = rows.len();
+    let streams = Streams::new(&rows);
+    for strip in streams.strips() {
+        let rows: [&[u8]; LANES] = streams.rows(strip, |row| m.row(row));
+        for part in parts(tokens.len(), B::TILE_TOKENS) {
+            let strip = Strip {
+                m,
+                rows,
+                // What is ahead is prefetched once.
+                distance: if part.start == 0 { STREAM_DISTANCE } else { 0 },
+                streams,
+                strip,
+                x,
+                first: tokens.start + part.start,
+            };
+            let out = &mut out[part.start * width..];
+            match part.len() {
+                ..=2 => strip.write::<B, 2>(b, out, width),
+                3 => strip.write::<B, 3>(b, out, width),
+                4 => strip.write::<B, 4>(b, out, width),
+                5 => strip.write::<B, 5>(b, out, width),
+                _ => strip.write::<B, 6>(b, out, width),
             }
         }
     }
@@ -61,14 +82,15 @@ pub(crate) fn i2s<B: BlockDot>(
 
 /// The same with one token: rows from several [streams](super::streams).
 #[inline(always)]
-fn one_token<B: BlockDot>(
+pub(crate) fn i2s_one<B: BlockDot>(
     b: B,
     m: &MatrixRef<'_>,
     rows: Range<usize>,
     x: &Encoded<'_>,
-    token: usize,
+    tokens: Range<usize>,
     out: &mut [f32],
 ) {
+    let token = tokens.start;
     let streams = Streams::new(&rows);
     for strip in streams.strips() {
         let rows: [&[u8]; LANES] = streams.rows(strip, |row| m.row(row));
@@ -115,7 +137,7 @@ pub(crate) fn i2s_listed<B: BlockDot>(
 
 /// What the sums of sixteen rows' codes with a token come to.
 #[inline(always)]
-pub(super) fn results<B: BlockDot>(
+pub(crate) fn results<B: BlockDot>(
     b: B,
     m: &MatrixRef<'_>,
     sums: &[i32; LANES],
@@ -132,46 +154,42 @@ pub(super) fn results<B: BlockDot>(
     b.to_array(b.finite_or_nan(values))
 }
 
-/// Up to sixteen rows.
+/// Sixteen rows and some tokens.
 struct Strip<'a> {
     m: &'a MatrixRef<'a>,
-    rows: Range<usize>,
+    rows: [&'a [u8]; LANES],
+    /// Bytes from what is read of a row to what is prefetched.
+    distance: usize,
+    streams: Streams,
+    strip: usize,
     x: &'a Encoded<'a>,
+    /// The first token.
+    first: usize,
 }
 
 impl Strip<'_> {
-    /// Writes the products with `T` tokens, `stride` apart, and prefetches `next_rows` meanwhile.
+    /// Writes the products with `T` tokens to `out`, `[tokens, width]`.
     #[inline(always)]
-    fn write<B: BlockDot, const T: usize>(
-        &self,
-        b: B,
-        first: usize,
-        next_rows: &[u8],
-        out: &mut [f32],
-        stride: usize,
-    ) {
-        let Strip { m, rows, x } = self;
+    fn write<B: BlockDot, const T: usize>(&self, b: B, out: &mut [f32], width: usize) {
         let mut q: [&[i8]; T] = [&[]; T];
         for (t, q) in q.iter_mut().enumerate() {
-            *q = x.q(first + t);
+            *q = self.x.q(self.first + t);
         }
         let mut sums = [[0; LANES]; T];
-        let tiles = LANES / DOT_ROWS;
-        for tile in 0..tiles {
-            // Rows that fill up the strip repeat its last one; their results are dropped.
-            let row = |r: usize| m.row((rows.start + tile * DOT_ROWS + r).min(rows.end - 1));
-            let tile_rows = [row(0), row(1), row(2), row(3)];
-            let next_rows =
-                &next_rows[next_rows.len() * tile / tiles..next_rows.len() * (tile + 1) / tiles];
-            let groups = tile_rows.map(|row| row.as_chunks().0);
-            let tile_sums = b.i2s_tile(groups, q.map(|q| q.as_chunks().0), next_rows);
+        for (tile, rows) in self.rows.as_chunks::<DOT_ROWS>().0.iter().enumerate() {
+            let ahead = rows.map(|from| Ahead {
+                from,
+                distance: self.distance,
+            });
+            let groups = rows.map(|row| row.as_chunks().0);
+            let tile_sums = b.i2s_tile(groups, ahead, q.map(|q| q.as_chunks().0));
             for (sums, tile_sums) in sums.iter_mut().zip(tile_sums) {
                 sums[tile * DOT_ROWS..(tile + 1) * DOT_ROWS].copy_from_slice(&tile_sums);
             }
         }
-        for (t, sums) in sums.iter().enumerate() {
-            let values = results(b, m, sums, x, first + t);
-            out[t * stride..][..rows.len()].copy_from_slice(&values[..rows.len()]);
+        for (t, (sums, out)) in sums.iter().zip(out.chunks_exact_mut(width)).enumerate() {
+            let values = results(b, self.m, sums, self.x, self.first + t);
+            self.streams.put(self.strip, values, out);
         }
     }
 }

@@ -38,7 +38,8 @@ fn scale_into<L: Simd>(l: L, x: &[f32], scale: f32, q: &mut [i8]) {
     }
 }
 
-/// Encodes a row in one of the integer encodings: the integers into `q`, the scales into `scales`.
+/// Encodes a row in one of the integer encodings: the integers into `q`, the scales into `scales`,
+/// and the sums of the integers that share a scale into `sums`.
 #[inline(always)]
 pub(crate) fn encode<S: Simd>(
     s: S,
@@ -46,14 +47,15 @@ pub(crate) fn encode<S: Simd>(
     x: &[f32],
     q: &mut [i8],
     scales: &mut [f32],
+    sums: &mut [i32],
 ) {
     let block = encoding.block_len(x.len()).unwrap_or(1);
     let blocks = x.chunks_exact(block).zip(q.chunks_exact_mut(block));
-    for ((x, q), scale) in blocks.zip(scales) {
+    for ((x, q), (scale, sum)) in blocks.zip(scales.iter_mut().zip(sums)) {
         let largest = largest(s, x);
         if !largest.is_finite() {
             q.fill(0);
-            *scale = f32::NAN;
+            (*scale, *sum) = (f32::NAN, 0);
             continue;
         }
         *scale = match encoding {
@@ -62,6 +64,10 @@ pub(crate) fn encode<S: Simd>(
             Encoding::Q8K => encode_q8k(s, x, largest, q),
             Encoding::Q8_0 => encode_q8_0(s, x, largest, q),
         };
+        *sum = 0;
+        for q in &*q {
+            *sum += i32::from(*q);
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use crate::microkernel::dot::DOT_ROWS;
 
 /// A piece's rows, a quarter to each stream, in strips of [`LANES`].
 #[derive(Clone, Copy)]
-pub(super) struct Streams {
+pub(crate) struct Streams {
     first: usize,
     count: usize,
     /// Rows of a stream, with those that fill up the last strip.
@@ -26,7 +26,7 @@ pub(super) struct Streams {
 
 impl Streams {
     #[inline(always)]
-    pub(super) fn new(rows: &Range<usize>) -> Streams {
+    pub(crate) fn new(rows: &Range<usize>) -> Streams {
         Streams {
             first: rows.start,
             count: rows.len(),
@@ -36,7 +36,7 @@ impl Streams {
 
     /// Strips.
     #[inline(always)]
-    pub(super) fn strips(self) -> Range<usize> {
+    pub(crate) fn strips(self) -> Range<usize> {
         0..self.len / (LANES / DOT_ROWS)
     }
 
@@ -49,7 +49,7 @@ impl Streams {
 
     /// The rows of a strip. Those that fill it up repeat the last one; what they give is dropped.
     #[inline(always)]
-    pub(super) fn rows<R: Copy>(self, strip: usize, row: impl Fn(usize) -> R) -> [R; LANES] {
+    pub(crate) fn rows<R: Copy>(self, strip: usize, row: impl Fn(usize) -> R) -> [R; LANES] {
         let at = |lane| row(self.first + self.place(strip, lane).min(self.count - 1));
         let mut rows = [at(0); LANES];
         for (lane, row) in rows.iter_mut().enumerate() {
@@ -60,7 +60,7 @@ impl Streams {
 
     /// Puts the results of a strip where those of its rows belong, in `out` of the whole piece.
     #[inline(always)]
-    pub(super) fn put(self, strip: usize, results: [f32; LANES], out: &mut [f32]) {
+    pub(crate) fn put(self, strip: usize, results: [f32; LANES], out: &mut [f32]) {
         for (lane, result) in results.into_iter().enumerate() {
             if let Some(out) = out.get_mut(self.place(strip, lane)) {
                 *out = result;

@@ -23,8 +23,8 @@ pub(crate) struct Kernels {
     pub(crate) name: &'static str,
     /// `(x, gain, eps, out)`.
     pub(crate) norm: fn(&[f32], &[f32], f32, &mut [f32]),
-    /// `(encoding, x, q, scales)`; see `generic::encode::encode`.
-    pub(crate) encode: fn(Encoding, &[f32], &mut [i8], &mut [f32]),
+    /// `(encoding, x, q, scales, sums)`; see `generic::encode::encode`.
+    pub(crate) encode: fn(Encoding, &[f32], &mut [i8], &mut [f32], &mut [i32]),
     /// `(activation, gate, up, out)`.
     pub(crate) gate: fn(Activation, &[f32], &[f32], &mut [f32]),
     /// `(pairing, rotations, head)`; see `generic::rope::rotate`.
@@ -152,7 +152,8 @@ macro_rules! kernels {
             name: $name,
             norm: $crate::isa::table::wrap!($token, $(#[$features])? math::norm(x: &[f32], gain: &[f32], eps: f32, out: &mut [f32])),
             encode: $crate::isa::table::wrap!($token, $(#[$features])? encode::encode(
-                encoding: bitnet_kernels::format::Encoding, x: &[f32], q: &mut [i8], scales: &mut [f32])),
+                encoding: bitnet_kernels::format::Encoding, x: &[f32], q: &mut [i8], scales: &mut [f32],
+                sums: &mut [i32])),
             gate: $crate::isa::table::wrap!($token, $(#[$features])? math::gate(
                 activation: bitnet_kernels::program::Activation, gate: &[f32], up: &[f32], out: &mut [f32])),
             rotate: $crate::isa::table::wrap!($token, $(#[$features])? rope::rotate(
@@ -185,9 +186,9 @@ macro_rules! kernels {
                 run: |rounds| $crate::microkernel::peak::Peak::multiply($token, rounds),
             },
             products: &[
-                $crate::isa::table::product!($name, "gemv_i2s_i8", Format::I2S, 1, $token, $(#[$features])? batch::i2s),
-                $crate::isa::table::product!($name, "batch_i2s_i8", Format::I2S, $crate::isa::table::batch_tokens(&$token),
-                    $token, $(#[$features])? batch::i2s),
+                $crate::isa::table::product!($name, "gemv_i2s_i8", Format::I2S, 1, $token, $(#[$features])? batch::i2s_one),
+                $crate::isa::table::with_panel!($name, "batch_i2s_i8", Format::I2S, $crate::isa::table::batch_tokens(&$token),
+                    $token, $(#[$features])? batch::i2s::<_>),
                 $crate::isa::table::with_panel!($name, "gemm_i2s_i8", Format::I2S, usize::MAX, $token, $(#[$features])?
                     gemm::gemm::<_, $crate::generic::ternary::I2S>),
                 $crate::isa::table::product!($name, "gemv_tq2_0_q8k", Format::TQ2_0, 1, $token, $(#[$features])? gemv::tq2_0),

@@ -71,19 +71,21 @@ pub(crate) trait BlockDot: Simd {
     /// The most tokens for which [`BlockDot::i2s_tile`] serves better than a gemm.
     const BATCH_TOKENS: usize = 1;
 
-    /// As [`BlockDot::i2s_rows`], with `T` tokens; rows and tokens have as many groups. Meanwhile
-    /// `prefetched` is brought into the cache: at most 128 bytes for each group.
+    /// The most tokens of a [`BlockDot::i2s_tile`] whose sums have registers.
+    const TILE_TOKENS: usize = 5;
+
+    /// As [`BlockDot::i2s_rows`], with `T` tokens; rows and tokens have as many groups.
     #[inline(always)]
     fn i2s_tile<const T: usize>(
         self,
         rows: [&[[u8; i2_s::GROUP_BYTES]]; DOT_ROWS],
+        ahead: [Ahead<'_>; DOT_ROWS],
         q: [&[[i8; i2_s::GROUP]]; T],
-        _prefetched: &[u8],
     ) -> [[i32; DOT_ROWS]; T] {
         let rows = rows.map(|row| row.as_flattened());
         let mut sums = [[0; DOT_ROWS]; T];
         for (sums, q) in sums.iter_mut().zip(q) {
-            *sums = self.i2s_rows(rows, rows.map(Ahead::of), q.as_flattened());
+            *sums = self.i2s_rows(rows, ahead, q.as_flattened());
         }
         sums
     }

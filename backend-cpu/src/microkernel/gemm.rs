@@ -139,6 +139,17 @@ pub(crate) trait Microkernel: BlockDot {
         Some(args)
     }
 
+    /// Does the products of whole rows of `I2_S` with a few tokens where the instruction set
+    /// multiplies matrices by itself, as [`Microkernel::gemm_in_tiles`] does.
+    #[inline(always)]
+    fn few_in_tiles<'a>(
+        self,
+        args: GemmArgs<'a>,
+        _scratch: &mut Vec<PackedWord>,
+    ) -> Option<GemmArgs<'a>> {
+        Some(args)
+    }
+
     /// Words of a strip: word `i` takes bytes `4i .. 4i + 4` of each row.
     fn transpose(self, rows: [&[u8; RUN_BYTES]; LANES]) -> [Self::Bytes; RUN_WORDS];
 

@@ -9,7 +9,6 @@ use super::super::quantized;
 use super::token::Avx2;
 use crate::microkernel::dot::{Ahead, BlockDot, DOT_ROWS, GroupSums, WithMinima};
 use crate::microkernel::gemm::{GROUP, GROUP_BYTES};
-use crate::microkernel::simd::Simd;
 use crate::microkernel::trits::BlockCodes;
 
 /// Bytes of a register.
@@ -103,11 +102,10 @@ impl<const VNNI: bool> Avx2<VNNI> {
     fn add_rows<const R: usize, const T: usize>(
         self,
         rows: [&[[u8; GROUP_BYTES]]; R],
+        ahead: [Ahead<'_>; R],
         q: [&[[i8; GROUP]]; T],
-        prefetched: &[u8],
     ) -> [[i32; R]; T] {
         let groups = rows[0].len();
-        let step = prefetched.len().div_ceil(groups.max(1));
         let mut sums = [[self.zero(); R]; T];
         for chunk in (0..groups).step_by(PARTIAL_GROUPS) {
             let mut partial = sums;
@@ -117,7 +115,11 @@ impl<const VNNI: bool> Avx2<VNNI> {
                 }
             }
             for i in chunk..groups.min(chunk + PARTIAL_GROUPS) {
-                self.prefetch(prefetched, i * step);
+                if i % 2 == 0 {
+                    for r in 0..R {
+                        ahead[r].prefetch(self, i * GROUP_BYTES);
+                    }
+                }
                 let mut bytes = [self.zero(); R];
                 for r in 0..R {
                     // SAFETY: `self` proves AVX2; the load covers the array.
@@ -273,15 +275,12 @@ impl<const VNNI: bool> BlockDot for Avx2<VNNI> {
     fn i2s_tile<const T: usize>(
         self,
         [e, f, g, h]: [&[[u8; GROUP_BYTES]]; DOT_ROWS],
+        [i, j, k, l]: [Ahead<'_>; DOT_ROWS],
         q: [&[[i8; GROUP]]; T],
-        prefetched: &[u8],
     ) -> [[i32; DOT_ROWS]; T] {
-        let (now, later) = prefetched.split_at(prefetched.len() / 2);
         // There are registers for the sums of two rows.
-        let (first, second) = (
-            self.add_rows([e, f], q, now),
-            self.add_rows([g, h], q, later),
-        );
+        let first = self.add_rows([e, f], [i, j], q);
+        let second = self.add_rows([g, h], [k, l], q);
         let mut totals = [[0; DOT_ROWS]; T];
         for (totals, ([e, f], [g, h])) in totals.iter_mut().zip(first.into_iter().zip(second)) {
             *totals = [e, f, g, h];

@@ -73,8 +73,11 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
         let at = x.as_ptr().cast::<__m128i>();
         // SAFETY: `self` proves AVX2; both loads lie within the 32 bytes.
         unsafe {
-            [_mm_loadu_si128(at), _mm_loadu_si128(at.add(1))]
-                .map(|x| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(x))))
+            let [low, high] = [_mm_loadu_si128(at), _mm_loadu_si128(at.add(1))];
+            [
+                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(low))),
+                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(high))),
+            ]
         }
     }
     #[inline(always)]
@@ -120,12 +123,9 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
     }
     #[inline(always)]
     fn max_magnitude(self, a: Self::F, b: Self::F) -> Self::F {
-        // SAFETY: `self` proves AVX2.
-        unsafe {
-            let [a, b] = [a, b].map(|x| x.map(|x| _mm256_castps_si256(x)));
-            let larger = [_mm256_max_epi32(a[0], b[0]), _mm256_max_epi32(a[1], b[1])];
-            larger.map(|x| _mm256_castsi256_ps(x))
-        }
+        let (a, b) = (both!(_mm256_castps_si256, a), both!(_mm256_castps_si256, b));
+        let larger = both!(_mm256_max_epi32, a, b);
+        both!(_mm256_castsi256_ps, larger)
     }
     #[inline(always)]
     fn abs(self, x: Self::F) -> Self::F {
@@ -135,20 +135,26 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
     }
     #[inline(always)]
     fn round(self, x: Self::F) -> Self::F {
+        const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
         // SAFETY: `self` proves AVX2.
         unsafe {
-            x.map(|x| _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(x))
+            [
+                _mm256_round_ps::<NEAREST>(x[0]),
+                _mm256_round_ps::<NEAREST>(x[1]),
+            ]
         }
     }
     #[inline(always)]
     fn exp2_integral(self, n: Self::F) -> Self::F {
         // SAFETY: `self` proves AVX2.
-        unsafe {
-            n.map(|n| {
-                let biased = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
-                _mm256_castsi256_ps(_mm256_slli_epi32::<23>(biased))
-            })
-        }
+        let biased = unsafe {
+            let bias = _mm256_set1_epi32(127);
+            [
+                _mm256_slli_epi32::<23>(_mm256_add_epi32(_mm256_cvtps_epi32(n[0]), bias)),
+                _mm256_slli_epi32::<23>(_mm256_add_epi32(_mm256_cvtps_epi32(n[1]), bias)),
+            ]
+        };
+        both!(_mm256_castsi256_ps, biased)
     }
     #[inline(always)]
     fn zero_f64(self) -> Self::D {

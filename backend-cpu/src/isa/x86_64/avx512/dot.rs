@@ -8,7 +8,6 @@ use super::super::quantized;
 use super::token::Avx512;
 use crate::microkernel::dot::{Ahead, BlockDot, DOT_ROWS, GroupSums, WithMinima};
 use crate::microkernel::gemm::{GROUP, GROUP_BYTES};
-use crate::microkernel::simd::Simd;
 use crate::microkernel::trits::{self, BlockCodes};
 
 /// Bytes of a register.
@@ -247,20 +246,22 @@ impl<const VBMI: bool, const AMX: bool> BlockDot for Avx512<VBMI, AMX> {
 
     const BATCH_TOKENS: usize = if AMX { 16 } else { 32 };
 
+    const TILE_TOKENS: usize = 6;
+
     #[inline(always)]
     fn i2s_tile<const T: usize>(
         self,
         rows: [&[[u8; GROUP_BYTES]]; DOT_ROWS],
+        ahead: [Ahead<'_>; DOT_ROWS],
         q: [&[[i8; GROUP]]; T],
-        prefetched: &[u8],
     ) -> [[i32; DOT_ROWS]; T] {
-        let groups = rows[0].len();
-        let step = prefetched.len().div_ceil(groups.max(1));
         let mut sums = [[self.zero(); DOT_ROWS]; T];
-        for i in 0..groups {
-            // One line too many now and then, rather than a loop.
-            self.prefetch(prefetched, i * step);
-            self.prefetch(prefetched, i * step + 64);
+        for i in 0..rows[0].len() {
+            if i % 2 == 0 {
+                for ahead in ahead {
+                    ahead.prefetch(self, i * GROUP_BYTES);
+                }
+            }
             let mut codes = [[self.zero(); 2]; DOT_ROWS];
             for (codes, row) in codes.iter_mut().zip(rows) {
                 *codes = self.codes_in_place(&row[i]);

@@ -38,6 +38,15 @@ impl<const VBMI: bool, const AMX: bool> Microkernel for Avx512<VBMI, AMX> {
         None
     }
 
+    #[inline(always)]
+    fn few_in_tiles<'a>(
+        self,
+        args: GemmArgs<'a>,
+        scratch: &mut Vec<PackedWord>,
+    ) -> Option<GemmArgs<'a>> {
+        self.few_with_amx(args, scratch)
+    }
+
     const CODED_STRIPS: usize = 2;
     const CODED_TOKENS: usize = 6;
 

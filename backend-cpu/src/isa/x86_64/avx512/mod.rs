@@ -4,6 +4,7 @@
 mod amx;
 mod columns;
 mod dot;
+mod few;
 mod gemm;
 mod screen;
 mod simd;

@@ -1,7 +1,10 @@
 //! The tiles of AMX: whether they may be used, their shapes, and what is done with them.
 
 use std::arch::asm;
-use std::arch::x86_64::{__cpuid_count, CpuidResult};
+use std::arch::x86_64::{
+    __cpuid_count, _mm512_mask_set1_epi16, _mm512_set1_epi8, _mm512_set1_epi16, CpuidResult,
+};
+use std::mem::MaybeUninit;
 use std::sync::OnceLock;
 
 use bitnet_kernels::order::LANES;
@@ -10,6 +13,19 @@ use crate::microkernel::gemm::{GROUP, GROUP_STEPS, PackedWord};
 
 /// Tokens of a tile of activations.
 pub(super) const TILE_TOKENS: usize = 16;
+
+/// Codes of a row of a tile, and activations that they meet.
+const CODES: usize = 64;
+
+/// Groups of each row whose codes [`FewTiles`] takes out in a turn: a line of the cache.
+pub(super) const TURN_GROUPS: usize = 2;
+
+/// Tiles of sums of [`FewTiles`], each for every fourth tile of codes, so that none waits for the
+/// one before.
+const PHASES: usize = 4;
+
+/// Sums of sixteen rows with up to sixteen tokens, in as many parts as there are tiles of them.
+pub(super) type Sums = [[PackedWord; LANES]; PHASES];
 
 /// Strips whose codes are multiplied at a time: two tiles.
 pub(super) const PAIR: usize = 2;
@@ -79,13 +95,6 @@ struct Configuration {
     rows: [u8; 16],
 }
 
-/// Tiles with shapes, which they keep until this is dropped: sums in tiles 0 to 3, activations in 4
-/// and 5, codes in 6 and 7.
-pub(super) struct Tiles {
-    /// The tokens that meet the codes at a time, up to two tiles of them.
-    tokens: usize,
-}
-
 /// Runs instructions that may change any tile.
 macro_rules! tiles {
     ($($arguments:tt)*) => {
@@ -96,6 +105,47 @@ macro_rules! tiles {
             options(nostack),
         )
     };
+}
+
+/// Gives the tiles shapes: `(rows, bytes of a row)`.
+///
+/// # Safety
+/// - [`permitted`].
+#[inline(always)]
+unsafe fn shape(shapes: [(usize, usize); 8]) {
+    let mut configuration = Configuration {
+        palette: 1,
+        start_row: 0,
+        reserved: [0; 14],
+        row_bytes: [0; 16],
+        rows: [0; 16],
+    };
+    for (i, (rows, bytes)) in shapes.into_iter().enumerate() {
+        assert!(rows <= 16 && bytes <= LINE);
+        // A tile without rows must have no columns.
+        configuration.row_bytes[i] = if rows == 0 { 0 } else { bytes as u16 };
+        configuration.rows[i] = rows as u8;
+    }
+    // SAFETY: there are tiles, by the caller's promise; the configuration is one that the palette
+    // allows.
+    unsafe { tiles!("ldtilecfg [{}]", in(reg) &raw const configuration,) }
+}
+
+/// Gives the tiles back, so that the system need not keep them.
+///
+/// # Safety
+/// - [`permitted`].
+#[inline(always)]
+unsafe fn release() {
+    // SAFETY: there are tiles, by the caller's promise.
+    unsafe { tiles!("tilerelease",) }
+}
+
+/// Tiles with shapes, which they keep until this is dropped: sums in tiles 0 to 3, activations in 4
+/// and 5, codes in 6 and 7.
+pub(super) struct Tiles {
+    /// The tokens that meet the codes at a time, up to two tiles of them.
+    tokens: usize,
 }
 
 impl Tiles {
@@ -117,24 +167,11 @@ impl Tiles {
             return;
         }
         assert!(0 < tokens && tokens <= 2 * TILE_TOKENS);
-        let first = tokens.min(TILE_TOKENS) as u8;
-        let second = tokens as u8 - first;
-        let mut configuration = Configuration {
-            palette: 1,
-            start_row: 0,
-            reserved: [0; 14],
-            row_bytes: [0; 16],
-            rows: [0; 16],
-        };
+        let first = tokens.min(TILE_TOKENS);
+        let second = tokens - first;
         let rows = [first, first, second, second, first, second, 16, 16];
-        for (i, rows) in rows.into_iter().enumerate() {
-            // A tile without rows must have no columns.
-            configuration.row_bytes[i] = if rows == 0 { 0 } else { LINE as u16 };
-            configuration.rows[i] = rows;
-        }
-        // SAFETY: there are tiles, by the promise that was made to `new`; the configuration is one
-        // that the palette allows.
-        unsafe { tiles!("ldtilecfg [{}]", in(reg) &raw const configuration,) }
+        // SAFETY: there are tiles, by the promise that was made to `new`.
+        unsafe { shape(rows.map(|rows| (rows, LINE))) };
         self.tokens = tokens;
     }
 
@@ -284,6 +321,207 @@ impl Drop for Tiles {
     #[inline(always)]
     fn drop(&mut self) {
         // SAFETY: there are tiles, as `self` shows.
-        unsafe { tiles!("tilerelease",) }
+        unsafe { release() }
+    }
+}
+
+/// Tiles for a few tokens, with shapes that they keep until this is dropped: sums in tiles 0 to 3,
+/// rows' codes in 4 and 5, activations in 6 and 7.
+pub(super) struct FewTiles(());
+
+impl FewTiles {
+    /// Tiles for some tokens, 1 to 16.
+    ///
+    /// # Safety
+    /// - [`permitted`].
+    #[inline(always)]
+    pub(super) unsafe fn new(tokens: usize) -> FewTiles {
+        assert!(0 < tokens && tokens <= TILE_TOKENS);
+        let side_by_side = (16, tokens * 4);
+        let sums = (LANES, tokens * 4);
+        let codes = (LANES, CODES);
+        // SAFETY: the caller's promise.
+        unsafe {
+            shape([
+                sums,
+                sums,
+                sums,
+                sums,
+                codes,
+                codes,
+                side_by_side,
+                side_by_side,
+            ])
+        };
+        FewTiles(())
+    }
+
+    /// The products of sixteen rows of `I2_S` with all tokens. The activations are, of four after
+    /// four, those of all tokens, `pitch` bytes apart. Meanwhile what lies `further`
+    /// bytes behind the first four rows is prefetched: of each, as many bytes as four rows have.
+    ///
+    /// # Safety
+    /// - The CPU has AVX-512.
+    /// - There are activations for as many codes as rows have.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    pub(super) unsafe fn multiply(
+        &self,
+        rows: &[&[u8]; LANES],
+        further: usize,
+        (activations, pitch): (&[PackedWord], usize),
+    ) -> Sums {
+        /// Takes a turn's codes of a row out.
+        macro_rules! take {
+            ($row:literal) => {
+                concat!(
+                    "mov {at}, [{rows} + 8*",
+                    $row,
+                    "]\n",
+                    "vbroadcasti64x4 zmm0, [{at} + {done}]\n",
+                    "vbroadcasti64x4 zmm2, [{at} + {done} + 32]\n",
+                    "vpsrlvw zmm1, zmm0, {first}\n",
+                    "vpsrlvw zmm0, zmm0, {second}\n",
+                    "vpsrlvw zmm3, zmm2, {first}\n",
+                    "vpsrlvw zmm2, zmm2, {second}\n",
+                    "vpandq zmm1, zmm1, {mask}\n",
+                    "vpandq zmm0, zmm0, {mask}\n",
+                    "vpandq zmm3, zmm3, {mask}\n",
+                    "vpandq zmm2, zmm2, {mask}\n",
+                    "vmovdqa64 [{next} + 256*",
+                    $row,
+                    "], zmm1\n",
+                    "vmovdqa64 [{next} + 256*",
+                    $row,
+                    " + 64], zmm0\n",
+                    "vmovdqa64 [{next} + 256*",
+                    $row,
+                    " + 128], zmm3\n",
+                    "vmovdqa64 [{next} + 256*",
+                    $row,
+                    " + 192], zmm2\n",
+                )
+            };
+        }
+        /// Prefetches four lines of a stream, and takes the codes of four rows out.
+        macro_rules! take_four {
+            ($stream:literal, $first:literal, $second:literal, $third:literal, $fourth:literal) => {
+                concat!(
+                    "mov {at}, [{rows} + 8*",
+                    $stream,
+                    "]\n",
+                    "add {at}, {further}\n",
+                    "prefetcht0 [{at} + 4*{done}]\n",
+                    "prefetcht0 [{at} + 4*{done} + 64]\n",
+                    "prefetcht0 [{at} + 4*{done} + 128]\n",
+                    "prefetcht0 [{at} + 4*{done} + 192]\n",
+                    take!($first),
+                    take!($second),
+                    take!($third),
+                    take!($fourth),
+                )
+            };
+        }
+        /// Adds the products of 64 codes of each row, those `$from` bytes behind the first.
+        macro_rules! add {
+            ($from:literal, $sums:literal, $codes:literal, $activations:literal) => {
+                concat!(
+                    "tileloadd tmm",
+                    $activations,
+                    ", [{x} + {pitch}]\n",
+                    "tileloadd tmm",
+                    $codes,
+                    ", [{codes} + {stride} + ",
+                    $from,
+                    "]\n",
+                    "add {x}, {tile}\n",
+                    "tdpbusd tmm",
+                    $sums,
+                    ", tmm",
+                    $codes,
+                    ", tmm",
+                    $activations,
+                    "\n",
+                )
+            };
+        }
+        const {
+            assert!(TURN_GROUPS * GROUP == 256 && PHASES == 4 && size_of::<PackedWord>() == 64);
+        }
+        let width = rows[0].len();
+        assert!(rows.iter().all(|row| row.len() == width));
+        assert!(width > 0 && width.is_multiple_of(64));
+        let starts = rows.map(<[u8]>::as_ptr);
+        // A turn's codes, and those of the next.
+        let mut codes = MaybeUninit::<[[PackedWord; 4 * LANES]; 2]>::uninit();
+        let mut sums = MaybeUninit::<Sums>::uninit();
+        // Of the 32 bytes that both halves of a register hold, the lower half takes the codes that
+        // come first.
+        let halves =
+            |lower, upper| _mm512_mask_set1_epi16(_mm512_set1_epi16(upper), 0x0000_ffff, lower);
+        // SAFETY: there are tiles, as `self` shows, and AVX-512, by the caller's promise. Rows are
+        // as long as was just seen, a turn's codes have room for all of them, all lines of the sums
+        // are written, and activations are there by the caller's promise. Prefetches touch nothing.
+        unsafe {
+            tiles!(
+                "tilezero tmm0",
+                "tilezero tmm1",
+                "tilezero tmm2",
+                "tilezero tmm3",
+                take_four!("0", "0", "1", "2", "3"),
+                take_four!("1", "4", "5", "6", "7"),
+                take_four!("2", "8", "9", "10", "11"),
+                take_four!("3", "12", "13", "14", "15"),
+                "jmp 3f",
+                "2:",
+                add!("0", "0", "4", "6"),
+                take_four!("0", "0", "1", "2", "3"),
+                add!("64", "1", "5", "7"),
+                take_four!("1", "4", "5", "6", "7"),
+                add!("128", "2", "4", "6"),
+                take_four!("2", "8", "9", "10", "11"),
+                add!("192", "3", "5", "7"),
+                take_four!("3", "12", "13", "14", "15"),
+                "3:",
+                "xchg {codes}, {next}",
+                "add {done}, 64",
+                "dec {turns}",
+                "jnz 2b",
+                add!("0", "0", "4", "6"),
+                add!("64", "1", "5", "7"),
+                add!("128", "2", "4", "6"),
+                add!("192", "3", "5", "7"),
+                "mov {at:e}, 64",
+                "tilestored [{sums} + {at}], tmm0",
+                "tilestored [{sums} + {at} + 1024], tmm1",
+                "tilestored [{sums} + {at} + 2048], tmm2",
+                "tilestored [{sums} + {at} + 3072], tmm3",
+                turns = inout(reg) width / 64 => _,
+                next = inout(reg) codes.as_mut_ptr() => _,
+                codes = inout(reg) codes.as_mut_ptr().byte_add(size_of_val(&codes) / 2) => _,
+                stride = in(reg) 256_usize,
+                x = inout(reg) activations.as_ptr() => _,
+                pitch = in(reg) pitch,
+                tile = in(reg) pitch * (CODES / 4),
+                sums = in(reg) sums.as_mut_ptr(),
+                rows = in(reg) starts.as_ptr(),
+                further = in(reg) further,
+                done = inout(reg) 0_usize => _,
+                at = out(reg) _,
+                first = in(zmm_reg) halves(6, 4),
+                second = in(zmm_reg) halves(2, 0),
+                mask = in(zmm_reg) _mm512_set1_epi8(3),
+                out("zmm0") _, out("zmm1") _, out("zmm2") _, out("zmm3") _,
+            );
+            sums.assume_init()
+        }
+    }
+}
+
+impl Drop for FewTiles {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // SAFETY: there are tiles, as `self` shows.
+        unsafe { release() }
     }
 }
