@@ -175,9 +175,12 @@ impl Pass<'_> {
         let group = attention.heads / attention.kv_heads;
         let (q, out) = (self.buffer(q), self.buffer(out));
         let cut = self.cut_attention(attention);
+        // All tokens meet the keys and values of one group before those of the next come: the second
+        // cache holds them meanwhile.
         for piece in pieces {
             let (shared, heads) = cut.piece(piece);
-            let (token, kv_head) = (shared / attention.kv_heads, shared % attention.kv_heads);
+            let tokens = self.tokens.len();
+            let (token, kv_head) = (shared % tokens, shared / tokens);
             let (first, heads) = (kv_head * group + heads.start, heads.len());
             let place = self.places[token];
             let cache = &self.caches[&place.cache];
