@@ -175,7 +175,7 @@ impl Pass<'_> {
         let group = attention.heads / attention.kv_heads;
         let (q, out) = (self.buffer(q), self.buffer(out));
         let cut = self.cut_attention(attention);
-        // All tokens meet the keys and values of one group before those of the next come: the second
+        // All tokens meet the keys and values of one group before those of the next: the second
         // cache holds them meanwhile.
         for piece in pieces {
             let (shared, heads) = cut.piece(piece);
