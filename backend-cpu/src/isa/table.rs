@@ -23,8 +23,7 @@ pub(crate) struct Kernels {
     pub(crate) name: &'static str,
     /// `(x, gain, eps, out)`.
     pub(crate) norm: fn(&[f32], &[f32], f32, &mut [f32]),
-    /// `(encoding, x, q, scales, sums)`; see `generic::encode::encode`.
-    pub(crate) encode: fn(Encoding, &[f32], &mut [i8], &mut [f32], &mut [i32]),
+    pub(crate) encode: EncodeFn,
     /// `(activation, gate, up, out)`.
     pub(crate) gate: fn(Activation, &[f32], &[f32], &mut [f32]),
     /// `(pairing, rotations, head)`; see `generic::rope::rotate`.
@@ -130,6 +129,9 @@ pub(crate) struct Multiply {
     pub(crate) per_round: u64,
     pub(crate) run: fn(u64) -> i32,
 }
+
+/// `(encoding, x, q, scales, sums)`; see `generic::encode::encode`.
+pub(crate) type EncodeFn = fn(Encoding, &[f32], &mut [i8], &mut [f32], &mut [i32]);
 
 /// `(q, heads, scale, round_weights, visible, weights, out)`; see `generic::attention::attend`.
 pub(crate) type AttendFn<E> = fn(&[f32], usize, f32, bool, Visible<'_, E>, &mut [f32], &mut [f32]);

@@ -116,8 +116,8 @@ impl<const VNNI: bool> Avx2<VNNI> {
             }
             for i in chunk..groups.min(chunk + PARTIAL_GROUPS) {
                 if i % 2 == 0 {
-                    for r in 0..R {
-                        ahead[r].prefetch(self, i * GROUP_BYTES);
+                    for ahead in ahead {
+                        ahead.prefetch(self, i * GROUP_BYTES);
                     }
                 }
                 let mut bytes = [self.zero(); R];
