@@ -90,7 +90,10 @@ pub(crate) fn i2s_one<B: BlockDot>(
     tokens: Range<usize>,
     out: &mut [f32],
 ) {
-    let token = tokens.start;
+    // A pass may have none.
+    let Some(token) = tokens.into_iter().next() else {
+        return;
+    };
     let streams = Streams::new(&rows);
     for strip in streams.strips() {
         let rows: [&[u8]; LANES] = streams.rows(strip, |row| m.row(row));
