@@ -14,8 +14,8 @@ const MAX_ROWS: usize = 256;
 const FEW_TOKENS: usize = 64;
 /// Pieces that each thread should find in an operation, so that none waits long for the last one.
 const PIECES_PER_THREAD: usize = 4;
-/// Fewer rows than a panel's are a multiple of a strip's. One token, which meets no panels, has such
-/// pieces where threads would otherwise have too different a number of them.
+/// Fewer rows than a panel's are a multiple of a strip's. One token, which meets no panels, has
+/// such pieces where threads would otherwise have too different a number of them.
 const MIN_ROWS: usize = LANES;
 
 /// The most rows of a matrix in a piece, where `tokens` rows of activations meet it.

@@ -1,11 +1,11 @@
 //! The search for the best logits, on each thread of the team.
 //!
-//! First every row that is in the screen gets its bound from the high bits of its codes, every other
-//! row its logit. Each thread then takes its rows of the highest bounds and computes their logits,
-//! and what the last of its best is becomes a threshold for all. Then those of its rows whose bounds
-//! reach the threshold get a bound from all bits, and those whose bounds still do their logits, while
-//! the threshold keeps rising. It is valid at any time, so nobody waits: who is early computes a few
-//! more.
+//! First every row that is in the screen gets its bound from the high bits of its codes, every
+//! other row its logit. Each thread then takes its rows of the highest bounds and computes their
+//! logits, and what the last of its best is becomes a threshold for all. Then those of its rows
+//! whose bounds reach the threshold get a bound from all bits, and those whose bounds still do
+//! their logits, while the threshold keeps rising. It is valid at any time, so nobody waits: who is
+//! early computes a few more.
 
 use std::time::Instant;
 

@@ -215,9 +215,9 @@ impl Kernel {
         }
     }
 
-    /// Rows of a matrix that a thread has a part of, where so many threads share one. A workgroup has
-    /// 16 rows or more where it makes the activations for them, and where rows of ternary codes share
-    /// the loads of activations.
+    /// Rows of a matrix that a thread has a part of, where so many threads share one. A workgroup
+    /// has 16 rows or more where it makes the activations for them, and where rows of ternary codes
+    /// share the loads of activations.
     const fn rows_of_a_thread(&self, lanes: u32) -> u32 {
         match self {
             Kernel::Gemv(_, _, Some(_)) if lanes > 16 => lanes / 16,
