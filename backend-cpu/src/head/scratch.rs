@@ -48,7 +48,9 @@ impl SearchScratch {
             self.queries.push(Query::new(cols));
         }
         if screened {
+            self.marks.clear();
             self.marks.reserve(PIECE);
+            self.list.clear();
             self.list.reserve(PIECE);
         }
     }
