@@ -69,13 +69,15 @@ impl Pass<'_> {
             return tokens;
         };
         match op {
-            Op::Embed { out, .. } | Op::Norm { out, .. } | Op::Encode { out, .. } => rows(*out),
+            Op::Embed { out, .. }
+            | Op::Norm { out, .. }
+            | Op::Encode { out, .. }
+            | Op::Select { out, .. } => rows(*out),
             Op::HeadNorm { x, .. }
             | Op::Deinterleave { x, .. }
             | Op::Gate { x, .. }
             | Op::Rotate { x, .. } => rows(*x),
             Op::RopeStore { q, .. } => rows(*q),
-            Op::Select { out, .. } => rows(*out),
             Op::Route { experts, .. } => row_pieces(tokens, experts.count),
             Op::Mix { shares, out, .. } => row_pieces(tokens, width(*out) * width(*shares)),
             Op::Linear { products, .. } => self.linear_pieces(products),

@@ -342,23 +342,20 @@ pub(crate) fn uppers<S: ScreenDot>(s: S, rows: Rows<'_>, queries: &[Query], out:
         let ahead = streams.rows(strip, |row| Ahead::of(&coarse[row * per_row..]));
         let of = |values: &[f32]| streams.rows(strip, |row| values[row]);
         let (scale, error, norm) = (of(bounds.scale), of(bounds.coarse_error), of(bounds.norm));
-        let mut t = 0;
-        while t < queries.len() {
-            let group = Group::of(&queries[t..]);
-            let sums = group.sums(s, &rows, &ahead);
-            let mut at = 0;
-            for query in &queries[t..t + group.queries] {
+        by_query(
+            s,
+            &rows,
+            &ahead,
+            queries,
+            COARSE_MIDDLE,
+            |t, query, products| {
                 let mut uppers = [0.0; LANES];
                 for (lane, upper) in uppers.iter_mut().enumerate() {
-                    let sums = &sums[lane][at..at + query.bytes];
-                    let product = query.product(sums, COARSE_MIDDLE);
-                    *upper = query.upper(product, scale[lane], error[lane], norm[lane]);
+                    *upper = query.upper(products[lane], scale[lane], error[lane], norm[lane]);
                 }
                 streams.put(strip, uppers, &mut out[t * count..(t + 1) * count]);
-                at += query.bytes;
-                t += 1;
-            }
-        }
+            },
+        );
     }
 }
 
@@ -393,24 +390,48 @@ pub(crate) fn refine<S: ScreenDot>(
         let of = |values: &[f32]| streams.rows(strip, |i| values[list[i] as usize]);
         let (scale, error) = (of(bounds.scale), of(bounds.error));
         let coarse_error = of(bounds.coarse_error);
-        let mut t = 0;
-        while t < queries.len() {
-            let group = Group::of(&queries[t..]);
-            let sums = group.sums(s, &rows, &ahead);
-            let mut at = 0;
-            for query in &queries[t..t + group.queries] {
+        by_query(
+            s,
+            &rows,
+            &ahead,
+            queries,
+            FINE_MIDDLE,
+            |t, query, products| {
                 let out = &mut out[t * count..(t + 1) * count];
                 let mut uppers = streams.rows(strip, |i| out[i]);
                 for (lane, upper) in uppers.iter_mut().enumerate() {
-                    let sums = &sums[lane][at..at + query.bytes];
-                    let product = query.product(sums, FINE_MIDDLE);
                     let errors = [coarse_error[lane], error[lane]];
-                    *upper = query.refined(*upper, product, scale[lane], errors);
+                    *upper = query.refined(*upper, products[lane], scale[lane], errors);
                 }
                 streams.put(strip, uppers, out);
-                at += query.bytes;
-                t += 1;
+            },
+        );
+    }
+}
+
+/// Calls `bound` for each query with its number and its products with a strip of rows.
+#[inline(always)]
+fn by_query<S: ScreenDot, const LINES: usize>(
+    s: S,
+    rows: &[&[[CodeLine; LINES]]; LANES],
+    ahead: &[Ahead<'_, [CodeLine; LINES]>; LANES],
+    queries: &[Query],
+    middle: f32,
+    mut bound: impl FnMut(usize, &Query, [f64; LANES]),
+) {
+    let mut t = 0;
+    while t < queries.len() {
+        let group = Group::of(&queries[t..]);
+        let sums = group.sums(s, rows, ahead);
+        let mut at = 0;
+        for query in &queries[t..t + group.queries] {
+            let mut products = [0.0; LANES];
+            for (product, sums) in products.iter_mut().zip(&sums) {
+                *product = query.product(&sums[at..at + query.bytes], middle);
             }
+            bound(t, query, products);
+            at += query.bytes;
+            t += 1;
         }
     }
 }

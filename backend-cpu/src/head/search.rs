@@ -7,14 +7,18 @@
 //! their logits, while the threshold keeps rising. It is valid at any time, so nobody waits: who is
 //! early computes a few more.
 
+use std::ops::Range;
 use std::time::Instant;
 
 use bitnet_kernels::program::{BufferId, Product};
 
+use super::scratch::SearchScratch;
+use super::screen::Screen;
 use super::threshold::{Listed, PIECE, Search, ids};
 use crate::exec::pass::{Pass, scale};
 use crate::exec::scratch::Scratch;
 use crate::generic::gemm::Panel;
+use crate::memory::shared::SharedSlice;
 use crate::threads::tickets::Pieces;
 
 /// Rows in a piece of those that are computed alone.
@@ -44,7 +48,7 @@ impl Pass<'_> {
             return self.find_listed(pieces, product, listed, search, scratch);
         }
         let rows = self.program.weight(product.weight).rows;
-        let (x, matrix) = (self.encoded(product), self.matrix(product));
+        let x = self.encoded(product);
         let tokens = search.thresholds.len();
         let bounds = &self.buffer(bounds).values;
         let ready = search.screen.map_or(0, |screen| screen.ready);
@@ -106,23 +110,16 @@ impl Pass<'_> {
                 }
             }
             if let Some(screen) = search.screen.filter(|_| rows_here.end <= search.until) {
-                let start = Instant::now();
-                // SAFETY: these rows' ticket is ours alone.
-                let made = unsafe { screen.write(rows_here.clone()) };
-                (self.kernels.screen_encode)(&matrix, rows_here, x.width, made);
-                found.making += start.elapsed();
+                self.make_screen(product, screen, rows_here, found);
             }
         }
         if ready == 0 {
             return;
         }
-        let mut exact = |row: usize, token: usize, panel: &mut Panel| {
-            self.logit(product, row, token, row_bytes, panel)
-        };
         for (token, threshold) in search.thresholds.iter().enumerate() {
             for seed in found.seeds[token].list() {
                 let row = seed.id as usize;
-                let logit = exact(row, token, panel);
+                let logit = self.logit(product, row, token, row_bytes, panel);
                 found.best[token].push(seed.id, logit);
                 found.exact += 1;
                 // A row that is done reaches nothing.
@@ -132,6 +129,27 @@ impl Pass<'_> {
             }
             threshold.raise(found.best[token].least());
         }
+        self.refine(product, bounds, search, scratch);
+    }
+
+    /// Finds the best logits of the rows that this thread has bounded by the high bits of their
+    /// codes.
+    fn refine(
+        &self,
+        product: &Product,
+        bounds: &SharedSlice<f32>,
+        search: &Search<'_>,
+        scratch: &mut Scratch,
+    ) {
+        let rows = self.program.weight(product.weight).rows;
+        let tokens = search.thresholds.len();
+        let Scratch {
+            search: found,
+            results,
+            panel,
+            row: row_bytes,
+            ..
+        } = scratch;
         // Bounds are those of logits before their factor. An infinite bound stays one.
         let reaches = |upper: f32, least: f32| upper * product.scale >= least;
         for piece in 0..found.bounded.len() {
@@ -173,7 +191,7 @@ impl Pass<'_> {
                         continue;
                     }
                     let row = rows_here.start + *row as usize;
-                    let logit = exact(row, token, panel);
+                    let logit = self.logit(product, row, token, row_bytes, panel);
                     found.best[token].push(row as u32, logit);
                     found.exact += 1;
                     threshold.raise(found.best[token].least());
@@ -202,6 +220,22 @@ impl Pass<'_> {
         logit[0]
     }
 
+    /// Makes the screen of some rows, whose ticket is this thread's.
+    fn make_screen(
+        &self,
+        product: &Product,
+        screen: &Screen,
+        rows: Range<usize>,
+        found: &mut SearchScratch,
+    ) {
+        let start = Instant::now();
+        let cols = self.program.weight(product.weight).cols;
+        // SAFETY: these rows' ticket is ours alone.
+        let made = unsafe { screen.write(rows.clone()) };
+        (self.kernels.screen_encode)(&self.matrix(product), rows, cols, made);
+        found.making += start.elapsed();
+    }
+
     /// Computes the logits of some rows alone, and makes the next part of the screen.
     fn find_listed(
         &self,
@@ -217,7 +251,6 @@ impl Pass<'_> {
             row: row_bytes,
             ..
         } = scratch;
-        let (x, matrix) = (self.encoded(product), self.matrix(product));
         let made = search.made();
         let lists = listed.len().div_ceil(LISTED_PIECE);
         for piece in pieces {
@@ -230,11 +263,7 @@ impl Pass<'_> {
             } else if let Some(screen) = search.screen {
                 let first = made.start + (piece - lists) * PIECE;
                 let rows = first..made.end.min(first + PIECE);
-                let start = Instant::now();
-                // SAFETY: these rows' ticket is ours alone.
-                let made = unsafe { screen.write(rows.clone()) };
-                (self.kernels.screen_encode)(&matrix, rows, x.width, made);
-                found.making += start.elapsed();
+                self.make_screen(product, screen, rows, found);
             }
         }
     }
