@@ -5,7 +5,7 @@ use std::path::Path;
 
 use bitnet_gguf::Gguf;
 use bitnet_tokenizers::discovery::TokenizerDiscovery;
-use bitnet_tokenizers::{Counter, Encode, Error, LLAMA3_TOKENS, Special, Tokenizer};
+use bitnet_tokenizers::{Counter, Encode, Error, LLAMA3_TOKENS, Special, Tokenizer, Warning};
 
 use crate::encoding::Encoding;
 use crate::model::{Accuracy, EncodingSpec, Family, LLAMA3_RELATIVE, ModelSpec};
@@ -39,7 +39,8 @@ impl fmt::Debug for Meter {
 
 impl Meter {
     /// Loads what the model is counted with. Where a file found for LLaMA-3 turns out to hold
-    /// another vocabulary, the model is counted by its family.
+    /// another vocabulary, the model is counted by its family. Counts by a file that leaves
+    /// [`Meter::doubts`] are those of a relative.
     ///
     /// # Errors
     /// A file that was named is no tokenizer and holds none.
@@ -70,7 +71,11 @@ impl Meter {
                 }
             }
         };
-        Ok(Meter { spec, tokenizer })
+        let mut meter = Meter { spec, tokenizer };
+        if meter.doubts().next().is_some() {
+            meter.spec.accuracy = Accuracy::Family;
+        }
+        Ok(meter)
     }
 
     /// The model.
@@ -84,6 +89,12 @@ impl Meter {
             Loaded::Embedded(tokenizer) => *tokenizer,
             Loaded::Read(tokenizer) => &**tokenizer,
         })
+    }
+
+    /// What makes it doubtful that the tokens are the model's own.
+    pub fn doubts(&self) -> impl Iterator<Item = &Warning> {
+        let warnings = self.tokenizer().map_or(&[][..], Tokenizer::warnings);
+        warnings.iter().filter(|warning| warning.is_of_counts())
     }
 
     /// A counter for many texts.

@@ -180,8 +180,8 @@ pub fn repeat(
     let mut prompt = engine.encode(&receipt.prompt[..])?;
     compare_template(receipt, engine, template, &mut found)?;
     prompt.ends.clone_from(&receipt.ends);
-    if let Some(generated) = again(receipt, engine, &prompt, stop)? {
-        compare_answer(receipt, &generated, &mut found);
+    if let Some(again) = again(receipt, engine, &prompt, stop)? {
+        compare_answer(receipt, &again, &mut found);
     }
     Ok(found)
 }
@@ -234,13 +234,20 @@ fn compare_template(
     Ok(())
 }
 
+/// An answer, made again.
+struct Again {
+    generated: Generated,
+    /// Its text when it had as many tokens as the receipt's.
+    shown: String,
+}
+
 /// The answer, made again; nothing of one that was cut short before its first step.
 fn again(
     receipt: &AnswerReceipt,
     engine: &Engine,
     prompt: &EncodedPrompt,
     stop: impl Fn() -> bool,
-) -> Result<Option<Generated>, RepeatError> {
+) -> Result<Option<Again>, RepeatError> {
     let options = SchedulerOptions::default()
         .parallel(1)
         .context(receipt.context)
@@ -254,21 +261,29 @@ fn again(
     }
     scheduler.add(Request::new(prompt, options))?;
     let mut came = None;
+    let mut shown = String::new();
+    let mut tokens = 0;
     while !scheduler.is_idle() {
         if stop() {
             return Err(RepeatError::Interrupted);
         }
         scheduler.pass(|_, event| match event {
+            Event::Piece { piece, .. } if tokens < receipt.answer.tokens.len() => {
+                tokens += usize::from(piece.token.is_some());
+                shown.push_str(&piece.text);
+            }
             Event::Ended(generated) => came = Some(Ok(generated)),
             Event::Failed(error) => came = Some(Err(error)),
             _ => {}
         });
     }
-    Ok(came.transpose()?)
+    let generated: Option<Generated> = came.transpose()?;
+    Ok(generated.map(|generated| Again { generated, shown }))
 }
 
-fn compare_answer(receipt: &AnswerReceipt, here: &Generated, found: &mut Repeated) {
+fn compare_answer(receipt: &AnswerReceipt, again: &Again, found: &mut Repeated) {
     let recorded = &receipt.answer;
+    let here = &again.generated;
     let cut = recorded.stop == CANCELLED;
     // What was cut short is the beginning of what is made here.
     let end = |len: usize, of: usize| if cut { len.min(of) } else { of };
@@ -291,20 +306,19 @@ fn compare_answer(receipt: &AnswerReceipt, here: &Generated, found: &mut Repeate
         return;
     }
     let Answer { stop, .. } = Answer::of(here);
-    if !cut && recorded.stop != stop {
+    // An answer that had its last token was ended by it, unless by a token that is none of it.
+    let has_all = recorded.tokens.len() == here.tokens.len() && here.end.is_none();
+    if (!cut || has_all) && recorded.stop != stop {
         found.differences.push(Difference::Stop {
             recorded: recorded.stop.clone(),
             here: stop,
         });
     }
-    let same = match cut {
-        true => here.text.starts_with(&recorded.text),
-        false => here.text == recorded.text,
-    };
-    if !same {
-        found.differences.push(Difference::Text {
-            here: here.text.clone(),
-        });
+    let text = if cut { &again.shown } else { &here.text };
+    if recorded.text != *text {
+        found
+            .differences
+            .push(Difference::Text { here: text.clone() });
     }
 }
 

@@ -152,6 +152,22 @@ fn what_was_cut_short_is_the_beginning_of_what_is_made_again() {
     assert_eq!(receipt["answer"]["stop"], "cancelled");
     let found = again(&receipt, &engine);
     assert_eq!((found.holds(), found.steps), (true, 6), "{found:?}");
+    // Less text than its tokens spell, and more.
+    let longer = receipt_of(&engine, prompt(), &drawn(3), 9);
+    for text in [json!(""), longer["answer"]["text"].clone()] {
+        let mut edited = receipt.clone();
+        edited["answer"]["text"] = text;
+        let found = again(&edited, &engine);
+        let named = &found.differences[..];
+        assert!(matches!(named, [Difference::Text { .. }]), "{found:?}");
+    }
+    // Nothing cut short what its last token ended.
+    let mut whole = receipt_of(&engine, prompt(), &drawn(3).max_tokens(6), usize::MAX);
+    assert_eq!(whole["answer"]["stop"], "max_tokens");
+    whole["answer"]["stop"] = json!("cancelled");
+    let found = again(&whole, &engine);
+    let named = &found.differences[..];
+    assert!(matches!(named, [Difference::Stop { .. }]), "{found:?}");
     // Before its first token, and without one.
     for (pieces, options) in [(0, drawn(3)), (9, drawn(3).max_tokens(0))] {
         let receipt = receipt_of(&engine, prompt(), &options, pieces);

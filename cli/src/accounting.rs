@@ -14,6 +14,7 @@ use bitnet_process::note;
 use serde_json::{Map, Value, json};
 
 use crate::environment::model_discovery;
+use crate::warnings;
 
 /// The registry of models, with LLaMA-3's tokenizer where it is in `models/` or in this user's
 /// cache.
@@ -49,7 +50,10 @@ impl CountArgs {
         };
         let meter = Meter::load(asked.clone()).with_context(|| format!("model {}", self.model))?;
         let spec = meter.spec();
-        if let Some(file) = file.filter(|_| spec.accuracy != asked.accuracy) {
+        for doubt in meter.doubts() {
+            warnings::warn(doubt)?;
+        }
+        if let Some(file) = file.filter(|_| spec.encoding != asked.encoding) {
             note!(
                 "note: {} does not hold LLaMA-3's tokenizer, so it is not used",
                 file.display()
@@ -57,6 +61,7 @@ impl CountArgs {
         }
         match spec.accuracy {
             Accuracy::Exact => {}
+            Accuracy::Family if meter.doubts().next().is_some() => {}
             Accuracy::Family => note!(
                 "note: {} is counted by {}, the encoding of a relative{}",
                 spec.canonical,

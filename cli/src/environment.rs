@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use bitnet_engine::Isa;
 use bitnet_provisioning::{CACHE_DIR_VARIABLE, ModelCache, ModelDiscovery};
 
@@ -53,7 +53,7 @@ pub(crate) fn model() -> Option<PathBuf> {
     named.map(PathBuf::from)
 }
 
-/// Makes every warning an error, where it is `1`.
+/// Whether every warning is an error: `1` or `0`.
 const STRICT: &str = "BITNET_STRICT_MODE";
 
 /// Every variable that this program reads, and its effect.
@@ -65,7 +65,8 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ),
     (
         STRICT,
-        "With `1`, every warning about a model, a tokenizer or a template is an error, in `cargo xtask` too",
+        "With `1`, every warning about a model, a tokenizer or a template is an error, in `cargo xtask` too. With `0` none is; \
+         any other value is an error",
     ),
     (
         GPU_UNTIL,
@@ -96,8 +97,15 @@ pub const VARIABLES: &[(&str, &str)] = &[
 ];
 
 /// Whether warnings are errors.
-pub(crate) fn strict() -> bool {
-    variable(STRICT).is_some_and(|value| value == "1")
+///
+/// # Errors
+/// The variable says neither that they are nor that they are not.
+pub(crate) fn strict() -> Result<bool> {
+    match variable(STRICT).as_deref() {
+        None | Some("0") => Ok(false),
+        Some("1") => Ok(true),
+        Some(other) => bail!("{STRICT} is {other:?}; it can be 1 or 0"),
+    }
 }
 
 /// The instruction set that was asked for.

@@ -45,5 +45,7 @@ pub fn run() -> ExitCode {
         .filter_level(log::LevelFilter::Off)
         .parse_default_env()
         .init();
-    exit::code(Cli::parse().command.run())
+    let command = Cli::parse().command;
+    // What cannot be meant is said even where nothing is doubtful.
+    exit::code(environment::strict().and_then(|_| command.run()))
 }

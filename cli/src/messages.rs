@@ -1,6 +1,5 @@
 //! Conversations in files: JSON lists of messages.
 
-use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -47,15 +46,8 @@ pub(crate) fn load(path: &Path) -> Result<Vec<Json>> {
 
 /// Writes a conversation, as [`load`] reads it. What is there and no conversation stays.
 pub(crate) fn save(path: &Path, messages: &[Json]) -> Result<()> {
-    let empty = fs::metadata(path).map_or(true, |there| there.is_file() && there.len() == 0);
-    if !empty && load(path).is_err() {
-        bail!(
-            "{} holds something else than a conversation; save to another file",
-            path.display()
-        );
-    }
     let named = || format!("conversation {}", path.display());
-    let mut file = output::create(path, &[])?;
+    let mut file = output::replace(path, "conversation", |there| load(there).is_ok())?;
     serde_json::to_writer_pretty(&mut file, messages)
         .map_err(io::Error::from)
         .and_then(|()| writeln!(file))

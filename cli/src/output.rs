@@ -1,12 +1,29 @@
-//! Files that are written: whole when they have their name, and never in an input's place.
+//! Files that are written: whole when they have their name, never in the place of something else.
 
-use std::fs::File;
+use std::fs::{self, File, Metadata};
 use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use bitnet_engine::gguf::MAGIC;
 use bitnet_files::AtomicFile;
+
+/// Begins a file of a `kind` such as `receipt` for `place`, where there is nothing yet, or by
+/// `is_one` another of that kind: so no file that is read is lost, nor any other.
+pub(crate) fn replace(
+    place: &Path,
+    kind: &str,
+    is_one: impl FnOnce(&Path) -> bool,
+) -> Result<AtomicFile> {
+    let is_empty = |there: Metadata| !there.is_file() || there.len() == 0;
+    if !fs::metadata(place).map_or(true, is_empty) && !is_one(place) {
+        bail!(
+            "{} holds something else than a {kind}; write to another file",
+            place.display()
+        );
+    }
+    create(place, &[])
+}
 
 /// Begins a file for `place`, which must be none of `inputs`.
 pub(crate) fn create(place: &Path, inputs: &[Option<&Path>]) -> Result<AtomicFile> {

@@ -11,9 +11,9 @@ use crate::environment;
 /// Says a warning.
 ///
 /// # Errors
-/// The warning itself, in strict mode.
+/// The warning itself, in strict mode; a value of the variable that says neither.
 pub fn warn(warning: impl Display) -> Result<()> {
-    if environment::strict() {
+    if environment::strict()? {
         bail!("{warning} (BITNET_STRICT_MODE makes this warning an error)");
     }
     note!("warning: {}", Printed(&warning.to_string()));
@@ -32,4 +32,17 @@ pub(crate) fn of_marks(altered: bool) -> Result<()> {
         )?;
     }
     Ok(())
+}
+
+/// Says that a model has fewer positions than were asked for, if it has.
+///
+/// # Errors
+/// As [`warn`].
+pub(crate) fn of_context(asked: Option<u32>, positions: usize) -> Result<()> {
+    match asked {
+        Some(asked) if asked as usize > positions => warn(format_args!(
+            "--context {asked} is more than the {positions} positions of the model, which are taken"
+        )),
+        _ => Ok(()),
+    }
 }

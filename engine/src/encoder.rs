@@ -19,11 +19,13 @@ use crate::tools::{CallForm, Calls, Tools, grammar};
 const INSTRUCT: &str = "{% set system = namespace(text='') %}\
     {% for message in messages %}\
     {% if message.role == 'system' %}\
+    {% if not loop.first %}{{ raise_exception('a system message must be the first') }}{% endif %}\
     {% set system.text = '<<SYS>>\\n' + message.content + '\\n<</SYS>>\\n\\n' %}\
     {% elif message.role == 'user' %}\
     {{ '[INST] ' + system.text + message.content + ' [/INST]' }}\
     {% set system.text = '' %}\
-    {% else %}{{ message.content + ' ' }}{% endif %}\
+    {% elif message.role == 'assistant' %}{{ message.content + ' ' }}\
+    {% else %}{{ raise_exception('there is no place for the role ' + message.role) }}{% endif %}\
     {% endfor %}";
 
 /// A model's tokenizer, and what tells its template: all that a prompt needs to become tokens,
@@ -133,7 +135,13 @@ impl Encoder {
     ) -> Result<EncodedConversation, Error> {
         let tokenizer = &*self.tokenizer;
         let mut encoded = match template.form() {
-            Some(form) => form.encode(conversation, tokenizer)?,
+            Some(form) => {
+                let encoded = form.encode(conversation, tokenizer)?;
+                if let Some(part) = form.left_out(conversation, &encoded.rendered) {
+                    return Err(Error::LeftOut { part });
+                }
+                encoded
+            }
             None => {
                 let text = contents(conversation)?;
                 let mut tokens = self.plain(&text, Special::AsText)?;

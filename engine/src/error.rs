@@ -83,6 +83,12 @@ pub enum Error {
     /// has any.
     #[error(transparent)]
     Template(bitnet_chat_templates::Error),
+    /// The chat template writes a part of the conversation nowhere.
+    #[error("the chat template has no place for `{part}`: the model would not see it")]
+    LeftOut {
+        /// Where it stands, such as `tools` or `messages[1].content`, messages counted from 0.
+        part: String,
+    },
     /// A file beside the model that may hold its chat template cannot be read.
     #[error("{}", path.display())]
     TemplateFile {

@@ -179,6 +179,7 @@ impl ApiError {
             Error::EmptyPrompt | Error::Token { .. } | Error::Encode(_) | Error::NoText { .. } => {
                 ApiError::field(param, chain(error))
             }
+            Error::LeftOut { part } => ApiError::unsupported(part, format!("{error}.")),
             Error::Constraint(_) => ApiError::refused(chain(error)),
             Error::Sampling(problem) => ApiError::body(problem.clone()),
             Error::Template(_) => ApiError::refused(chain(error)),

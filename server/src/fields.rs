@@ -13,8 +13,8 @@ use crate::support::{Api, Status};
 pub(crate) struct Fields(BTreeMap<String, Json>);
 
 impl Fields {
-    /// Reads a body, refuses the fields of which `api` says that they are not honoured, and passes
-    /// over those that it does not know.
+    /// Reads a body, refuses the fields of which `api` says that they are not honoured and those
+    /// that change answers of other APIs alone, and passes over those that none of them knows.
     pub(crate) fn read(body: &[u8], api: &Api) -> Result<Fields, ApiError> {
         let text = std::str::from_utf8(body)
             .map_err(|error| ApiError::body(format!("The body is not UTF-8: {error}.")))?;
@@ -29,15 +29,30 @@ impl Fields {
             let Some(value) = fields.get(field.name) else {
                 continue;
             };
-            if let Status::Refused { but } = field.status {
-                let neutral = |text: &&str| Json::parse(text).is_ok_and(|json| json == *value);
-                if !but.iter().any(neutral) {
-                    let message = format!(
-                        "`{}` is not supported by this server: {}.",
-                        field.name, field.meaning
-                    );
-                    return Err(ApiError::unsupported(field.name, message));
-                }
+            if let Status::Refused { but } = field.status
+                && !is_one_of(value, but)
+            {
+                let message = format!(
+                    "`{}` is not supported by this server: {}.",
+                    field.name, field.meaning
+                );
+                return Err(ApiError::unsupported(field.name, message));
+            }
+        }
+        for (name, value) in &fields.0 {
+            let Some((other, field)) = api.elsewhere(name) else {
+                continue;
+            };
+            let but = match field.status {
+                Status::Refused { but } => but,
+                _ => ASKS_FOR_NOTHING,
+            };
+            if *value != Json::Null && !is_one_of(value, but) {
+                let message = format!(
+                    "`{name}` is no field of `{}`, but of `{}`.",
+                    api.path, other.path
+                );
+                return Err(ApiError::unsupported(name.as_str(), message));
             }
         }
         let honours = |name: &str| {
@@ -128,6 +143,15 @@ impl Fields {
             None => Ok(Some(value)),
         }
     }
+}
+
+/// Values that ask for nothing, whatever the field.
+const ASKS_FOR_NOTHING: &[&str] = &["false", "\"\"", "[]", "{}"];
+
+/// Whether `value` is one of these, as JSON.
+fn is_one_of(value: &Json, texts: &[&str]) -> bool {
+    let mut values = texts.iter().filter_map(|text| Json::parse(text).ok());
+    values.any(|json| json == *value)
 }
 
 pub(crate) fn text<'j>(name: &str, value: &'j Json) -> Result<&'j str, ApiError> {

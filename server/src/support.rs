@@ -25,7 +25,24 @@ pub struct Field {
     pub meaning: &'static str,
 }
 
-/// What becomes of a field. One that is in no table is tolerated and changes nothing.
+impl Api {
+    /// A field that this API lacks, and that would change an answer of another one: with that one.
+    /// What asks for it there must not be without effect here.
+    pub(crate) fn elsewhere(&self, name: &str) -> Option<(&'static Api, &'static Field)> {
+        let generates = GENERATING.iter().any(|api| api.path == self.path);
+        if !generates || self.fields.iter().any(|field| field.name == name) {
+            return None;
+        }
+        let fields = GENERATING
+            .iter()
+            .flat_map(|api| api.fields.iter().map(move |field| (*api, field)));
+        let mut changing =
+            fields.filter(|(_, field)| !matches!(field.status, Status::WithoutEffect));
+        changing.find(|(_, field)| field.name == name)
+    }
+}
+
+/// What becomes of a field. One that no API knows is tolerated and changes nothing.
 #[derive(Clone, Copy, Debug)]
 pub enum Status {
     /// It does what it should.
@@ -545,6 +562,9 @@ pub(crate) const PAGE: Api = Api {
     about: "A page to talk with the model, unless the server runs with `--no-page`. It needs no key; what it asks the server does.",
     fields: &[],
 };
+
+/// Those that generate answers.
+const GENERATING: [&Api; 4] = [&CHAT, &COMPLETIONS, &RESPONSES, &MESSAGES];
 
 /// All of them.
 pub const APIS: &[&Api] = &[

@@ -360,6 +360,41 @@ fn what_is_wrong_with_a_request_is_named() {
             "{fields}"
         );
     }
+    // What changes answers of another path alone.
+    let text = json!({ "prompt": "x", "messages": [{ "role": "user", "content": "x" }] });
+    for (path, name, value) in [
+        ("/v1/messages", "guided_choice", json!(["yes"])),
+        ("/v1/messages", "stop", json!(["x"])),
+        ("/v1/messages", "mirostat", json!(2)),
+        ("/v1/responses", "max_tokens", json!(5)),
+        ("/v1/responses", "grammar", json!("root ::= \"a\"")),
+        (TEXT, "tools", json!([{ "type": "function" }])),
+        (TEXT, "max_completion_tokens", json!(5)),
+        (CHAT, "stop_sequences", json!(["x"])),
+        (CHAT, "instructions", json!("Be brief.")),
+    ] {
+        let mut body = text.clone();
+        body[name] = value;
+        body["input"] = json!("x");
+        for other in ["messages", "prompt", "input"] {
+            let own = match path {
+                TEXT => "prompt",
+                "/v1/responses" => "input",
+                _ => "messages",
+            };
+            if other != own {
+                body.as_object_mut().unwrap().remove(other);
+            }
+        }
+        let (status, param, code) = refused(path, body);
+        let found = (status, &param[..], &code[..]);
+        // An error of Anthropic's form has neither.
+        let wanted = match path {
+            "/v1/messages" => (400, "", ""),
+            _ => (400, name, "unsupported_parameter"),
+        };
+        assert_eq!(found, wanted, "{path} {name}");
+    }
     // What asks for nothing, and what nobody knows, is no error.
     let neutral =
         json!({ "tools": [], "response_format": { "type": "text" }, "of_my_own": 1, "seed": null });

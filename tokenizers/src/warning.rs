@@ -34,6 +34,17 @@ pub enum Warning {
         /// How many more there are of the kind.
         others: usize,
     },
+    /// Bytes that no token of a byte-level vocabulary stands for.
+    #[error(
+        "no token stands for the byte {first:#04x} alone, nor for {others} more that texts may \
+         have: where no longer token has them, they are left out of what the model reads"
+    )]
+    MissingBytes {
+        /// The first.
+        first: u8,
+        /// How many more there are of the kind.
+        others: usize,
+    },
     /// A key that names a token which is not there.
     #[error("`{key}` is {id}, but the vocabulary has {tokens} tokens: the key is passed over")]
     IdOutOfRange {
@@ -67,4 +78,19 @@ pub enum Warning {
         /// The marker.
         marker: String,
     },
+}
+
+impl Warning {
+    /// Whether texts may become other tokens than the model's own, so that counts are not exact.
+    pub fn is_of_counts(&self) -> bool {
+        match self {
+            Warning::MissingPreTokenizer
+            | Warning::Key(_)
+            | Warning::SpelledAlike { .. }
+            | Warning::MissingBytes { .. } => true,
+            Warning::IdOutOfRange { .. }
+            | Warning::ControlByName { .. }
+            | Warning::ForeignMarker { .. } => false,
+        }
+    }
 }

@@ -112,6 +112,23 @@ fn a_rule_that_is_not_named_is_warned_about() {
 }
 
 #[test]
+fn bytes_without_a_token_are_warned_about() {
+    let mut tokens = bytes();
+    // No text has the byte 0xc0.
+    tokens.retain(|token| !matches!(&token[..], "A" | "z" | "À"));
+    let keys = Keys::tokens("llama", &tokens, 0, 1).with("tokenizer.ggml.pre", "default");
+    let tokenizer = keys.read();
+    assert_eq!(
+        tokenizer.warnings(),
+        [Warning::MissingBytes {
+            first: b'A',
+            others: 1
+        }]
+    );
+    assert!(tokenizer.warnings()[0].is_of_counts());
+}
+
+#[test]
 fn tokens_that_are_spelled_alike_are_warned_about() {
     let mut tokens = bytes();
     tokens.extend(["he", "A", "he"].map(str::to_owned));

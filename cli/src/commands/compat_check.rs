@@ -32,7 +32,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<u8> {
     let path = args.file.as_deref().or(args.model.as_deref());
     let opened = source::open(path)?;
-    let report = Report::of(&opened);
+    let report = Report::of(&opened)?;
     let mut out = io::BufWriter::new(io::stdout().lock());
     report.write(&mut out).context("standard output")?;
     let runs = report.problems.is_empty();
@@ -57,7 +57,7 @@ struct Report {
 }
 
 impl Report {
-    fn of(opened: &Opened) -> Report {
+    fn of(opened: &Opened) -> Result<Report> {
         let mut report = Report {
             keys: metadata::account(&opened.gguf),
             warnings: metadata::doubts(&opened.gguf),
@@ -65,10 +65,10 @@ impl Report {
         };
         let vocabulary = report.model(&opened.gguf);
         report.tokenizer(opened, vocabulary);
-        if environment::strict() {
+        if environment::strict()? {
             report.problems.append(&mut report.warnings);
         }
-        report
+        Ok(report)
     }
 
     fn write(&self, out: &mut impl Write) -> io::Result<()> {

@@ -1,11 +1,11 @@
 //! `bitnet run`: text from a prompt.
 
 use std::io::{self, IsTerminal, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use bitnet_answer_receipts::Begun;
+use bitnet_answer_receipts::{AnswerReceipt, Begun};
 use bitnet_engine::{Generated, Prompt, StopReason, TemplateChoice};
 use bitnet_process::note;
 use serde_json::json;
@@ -103,12 +103,7 @@ pub(crate) fn run(args: Args) -> Result<u8> {
     warnings::of_marks(rendered.is_some_and(|text| text.altered_by_marks))?;
     let receipt = args.receipt.as_deref();
     let receipt = receipt.map(|place| {
-        let inputs = [
-            Some(Path::new(&name)),
-            engine.tokenizer_file(),
-            args.prompt_file.as_deref(),
-        ];
-        let file = output::create(place, &inputs)?;
+        let file = output::replace(place, "receipt", |there| AnswerReceipt::read(there).is_ok())?;
         let begun = Begun::new(&engine, &name, &prompt, &options, engine.context());
         Ok::<_, anyhow::Error>((place, file, begun.context("the receipt")?))
     });

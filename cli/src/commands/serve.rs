@@ -10,8 +10,9 @@ use bitnet_engine::{GenerateOptions, TemplateChoice};
 use bitnet_process::{Watch, note};
 use bitnet_server::{Keys, ServerOptions, listen};
 
-use crate::generation::Guesses;
+use crate::generation::{Guesses, tell};
 use crate::source::{ModelArgs, name};
+use crate::warnings;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -99,7 +100,7 @@ pub(crate) fn run(args: Args) -> Result<u8> {
         .cache((args.cache_ram as usize) << 20)
         .speculate(args.speculate.0)
         .open_to_all(args.allow_anyone)
-        .template(args.prompt_template)
+        .template(args.prompt_template.clone())
         .client_time(Duration::from_secs(args.client_timeout.into()))
         .page(!args.no_page)
         .drain(Duration::from_secs(args.drain.into()));
@@ -125,6 +126,10 @@ pub(crate) fn run(args: Args) -> Result<u8> {
     }
     let listening = listen(options, watch.interrupt())?;
     let (engine, _) = args.model.engine_of(&source, args.tokenizer.as_deref())?;
+    if let Ok(template) = engine.template(&args.prompt_template) {
+        tell(&engine, &template, args.quiet)?;
+    }
+    warnings::of_context(args.context, engine.context())?;
     listening.open(engine)?;
     note!("{model} listens at http://{}", listening.address());
     listening.run()?;

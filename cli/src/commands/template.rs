@@ -4,11 +4,11 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use bitnet_engine::ModelTemplate;
 use bitnet_engine::chat_templates::{
     ChatTemplate, ControlTokens, Conversation, Family, Json, Rendered, Tokens,
 };
 use bitnet_engine::gguf::Shown;
+use bitnet_engine::{Error, ModelTemplate};
 use bitnet_process::note;
 
 use crate::{messages, source, warnings};
@@ -90,6 +90,9 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
                 warnings::warn(doubt)?;
             }
             let encoded = template.encode(&conversation, &tokenizer)?;
+            if let Some(part) = template.left_out(&conversation, &encoded.rendered) {
+                warnings::warn(Error::LeftOut { part })?;
+            }
             warnings::of_marks(encoded.rendered.altered_by_marks)?;
             if args.ids {
                 let ids: Vec<String> = encoded.tokens.iter().map(u32::to_string).collect();

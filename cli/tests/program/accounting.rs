@@ -6,7 +6,7 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
-use super::{bitnet, output, stderr, stdout};
+use super::{bitnet, output, root, stderr, stdout};
 
 fn with_input(command: &mut Command, input: &[u8]) -> Output {
     let mut child = command
@@ -629,4 +629,26 @@ fn after_a_closed_pipe_or_ctrl_c_the_lines_that_were_written_are_whole() {
         json(&rest.expect("read"));
     }
     assert_eq!(child.wait().expect("it ends").code(), Some(130));
+}
+
+#[test]
+fn counts_by_a_doubtful_tokenizer_are_not_exact() {
+    // Without the rule by which texts are cut into words.
+    let mut model = std::fs::read(root().join("demo/demo.gguf")).expect("the demo model");
+    let key = b"tokenizer.ggml.pre";
+    let at = model.windows(key.len()).position(|found| found == key);
+    model[at.expect("it is there") + key.len() - 1] = b'x';
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("x.gguf"), model).expect("written");
+    for (strict, code) in [("0", 0), ("1", 1)] {
+        let mut command = bitnet(folder.path());
+        command.args(["tokens", "--model", "x.gguf", "--json"]);
+        let result = with_input(command.env("BITNET_STRICT_MODE", strict), b"Hello");
+        assert_eq!(result.status.code(), Some(code), "{}", stderr(&result));
+        if code == 0 {
+            let said = stderr(&result);
+            assert!(said.contains("ids and counts may differ"), "{said}");
+            assert_eq!(json(&stdout(&result))["accuracy"], "family");
+        }
+    }
 }

@@ -473,3 +473,15 @@ fn a_named_pipe_in_place_of_any_file_is_said_and_not_waited_for() {
         assert!(what, "{arguments}: {said}");
     }
 }
+
+#[test]
+fn a_strictness_that_says_nothing_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    for (value, code) in [("1", 0), ("0", 0), ("", 0), ("yes", 1), (" 1", 1)] {
+        let mut command = bitnet(folder.path());
+        command.args(["models"]).env("BITNET_STRICT_MODE", value);
+        let result = output(&mut command);
+        assert_eq!(result.status.code(), Some(code), "{value:?}");
+        assert_eq!(stderr(&result).contains("it can be 1 or 0"), code == 1);
+    }
+}

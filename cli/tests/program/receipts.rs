@@ -69,6 +69,28 @@ fn a_receipt_holds_in_another_process_with_other_threads_batches_and_instruction
 }
 
 #[test]
+fn a_receipt_takes_the_place_of_a_receipt_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let grammar = folder.join("grammar.gbnf");
+    fs::write(&grammar, "root ::= \"a\"").unwrap();
+    let mut command = bitnet(folder);
+    command.args(["run", "--prompt", "x", "--grammar", "grammar.gbnf"]);
+    let result = output(command.args(["--receipt", "grammar.gbnf"]));
+    assert_eq!(result.status.code(), Some(1));
+    let said = stderr(&result);
+    assert!(
+        said.contains("grammar.gbnf holds something else than a receipt"),
+        "{said}"
+    );
+    assert_eq!(fs::read_to_string(&grammar).unwrap(), "root ::= \"a\"");
+    // One in the place of another.
+    let demo = root().join("demo/demo.gguf");
+    run(folder, &demo, &[]);
+    run(folder, &demo, &["--seed", "2"]);
+}
+
+#[test]
 fn the_model_of_a_receipt_is_found_by_its_hash_wherever_models_are() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
@@ -148,7 +170,7 @@ fn a_receipt_is_never_half_written_nor_over_what_is_read() {
     let model = folder.path().join("model.gguf");
     fs::copy(root().join("demo/demo.gguf"), &model).unwrap();
     let place = folder.path().join("receipt.json");
-    fs::write(&place, "old").unwrap();
+    fs::write(&place, "").unwrap();
     let refused = |receipt: &str, more: &[&str], what: &str| {
         let mut command = bitnet(folder.path());
         command.args([
@@ -165,10 +187,10 @@ fn a_receipt_is_never_half_written_nor_over_what_is_read() {
         assert!(stderr(&result).contains(what), "{}", stderr(&result));
         assert!(stdout(&result).is_empty());
     };
-    refused("model.gguf", &[], "is read from here");
+    refused("model.gguf", &[], "something else than a receipt");
     refused("receipt.json", &["--top-p", "7"], "top-p");
     refused("receipt.json/below", &[], "output file");
-    assert_eq!(fs::read_to_string(&place).unwrap(), "old");
+    assert_eq!(fs::read_to_string(&place).unwrap(), "");
     let files = fs::read_dir(folder.path()).unwrap();
     assert_eq!(files.count(), 2, "nothing is left behind");
 }

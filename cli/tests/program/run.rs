@@ -331,6 +331,21 @@ fn a_template_puts_the_prompt_in_its_place_and_auto_says_how_it_was_found() {
         json["prompt"],
         "[INST] <<SYS>>\nBe brief.\n<</SYS>>\n\nHi [/INST]"
     );
+    // A part of a conversation that a template writes nowhere is no part of a prompt in silence.
+    std::fs::write(
+        folder.path().join("mute.jinja"),
+        "{{ messages[-1].content }}",
+    )
+    .unwrap();
+    let mut command = bitnet(folder.path());
+    command.args(["run", "--prompt", "Hi", "--prompt-template", "mute.jinja"]);
+    let result = output(command.args(["--system-prompt", "Be brief."]));
+    assert_eq!(result.status.code(), Some(1));
+    let said = stderr(&result);
+    assert!(
+        said.contains("has no place for `messages[0].content`"),
+        "{said}"
+    );
     let (json, said) = run(&["--prompt-template", "auto"]);
     assert_eq!(json["prompt_template"], "raw");
     assert!(

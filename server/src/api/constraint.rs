@@ -85,8 +85,15 @@ pub(super) fn with_tools(
         return prepared(server, asked);
     }
     let (field, answer) = match asked {
-        // All of the answer is calls.
-        Some(_) if tools.are_required() => (String::new(), None),
+        // All of the answer is calls: a form is of answers without one, other grammars are of all.
+        Some((_, Grammar::JsonSchema(_) | Grammar::JsonObject)) if tools.are_required() => {
+            (String::new(), None)
+        }
+        Some((field, _)) if tools.are_required() => {
+            let message =
+                format!("`{field}` says what the answer is, and `tool_choice` that it is a call.");
+            return Err(ApiError::unsupported(field, message));
+        }
         Some((field, grammar)) => (field, Some(grammar)),
         None => (String::new(), None),
     };

@@ -100,22 +100,14 @@ pub(crate) fn encode(
     if let Err(Error::Template(TemplateError::Failed(_))) = &encoded {
         // Some templates add the arguments of calls to a text.
         let mut spelled = conversation.clone();
-        if with_arguments_as_text(&mut spelled.messages)
-            && let Ok(prompt) = encode(&spelled)
-        {
-            (conversation, encoded) = (spelled, Ok(prompt));
+        if with_arguments_as_text(&mut spelled.messages) {
+            let again = encode(&spelled);
+            if !matches!(again, Err(Error::Template(_))) {
+                encoded = again;
+            }
         }
     }
     let encoded = encoded.map_err(|error| ApiError::of_engine(&error, "messages"))?;
-    if let Some(left_out) = left_out(&conversation, |other| {
-        encode(other).is_ok_and(|other| other.text() == encoded.text())
-    }) {
-        let message = format!(
-            "The model's chat template (`{}`) has no place for `{left_out}`: the model would not see it.",
-            encoded.template.name()
-        );
-        return Err(ApiError::unsupported(left_out, message));
-    }
     let calls = server.encoder().calls(&encoded, &Arc::default());
     if tools.are_offered() && calls.as_ref().is_some_and(Calls::is_in_call) {
         let message = "The last message ends within a call, which cannot be continued.";
@@ -130,44 +122,6 @@ pub(crate) fn encode(
         return Err(ApiError::unsupported("tools", message));
     }
     Ok(encoded)
-}
-
-/// What of tools, calls and results a template leaves out: without it, `writes_the_same` holds.
-fn left_out(
-    conversation: &Conversation,
-    writes_the_same: impl Fn(&Conversation) -> bool,
-) -> Option<String> {
-    let without = |change: &dyn Fn(&mut Conversation)| {
-        let mut other = conversation.clone();
-        change(&mut other);
-        writes_the_same(&other)
-    };
-    if conversation.tools.is_some() && without(&|other| other.tools = None) {
-        return Some("tools".to_owned());
-    }
-    for (i, message) in conversation.messages.iter().enumerate() {
-        let Json::Map(entries) = message else {
-            continue;
-        };
-        for (key, is_there) in [
-            ("tool_calls", entries.contains_key("tool_calls")),
-            ("content", message.text_at("role") == Some("tool")),
-        ] {
-            let change = |other: &mut Conversation| {
-                if let Json::Map(entries) = &mut other.messages[i] {
-                    let instead = match key {
-                        "content" => "\u{1}".into(),
-                        _ => Json::List(Vec::new()),
-                    };
-                    entries.insert(key.to_owned(), instead);
-                }
-            };
-            if is_there && without(&change) {
-                return Some(format!("messages[{i}].{key}"));
-            }
-        }
-    }
-    None
 }
 
 /// Writes the arguments of calls as the text that they came as. Whether there were any.

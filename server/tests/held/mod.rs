@@ -188,6 +188,11 @@ fn calls_are_made_when_they_are_required_and_told_whole_or_as_they_come() {
         "tool_choice": "required" });
     let refused = server.site.post(CHAT, &chat(fields)).json();
     assert_eq!(refused["error"]["param"], "tools[0].function.parameters");
+    // A call is no text of another form.
+    let tool = json!({ "type": "function", "function": { "name": "f" } });
+    let fields = json!({ "tools": [tool], "tool_choice": "required", "guided_regex": "a+" });
+    let refused = server.site.post(CHAT, &chat(fields)).json();
+    assert_eq!(refused["error"]["param"], "guided_regex");
     // The template says nothing of tools where none is to be called.
     let answer = ask(json!("none"), false).ok();
     assert!(answer["choices"][0]["message"]["tool_calls"].is_null());

@@ -202,7 +202,7 @@ fn errors_have_the_form_of_their_api() {
     let large = kind("POST", MESSAGES, &[], &vec![b' '; 9 << 20]);
     assert_eq!(large, (413, json!("request_too_large")));
     // What turns off what the model does not do anyway is no error.
-    let neutral = json!({ "thinking": { "type": "disabled" }, "tools": [], "metadata": { "user_id": "u" }, "n": 3 });
+    let neutral = json!({ "thinking": { "type": "disabled" }, "tools": [], "metadata": { "user_id": "u" }, "of_my_own": 3 });
     server.site.post(MESSAGES, &message(neutral)).ok();
 }
 

@@ -112,7 +112,9 @@ pub(super) fn read(gguf: &Gguf) -> Result<Tokenizer, Error> {
                     "default"
                 }
             };
-            byte_level(metadata, pre, &texts, &types)?
+            let parts = byte_level(metadata, pre, &texts, &types)?;
+            warnings.extend(missing_bytes(&parts.pieces, &types));
+            parts
         }
         "llama" => sentencepiece(metadata, &texts, &types)?,
         other => {
@@ -156,6 +158,22 @@ fn spelled_alike(texts: &[String], types: &[i32]) -> Option<Warning> {
         text: text.clone(),
         others: twins.count(),
     })
+}
+
+/// The bytes of UTF-8 that no token of a byte-level vocabulary stands for.
+fn missing_bytes(pieces: &[Vec<u8>], types: &[i32]) -> Option<Warning> {
+    let mut is_there = [false; 256];
+    for (piece, kind) in pieces.iter().zip(types) {
+        if let ([byte], token_type::NORMAL) = (&piece[..], *kind) {
+            is_there[usize::from(*byte)] = true;
+        }
+    }
+    let is_in_texts = |byte: &u8| !matches!(byte, 0xc0 | 0xc1 | 0xf5..=0xff);
+    let mut missing =
+        (0..=u8::MAX).filter(|byte| !is_there[usize::from(*byte)] && is_in_texts(byte));
+    let first = missing.next()?;
+    let others = missing.count();
+    Some(Warning::MissingBytes { first, others })
 }
 
 /// What is doubtful about the keys of a tokenizer.

@@ -72,6 +72,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     if let Some(system) = &args.system_prompt {
         options = options.system(system);
     }
+    warnings::of_context(args.context, engine.context())?;
     if let Some(context) = args.context {
         options = options.context(context as usize);
     }

@@ -1,0 +1,73 @@
+//! What of a conversation a chat template writes nowhere.
+
+use bitnet_chat_templates::{Conversation, Json};
+
+/// The first part of `conversation` that a template leaves out, as a path such as
+/// `messages[1].content`, of what it makes `text`. `write` is the template: none where it fails.
+///
+/// Not looked for is the text beside a call, which several models are trained without.
+pub(crate) fn left_out(
+    conversation: &Conversation,
+    text: &str,
+    write: impl Fn(&Conversation) -> Option<String>,
+) -> Option<String> {
+    let without = |change: &dyn Fn(&mut Conversation)| {
+        let mut other = conversation.clone();
+        change(&mut other);
+        write(&other).is_some_and(|other| other == text)
+    };
+    if conversation.tools.is_some() && without(&|other| other.tools = None) {
+        return Some("tools".to_owned());
+    }
+    // Whether all contents are there is seen at once, since most templates copy each as it is.
+    let mut marked = conversation.clone();
+    for (i, message) in marked.messages.iter_mut().enumerate() {
+        if says_something(message) {
+            set(message, "content", mark(i).into());
+        }
+    }
+    let marked = write(&marked);
+    let is_seen = |i: usize| marked.as_ref().is_some_and(|text| text.contains(&mark(i)));
+
+    for (i, message) in conversation.messages.iter().enumerate() {
+        let has_calls = calls(message).is_some();
+        let no_calls = |other: &mut Conversation| {
+            set(&mut other.messages[i], "tool_calls", Json::List(Vec::new()));
+        };
+        if has_calls && without(&no_calls) {
+            return Some(format!("messages[{i}].tool_calls"));
+        }
+        let other_content = |other: &mut Conversation| {
+            set(&mut other.messages[i], "content", mark(i).into());
+        };
+        if says_something(message) && !has_calls && !is_seen(i) && without(&other_content) {
+            return Some(format!("messages[{i}].content"));
+        }
+    }
+    None
+}
+
+/// A text that no message has.
+fn mark(message: usize) -> String {
+    format!("\u{1}{message}\u{1}")
+}
+
+fn says_something(message: &Json) -> bool {
+    message
+        .text_at("content")
+        .is_some_and(|text| !text.trim().is_empty())
+}
+
+/// The calls of a message, where it has that field.
+fn calls(message: &Json) -> Option<&Json> {
+    match message {
+        Json::Map(entries) => entries.get("tool_calls"),
+        _ => None,
+    }
+}
+
+fn set(message: &mut Json, key: &str, value: Json) {
+    if let Json::Map(entries) = message {
+        entries.insert(key.to_owned(), value);
+    }
+}
