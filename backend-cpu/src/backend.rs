@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
+use std::time::Instant;
 
 use bitnet_kernels::batch::cache_positions;
 use bitnet_kernels::order::finite_or_nan;
@@ -29,12 +30,14 @@ use crate::isa::Isa;
 use crate::isa::table::Kernels;
 use crate::limits;
 use crate::threads::pool::Pool;
+use crate::threads::team::{Kind, Teams};
 
 /// How to run on the CPU.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CpuOptions {
     /// Threads, the caller's included; when absent, as many as there are cores for this process.
-    /// Of more than that, as many compute at a time as there are cores.
+    /// Of more than that, as many compute at a time as there are cores, and fewer where that is
+    /// faster.
     pub threads: Option<usize>,
     /// The instruction set; the fastest that the CPU has when absent.
     pub isa: Option<Isa>,
@@ -47,6 +50,7 @@ pub struct CpuBackend {
     columns: Columns,
     kernels: &'static Kernels,
     pool: Pool,
+    teams: Teams,
     buffers: Vec<Buffer>,
     caches: BTreeMap<CacheId, Cache>,
     next_cache: u32,
@@ -104,6 +108,7 @@ impl CpuBackend {
             weights,
             columns: Columns::new(&program, kernels, threads),
             kernels,
+            teams: Teams::new(pool.at_once()),
             pool,
             buffers: program.buffers.iter().map(Buffer::new).collect(),
             caches: BTreeMap::new(),
@@ -240,6 +245,15 @@ impl CpuBackend {
             }
             _ => None,
         };
+        // What is run in parts is looked at, not used.
+        let whole = ops == (0..self.program.ops.len());
+        let kind = whole.then(|| Kind {
+            tokens: batch.tokens.len(),
+            selected: batch.selected.len(),
+            best: search.is_some(),
+        });
+        let threads = kind.map_or(self.pool.at_once(), |kind| self.teams.threads(kind));
+        let start = Instant::now();
         let pass = Pass {
             kernels: self.kernels,
             program: &self.program,
@@ -254,12 +268,15 @@ impl CpuBackend {
             ops: ops.clone(),
             search,
             rotations: &self.rotations,
-            threads: self.pool.at_once(),
+            threads,
             scratch: &self.scratch,
             clock: self.clock.as_ref(),
             next: AtomicUsize::new(0),
         };
-        self.pool.run(&pass);
+        self.pool.run(threads, &pass);
+        if let Some(kind) = kind {
+            self.teams.note(kind, start.elapsed());
+        }
         self.note(batch, ops, best.is_some());
         self.columns.finish(&self.weights);
         if let Some(clock) = &mut self.clock {

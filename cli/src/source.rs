@@ -34,7 +34,7 @@ pub(crate) struct ModelArgs {
     /// Where to run: auto, cpu, gpu or gpu:INDEX
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
     pub(crate) device: Device,
-    /// CPU threads; of more than cores, as many compute at a time [default: all cores]
+    /// CPU threads at most; of more than cores, as many compute at a time [default: all cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Option<u16>,
     /// Most tokens of a prompt in one forward pass

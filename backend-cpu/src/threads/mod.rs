@@ -1,4 +1,5 @@
-//! The pool of threads that runs a program, and who of them computes what.
+//! The pool of threads that runs a program, how many of them, and who of them computes what.
 
 pub(crate) mod pool;
+pub(crate) mod team;
 pub(crate) mod tickets;

@@ -4,7 +4,8 @@
 //! alone, and the others find it under way; nobody waits for a thread that has no piece. Threads
 //! that find none spin for a short while, since the next phase is microseconds away, and then park.
 //! No more threads are awake than have a core each: others would take the cores of those that hold
-//! a piece. With one thread nothing is ever spawned.
+//! a piece. What one thread computes alone has no phases that others could see; with one thread
+//! nothing is ever spawned.
 //!
 //! What threads may touch, and when, is told in [`tickets`](super::tickets).
 
@@ -44,15 +45,15 @@ struct Member {
 }
 
 struct Shared {
-    /// Threads that may be awake at a time.
-    at_once: usize,
+    /// Threads that share what is computed, those with the lowest numbers. Written where no phase
+    /// is under way.
+    at_once: AtomicUsize,
     tickets: Tickets,
     /// What is computed. Written where no phase is under way, and read by who holds a piece or
     /// begins a phase.
     phases: UnsafeCell<Option<&'static dyn Phases>>,
     members: Box<[Padded<Member>]>,
-    /// Threads that are not parked.
-    awake: Padded<AtomicUsize>,
+    parked: Padded<Threads>,
     /// Phases that were begun behind others; written by who begins one.
     barriers: AtomicU64,
     panicked: AtomicBool,
@@ -70,6 +71,8 @@ unsafe impl Send for Shared {}
 
 /// The threads.
 pub(crate) struct Pool {
+    /// Threads that may compute at the same time.
+    at_once: usize,
     shared: Arc<Shared>,
     workers: Vec<JoinHandle<()>>,
 }
@@ -79,17 +82,18 @@ impl Pool {
     pub(crate) fn new(threads: usize, at_once: usize) -> std::io::Result<Pool> {
         let at_once = at_once.clamp(1, threads);
         let shared = Arc::new(Shared {
-            at_once,
+            at_once: AtomicUsize::new(at_once),
             tickets: Tickets::new(at_once),
             phases: UnsafeCell::new(None),
             members: (0..threads).map(|_| Padded::default()).collect(),
-            awake: Padded(AtomicUsize::new(threads)),
+            parked: Padded(Threads::none(threads)),
             barriers: AtomicU64::new(0),
             panicked: AtomicBool::new(false),
             panic: Mutex::new(None),
             stop: AtomicBool::new(false),
         });
         let mut pool = Pool {
+            at_once,
             shared,
             workers: Vec::new(),
         };
@@ -114,9 +118,9 @@ impl Pool {
         self.shared.members.len()
     }
 
-    /// Threads that compute at the same time.
+    /// The most threads that compute at the same time.
     pub(crate) fn at_once(&self) -> usize {
-        self.shared.at_once
+        self.at_once
     }
 
     pub(crate) fn coordination(&self) -> Coordination {
@@ -127,9 +131,10 @@ impl Pool {
         }
     }
 
-    /// Computes `phases` to the end.
-    pub(crate) fn run(&mut self, phases: &dyn Phases) {
-        if self.workers.is_empty() {
+    /// Computes `phases` to the end, with up to `threads` threads.
+    pub(crate) fn run(&mut self, threads: usize, phases: &dyn Phases) {
+        let threads = threads.min(self.at_once);
+        if threads == 1 {
             loop {
                 match phases.next(0) {
                     0 => return,
@@ -143,6 +148,8 @@ impl Pool {
         let forever = unsafe { std::mem::transmute::<&dyn Phases, &'static dyn Phases>(phases) };
         // SAFETY: no phase is under way: `&mut self`, and the last `run` waited for the end of its.
         unsafe { *shared.phases.get() = Some(forever) };
+        shared.at_once.store(threads, Ordering::Relaxed);
+        shared.tickets.deal_to(threads);
         shared.go_on(0);
         loop {
             let phase = shared.tickets.phase();
@@ -163,10 +170,8 @@ impl Pool {
 
     /// Computes pieces that do not depend on each other.
     pub(crate) fn each(&mut self, pieces: usize, compute: impl Fn(usize) + Sync) {
-        self.run(&Each {
-            left: AtomicUsize::new(pieces),
-            compute,
-        });
+        let left = AtomicUsize::new(pieces);
+        self.run(self.at_once, &Each { left, compute });
     }
 }
 
@@ -174,8 +179,8 @@ impl Drop for Pool {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::SeqCst);
         self.shared.tickets.begin(0);
-        for member in &self.shared.members {
-            self.shared.wake(&member.0);
+        for thread in 0..self.threads() {
+            self.shared.wake(thread);
         }
         for worker in self.workers.drain(..) {
             // A worker's panic was already passed on by `run`.
@@ -255,17 +260,23 @@ impl Shared {
         }
         self.tickets.begin(pieces);
         if pieces == 0 {
-            self.wake(&self.members[0].0);
+            self.wake(0);
             return;
         }
         // Who is not woken is not missed: those who are awake do the work.
-        let wanted = pieces.min(self.at_once);
-        let mut awake = self.awake.0.load(Ordering::SeqCst);
-        for member in &self.members {
-            if awake >= wanted {
-                return;
+        let at_once = self.at_once.load(Ordering::Relaxed);
+        let parked = self.parked.0.below(at_once);
+        let parked = parked.map(|(_, word)| word.count_ones() as usize);
+        let mut wanted = (pieces.min(at_once) + parked.sum::<usize>()).saturating_sub(at_once);
+        if wanted == 0 {
+            return;
+        }
+        for (first, mut word) in self.parked.0.below(at_once) {
+            while word != 0 && wanted > 0 {
+                self.wake(first + word.trailing_zeros() as usize);
+                word &= word - 1;
+                wanted -= 1;
             }
-            awake += usize::from(self.wake(&member.0));
         }
     }
 
@@ -279,7 +290,7 @@ impl Shared {
 
     /// Waits until `phase` is over, or until somebody wants this thread.
     fn wait(&self, thread: usize, phase: Phase) {
-        if self.awake.0.load(Ordering::Relaxed) <= self.at_once {
+        if thread < self.at_once.load(Ordering::Relaxed) {
             for _ in 0..SPINS {
                 if self.tickets.phase() != phase {
                     return;
@@ -290,11 +301,11 @@ impl Shared {
         let member = &self.members[thread].0;
         let mut parked = locked(&member.parked);
         *parked = true;
-        self.awake.0.fetch_sub(1, Ordering::SeqCst);
+        self.parked.0.insert(thread);
         // Whoever begins a phase behind this look finds the thread parked.
         if self.tickets.phase() != phase {
             *parked = false;
-            self.awake.0.fetch_add(1, Ordering::SeqCst);
+            self.parked.0.remove(thread);
         }
         while *parked {
             let woken = member.bell.wait(parked);
@@ -302,20 +313,63 @@ impl Shared {
         }
     }
 
-    /// Wakes a thread. Whether it was parked.
-    fn wake(&self, member: &Member) -> bool {
-        let was_parked = std::mem::take(&mut *locked(&member.parked));
-        if was_parked {
-            self.awake.0.fetch_add(1, Ordering::SeqCst);
+    /// Wakes a thread, if it is parked.
+    fn wake(&self, thread: usize) {
+        let member = &self.members[thread].0;
+        if std::mem::take(&mut *locked(&member.parked)) {
+            self.parked.0.remove(thread);
             member.bell.notify_one();
         }
-        was_parked
+    }
+}
+
+/// A set of threads.
+struct Threads(Box<[AtomicU64]>);
+
+impl Threads {
+    /// None of so many.
+    fn none(threads: usize) -> Threads {
+        let words = threads.div_ceil(u64::BITS as usize);
+        Threads((0..words).map(|_| AtomicU64::new(0)).collect())
+    }
+
+    fn place(&self, thread: usize) -> (&AtomicU64, u64) {
+        let bits = u64::BITS as usize;
+        (&self.0[thread / bits], 1 << (thread % bits))
+    }
+
+    fn insert(&self, thread: usize) {
+        let (word, bit) = self.place(thread);
+        word.fetch_or(bit, Ordering::SeqCst);
+    }
+
+    fn remove(&self, thread: usize) {
+        let (word, bit) = self.place(thread);
+        word.fetch_and(!bit, Ordering::SeqCst);
+    }
+
+    /// Those in it with numbers below `end`, as words of which each begins with a number.
+    fn below(&self, end: usize) -> impl Iterator<Item = (usize, u64)> {
+        let bits = u64::BITS as usize;
+        (0..end).step_by(bits).map(move |first| {
+            let word = self.0[first / bits].load(Ordering::SeqCst);
+            let left = end - first;
+            let counted = if left < bits {
+                (1 << left) - 1
+            } else {
+                u64::MAX
+            };
+            (first, word & counted)
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// As many threads as there are.
+    const ALL: usize = usize::MAX;
 
     /// How often a race is tried; Miri tries orders of its own, and is slow.
     const fn times(count: usize) -> usize {
@@ -375,18 +429,23 @@ mod tests {
 
     #[test]
     fn a_phase_begins_when_all_pieces_of_the_one_before_are_done() {
-        for (threads, at_once) in [(1, 1), (2, 2), (4, 4), (4, 2), (17, 17), (64, 64), (64, 2)] {
+        for (threads, at_once) in [(1, 1), (2, 2), (4, 4), (4, 2), (17, 17), (65, 65), (65, 2)] {
             if cfg!(miri) && threads > 4 {
                 continue;
             }
             let mut pool = Pool::new(threads, at_once).unwrap();
             for round in 0..times(30) {
                 let pieces = (0..40).map(|phase| 1 + (7 * phase + round) % 9).collect();
-                pool.run(&Chain::new(pieces, |_, _| {}));
+                pool.run(ALL, &Chain::new(pieces, |_, _| {}));
             }
             let between = 39 * times(30) as u64;
             let barriers = if threads > 1 { between } else { 0 };
             assert_eq!(pool.coordination().barriers, barriers);
+            // With other numbers of threads from run to run.
+            for round in 0..times(30) {
+                let pieces = (0..40).map(|phase| 1 + (7 * phase + round) % 9).collect();
+                pool.run(1 + round % (at_once + 1), &Chain::new(pieces, |_, _| {}));
+            }
         }
     }
 
@@ -400,7 +459,7 @@ mod tests {
                     thread::sleep(std::time::Duration::from_micros(300));
                 }
             };
-            pool.run(&Chain::new(vec![5; 12], slow));
+            pool.run(ALL, &Chain::new(vec![5; 12], slow));
         }
     }
 
@@ -411,7 +470,7 @@ mod tests {
         // gives it no time, less.
         let mut spins: usize = 1000;
         for _ in 0..times(5000) {
-            pool.run(&Chain::new(vec![2, 2], |_, _| {}));
+            pool.run(ALL, &Chain::new(vec![2, 2], |_, _| {}));
             for _ in 0..spins {
                 std::hint::spin_loop();
             }
@@ -437,7 +496,7 @@ mod tests {
         };
         for at_piece in [in_a_piece, between] {
             let chain = Chain::new(vec![3; 4], at_piece);
-            let run = catch_unwind(AssertUnwindSafe(|| pool.run(&chain)));
+            let run = catch_unwind(AssertUnwindSafe(|| pool.run(ALL, &chain)));
             assert!(run.is_err());
             assert!(
                 chain.at.load(Ordering::Relaxed) < 4,
@@ -446,8 +505,8 @@ mod tests {
         }
         let broken = Chain::new(vec![3; 4], |_, _| {});
         broken.at.store(1, Ordering::Relaxed);
-        assert!(catch_unwind(AssertUnwindSafe(|| pool.run(&broken))).is_err());
-        pool.run(&Chain::new(vec![3; 4], |_, _| {}));
+        assert!(catch_unwind(AssertUnwindSafe(|| pool.run(ALL, &broken))).is_err());
+        pool.run(ALL, &Chain::new(vec![3; 4], |_, _| {}));
     }
 
     #[test]
@@ -455,16 +514,12 @@ mod tests {
         static AWAKE: AtomicUsize = AtomicUsize::new(0);
         static MOST: AtomicUsize = AtomicUsize::new(0);
         let mut pool = Pool::new(8, 2).unwrap();
-        // All others park first.
-        while !cfg!(miri) && pool.shared.awake.0.load(Ordering::SeqCst) > 2 {
-            thread::yield_now();
-        }
         let count = |_, _| {
             MOST.fetch_max(AWAKE.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
             thread::sleep(std::time::Duration::from_micros(50));
             AWAKE.fetch_sub(1, Ordering::SeqCst);
         };
-        pool.run(&Chain::new(vec![16; times(20)], count));
+        pool.run(ALL, &Chain::new(vec![16; times(20)], count));
         assert!(cfg!(miri) || MOST.load(Ordering::SeqCst) == 2);
     }
 }

@@ -56,17 +56,27 @@ pub(crate) struct Tickets {
     phase: Padded<AtomicU64>,
     /// Pieces of the phase under way that were reported.
     done: Padded<AtomicUsize>,
+    /// Runs in which the tickets are handed out, and how many of them are in use.
     runs: Box<[Padded<AtomicU64>]>,
+    in_use: Padded<AtomicUsize>,
 }
 
 impl Tickets {
-    /// Tickets that are handed out in so many runs.
+    /// Tickets that are handed out in up to so many runs.
     pub(crate) fn new(runs: usize) -> Tickets {
         Tickets {
             phase: Padded::default(),
             done: Padded::default(),
             runs: (0..runs).map(|_| Padded::default()).collect(),
+            in_use: Padded(AtomicUsize::new(runs)),
         }
+    }
+
+    /// Hands out the tickets in so many runs from now on. For one thread alone, where nothing is
+    /// under way.
+    pub(crate) fn deal_to(&self, runs: usize) {
+        // Who sees this sees also that the phase before is over.
+        self.in_use.0.store(runs, Ordering::Release);
     }
 
     /// The phase under way.
@@ -87,11 +97,13 @@ impl Tickets {
 
     /// The pieces of `phase` for a thread, if there is one for it.
     pub(crate) fn take(&self, phase: Phase, thread: usize) -> Option<Pieces<'_>> {
+        let runs = self.in_use.0.load(Ordering::Acquire);
         let mut drawing = Drawing {
             tickets: self,
             phase,
-            run: thread % self.runs.len(),
-            left: self.runs.len(),
+            runs,
+            run: thread % runs,
+            left: runs,
             drawn: 0,
             contended: 0,
         };
@@ -105,12 +117,6 @@ impl Tickets {
     /// Reports pieces that were taken. Whether these were the last, so that the phase is done.
     pub(crate) fn report(&self, phase: Phase, taken: usize) -> bool {
         self.done.0.fetch_add(taken, Ordering::AcqRel) + taken == phase.pieces()
-    }
-
-    /// The pieces of a run.
-    fn run(&self, phase: Phase, run: usize) -> Range<usize> {
-        let first = |run| first_of_run(run, phase.pieces(), self.runs.len());
-        first(run)..first(run + 1)
     }
 }
 
@@ -133,6 +139,8 @@ pub(crate) struct Pieces<'a> {
 struct Drawing<'a> {
     tickets: &'a Tickets,
     phase: Phase,
+    /// Runs that its pieces are dealt to.
+    runs: usize,
     /// From which run the next is taken, and how many are left to try.
     run: usize,
     left: usize,
@@ -169,10 +177,10 @@ impl Iterator for Pieces<'_> {
 
 impl Drawing<'_> {
     fn next(&mut self) -> Option<usize> {
-        let Tickets { runs, .. } = self.tickets;
+        let first = |run| first_of_run(run, self.phase.pieces(), self.runs);
         while self.left > 0 {
-            let run = self.tickets.run(self.phase, self.run);
-            let word = &runs[self.run].0;
+            let run = first(self.run)..first(self.run + 1);
+            let word = &self.tickets.runs[self.run].0;
             let mut now = word.load(Ordering::Acquire);
             loop {
                 if self.tickets.phase() != self.phase {
@@ -191,13 +199,13 @@ impl Drawing<'_> {
                 match word.compare_exchange(now, next, Ordering::AcqRel, Ordering::Acquire) {
                     Ok(_) => {
                         self.drawn += 1;
-                        self.contended += usize::from(self.left < runs.len());
+                        self.contended += usize::from(self.left < self.runs);
                         return Some(run.start + taken);
                     }
                     Err(newer) => now = newer,
                 }
             }
-            self.run = (self.run + 1) % runs.len();
+            self.run = (self.run + 1) % self.runs;
             self.left -= 1;
         }
         None

@@ -26,7 +26,7 @@ pub(crate) struct Args {
     /// The template that the receipt must be of, as for `run`; without it, the one that it names
     #[arg(long, value_name = "TEMPLATE", value_parser = TemplateChoice::of_argument)]
     prompt_template: Option<TemplateChoice>,
-    /// CPU threads; of more than cores, as many compute at a time [default: all cores]
+    /// CPU threads at most; of more than cores, as many compute at a time [default: all cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
     /// Most tokens of the prompt in one forward pass
