@@ -46,6 +46,7 @@ mod error;
 mod families;
 mod find;
 mod json;
+mod left_out;
 mod methods;
 mod python;
 mod template;

@@ -18,7 +18,7 @@ mod warnings;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser};
 
 pub use environment::VARIABLES;
 pub use exit::EXIT_CODES;
@@ -34,7 +34,15 @@ struct Cli {
 
 /// The command line, for whoever describes it.
 pub fn command() -> clap::Command {
-    Cli::command()
+    Cli::command().mut_subcommands(|command| {
+        // So that an error names the flag that a negative number was given to.
+        command.mut_args(
+            |arg| match arg.get_action().takes_values() && !arg.is_positional() {
+                true => arg.allow_negative_numbers(true),
+                false => arg,
+            },
+        )
+    })
 }
 
 /// The program: reads the arguments, does what they ask for, and tells with what code to exit.
@@ -45,7 +53,11 @@ pub fn run() -> ExitCode {
         .filter_level(log::LevelFilter::Off)
         .parse_default_env()
         .init();
-    let command = Cli::parse().command;
+    let matches = command().get_matches();
+    let command = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli.command,
+        Err(error) => error.exit(),
+    };
     // What cannot be meant is said even where nothing is doubtful.
     exit::code(environment::strict().and_then(|_| command.run()))
 }

@@ -11,7 +11,6 @@ use bitnet_gguf::Gguf;
 use bitnet_tokenizers::{TokenKind, Tokenizer};
 
 use crate::error::Error;
-use crate::template::left_out;
 
 /// Most bytes that are read of a template beside a model; compiling refuses less than that.
 const MAX_TEMPLATE_FILE: u64 = 1 << 20;
@@ -169,10 +168,7 @@ impl ModelTemplate {
     /// The first part of a conversation that the template writes nowhere in what it makes of it,
     /// `rendered`, as a path such as `messages[1].content`.
     pub fn left_out(&self, conversation: &Conversation, rendered: &Rendered) -> Option<String> {
-        left_out(conversation, &rendered.text, |other| {
-            let rendered = self.template.render(other, &self.control);
-            rendered.ok().map(|rendered| rendered.text)
-        })
+        self.template.left_out(conversation, rendered)
     }
 
     /// Writes a conversation in the template's form, and reads it as tokens. Control tokens that

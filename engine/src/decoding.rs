@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bitnet_files::{Hasher, Sha256Hex};
-use bitnet_kernels::{Candidate, Output, Want};
+use bitnet_kernels::{Candidate, Output, TokenSet, Want};
 use bitnet_tokenizers::{StreamDecoder, Tokenizer};
 use smol_str::SmolStr;
 
@@ -136,9 +136,15 @@ impl Decoding {
             return None;
         }
         let id = self.forced.pop_front()?;
+        let token = Candidate {
+            id,
+            logit: f32::NAN,
+        };
+        if self.ends_by(id) {
+            return self.end_by(token, sequence).map(Ok);
+        }
         sequence.sampler.force(id);
-        let logit = f32::NAN;
-        let piece = self.take(sequence, Candidate { id, logit });
+        let piece = self.take(sequence, token);
         self.failed = piece.is_err();
         Some(piece)
     }
@@ -197,15 +203,37 @@ impl Decoding {
         if let Some(piece) = self.take_forced(sequence) {
             return piece.map(Some);
         }
-        let Sequence { sampler, out, .. } = &mut *sequence;
-        let token = sampler.choose_but(self.left_out(), out)?;
-        if self.ends.contains(&token.id) {
-            self.generated.end = Some(token);
-            let rest = self.end(StopReason::EndOfGeneration);
+        if self.has_ended() {
+            return Ok(None);
+        }
+        let left_out = self.left_out();
+        let is_left_out = |id| left_out.contains(&id);
+        let allowed = sequence.sampler.allowed().map(TokenSet::iter);
+        if allowed.is_some_and(|mut ids| ids.all(is_left_out)) {
+            // The grammar has an end here and nothing else, and no token that ends it may come.
+            let rest = self.end(StopReason::Complete);
             sequence.keep_answer(self.generated.tokens.len());
             return Ok(rest);
         }
+        let Sequence { sampler, out, .. } = &mut *sequence;
+        let token = sampler.choose_but(left_out, out)?;
+        if self.ends_by(token.id) {
+            return Ok(self.end_by(token, sequence));
+        }
         self.take(sequence, token).map(Some)
+    }
+
+    /// Whether this token would end it.
+    fn ends_by(&self, id: u32) -> bool {
+        !self.goes_on() && self.ends.contains(&id)
+    }
+
+    /// Ends it by a token that is none of it, and gives what was held back.
+    fn end_by(&mut self, token: Candidate, sequence: &mut Sequence) -> Option<Piece> {
+        self.generated.end = Some(token);
+        let rest = self.end(StopReason::EndOfGeneration);
+        sequence.keep_answer(self.generated.tokens.len());
+        rest
     }
 
     /// Puts a token behind what there is.

@@ -22,7 +22,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     tokenizer: Option<PathBuf>,
     /// Address to listen at; 0.0.0.0 and [::] are all of this machine
-    #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST), value_name = "ADDRESS")]
+    #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST), value_name = "ADDRESS", value_parser = address)]
     host: IpAddr,
     /// Port to listen at; 0 for any that is free
     #[arg(long, default_value_t = 8080, value_name = "PORT")]
@@ -134,6 +134,15 @@ pub(crate) fn run(args: Args) -> Result<u8> {
     note!("{model} listens at http://{}", listening.address());
     listening.run()?;
     Ok(0)
+}
+
+fn address(text: &str) -> Result<IpAddr, String> {
+    match text {
+        "localhost" => Ok(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        _ => text.parse().map_err(|_| {
+            "it is an address of this machine, such as 127.0.0.1, or localhost".to_owned()
+        }),
+    }
 }
 
 /// The name of a model's file without its folder, which is nobody's business, and its ending.

@@ -3,9 +3,9 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use bitnet_engine::chat_templates::{
-    ChatTemplate, ControlTokens, Conversation, Family, Json, Rendered, Tokens,
+    ChatTemplate, ControlTokens, Conversation, FAMILIES, Family, Json, Rendered, Tokens,
 };
 use bitnet_engine::gguf::Shown;
 use bitnet_engine::{Error, ModelTemplate};
@@ -83,16 +83,23 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
                 }
                 None => ModelTemplate::find(file, path, &tokenizer, conversation.tools.is_some()),
             };
-            let template = template.with_context(|| format!("model {}", opened.name()))?;
+            let template = template.map_err(|error| match error {
+                // What other commands advise is no flag of this one.
+                Error::NoTemplate(why) => {
+                    anyhow!(
+                        "model {}: {why}; name a family or the file of one with --template-file",
+                        opened.name()
+                    )
+                }
+                error => anyhow::Error::from(error).context(format!("model {}", opened.name())),
+            })?;
             let template = template.with_tokens(tokens);
             note!("template: {}", Shown(&template.evidence().to_string()));
             for doubt in tokenizer.template_warnings(template.source()) {
                 warnings::warn(doubt)?;
             }
             let encoded = template.encode(&conversation, &tokenizer)?;
-            if let Some(part) = template.left_out(&conversation, &encoded.rendered) {
-                warnings::warn(Error::LeftOut { part })?;
-            }
+            warn_of_left_out(template.left_out(&conversation, &encoded.rendered))?;
             warnings::of_marks(encoded.rendered.altered_by_marks)?;
             if args.ids {
                 let ids: Vec<String> = encoded.tokens.iter().map(u32::to_string).collect();
@@ -123,10 +130,15 @@ fn source_of(given: &Path) -> Result<Given> {
     match family {
         Some(family) => Ok(Given::Family(family)),
         None => {
-            let source = bitnet_files::read_to_string(given);
-            Ok(Given::Source(source.with_context(|| {
-                format!("template {}", given.display())
-            })?))
+            let source = bitnet_files::read_to_string(given).with_context(|| {
+                let families = FAMILIES.iter().map(|family| family.name);
+                format!(
+                    "template {}, which is none of the families {}",
+                    given.display(),
+                    families.collect::<Vec<_>>().join(", ")
+                )
+            });
+            Ok(Given::Source(source?))
         }
     }
 }
@@ -138,7 +150,13 @@ fn without_model(given: &Path, conversation: &Conversation, tokens: Tokens) -> R
         Given::Source(source) => (source, Tokens::default()),
     };
     let template = ChatTemplate::compile(&source, tokens.or(of_family))?;
-    Ok(template.render(conversation, &ControlTokens::default())?)
+    let rendered = template.render(conversation, &ControlTokens::default())?;
+    warn_of_left_out(template.left_out(conversation, &rendered))?;
+    Ok(rendered)
+}
+
+fn warn_of_left_out(part: Option<String>) -> Result<()> {
+    part.map_or(Ok(()), |part| warnings::warn(Error::LeftOut { part }))
 }
 
 fn variable(text: &str) -> Result<(String, Json), String> {

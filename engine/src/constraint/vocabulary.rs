@@ -93,6 +93,16 @@ impl Vocabulary {
     }
 }
 
+/// What llguidance says and means for its own developers, and what that is to users.
+const WORDS: [(&str, &str); 3] = [
+    ("NoExtensionBias", "it allows no answer at all"),
+    (
+        "Enable 'coerce_one_of' option to approximate oneOf with anyOf",
+        "Where the forms exclude each other, anyOf says the same",
+    ),
+    (" without 'referencing' feature", ""),
+];
+
 /// What llguidance says of it, without what it adds for its own developers.
 pub(super) fn refused(error: impl std::fmt::Display) -> GrammarError {
     let said = error.to_string();
@@ -100,7 +110,10 @@ pub(super) fn refused(error: impl std::fmt::Display) -> GrammarError {
         .trim_end()
         .trim_end_matches("<non-verbose/>")
         .trim_end();
-    GrammarError::Refused(said.to_owned())
+    let said = WORDS.iter().fold(said.to_owned(), |said, (theirs, ours)| {
+        said.replace(theirs, ours)
+    });
+    GrammarError::Refused(said)
 }
 
 impl TokenizerEnv for Tokens {

@@ -52,6 +52,28 @@ fn an_answer_goes_on_behind_tokens_that_end_it_where_it_is_asked_to() {
         own(4, "stop")
     );
     assert_eq!(at(json!({ "min_tokens": 9 })), own(9, "length"));
+    // Where a grammar has an end and nothing else, that is one.
+    for fields in [json!({ "min_tokens": 9 }), json!({ "ignore_eos": true })] {
+        let nothing = json!({ "guided_choice": ["", ""] });
+        let (tokens, reason, _) = asked(with(nothing, fields));
+        assert_eq!((tokens, &reason[..]), (0, "stop"));
+    }
+    // What ends an answer ends it where the grammar leaves no choice, too.
+    let x = json!({ "content": "x" });
+    let x = server.site.post("/tokenize", &x).ok()["tokens"][0].clone();
+    for logprobs in [Value::Null, json!(0)] {
+        let forced = json!({ "guided_regex": "x+", "stop_token_ids": [x], "logprobs": logprobs,
+            "receipt": true });
+        let (_, reason, choice) = asked(forced.clone());
+        assert_eq!((&choice["text"], &reason[..]), (&json!(""), "stop"));
+        let receipt = choice["receipt"].to_string();
+        let receipt = AnswerReceipt::parse(receipt.as_bytes()).unwrap();
+        let found = repeat(&receipt, &engine(), None, || false).unwrap();
+        assert!(found.holds(), "{found:?}");
+        let (tokens, _, _) = asked(with(forced, json!({ "min_tokens": 2 })));
+        // The second is left out, and then the grammar has an end alone.
+        assert_eq!(tokens, 1);
+    }
     // What the model would say first, behind as many tokens as it must say.
     let (_, _, first) = asked(json!({ "max_tokens": 1, "logprobs": 0 }));
     let text = first["text"].as_str().unwrap();

@@ -1,12 +1,23 @@
 //! What of a conversation a chat template writes nowhere.
 
-use bitnet_chat_templates::{Conversation, Json};
+use crate::{ChatTemplate, ControlTokens, Conversation, Json, Rendered};
 
-/// The first part of `conversation` that a template leaves out, as a path such as
-/// `messages[1].content`, of what it makes `text`. `write` is the template: none where it fails.
-///
-/// Not looked for is the text beside a call, which several models are trained without.
-pub(crate) fn left_out(
+impl ChatTemplate {
+    /// The first part of a conversation that the template writes nowhere in what it made of it,
+    /// `rendered`: a path such as `messages[1].content`, messages counted from 0.
+    ///
+    /// Not looked for is the text beside a call, which several models are trained without.
+    pub fn left_out(&self, conversation: &Conversation, rendered: &Rendered) -> Option<String> {
+        let write = |other: &Conversation| {
+            let rendered = self.render(other, &ControlTokens::default());
+            rendered.ok().map(|rendered| rendered.text)
+        };
+        left_out(conversation, &rendered.text, write)
+    }
+}
+
+/// As [`ChatTemplate::left_out`]; `write` is the template: none where it fails.
+fn left_out(
     conversation: &Conversation,
     text: &str,
     write: impl Fn(&Conversation) -> Option<String>,
