@@ -102,30 +102,57 @@ impl ControlTokens {
 
     fn mark_value(&self, value: &mut Json, any: &mut bool) {
         match value {
-            Json::Text(text) => {
-                if text.contains(MARKS) {
-                    *any = true;
-                    *text = unmarked(text);
+            Json::Text(text) => self.mark_text(text, any),
+            Json::List(items) => items.iter_mut().for_each(|item| self.mark_value(item, any)),
+            Json::Map(map) => {
+                map.values_mut().for_each(|item| self.mark_value(item, any));
+                // Names come with a conversation, too: those of a tool's parameters.
+                let mut any_name = false;
+                let names = map.keys().cloned();
+                let mut names: Vec<String> = names.collect();
+                for name in &mut names {
+                    self.mark_text(name, &mut any_name);
                 }
-                let mut out = String::new();
-                let mut rest = text.as_str();
-                while let Some((at, token)) = self.find(rest) {
-                    out.push_str(&rest[..at]);
-                    out.push(START);
-                    out.push_str(token);
-                    out.push(END);
-                    rest = &rest[at + token.len()..];
-                }
-                if !out.is_empty() {
+                if any_name {
                     *any = true;
-                    out.push_str(rest);
-                    *text = out;
+                    let values = std::mem::take(map).into_values();
+                    *map = names.into_iter().zip(values).collect();
                 }
             }
-            Json::List(items) => items.iter_mut().for_each(|item| self.mark_value(item, any)),
-            Json::Map(map) => map.values_mut().for_each(|item| self.mark_value(item, any)),
             Json::Null | Json::Bool(_) | Json::Int(_) | Json::Float(_) => {}
         }
+    }
+
+    fn mark_text(&self, text: &mut String, any: &mut bool) {
+        if text.contains(MARKS) {
+            *any = true;
+            *text = unmarked(text);
+        }
+        let mut out = String::new();
+        let mut rest = text.as_str();
+        while let Some((at, token)) = self.find(rest) {
+            out.push_str(&rest[..at]);
+            out.push(START);
+            out.push_str(token);
+            out.push(END);
+            rest = &rest[at + token.len()..];
+        }
+        let begins_one = self.ends_with_beginning(rest);
+        if begins_one || !out.is_empty() {
+            *any = true;
+            out.push_str(rest);
+            // So that what follows, another message perhaps, makes no token of it.
+            out.extend(begins_one.then_some(END));
+            *text = out;
+        }
+    }
+
+    /// Whether the end of `text` is the beginning of a token, and not all of it.
+    fn ends_with_beginning(&self, text: &str) -> bool {
+        self.iter().any(|token| {
+            let mut cuts = token.char_indices().map(|(at, _)| at).skip(1);
+            cuts.any(|at| !token[..at].trim().is_empty() && text.ends_with(&token[..at]))
+        })
     }
 
     /// Cuts rendered text, marked or not, into stretches of text and the template's own tokens.
@@ -219,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_left_and_values_of_every_list_are_marked() {
+    fn names_and_values_of_every_list_are_marked() {
         let tokens = ControlTokens::new(["<e>"]);
         let mut conversation = Conversation::question("a<e>");
         conversation.tools = Some(vec![Json::map([("<e>", "<e>".into())])]);
@@ -229,13 +256,27 @@ mod tests {
             marked.messages[0],
             Json::message("user", "a\u{f0000}<e>\u{f0001}")
         );
-        let tool = Json::map([("<e>", "\u{f0000}<e>\u{f0001}".into())]);
+        let tool = Json::map([("\u{f0000}<e>\u{f0001}", "\u{f0000}<e>\u{f0001}".into())]);
         assert_eq!(marked.tools, Some(vec![tool]));
         assert!(!tokens.mark(&Conversation::question("a < e >")).1);
         let forged = Conversation::question("\u{f0000}<\u{f0001}e>");
         let (marked, any) = tokens.mark(&forged);
         assert!(any);
         assert_eq!(marked, Conversation::question("\u{f0000}<e>\u{f0001}"));
+    }
+
+    #[test]
+    fn a_token_that_is_cut_over_two_texts_is_text() {
+        let tokens = ControlTokens::new(["<|end|>"]);
+        let mut conversation = Conversation::question("a<|en");
+        conversation.messages.push(Json::message("user", "d|>b"));
+        let (marked, any) = tokens.mark(&conversation);
+        assert!(any);
+        let texts = marked.messages.iter().filter_map(|m| m.text_at("content"));
+        let joined: String = texts.collect();
+        assert_eq!(tokens.cut(&joined), [text("a<|end|>b")]);
+        // A role that a template puts between the parts of a token is one.
+        assert!(!tokens.mark(&Conversation::question("end")).1);
     }
 
     #[test]

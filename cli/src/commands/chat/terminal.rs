@@ -1,9 +1,10 @@
 //! [`Terminal`]: lines that are edited, with a history that outlives the program.
 
-use std::io::{self, IsTerminal};
+use std::io::{self, ErrorKind, IsTerminal};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
+use bitnet_process::note;
 use rustyline::completion::{Completer, FilenameCompleter, Pair};
 use rustyline::error::ReadlineError;
 use rustyline::highlight::Highlighter;
@@ -65,6 +66,11 @@ impl Terminal {
             Ok(line) => Ok(Input::Text(line)),
             Err(ReadlineError::Eof) => Ok(Input::End),
             Err(ReadlineError::Interrupted) => Ok(Input::CtrlC),
+            // A byte that is no UTF-8: the line is lost, and not the conversation.
+            Err(ReadlineError::Io(error)) if error.kind() == ErrorKind::InvalidData => {
+                note!("that line is not UTF-8; write it again");
+                Ok(Input::Text(String::new()))
+            }
             Err(error) => Err(error).context("terminal"),
         }
     }

@@ -77,6 +77,20 @@ pub(super) struct Merges<'a>(pub(super) Option<Vec<(Cow<'a, str>, Cow<'a, str>)>
 const GAPS: (u64, u64) = (4, 65_536);
 
 impl File<'_> {
+    /// Checks that a text becomes the same ids each time.
+    pub(super) fn is_repeatable(&self) -> Result<(), String> {
+        let dropout = self
+            .model
+            .as_ref()
+            .map_or(&Value::Null, |model| &model.dropout);
+        match dropout.is_null() || dropout.as_f64() == Some(0.0) {
+            true => Ok(()),
+            false => Err(format!(
+                "`model.dropout` is {dropout}, so that texts would be cut otherwise each time, as is done in training; write null in its place"
+            )),
+        }
+    }
+
     /// The largest id.
     ///
     /// # Errors

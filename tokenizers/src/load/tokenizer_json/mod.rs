@@ -18,6 +18,7 @@ pub(super) fn read(content: &[u8]) -> Result<Tokenizer, String> {
     let file: file::File<'_> =
         serde_json::from_slice(content).map_err(|error| error.to_string())?;
     let largest = file.largest_id()?;
+    file.is_repeatable()?;
     if let Some(tokenizer) = byte_level::build(&file, largest) {
         return Ok(tokenizer);
     }
@@ -140,6 +141,20 @@ mod tests {
                     assert_eq!(ours, theirs, "{text:?}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_tokenizer_that_draws_is_refused() {
+        for (dropout, is_read) in [(json!(0), true), (json!(0.1), false), (json!("x"), false)] {
+            let mut file = demo();
+            file["model"]["dropout"] = dropout.clone();
+            let read = read(&serde_json::to_vec(&file).expect("bytes"));
+            assert_eq!(read.is_ok(), is_read, "{dropout}");
+            assert!(
+                read.err()
+                    .is_none_or(|said| said.contains("`model.dropout`"))
+            );
         }
     }
 
