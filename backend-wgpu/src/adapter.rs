@@ -1,7 +1,22 @@
 //! Which GPUs there are, and which one to take.
 
+use std::sync::LazyLock;
+
 use bitnet_kernels::BackendError;
-use wgpu::{Adapter, Backends, DeviceType, Features};
+use wgpu::{Adapter, Backends, DeviceType, Features, Instance, InstanceDescriptor};
+
+const BACKENDS: Backends = Backends::VULKAN
+    .union(Backends::METAL)
+    .union(Backends::DX12);
+
+/// What gives adapters: one for the process, since drivers find none where many are made and
+/// dropped at the same time.
+static INSTANCE: LazyLock<Instance> = LazyLock::new(|| {
+    Instance::new(InstanceDescriptor {
+        backends: BACKENDS,
+        ..InstanceDescriptor::new_without_display_handle()
+    })
+});
 
 /// What a person wants to know about a GPU.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,12 +89,7 @@ pub(crate) fn subgroup(adapter: &Adapter) -> Option<u32> {
 }
 
 fn enumerate() -> Vec<Adapter> {
-    let backends = Backends::VULKAN | Backends::METAL | Backends::DX12;
-    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
-        backends,
-        ..wgpu::InstanceDescriptor::new_without_display_handle()
-    });
-    pollster::block_on(instance.enumerate_adapters(backends))
+    pollster::block_on(INSTANCE.enumerate_adapters(BACKENDS))
 }
 
 fn best(all: &[Adapter], software: bool) -> Option<usize> {

@@ -57,14 +57,14 @@ pub struct WgpuBackend {
     pub(crate) recorder: KernelRecorder,
     pub(crate) profiler: Option<Profiler>,
     pub(crate) host_clock: bool,
-    /// The next pass, recorded while the device was busy with the last, in the hope that it is the
-    /// same again: a decode step follows a decode step.
+    /// The next passes, recorded while the device was busy with the last, in the hope that they are
+    /// the same again: a decode step follows a decode step.
     pub(crate) ahead: Option<Recorded>,
 }
 
-/// A recorded pass.
+/// Recorded passes, one after another.
 pub(crate) struct Recorded {
-    pub(crate) pass: Pass,
+    pub(crate) passes: Vec<Pass>,
     pub(crate) want: Want,
     pub(crate) kernels: Vec<&'static str>,
     pub(crate) commands: wgpu::CommandBuffer,
@@ -193,22 +193,30 @@ impl WgpuBackend {
         }
     }
 
-    /// Checks the batch, makes room for it, and writes what the pass needs to know. `best` is how
-    /// many candidates each selected row gives.
-    pub(crate) fn prepare(&mut self, batch: &Batch<'_>, best: usize) -> Result<Pass, BackendError> {
-        batch.validate(&self.program)?;
-        let mut end = 0;
-        for segment in batch.segments {
-            let capacity = self.cache(segment.cache)?.positions;
-            end = end.max(segment.positions(capacity)?.end);
+    /// Checks batches that run one after another, makes room for them, and writes what their passes
+    /// need to know. `best` is how many candidates each selected row gives.
+    pub(crate) fn prepare(
+        &mut self,
+        batches: &[Batch<'_>],
+        best: usize,
+    ) -> Result<Vec<Pass>, BackendError> {
+        let (mut end, mut tokens, mut selected) = (0, 0, 0);
+        for batch in batches {
+            batch.validate(&self.program)?;
+            for segment in batch.segments {
+                let capacity = self.cache(segment.cache)?.positions;
+                end = end.max(segment.positions(capacity)?.end);
+            }
+            tokens = tokens.max(batch.tokens.len());
+            selected = selected.max(batch.selected.len());
         }
         self.reserve_positions(end)?;
-        self.reserve(batch.tokens.len(), batch.selected.len())?;
-        let pass = self.pass_buffers.prepare(&self.gpu, batch, best)?;
-        for segment in batch.segments {
+        self.reserve(tokens, selected)?;
+        let passes = self.pass_buffers.prepare(&self.gpu, batches, best)?;
+        for segment in batches.iter().flat_map(|batch| batch.segments) {
             self.bind_cache(segment.cache);
         }
-        Ok(pass)
+        Ok(passes)
     }
 
     fn bind_cache(&mut self, id: CacheId) {

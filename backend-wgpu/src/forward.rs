@@ -2,7 +2,9 @@
 
 use bitnet_kernels::order::finite_or_nan;
 use bitnet_kernels::program::Program;
-use bitnet_kernels::{BackendError, Batch, CacheId, Checkpoint, Forward, Output, Want, oracle};
+use bitnet_kernels::{
+    BackendError, Batch, CacheId, Checkpoint, Forward, Output, Segment, Want, oracle,
+};
 use wgpu::{Buffer, CommandEncoder, SubmissionIndex};
 
 use crate::activations::floats;
@@ -21,19 +23,33 @@ const fn on_device(best: usize) -> bool {
     best > 0 && best <= MAX_BEST
 }
 
+/// The most tokens of one submission, each the best of the pass before.
+const MOST_OF_A_RUN: usize = 8;
+
 impl WgpuBackend {
-    /// Records a whole pass, up to the copy of what is wanted.
-    fn record(&self, pass: Pass, want: Want) -> Recorded {
+    /// Records whole passes, up to the copy of what is wanted. The token of each but the first is
+    /// the best of the one before.
+    fn record(&self, passes: Vec<Pass>, want: Want) -> Recorded {
         let mut kernels = Vec::new();
         let mut encoder = self.gpu.encoder();
-        let mut recording = Recording::begin(&mut encoder, &mut kernels, None);
-        for part in 0..=self.groups.len() {
-            self.record_part(part, &pass, &mut recording);
+        let mut answered = 0;
+        for (index, pass) in passes.iter().enumerate() {
+            let mut recording = Recording::begin(&mut encoder, &mut kernels, None);
+            for part in 0..=self.groups.len() {
+                self.record_part(part, pass, &mut recording);
+            }
+            drop(recording);
+            let copied = self.copy_answer(pass, want, answered, &mut encoder);
+            answered += copied;
+            if let (Some(next), Some((best, _))) = (passes.get(index + 1), self.answer(pass, want))
+            {
+                // A candidate begins with its id.
+                let numbers = &self.pass_buffers.numbers;
+                encoder.copy_buffer_to_buffer(best, 0, numbers, next.ids, 4);
+            }
         }
-        drop(recording);
-        self.copy_answer(&pass, want, &mut encoder);
         Recorded {
-            pass,
+            passes,
             want,
             kernels,
             commands: encoder.finish(),
@@ -67,24 +83,39 @@ impl WgpuBackend {
         }
     }
 
-    fn copy_answer(&self, pass: &Pass, want: Want, encoder: &mut CommandEncoder) {
-        if let Some((from, bytes)) = self.answer(pass, want) {
-            encoder.copy_buffer_to_buffer(from, 0, &self.batch_buffers.answer, 0, bytes as u64);
-        }
+    /// Copies the answer of a pass to where the host reads it, behind what is `before` it, and says
+    /// how many bytes it has.
+    fn copy_answer(
+        &self,
+        pass: &Pass,
+        want: Want,
+        before: u64,
+        encoder: &mut CommandEncoder,
+    ) -> u64 {
+        let Some((from, bytes)) = self.answer(pass, want) else {
+            return 0;
+        };
+        let to = &self.batch_buffers.answer;
+        encoder.copy_buffer_to_buffer(from, 0, to, before, bytes as u64);
+        bytes as u64
     }
 
-    /// Submits a pass, recorded ahead if it could be foreseen, and records the next.
-    fn submit(&mut self, pass: &Pass, want: Want) -> SubmissionIndex {
+    /// Submits passes, recorded ahead if they could be foreseen, and records the next.
+    fn submit(&mut self, passes: Vec<Pass>, want: Want) -> SubmissionIndex {
         let recorded = match self.ahead.take() {
-            Some(ahead) if ahead.pass == *pass && ahead.want == want => ahead,
-            _ => self.record(pass.clone(), want),
+            Some(ahead) if ahead.passes == passes && ahead.want == want => ahead,
+            _ => self.record(passes, want),
         };
         for kernel in &recorded.kernels {
             self.recorder.note(kernel);
         }
         let index = self.gpu.submit([recorded.commands], recorded.kernels.len());
-        if pass.tokens <= AHEAD_TOKENS {
-            self.ahead = Some(self.record(pass.clone(), want));
+        if recorded
+            .passes
+            .iter()
+            .all(|pass| pass.tokens <= AHEAD_TOKENS)
+        {
+            self.ahead = Some(self.record(recorded.passes, want));
         }
         index
     }
@@ -92,16 +123,18 @@ impl WgpuBackend {
     /// Runs a pass operation by operation, where it is profiled.
     fn submit_profiled(
         &mut self,
-        pass: &Pass,
+        passes: &[Pass],
         want: Want,
     ) -> Result<Option<SubmissionIndex>, BackendError> {
-        let Some(mut profiler) = self.profiler.take() else {
+        let ([pass], Some(mut profiler)) = (passes, self.profiler.take()) else {
             return Ok(None);
         };
         let ran = profiler.run(
             &self.gpu,
             |part, recording| self.record_part(part, pass, recording),
-            |encoder| self.copy_answer(pass, want, encoder),
+            |encoder| {
+                self.copy_answer(pass, want, 0, encoder);
+            },
         );
         self.profiler = Some(profiler);
         let submitted = ran?;
@@ -109,6 +142,53 @@ impl WgpuBackend {
             self.recorder.note(kernel);
         }
         Ok(Some(submitted.index))
+    }
+
+    /// Runs passes one after another, and reads what is wanted of all of them.
+    fn run_passes(
+        &mut self,
+        batches: &[Batch<'_>],
+        want: Want,
+        out: &mut Output,
+    ) -> Result<(), BackendError> {
+        out.logits.clear();
+        out.top.clear();
+        let vocabulary = self.program.vocabulary;
+        let best = match want {
+            Want::Nothing | Want::Logits => 0,
+            Want::Top(k) => k.min(vocabulary),
+        };
+        let passes = self.prepare(batches, best)?;
+        if self.program.has_state() {
+            for batch in batches {
+                self.states_stand(batch, |_| None);
+            }
+        }
+        let answers = passes.iter().filter_map(|pass| self.answer(pass, want));
+        let bytes = answers.map(|(_, bytes)| bytes).sum();
+        let index = match self.submit_profiled(&passes, want)? {
+            Some(index) => index,
+            None => self.submit(passes, want),
+        };
+        if bytes == 0 {
+            return self.gpu.wait(index);
+        }
+        let answer = &self.batch_buffers.answer;
+        self.gpu.read_mapped(answer, bytes, index, |view| {
+            if on_device(best) {
+                decode(view, &mut out.top);
+            } else {
+                out.logits
+                    .extend(floats(view).into_iter().map(finite_or_nan));
+            }
+        })?;
+        if !on_device(best) && best > 0 {
+            for row in out.logits.chunks(vocabulary) {
+                out.top.extend(oracle::top(row, best));
+            }
+            out.logits.clear();
+        }
+        Ok(())
     }
 }
 
@@ -162,48 +242,47 @@ impl Forward for WgpuBackend {
         want: Want,
         out: &mut Output,
     ) -> Result<(), BackendError> {
-        out.logits.clear();
-        out.top.clear();
-        let vocabulary = self.program.vocabulary;
-        let batch = &batch.wanting(want);
-        let best = match want {
-            Want::Nothing | Want::Logits => 0,
-            Want::Top(k) => k.min(vocabulary),
-        };
+        let batch = batch.wanting(want);
         if self.program.has_state() {
             for segment in batch.segments {
                 segment.continues(self.cache(segment.cache)?.stands)?;
             }
         }
-        let pass = self.prepare(batch, best)?;
-        if self.program.has_state() {
-            self.states_stand(batch, |_| None);
-        }
-        let index = match self.submit_profiled(&pass, want)? {
-            Some(index) => index,
-            None => self.submit(&pass, want),
-        };
-        match self.answer(&pass, want) {
-            None => self.gpu.wait(index)?,
-            Some((_, bytes)) => {
-                self.gpu
-                    .read_mapped(&self.batch_buffers.answer, bytes, index, |view| {
-                        if on_device(best) {
-                            decode(view, &mut out.top);
-                        } else {
-                            out.logits
-                                .extend(floats(view).into_iter().map(finite_or_nan));
-                        }
-                    })?
-            }
-        }
-        self.states_stand(batch, |segment| Some(segment.start + segment.len));
-        if !on_device(best) && best > 0 {
-            for row in out.logits.chunks(vocabulary) {
-                out.top.extend(oracle::top(row, best));
-            }
-            out.logits.clear();
-        }
+        self.run_passes(std::slice::from_ref(&batch), want, out)?;
+        self.states_stand(&batch, |segment| Some(segment.start + segment.len));
         Ok(())
+    }
+
+    fn forward_greedy(
+        &mut self,
+        token: u32,
+        segment: Segment,
+        most: usize,
+        out: &mut Output,
+    ) -> Result<(), BackendError> {
+        // States do not go back behind a token that ends a text, and profiles are of single passes.
+        let alone = self.program.has_state() || self.profiler.is_some() || self.head.is_none();
+        let count = if alone {
+            1
+        } else {
+            most.clamp(1, MOST_OF_A_RUN)
+        };
+        let segments: Vec<Segment> = (0..count)
+            .map(|at| Segment {
+                start: segment.start + at,
+                ..segment
+            })
+            .collect();
+        let batch = |segment| Batch {
+            // Of the passes behind the first, the device fills it in.
+            tokens: std::slice::from_ref(&token),
+            segments: std::slice::from_ref(segment),
+            selected: &[0],
+        };
+        let batches: Vec<Batch<'_>> = segments.iter().map(batch).collect();
+        match batches.as_slice() {
+            [batch] => self.forward(batch, Want::Top(1), out),
+            batches => self.run_passes(batches, Want::Top(1), out),
+        }
     }
 }

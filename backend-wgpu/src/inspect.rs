@@ -10,15 +10,17 @@ use crate::recording::Recording;
 
 impl Inspect for WgpuBackend {
     fn run(&mut self, batch: &Batch<'_>, ops: Range<usize>) -> Result<(), BackendError> {
-        let pass = self.prepare(batch, 0)?;
+        let passes = self.prepare(std::slice::from_ref(batch), 0)?;
         if self.program.writes_state(ops.clone()) {
             self.states_stand(batch, |_| None);
         }
         let mut kernels = Vec::new();
         let mut encoder = self.gpu.encoder();
         let mut recording = Recording::begin(&mut encoder, &mut kernels, None);
-        for step in &self.steps[ops] {
-            step.record(&pass, &mut recording);
+        for pass in &passes {
+            for step in &self.steps[ops.clone()] {
+                step.record(pass, &mut recording);
+            }
         }
         drop(recording);
         let index = self.gpu.submit([encoder.finish()], kernels.len());

@@ -20,9 +20,6 @@ const MAX_EXTENTS: usize = 4096;
 /// Above, products run over tiles. Either way gives the same bits.
 pub(crate) const FEW_ROWS: u32 = 19;
 
-/// Where the extent of the selected rows is: the second.
-const SELECTED_EXTENT: u32 = EXTENT_STRIDE as u32;
-
 /// Tokens that one dispatch takes a state through. Drivers end loops that are long: software Vulkan
 /// after 65535 rounds, of which a token takes two for each element of a head.
 const STATE_TOKENS: usize = 64;
@@ -61,6 +58,10 @@ pub(crate) struct Stretch {
 /// What a pass covers. Passes that are equal have the same dispatches.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(crate) struct Pass {
+    /// Offset of the extent of its tokens. Behind it comes that of the selected rows.
+    extents: u32,
+    /// Offset of the ids of its tokens among the numbers.
+    pub(crate) ids: u64,
     pub(crate) tokens: u32,
     pub(crate) selected: u32,
     /// One per segment, for the write to the cache.
@@ -78,16 +79,16 @@ impl Pass {
     pub(crate) fn part(&self, rows: Rows) -> Part {
         match rows {
             Rows::Batch => Part {
-                extent: 0,
+                extent: self.extents,
                 rows: self.tokens,
             },
             Rows::Selected => Part {
-                extent: SELECTED_EXTENT,
+                extent: self.extents + EXTENT_STRIDE as u32,
                 rows: self.selected,
             },
             // Of the extent, kernels over routed rows look at the first row alone, which is 0.
             Rows::Routed { experts } => Part {
-                extent: 0,
+                extent: self.extents,
                 rows: self.tokens * experts as u32,
             },
         }
@@ -129,21 +130,42 @@ impl PassBuffers {
         Ok(())
     }
 
-    /// Writes what the shaders of a pass see of it. `best` is how many candidates each selected row
-    /// gives.
+    /// Writes what the shaders of passes that run one after another see of them. `best` is how many
+    /// candidates each selected row gives.
     pub(crate) fn prepare(
         &mut self,
         gpu: &Gpu,
-        batch: &Batch<'_>,
+        batches: &[Batch<'_>],
         best: usize,
-    ) -> Result<Pass, BackendError> {
+    ) -> Result<Vec<Pass>, BackendError> {
+        self.scratch.clear();
+        let passes = batches.iter().map(|batch| self.push_extents(batch, best));
+        let mut passes: Vec<Pass> = passes.collect();
+        if self.scratch.len() > MAX_EXTENTS * EXTENT_STRIDE {
+            let segments: usize = batches.iter().map(|batch| batch.segments.len()).sum();
+            let tokens: usize = batches.iter().map(|batch| batch.tokens.len()).sum();
+            return Err(BackendError::Batch(format!(
+                "{segments} segments of {tokens} tokens are more than one pass takes; split the batch"
+            )));
+        }
+        let mut end = self.scratch.len();
+        for (pass, batch) in passes.iter_mut().zip(batches).rev() {
+            self.push_inputs(pass, end, batch);
+            end = pass.extents as usize;
+        }
+        gpu.write(&self.numbers, 0, &self.scratch);
+        Ok(passes)
+    }
+
+    /// Adds the extents of a pass.
+    fn push_extents(&mut self, batch: &Batch<'_>, best: usize) -> Pass {
         let mut pass = Pass {
+            extents: self.scratch.len() as u32,
             tokens: batch.tokens.len() as u32,
             selected: batch.selected.len() as u32,
             best: best as u32,
             ..Pass::default()
         };
-        self.scratch.clear();
         self.push(Extent {
             rows: pass.tokens,
             ..Extent::default()
@@ -207,26 +229,18 @@ impl PassBuffers {
             }
             row += segment.len;
         }
-        if self.scratch.len() > MAX_EXTENTS * EXTENT_STRIDE {
-            return Err(BackendError::Batch(format!(
-                "{} segments of {row} tokens are more than one pass takes; split the batch",
-                batch.segments.len()
-            )));
-        }
-        self.push_inputs(batch);
-        gpu.write(&self.numbers, 0, &self.scratch);
-        Ok(pass)
+        pass
     }
 
-    /// Adds the ids of the tokens and the selected rows, and tells the extents where they are.
-    fn push_inputs(&mut self, batch: &Batch<'_>) {
+    /// Adds the ids of the tokens and the selected rows of a pass, whose extents lie before `end`,
+    /// and tells these where they are.
+    fn push_inputs(&mut self, pass: &mut Pass, end: usize, batch: &Batch<'_>) {
+        pass.ids = self.scratch.len() as u64;
         let at = (self.scratch.len() / 4) as u32;
-        let selected = at + batch.tokens.len() as u32;
-        for (index, extent) in self.scratch.chunks_exact_mut(EXTENT_STRIDE).enumerate() {
-            let inputs = match index * EXTENT_STRIDE == SELECTED_EXTENT as usize {
-                true => selected,
-                false => at,
-            };
+        let selected = at + pass.tokens;
+        let own = &mut self.scratch[pass.extents as usize..end];
+        for (index, extent) in own.chunks_exact_mut(EXTENT_STRIDE).enumerate() {
+            let inputs = if index == 1 { selected } else { at };
             let field = std::mem::offset_of!(Extent, inputs);
             extent[field..field + 4].copy_from_slice(&inputs.to_le_bytes());
         }

@@ -8,6 +8,7 @@ use bitnet_fixtures::program::product;
 use bitnet_fixtures::{Noise, ProgramBuilder, Transformer};
 use bitnet_kernels::compare::{OpDifference, compare_ops};
 use bitnet_kernels::format::{Encoding, Format, Storage, i2_s, plain};
+use bitnet_kernels::order::finite_or_nan;
 use bitnet_kernels::program::{
     Activation, BufferId, CacheType, DeltaShape, Experts, LayerCache, Op, Pairing, Product,
     Program, Rope, Rows,
@@ -426,13 +427,22 @@ fn candidates_have_the_order_that_they_have_elsewhere() {
         selected: &ids,
     };
     let mut out = Output::default();
+    // A device may take subnormal numbers for 0.
+    backend
+        .forward(&batch, Want::Logits, &mut out)
+        .expect("it runs");
+    let logits = out.logits.clone();
+    for (logit, wanted) in logits.iter().zip(rows.concat()) {
+        let flushed = wanted.is_subnormal() && *logit == 0.0;
+        assert!(flushed || logit.to_bits() == finite_or_nan(wanted).to_bits());
+    }
     // The device finds up to 64, the rest is found here.
     for k in [1, 2, 17, 64, 65] {
         backend
             .forward(&batch, Want::Top(k), &mut out)
             .expect("it runs");
-        let wanted: Vec<Candidate> = rows
-            .iter()
+        let wanted: Vec<Candidate> = logits
+            .chunks(rows[0].len())
             .flat_map(|row| bitnet_kernels::oracle::top(row, k))
             .collect();
         let bits = |list: &[Candidate]| -> Vec<(u32, u32)> {
@@ -709,6 +719,72 @@ fn dispatches_submissions_and_bytes_of_a_step_are_counted() {
             // An id and its logit.
             assert_eq!(traffic.downloaded_bytes, 8);
         }
+    }
+}
+
+/// Tokens that the device takes from itself, in one submission, are those of single passes.
+fn the_best_tokens_of_one_submission_are_those_of_single_passes() {
+    // Over the edge of a span of keys, and from the beginning.
+    for depth in [0, 252] {
+        let mut backend = gpu(BASE);
+        let caches = [0, 1].map(|_| backend.create_cache(depth + 9).expect("a cache"));
+        let mut single = Vec::new();
+        let mut out = Output::default();
+        for cache in caches {
+            if depth > 0 {
+                let segment = Segment {
+                    cache,
+                    start: 0,
+                    len: depth,
+                };
+                let batch = Batch {
+                    tokens: &tokens(depth),
+                    segments: &[segment],
+                    selected: &[],
+                };
+                backend
+                    .forward(&batch, Want::Nothing, &mut out)
+                    .expect("it runs");
+            }
+        }
+        let at = |cache, index| Segment {
+            cache,
+            start: depth + index,
+            len: 1,
+        };
+        let mut token = 77;
+        for index in 0..9 {
+            let batch = Batch {
+                tokens: &[token],
+                segments: &[at(caches[0], index)],
+                selected: &[0],
+            };
+            backend
+                .forward(&batch, Want::Top(1), &mut out)
+                .expect("it runs");
+            single.extend_from_slice(&out.top);
+            token = out.top[0].id;
+        }
+        let before = backend.traffic().expect("a device of its own");
+        let mut found = Vec::new();
+        for (token, index, most) in [(77, 0, 3), (single[2].id, 3, 6)] {
+            backend
+                .forward_greedy(token, at(caches[1], index), most, &mut out)
+                .expect("it runs");
+            found.extend_from_slice(&out.top);
+        }
+        assert_eq!(found, single, "from position {depth} on");
+        let traffic = backend.traffic().expect("a device of its own") - before;
+        assert_eq!((traffic.submissions, traffic.uploads), (2, 2));
+        assert_eq!(traffic.downloaded_bytes, 9 * 8);
+        // What they have left in the cache is the same, too.
+        let layer = BASE.layers - 1;
+        let kept = caches.map(|cache| backend.read_cache(cache, layer, depth + 9));
+        let [first, second] = kept.map(|kept| kept.expect("keys and values"));
+        assert!(first == second);
+        // No room for another.
+        let full = backend.forward_greedy(1, at(caches[1], 8), 2, &mut out);
+        assert!(full.is_err());
     }
 }
 
@@ -1061,6 +1137,7 @@ fn main() {
         trial!(a_profile_has_every_operation_and_changes_no_bit),
         trial!(fused_operations_give_the_bits_of_their_operations),
         trial!(dispatches_submissions_and_bytes_of_a_step_are_counted),
+        trial!(the_best_tokens_of_one_submission_are_those_of_single_passes),
         trial!(progress_ends_at_the_whole),
         trial!(a_gpu_keeps_states),
         trial!(delta_nets_meet_their_twins),

@@ -83,6 +83,7 @@
 //! Every [`Error`] says what happened. Nothing here reads an environment variable, prints, or
 //! touches the network.
 
+mod ahead;
 pub mod architecture;
 mod chat;
 mod compare;

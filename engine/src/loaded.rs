@@ -89,9 +89,7 @@ impl Running {
         wanted: Wanted<'_>,
         out: &mut Output,
     ) -> Result<(), Error> {
-        if let Some(file) = &self.file {
-            file.check_whole().map_err(Error::Changed)?;
-        }
+        self.check_file()?;
         self.segments.clear();
         self.segments.extend(segments);
         self.selected.clear();
@@ -107,6 +105,26 @@ impl Running {
             _ => self.backend.forward_choices(&batch, wanted.choices, out)?,
         }
         Ok(())
+    }
+
+    /// Continues a sequence with its best tokens, as many of `most` as the device takes at a time:
+    /// see [`bitnet_kernels::Forward::forward_greedy`].
+    pub(crate) fn pass_greedy(
+        &mut self,
+        token: u32,
+        segment: Segment,
+        most: usize,
+        out: &mut Output,
+    ) -> Result<(), Error> {
+        self.check_file()?;
+        Ok(self.backend.forward_greedy(token, segment, most, out)?)
+    }
+
+    fn check_file(&self) -> Result<(), Error> {
+        match &self.file {
+            Some(file) => file.check_whole().map_err(Error::Changed),
+            None => Ok(()),
+        }
     }
 
     pub(crate) fn backend(&mut self) -> &mut dyn Backend {

@@ -143,11 +143,21 @@ fn decode(model: &Model, workload: &Workload, profile: bool) -> Result<Sample, E
         }
         let mut next = tokens(workload.sequences, model.config().vocabulary);
         let start = Instant::now();
-        for _ in 0..tokens_each {
-            model.step(&mut sessions, &next, Want::Top(1), &mut out)?;
-            for (token, best) in next.iter_mut().zip(&out.top) {
+        let mut left = tokens_each;
+        while left > 0 {
+            let mut read = 1;
+            match &mut sessions[..] {
+                // As an answer without chance is read.
+                [session] => {
+                    session.feed_greedy(next[0], left, &mut out)?;
+                    read = out.top.len();
+                }
+                sessions => model.step(sessions, &next, Want::Top(1), &mut out)?,
+            }
+            for (token, best) in next.iter_mut().rev().zip(out.top.iter().rev()) {
                 *token = best.id;
             }
+            left -= read;
         }
         Ok(start.elapsed())
     };

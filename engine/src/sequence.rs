@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use bitnet_kernels::{Output, TokenSet, Want};
 
+use crate::ahead::Ahead;
 use crate::error::Error;
 use crate::generate_options::GenerateOptions;
 use crate::rows::{Wanted, choice};
@@ -20,13 +21,14 @@ pub(crate) const REWRITTEN: usize = 16;
 const MOST_OF_A_PASS: usize = 1 + GenerateOptions::MOST_SPECULATED;
 
 /// A session with its tokens, and the sampler that continues it. The model has read the first
-/// `session.len()` of the tokens; with speculation, perhaps all of them and guesses behind them.
+/// `session.len()` of the tokens; perhaps all of them, and guesses or what was best behind them.
 pub(crate) struct Sequence {
     session: Session,
     tokens: Vec<u32>,
     /// Whether its end will be rewritten, turn after turn.
     in_turns: bool,
     speculation: Option<Speculation>,
+    ahead: Ahead,
     pub(crate) sampler: Sampler,
     pub(crate) out: Output,
 }
@@ -38,6 +40,7 @@ impl Sequence {
             tokens: Vec::new(),
             in_turns: false,
             speculation: None,
+            ahead: Ahead::new(),
             sampler,
             out: Output::default(),
         }
@@ -95,38 +98,46 @@ impl Sequence {
         let more = more.min(have - need);
         self.tokens.reserve(need - shared + more);
         self.tokens.extend_from_slice(&tokens[shared..]);
+        self.ahead.forget();
         if let Some(speculation) = &mut self.speculation {
             speculation.begin(need + more, shared);
         }
         Ok(())
     }
 
-    /// Puts a token that the sampler chose behind what there is. Whether the model has read it
-    /// already.
+    /// Puts a token that the sampler chose behind what there is. Whether it was guessed, and the
+    /// model has read it already.
     pub(crate) fn push(&mut self, token: u32) -> bool {
-        let read = match &mut self.speculation {
+        let guessed = match &mut self.speculation {
             Some(speculation) => speculation.chosen(token),
             None => false,
         };
-        if !read {
+        if !self.ahead.chosen(token) && !guessed {
             self.session.truncate(self.tokens.len());
         }
         self.tokens.push(token);
-        read
+        guessed
     }
 
     /// Has the model read what it has not read yet, one batch of it at most. Whether that was all:
     /// `out` has what is wanted then. Up to `more` tokens will be chosen. Where it fails,
     /// everything is as before.
     pub(crate) fn read(&mut self, want: Want, more: usize) -> Result<bool, Error> {
+        // What was read ahead is of all tokens.
+        let of_all = self.sampler.allowed().is_none();
+        if of_all && want == Want::Top(1) && self.ahead.next(&mut self.out) {
+            return Ok(true);
+        }
         if let Some(speculation) = &mut self.speculation {
-            // What was read ahead is of all tokens.
-            let told = want == Want::Logits || self.sampler.allowed().is_none();
+            let told = want == Want::Logits || of_all;
             if told && speculation.next(want, &mut self.out) {
                 return Ok(true);
             }
-            // What was read ahead tells something else than is wanted.
             speculation.forget();
+        }
+        if self.session.len() >= self.tokens.len() {
+            // What was read ahead tells something else than is wanted.
+            self.ahead.forget();
             self.session.truncate(self.tokens.len().saturating_sub(1));
         }
         let before = self.session.len();
@@ -144,8 +155,18 @@ impl Sequence {
     fn read_one(&mut self, token: u32, want: Want, more: usize) -> Result<(), Error> {
         let choices = [choice(want, self.sampler.allowed())];
         let wanted = Wanted::of(want, &choices);
+        let run = match want {
+            Want::Top(1) if wanted.choices.is_empty() => self.ahead.run(),
+            _ => 0,
+        };
+        let run = run
+            .min(more)
+            .min(self.session.capacity() - self.session.len());
         let Some(speculation) = &mut self.speculation else {
-            return self.session.feed_wanted(&[token], wanted, &mut self.out);
+            return match run {
+                0 => self.session.feed_wanted(&[token], wanted, &mut self.out),
+                _ => self.read_ahead(token, run).map(|_| ()),
+            };
         };
         let most = match self.sampler.allowed().is_some() {
             // What a grammar allows behind a guess is not known before the guess is.
@@ -157,6 +178,12 @@ impl Sequence {
         let guesses = speculation.guess(&self.tokens, most, 0);
         let count = 1 + guesses.len();
         pass[1..count].copy_from_slice(guesses);
+        if count == 1 && run > 0 {
+            let read = self.read_ahead(token, run)?;
+            self.took(0, start.elapsed() / read as u32);
+            return Ok(());
+        }
+        self.ahead.forget();
         if count == 1 {
             let out = &mut self.out;
             self.session.feed_wanted(&pass[..1], wanted, out)?;
@@ -167,6 +194,15 @@ impl Sequence {
         speculation.took(count - 1, start.elapsed());
         speculation.next(want, &mut self.out);
         Ok(())
+    }
+
+    /// Has the model read the last token, and up to `run` with those that are best behind it. How
+    /// many it has read.
+    fn read_ahead(&mut self, token: u32, run: usize) -> Result<usize, Error> {
+        self.session.feed_greedy(token, run, &mut self.out)?;
+        let read = self.out.top.len();
+        self.ahead.ran(&mut self.out);
+        Ok(read)
     }
 
     /// Guesses what follows the last token, for a pass that whoever reads for several sequences at

@@ -222,6 +222,30 @@ impl Session {
         Ok(())
     }
 
+    /// Reads `token` and, where the device saves time by that, what is best behind it, `most` tokens
+    /// at most. `out` has the best behind each token that was read.
+    pub(crate) fn feed_greedy(
+        &mut self,
+        token: u32,
+        most: usize,
+        out: &mut Output,
+    ) -> Result<(), Error> {
+        self.room_for(most)?;
+        self.catch_up()?;
+        let segment = self.segment(1);
+        let mut running = self.loaded.lock();
+        let read = running.pass_greedy(token, segment, most, out);
+        drop(running);
+        self.has_read(&[token], &read);
+        if read.is_ok() {
+            let ahead = &out.top[..out.top.len().saturating_sub(1)];
+            for best in ahead {
+                self.has_read(&[best.id], &read);
+            }
+        }
+        read
+    }
+
     /// Reads `tokens`, a batch at most, in one pass; `out` has what is wanted after each of them.
     pub(crate) fn feed_rows(
         &mut self,

@@ -7,7 +7,10 @@ use bitnet_engine::gguf::Gguf;
 use bitnet_engine::kernels::Forward;
 use bitnet_engine::kernels::oracle::argmax;
 use bitnet_engine::kernels::split::Split;
-use bitnet_engine::{CacheType, Device, LoadOptions, Model, Output, Want, compare, device, plan};
+use bitnet_engine::{
+    CacheType, Device, Engine, GenerateOptions, LoadOptions, Model, Output, Want, compare, device,
+    plan,
+};
 use libtest_mimic::{Arguments, Trial};
 
 const PROMPT: [u32; 24] = [
@@ -249,6 +252,51 @@ fn a_decode_step_reads_back_the_best_ids() {
     assert!(names.contains(&"wgsl_top_merge"), "{names:?}");
 }
 
+/// Without guesses and with them, whatever ends the answer.
+fn an_answer_without_chance_is_the_same_in_fewer_submissions() {
+    let options = LoadOptions::default().device(Device::Gpu(None));
+    let engine = Engine::open(root().join("demo/demo.gguf"), &options).expect("the demo opens");
+    let prompt = "ROMEO:\nWhat light";
+    let ids = engine.encode(prompt).expect("a prompt").tokens;
+    let mut session = engine.model().session(200).expect("a session");
+    let mut out = Output::default();
+    session
+        .feed(&ids, Want::Top(1), &mut out)
+        .expect("the prompt is read");
+    let mut wanted = Vec::new();
+    for _ in 0..60 {
+        let token = out.top[0].id;
+        wanted.push(token);
+        session
+            .feed(&[token], Want::Top(1), &mut out)
+            .expect("a token is read");
+    }
+    for guesses in [0, GenerateOptions::SPECULATE] {
+        let plain = GenerateOptions::default().speculate(guesses);
+        for options in [
+            plain.clone().max_tokens(60),
+            plain.clone().max_tokens(60).stop("not so"),
+            plain.max_tokens(3),
+        ] {
+            let traffic = || engine.model().with_backend(|backend| backend.traffic());
+            let before = traffic().expect("a device of its own");
+            let mut generation = engine.generate(prompt, &options).expect("it begins");
+            for piece in &mut generation {
+                piece.expect("a piece");
+            }
+            let found = &generation.generated().tokens;
+            assert_eq!(found[..], wanted[..found.len()], "{options:?}");
+            let submissions = (traffic().expect("the same") - before).submissions;
+            let most = if found.len() == 60 {
+                20
+            } else {
+                found.len() as u64
+            };
+            assert!(submissions <= most, "{submissions} for {}", found.len());
+        }
+    }
+}
+
 fn an_adapter_that_is_not_there_is_an_error_that_says_how_many_there_are() {
     let gguf = Arc::new(Gguf::open(root().join("demo/demo.gguf")).expect("the demo opens"));
     let options = LoadOptions::default().device(Device::Gpu(Some(99)));
@@ -282,6 +330,7 @@ fn main() {
         trial!(every_operation_of_the_golden_models_does_what_the_cpu_does),
         trial!(wherever_the_gpu_hands_over_to_the_cpu_the_logits_stay_near_those_of_both),
         trial!(a_decode_step_reads_back_the_best_ids),
+        trial!(an_answer_without_chance_is_the_same_in_fewer_submissions),
     ];
     let trials = on_gpu.map(|trial| trial.with_ignored_flag(missing));
     let anywhere = [trial!(

@@ -11,7 +11,7 @@
 
 use std::ops::Range;
 
-use crate::batch::{Batch, CacheId, Choice, Output, Want};
+use crate::batch::{Batch, CacheId, Choice, Output, Segment, Want};
 use crate::candidate::Candidate;
 use crate::contents::{Checkpoint, LayerContents};
 use crate::error::BackendError;
@@ -102,6 +102,28 @@ pub trait Forward: Send {
         }
         out.logits.clear();
         Ok(())
+    }
+
+    /// Continues a sequence with its best tokens: reads `token` at the position of `segment`, which
+    /// is of one, and behind it the best of what it gave, as long as that saves time on the device,
+    /// `most` tokens at most. `out` has the best logit behind each token that was read, in order: at
+    /// least one, of which the last is not read.
+    ///
+    /// # Errors
+    /// As [`Forward::forward`]; [`BackendError::Batch`] where there is no room for `most` tokens.
+    fn forward_greedy(
+        &mut self,
+        token: u32,
+        segment: Segment,
+        _most: usize,
+        out: &mut Output,
+    ) -> Result<(), BackendError> {
+        let batch = Batch {
+            tokens: &[token],
+            segments: &[segment],
+            selected: &[0],
+        };
+        self.forward(&batch, Want::Top(1), out)
     }
 }
 

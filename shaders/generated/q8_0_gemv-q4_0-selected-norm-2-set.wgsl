@@ -203,12 +203,14 @@ fn encode_row(row: u32, thread: u32) {
     let from_row = inputs[extent.inputs + row];
     let words = COLS / 4u;
     var values: array<vec4<f32>, 2>;
+    var gains: array<vec4<f32>, 2>;
     var squares = 0.0;
     for (var k = 0u; k < 2u; k += 1u) {
         let i = thread + k * 256u;
         values[k] = vec4<f32>();
         if (i < words) {
             values[k] = x[from_row * words + i];
+            gains[k] = gain[i];
         }
         let v = values[k];
         squares = fma(v.w, v.w, fma(v.z, v.z, fma(v.y, v.y, fma(v.x, v.x, squares))));
@@ -216,10 +218,7 @@ fn encode_row(row: u32, thread: u32) {
     let mean = finite_or_nan(divide(workgroup_sum(squares, thread), f32(COLS)));
     let scale = divide(1.0, sqrt(mean + EPS));
     for (var k = 0u; k < 2u; k += 1u) {
-        let i = thread + k * 256u;
-        if (i < words) {
-            values[k] = values[k] * scale * gain[i];
-        }
+        values[k] = values[k] * scale * gains[k];
     }
     let blocks = COLS / (8u * 4u);
     for (var k = 0u; k < 2u; k += 1u) {

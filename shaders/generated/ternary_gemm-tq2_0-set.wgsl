@@ -1,6 +1,6 @@
-// Ternary weights against i8 activations of many tokens: tiles of 64 rows by 64 tokens, 128 weights
-// deep, unpacked once into workgroup memory. A thread has 4 rows by 4 tokens. Integer sums are
-// those of the gemv.
+// Ternary weights against i8 activations of many tokens: tiles of 64 rows by
+// 64 tokens, 128 weights deep, unpacked once into workgroup memory. A thread has 4 rows by
+// 4 tokens. Integer sums are those of the gemv.
 // What one dispatch of a pass covers. Rewritten before each pass.
 struct Extent {
     // Rows of activations: tokens, or selected tokens.
@@ -138,9 +138,26 @@ fn store(token: u32, row: u32, value: f32) {
 @group(0) @binding(6) var<storage, read> scales: array<f32>;
 override COLS: u32;
 
-// [word of the group][row or token of the tile]: neighbouring threads read neighbouring words.
-var<workgroup> tile_w: array<vec4<u32>, 512>;
-var<workgroup> tile_x: array<vec4<u32>, 512>;
+// Threads of a tile beside one another, each with every ACROSS-th token.
+const ACROSS: u32 = 64u / 4u;
+// Words of codes in the tiles, sixteen weights each.
+const DEPTH: u32 = 8u;
+// Words of each tile that a thread brings.
+const W_WORDS: u32 = DEPTH * 64u / 256u;
+const X_WORDS: u32 = DEPTH * 64u / 256u;
+
+var<workgroup> tile_w: array<vec4<u32>, DEPTH * 64u>;
+var<workgroup> tile_x: array<vec4<u32>, DEPTH * 64u>;
+
+// Where a word of a row or token lies in its tile: neither neighbouring words nor neighbouring rows
+// share a bank of the memory.
+fn at_w(word: u32, row: u32) -> u32 {
+    return word * 64u + (row ^ word);
+}
+
+fn at_x(word: u32, token: u32) -> u32 {
+    return word * 64u + (token ^ word);
+}
 
 fn dots(w0: vec4<u32>, w1: vec4<u32>, w2: vec4<u32>, w3: vec4<u32>, x: vec4<u32>) -> vec4<i32> {
     return vec4<i32>(dot16(w0, x), dot16(w1, x), dot16(w2, x), dot16(w3, x));
@@ -170,52 +187,61 @@ fn store_rows(token: u32, row: u32, value: vec4<f32>) {
 fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) group: vec3<u32>) {
     let tile_row = group.x * 64u;
     let tile_token = group.y * 64u;
-    let row = thread / 16u * 4u;
-    let token = thread % 16u;
-    // Each thread fills two words of each tile: word (thread % 8) of items (thread / 8) and 32
-    // further on.
-    let word = thread % 8u;
-    let item = thread / 8u;
-    let weights = COLS / 16u;
-    let w_a = min(tile_row + item, piece.rows - 1u) * weights + word;
-    let w_b = min(tile_row + item + 32u, piece.rows - 1u) * weights + word;
-    let x_a = min(tile_token + item, extent.rows - 1u) * weights + word;
-    let x_b = min(tile_token + item + 32u, extent.rows - 1u) * weights + word;
-    let at = word * 64u + item;
-    var s0 = vec4<i32>(); var s1 = vec4<i32>(); var s2 = vec4<i32>(); var s3 = vec4<i32>();
-    var v0 = vec4<f32>(); var v1 = vec4<f32>(); var v2 = vec4<f32>(); var v3 = vec4<f32>();
-    let groups = COLS / 128u;
-    for (var depth = 0u; depth < groups; depth += 1u) {
-        let next_w_a = codes[w_a + depth * 8u];
-        let next_w_b = codes[w_b + depth * 8u];
-        let next_x_a = x[x_a + depth * 8u];
-        let next_x_b = x[x_b + depth * 8u];
-        workgroupBarrier();
-        tile_w[at] = unpack_codes(next_w_a);
-        tile_w[at + 32u] = unpack_codes(next_w_b);
-        tile_x[at] = next_x_a;
-        tile_x[at + 32u] = next_x_b;
-        workgroupBarrier();
-        for (var m = 0u; m < 512u; m += 64u) {
-            let w0 = tile_w[m + row];
-            let w1 = tile_w[m + row + 1u];
-            let w2 = tile_w[m + row + 2u];
-            let w3 = tile_w[m + row + 3u];
-            s0 += dots(w0, w1, w2, w3, tile_x[m + token]);
-            s1 += dots(w0, w1, w2, w3, tile_x[m + token + 16u]);
-            s2 += dots(w0, w1, w2, w3, tile_x[m + token + 32u]);
-            s3 += dots(w0, w1, w2, w3, tile_x[m + token + 48u]);
+    let row = thread / ACROSS * 4u;
+    let across = thread % ACROSS;
+    let words = COLS / 16u;
+    // Of each token of the thread, one after another.
+    var sums: array<vec4<i32>, 4>;
+    var values: array<vec4<f32>, 4>;
+    // What a thread brings to the tiles is under way while the tiles before are multiplied.
+    var next_w: array<u32, W_WORDS>;
+    var next_x: array<vec4<u32>, X_WORDS>;
+    for (var first = 0u; first < words + DEPTH; first += DEPTH) {
+        if (first > 0u) {
+            workgroupBarrier();
+            for (var i = 0u; i < W_WORDS; i += 1u) {
+                let item = thread + i * 256u;
+                tile_w[at_w(item % DEPTH, item / DEPTH)] = unpack_codes(next_w[i]);
+            }
+            for (var i = 0u; i < X_WORDS; i += 1u) {
+                let item = thread + i * 256u;
+                tile_x[at_x(item % DEPTH, item / DEPTH)] = next_x[i];
+            }
+            workgroupBarrier();
         }
-        if (depth % 2u == 1u) {
-            v0 = add_block(tile_row + row, tile_token + token, depth / 2u, s0, v0);
-            v1 = add_block(tile_row + row, tile_token + token + 16u, depth / 2u, s1, v1);
-            v2 = add_block(tile_row + row, tile_token + token + 32u, depth / 2u, s2, v2);
-            v3 = add_block(tile_row + row, tile_token + token + 48u, depth / 2u, s3, v3);
-            s0 = vec4<i32>(); s1 = vec4<i32>(); s2 = vec4<i32>(); s3 = vec4<i32>();
+        if (first < words) {
+            for (var i = 0u; i < W_WORDS; i += 1u) {
+                let item = thread + i * 256u;
+                let own = min(tile_row + item / DEPTH, piece.rows - 1u);
+                next_w[i] = codes[own * words + first + item % DEPTH];
+            }
+            for (var i = 0u; i < X_WORDS; i += 1u) {
+                let item = thread + i * 256u;
+                let own = min(tile_token + item / DEPTH, extent.rows - 1u);
+                next_x[i] = x[own * words + first + item % DEPTH];
+            }
+        }
+        if (first > 0u) {
+            for (var m = 0u; m < DEPTH; m += 1u) {
+                let w0 = tile_w[at_w(m, row)];
+                let w1 = tile_w[at_w(m, row + 1u)];
+                let w2 = tile_w[at_w(m, row + 2u)];
+                let w3 = tile_w[at_w(m, row + 3u)];
+                for (var j = 0u; j < 4u; j += 1u) {
+                    sums[j] += dots(w0, w1, w2, w3, tile_x[at_x(m, j * ACROSS + across)]);
+                }
+            }
+            if (first % 16u == 0u) {
+                for (var j = 0u; j < 4u; j += 1u) {
+                    let token = tile_token + j * ACROSS + across;
+                    values[j] = add_block(tile_row + row, token, first / 16u - 1u, sums[j], values[j]);
+                    sums[j] = vec4<i32>();
+                }
+            }
         }
     }
-    store_rows(tile_token + token, tile_row + row, v0);
-    store_rows(tile_token + token + 16u, tile_row + row, v1);
-    store_rows(tile_token + token + 32u, tile_row + row, v2);
-    store_rows(tile_token + token + 48u, tile_row + row, v3);
+    for (var j = 0u; j < 4u; j += 1u) {
+        let token = tile_token + j * ACROSS + across;
+        store_rows(token, tile_row + row, values[j]);
+    }
 }

@@ -275,25 +275,33 @@ fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) gro
     let lane = thread % 32u;
     let slot = thread / 32u;
     let token = extent.first_row + group.y;
-    prepare_x(token, thread);
     let words = COLS / 32u;
     var rows: array<u32, 2>;
     var sums: array<i32, 2>;
+    // Four words of each row at a time, so that their loads overlap. The first are under way while
+    // the activations are made. Codes past the end are 0 and add nothing.
+    var word: array<vec2<u32>, 4u * 2u>;
     for (var r = 0u; r < 2u; r += 1u) {
         rows[r] = min(piece_row(token, group.x * ROWS + r * SLOTS + slot), piece.rows - 1u);
         sums[r] = 0;
+        for (var j = 0u; j < 4u; j += 1u) {
+            word[4u * r + j] = codes[rows[r] * words + min(lane + j * 32u, words - 1u)];
+        }
     }
-    // Four words of each row at a time, so that their loads overlap. Codes past the end are 0 and
-    // add nothing.
+    prepare_x(token, thread);
     for (var i = lane; i < words; i += 4u * 32u) {
-        var word: array<vec2<u32>, 4u * 2u>;
+        if (i > lane) {
+            for (var j = 0u; j < 4u; j += 1u) {
+                let at = min(i + j * 32u, words - 1u);
+                for (var r = 0u; r < 2u; r += 1u) {
+                    word[4u * r + j] = codes[rows[r] * words + at];
+                }
+            }
+        }
         var low: array<vec4<u32>, 4>;
         var high: array<vec4<u32>, 4>;
         for (var j = 0u; j < 4u; j += 1u) {
             let at = min(i + j * 32u, words - 1u);
-            for (var r = 0u; r < 2u; r += 1u) {
-                word[4u * r + j] = codes[rows[r] * words + at];
-            }
             low[j] = x_vector(token, at * 2u);
             high[j] = x_vector(token, at * 2u + 1u);
         }

@@ -186,12 +186,14 @@ fn encode_row(row: u32, thread: u32) {
     let from_row = inputs[extent.inputs + row];
     let words = COLS / 4u;
     var values: array<vec4<f32>, 2>;
+    var gains: array<vec4<f32>, 2>;
     var squares = 0.0;
     for (var k = 0u; k < 2u; k += 1u) {
         let i = thread + k * 256u;
         values[k] = vec4<f32>();
         if (i < words) {
             values[k] = x[from_row * words + i];
+            gains[k] = gain[i];
         }
         let v = values[k];
         squares = fma(v.w, v.w, fma(v.z, v.z, fma(v.y, v.y, fma(v.x, v.x, squares))));
@@ -199,10 +201,7 @@ fn encode_row(row: u32, thread: u32) {
     let mean = finite_or_nan(divide(workgroup_sum(squares, thread), f32(COLS)));
     let scale = divide(1.0, sqrt(mean + EPS));
     for (var k = 0u; k < 2u; k += 1u) {
-        let i = thread + k * 256u;
-        if (i < words) {
-            values[k] = values[k] * scale * gain[i];
-        }
+        values[k] = values[k] * scale * gains[k];
     }
     var most = 0.0;
     for (var k = 0u; k < 2u; k += 1u) {
@@ -291,25 +290,33 @@ fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) gro
     let lane = thread % 32u;
     let slot = thread / 32u;
     let token = extent.first_row + group.y;
-    prepare_x(token, thread);
     let words = COLS / 32u;
     var rows: array<u32, 2>;
     var sums: array<i32, 2>;
+    // Four words of each row at a time, so that their loads overlap. The first are under way while
+    // the activations are made. Codes past the end are 0 and add nothing.
+    var word: array<vec2<u32>, 4u * 2u>;
     for (var r = 0u; r < 2u; r += 1u) {
         rows[r] = min(piece_row(token, group.x * ROWS + r * SLOTS + slot), piece.rows - 1u);
         sums[r] = 0;
+        for (var j = 0u; j < 4u; j += 1u) {
+            word[4u * r + j] = codes[rows[r] * words + min(lane + j * 32u, words - 1u)];
+        }
     }
-    // Four words of each row at a time, so that their loads overlap. Codes past the end are 0 and
-    // add nothing.
+    prepare_x(token, thread);
     for (var i = lane; i < words; i += 4u * 32u) {
-        var word: array<vec2<u32>, 4u * 2u>;
+        if (i > lane) {
+            for (var j = 0u; j < 4u; j += 1u) {
+                let at = min(i + j * 32u, words - 1u);
+                for (var r = 0u; r < 2u; r += 1u) {
+                    word[4u * r + j] = codes[rows[r] * words + at];
+                }
+            }
+        }
         var low: array<vec4<u32>, 4>;
         var high: array<vec4<u32>, 4>;
         for (var j = 0u; j < 4u; j += 1u) {
             let at = min(i + j * 32u, words - 1u);
-            for (var r = 0u; r < 2u; r += 1u) {
-                word[4u * r + j] = codes[rows[r] * words + at];
-            }
             low[j] = x_vector(token, at * 2u);
             high[j] = x_vector(token, at * 2u + 1u);
         }

@@ -54,6 +54,7 @@ fn encode_row(row: u32, thread: u32) {
     let words = COLS / 4u;
     var values: array<vec4<f32>, ${VECTORS}>;
 #if NORM
+    var gains: array<vec4<f32>, ${VECTORS}>;
     var squares = 0.0;
 #endif
     for (var k = 0u; k < ${VECTORS}u; k += 1u) {
@@ -61,6 +62,9 @@ fn encode_row(row: u32, thread: u32) {
         values[k] = vec4<f32>();
         if (i < words) {
             values[k] = x[from_row * words + i];
+#if NORM
+            gains[k] = gain[i];
+#endif
         }
 #if NORM
         let v = values[k];
@@ -71,10 +75,7 @@ fn encode_row(row: u32, thread: u32) {
     let mean = finite_or_nan(divide(workgroup_sum(squares, thread), f32(COLS)));
     let scale = divide(1.0, sqrt(mean + EPS));
     for (var k = 0u; k < ${VECTORS}u; k += 1u) {
-        let i = thread + k * ${THREADS}u;
-        if (i < words) {
-            values[k] = values[k] * scale * gain[i];
-        }
+        values[k] = values[k] * scale * gains[k];
     }
 #endif
 #if FLOAT_ROWS

@@ -1,19 +1,21 @@
 // Reductions over a workgroup of ${THREADS} threads; every thread gets the result.
 #if SUBGROUPS
 const PARTS: u32 = ${THREADS}u / ${SUBGROUP}u;
-var<workgroup> parts: array<f32, PARTS>;
+// Two of each, in turn: who is ahead by one reduction writes where nobody reads any more.
+var<workgroup> parts: array<f32, 2u * PARTS>;
+var<private> turn: u32 = 0u;
 
 fn workgroup_sum(value: f32, thread: u32) -> f32 {
     let part = subgroupAdd(value);
     let lane = thread % ${SUBGROUP}u;
-    workgroupBarrier();
+    turn = PARTS - turn;
     if (lane == 0u) {
-        parts[thread / ${SUBGROUP}u] = part;
+        parts[turn + thread / ${SUBGROUP}u] = part;
     }
     workgroupBarrier();
     var total = 0.0;
     for (var i = lane; i < PARTS; i += ${SUBGROUP}u) {
-        total += parts[i];
+        total += parts[turn + i];
     }
     return subgroupAdd(total);
 }
@@ -21,14 +23,14 @@ fn workgroup_sum(value: f32, thread: u32) -> f32 {
 fn workgroup_max(value: f32, thread: u32) -> f32 {
     let part = subgroupMax(value);
     let lane = thread % ${SUBGROUP}u;
-    workgroupBarrier();
+    turn = PARTS - turn;
     if (lane == 0u) {
-        parts[thread / ${SUBGROUP}u] = part;
+        parts[turn + thread / ${SUBGROUP}u] = part;
     }
     workgroupBarrier();
-    var largest = parts[0];
+    var largest = parts[turn];
     for (var i = lane; i < PARTS; i += ${SUBGROUP}u) {
-        largest = max(largest, parts[i]);
+        largest = max(largest, parts[turn + i]);
     }
     return subgroupMax(largest);
 }

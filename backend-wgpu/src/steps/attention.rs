@@ -14,9 +14,15 @@ use crate::pipeline::{Bound, Pipeline};
 use crate::recording::Recording;
 use crate::step::{Buffers, Step};
 
+/// From so many workgroups on, the heads that share keys are computed by one: what counts then is
+/// that keys and values are read once, and not how many run side by side.
+const MANY_WORKGROUPS: u32 = 1024;
+
 pub(crate) struct Attention {
-    /// Run one after another over all spans.
+    /// Run one after another over all spans, each head on its own.
     over_spans: Vec<Arc<Pipeline>>,
+    /// The same, so many heads together.
+    together: (u32, Vec<Arc<Pipeline>>),
     merge: Arc<Pipeline>,
     q: BufferId,
     layer: usize,
@@ -28,6 +34,7 @@ pub(crate) struct Attention {
 
 struct BoundCache {
     over_spans: Vec<Bound>,
+    together: Vec<Bound>,
     merge: Bound,
 }
 
@@ -61,12 +68,19 @@ impl Attention {
             true => (&[Softmax::Totals, Softmax::Rounded], Softmax::Rounded),
             false => (&[Softmax::Online], Softmax::Online),
         };
-        let over_spans = softmaxes.iter().map(|softmax| {
-            let kernel = Kernel::AttentionSpan(program.cache_type, *softmax);
-            loader.pipeline(kernel, &constants)
-        });
+        let mut over_spans = |heads: u32| -> Result<Vec<_>, BackendError> {
+            let pipeline = |softmax: &Softmax| {
+                let kernel = Kernel::AttentionSpan(program.cache_type, *softmax, heads);
+                loader.pipeline(kernel, &constants)
+            };
+            softmaxes.iter().map(pipeline).collect()
+        };
+        let group = shape.heads / shape.kv_heads;
+        let heads = [4, 2, 1].into_iter().find(|heads| group % heads == 0);
+        let heads = heads.unwrap_or(1) as u32;
         Ok(Attention {
-            over_spans: over_spans.collect::<Result<_, _>>()?,
+            over_spans: over_spans(1)?,
+            together: (heads, over_spans(heads)?),
             merge: loader.pipeline(Kernel::AttentionMerge(merge), &sizes)?,
             q,
             layer,
@@ -96,6 +110,7 @@ impl Step for Attention {
         let bind = |pipeline: &Arc<Pipeline>| pipeline.bind(buffers.gpu, &bindings);
         let bound = BoundCache {
             over_spans: self.over_spans.iter().map(bind).collect(),
+            together: self.together.1.iter().map(bind).collect(),
             merge: bind(&self.merge),
         };
         self.bound.insert(id, bound);
@@ -109,8 +124,13 @@ impl Step for Attention {
         for stretch in &pass.attention {
             let bound = &self.bound[&stretch.cache];
             let (extent, rows) = (stretch.part.extent, stretch.part.rows);
-            for over_spans in &bound.over_spans {
-                recording.dispatch(over_spans, extent, (self.heads, stretch.spans, rows));
+            let many = self.heads * stretch.spans * rows >= MANY_WORKGROUPS;
+            let (heads, over_spans) = match many {
+                true => (self.heads / self.together.0, &bound.together),
+                false => (self.heads, &bound.over_spans),
+            };
+            for over_spans in over_spans {
+                recording.dispatch(over_spans, extent, (heads, stretch.spans, rows));
             }
             if stretch.spans > 1 {
                 let elements = self.head_dim.div_ceil(64);

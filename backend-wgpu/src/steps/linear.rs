@@ -15,9 +15,6 @@ use crate::pipeline::{Bound, Pipeline};
 use crate::recording::Recording;
 use crate::step::{Buffers, Step};
 
-/// Rows of activations in a tile.
-const TILE_ROWS: u32 = 64;
-
 /// What shaders call the outputs of matrices that lie together.
 const OUTS: [&str; MOST_TOGETHER] = ["results", "second", "third", "fourth"];
 
@@ -214,7 +211,8 @@ impl Product {
         for piece in &self.bound {
             match &piece.gemm {
                 Some((gemm, workgroups)) if rows > FEW_ROWS => {
-                    recording.dispatch(gemm, extent, (*workgroups, rows.div_ceil(TILE_ROWS), 1));
+                    let tokens = gemm.pipeline.kernel.tokens_per_workgroup().unwrap_or(1);
+                    recording.dispatch(gemm, extent, (*workgroups, rows.div_ceil(tokens), 1));
                 }
                 _ => {
                     let (gemv, workgroups) = &piece.gemv;

@@ -103,8 +103,8 @@ pub enum Kernel {
     Rotate(Pairing),
     /// Rotation, and the write to the cache.
     RopeStore(CacheType, Pairing),
-    /// Attention over one span of keys.
-    AttentionSpan(CacheType, Softmax),
+    /// Attention over one span of keys, of so many query heads that share them: 1, 2 or 4.
+    AttentionSpan(CacheType, Softmax, u32),
     /// Spans merged; or added, where their weights were rounded.
     AttentionMerge(Softmax),
     /// Parts of rows to two buffers in turn.
@@ -210,7 +210,15 @@ impl Kernel {
                 let lanes = self.lanes(target);
                 Some(THREADS as u32 / lanes * self.rows_of_a_thread(lanes))
             }
-            Kernel::Gemm(..) => Some(64),
+            Kernel::Gemm(..) => Some(TILE_ROWS),
+            _ => None,
+        }
+    }
+
+    /// Tokens that a workgroup of this product computes, or `None` if it goes token by token.
+    pub const fn tokens_per_workgroup(&self) -> Option<u32> {
+        match self {
+            Kernel::Gemm(..) => Some(TILE_TOKENS),
             _ => None,
         }
     }
@@ -276,6 +284,8 @@ impl Kernel {
                     set("WORDS_OF_X", &"");
                 }
                 set("EACH", &self.rows_of_a_thread(lanes));
+                set("TILE_ROWS", &TILE_ROWS);
+                set("TILE_TOKENS", &TILE_TOKENS);
                 let mut cols = MAX_BLOCK_COLS;
                 if let Kernel::Gemv(_, _, Some(encoder)) = *self {
                     set("PROLOGUE", &"");
@@ -292,7 +302,12 @@ impl Kernel {
                 }
             }
             Kernel::RopeStore(cache, pairing) => set_rotation(&mut set, cache, pairing),
-            Kernel::AttentionSpan(cache, softmax) => {
+            Kernel::AttentionSpan(cache, softmax, together) => {
+                set("TOGETHER", &together);
+                // A head on its own is bound by waiting, several together by registers.
+                let loads = if together == 1 { 8 } else { 4 };
+                set("LOADS", &loads);
+                set("VALUES", &(2 * loads));
                 set_cache(&mut set, cache);
                 set_softmax(&mut set, softmax);
             }
@@ -342,7 +357,9 @@ impl fmt::Display for Kernel {
             }
             Kernel::Rotate(pairing) => format!("-{pairing:?}"),
             Kernel::RopeStore(cache, pairing) => format!("-{cache:?}-{pairing:?}"),
-            Kernel::AttentionSpan(cache, softmax) => format!("-{cache:?}-{softmax:?}"),
+            Kernel::AttentionSpan(cache, softmax, together) => {
+                format!("-{cache:?}-{softmax:?}-{together}")
+            }
             Kernel::AttentionMerge(softmax) => format!("-{softmax:?}"),
             Kernel::Gate(activation) => format!("-{activation:?}"),
             Kernel::HeadNorm
@@ -384,6 +401,12 @@ impl fmt::Display for Target {
 
 /// Threads of a workgroup.
 const THREADS: usize = 256;
+
+/// Rows of the matrix in a tile of a product of many tokens.
+const TILE_ROWS: u32 = 64;
+
+/// Rows of activations in one.
+const TILE_TOKENS: u32 = 64;
 
 fn set_encoding(set: &mut dyn FnMut(&'static str, &dyn ToString), encoding: Encoding) {
     let (flag, block) = match encoding {
@@ -603,7 +626,9 @@ pub fn permutations() -> Vec<(Kernel, Target)> {
     }
     for cache in [CacheType::F16, CacheType::F32] {
         for softmax in [Softmax::Online, Softmax::Totals, Softmax::Rounded] {
-            kernels.push(Kernel::AttentionSpan(cache, softmax));
+            for together in [1, 4] {
+                kernels.push(Kernel::AttentionSpan(cache, softmax, together));
+            }
         }
         for pairing in [Pairing::Adjacent, Pairing::Halves] {
             kernels.push(Kernel::RopeStore(cache, pairing));

@@ -1,7 +1,7 @@
-// One span of 256 keys of one query head: maximum, sum of weights, weighted values. Spans are
-// counted from position 0, so that a result does not depend on how a prompt was cut.  Where weights
-// are rounded to binary16 they must be known whole first: one dispatch (TOTALS) leaves maxima and
-// sums, the next (ROUNDED) weights the values.
+// One span of 256 keys of 4 query heads, which share them: maximum, sum of weights, weighted
+// values. Spans are counted from position 0, so that a result does not depend on how a prompt was
+// cut. Where weights are rounded to binary16 they must be known whole first: one dispatch (TOTALS)
+// leaves maxima and sums, the next (ROUNDED) weights the values.
 // What one dispatch of a pass covers. Rewritten before each pass.
 struct Extent {
     // Rows of activations: tokens, or selected tokens.
@@ -96,8 +96,8 @@ fn round_f16(x: f32) -> f32 {
     let infinite = bitcast<f32>((nan_bits & 0x7f800000u) | (bits & 0x80000000u));
     return select(select(finite, infinite, (bits & 0x7fffffffu) >= 0x477ff000u), x, is_nan(x));
 }
-// Keys or values of a cache row, one of binary32 to a word.
-const PER_CACHE_WORD: u32 = 1u;
+// Keys or values of a cache row, two of binary16 to a word.
+const PER_CACHE_WORD: u32 = 2u;
 override HEADS: u32;
 override KV_HEADS: u32;
 override HEAD_DIM: u32;
@@ -129,7 +129,7 @@ fn workgroup_max(value: f32, thread: u32) -> f32 {
     workgroupBarrier();
     return parts[0];
 }
-@group(0) @binding(2) var<storage, read> q: array<f32>;
+@group(0) @binding(2) var<storage, read> q: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> keys: array<vec4<u32>>;
 @group(0) @binding(4) var<storage, read> values: array<u32>;
 // Per token, head and span: weighted values, maximum, sum.
@@ -140,76 +140,139 @@ override SCALE: f32;
 override WINDOW: u32;
 
 // Heads of up to 256 elements.
-var<workgroup> query: array<f32, 256>;
-var<workgroup> weights: array<f32, 256>;
+var<workgroup> query: array<vec4<f32>, 64u * 4u>;
+var<workgroup> weights: array<f32, 256u * 4u>;
 var<workgroup> partial: array<vec2<f32>, 256>;
 
 // The chain of one vector of a key.
-fn add_vector(start: f32, key: vec4<u32>, vector: u32) -> f32 {
-    var sum = start;
-    let at = vector * 4u * PER_CACHE_WORD;
-    for (var i = 0u; i < 4u; i += 1u) {
-        sum = fma(query[at + i], bitcast<f32>(key[i]), sum);
-    }
-    return sum;
+fn add_vector(start: f32, key: vec4<u32>, head: u32, vector: u32) -> f32 {
+    let at = head * 64u + vector * PER_CACHE_WORD;
+    let a = query[at];
+    let b = query[at + 1u];
+    let k0 = unpack2x16float(key.x);
+    let k1 = unpack2x16float(key.y);
+    let k2 = unpack2x16float(key.z);
+    let k3 = unpack2x16float(key.w);
+    let low = fma(a.w, k1.y, fma(a.z, k1.x, fma(a.y, k0.y, fma(a.x, k0.x, start))));
+    return fma(b.w, k3.y, fma(b.z, k3.x, fma(b.y, k2.y, fma(b.x, k2.x, low))));
 }
 
 fn add_value(sum: vec2<f32>, weight: f32, packed: u32) -> vec2<f32> {
-    return vec2<f32>(fma(weight, bitcast<f32>(packed), sum.x), 0.0);
+    return fma(vec2<f32>(weight), unpack2x16float(packed), sum);
 }
 
 @compute @workgroup_size(256)
 fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) group: vec3<u32>) {
-    let head = group.x;
+    let first_head = group.x * 4u;
     let span = group.y;
     let token = group.z;
     let count = extent.start + token + 1u;
     if (span * 256u >= count) {
         return;
     }
-    let kv_head = head / (HEADS / KV_HEADS);
+    let kv_head = first_head / (HEADS / KV_HEADS);
     let first = span * 256u;
     let size = min(256u, count - first);
     // The keys of this span before the window weigh nothing.
     let lowest = count - min(count, WINDOW);
     let hidden = lowest - min(lowest, first);
-    if (thread < HEAD_DIM) {
-        query[thread] = q[((extent.first_row + token) * HEADS + head) * HEAD_DIM + thread];
+    let q_words = HEAD_DIM / 4u;
+    for (var i = thread; i < q_words * 4u; i += 256u) {
+        let at = ((extent.first_row + token) * HEADS + first_head) * q_words + i;
+        query[i / q_words * 64u + i % q_words] = q[at];
     }
     workgroupBarrier();
-    var score = -3.0e38;
+    var scores: array<f32, 4>;
     let visible = thread >= hidden && thread < size;
+    for (var h = 0u; h < 4u; h += 1u) {
+        scores[h] = -3.0e38;
+    }
     if (visible) {
         let words = HEAD_DIM / (4u * PER_CACHE_WORD);
         let row = ((first + thread) * KV_HEADS + kv_head) * words;
-        var sum = 0.0;
-        // Four vectors at a time, so that their loads overlap.
+        var sums: array<f32, 4>;
+        // Several vectors at a time, so that their loads overlap.
         for (var i = 0u; i < words; i += 4u) {
-            let a = keys[row + i];
-            let b = keys[row + min(i + 1u, words - 1u)];
-            let c = keys[row + min(i + 2u, words - 1u)];
-            let d = keys[row + min(i + 3u, words - 1u)];
-            sum = add_vector(sum, a, i);
-            if (i + 1u < words) {
-                sum = add_vector(sum, b, i + 1u);
+            var vectors: array<vec4<u32>, 4>;
+            for (var j = 0u; j < 4u; j += 1u) {
+                vectors[j] = keys[row + min(i + j, words - 1u)];
             }
-            if (i + 2u < words) {
-                sum = add_vector(sum, c, i + 2u);
-            }
-            if (i + 3u < words) {
-                sum = add_vector(sum, d, i + 3u);
+            for (var j = 0u; j < 4u; j += 1u) {
+                if (i + j < words) {
+                    for (var h = 0u; h < 4u; h += 1u) {
+                        sums[h] = add_vector(sums[h], vectors[j], h, i + j);
+                    }
+                }
             }
         }
         // The weight of a NaN is NaN, and so is the sum of weights.
-        score = finite_or_nan(sum * SCALE);
+        for (var h = 0u; h < 4u; h += 1u) {
+            scores[h] = finite_or_nan(sums[h] * SCALE);
+        }
     }
-    let spans_at = (token * HEADS + head) * extent.spans * (HEAD_DIM + 2u);
-    let at = spans_at + span * (HEAD_DIM + 2u);
-    let largest = workgroup_max(score, thread);
-    let weight = select(0.0, exp_f32(score - largest), visible);
-    let total = workgroup_sum(weight, thread);
-    if (thread == 0u) {
-        spans[at + HEAD_DIM] = largest;
-        spans[at + HEAD_DIM + 1u] = total;
+    var totals: array<f32, 4>;
+    let stride = HEAD_DIM + 2u;
+    for (var h = 0u; h < 4u; h += 1u) {
+        let spans_at = (token * HEADS + first_head + h) * extent.spans * stride;
+        let at = spans_at + span * stride;
+        let score = scores[h];
+        let largest = workgroup_max(score, thread);
+        let weight = select(0.0, exp_f32(score - largest), visible);
+        let total = workgroup_sum(weight, thread);
+        if (thread == 0u) {
+            spans[at + HEAD_DIM] = largest;
+            spans[at + HEAD_DIM + 1u] = total;
+        }
+        totals[h] = total;
+        weights[h * 256u + thread] = weight;
+    }
+    workgroupBarrier();
+    // Threads share the keys: part p takes keys p, p + parts, ...; parts are added in order.
+    let words = HEAD_DIM / PER_CACHE_WORD;
+    let parts = 256u / words;
+    let part = thread / words;
+    let word = thread % words;
+    var sums: array<vec2<f32>, 4>;
+    if (part < parts) {
+        let column = kv_head * words + word;
+        let row = KV_HEADS * words;
+        // Several keys at a time, so that their loads overlap. Keys past the end weigh nothing.
+        for (var i = part; i < size; i += 8u * parts) {
+            var packed: array<u32, 8>;
+            for (var j = 0u; j < 8u; j += 1u) {
+                packed[j] = values[(first + min(i + j * parts, size - 1u)) * row + column];
+            }
+            for (var j = 0u; j < 8u; j += 1u) {
+                let key = i + j * parts;
+                if (key < size) {
+                    for (var h = 0u; h < 4u; h += 1u) {
+                        sums[h] = add_value(sums[h], weights[h * 256u + key], packed[j]);
+                    }
+                }
+            }
+        }
+    }
+    // One span is all there is: no merge follows.
+    let alone = extent.spans == 1u;
+    for (var h = 0u; h < 4u; h += 1u) {
+        workgroupBarrier();
+        partial[thread] = sums[h];
+        workgroupBarrier();
+        if (thread < words) {
+            var sum = partial[thread];
+            for (var i = 1u; i < parts; i += 1u) {
+                sum += partial[i * words + thread];
+            }
+            let result = vec2<f32>(divide(sum.x, totals[h]), divide(sum.y, totals[h]));
+            let to = ((extent.first_row + token) * HEADS + first_head + h) * HEAD_DIM;
+            let at = ((token * HEADS + first_head + h) * extent.spans + span) * stride;
+            if (alone) {
+                results[to + thread * 2u] = result.x;
+                results[to + thread * 2u + 1u] = result.y;
+            } else {
+                spans[at + thread * 2u] = sum.x;
+                spans[at + thread * 2u + 1u] = sum.y;
+            }
+        }
     }
 }
