@@ -305,6 +305,9 @@ mod tests {
         best: true,
     };
 
+    /// The seconds of a pass with so many threads.
+    type Pass = fn(usize) -> f64;
+
     /// Runs passes for so many seconds, of which each takes what `pass(threads)` tells. Returns
     /// the mean time of a pass, and the threads of the last one.
     fn run(teams: &mut Teams, seconds: f64, mut pass: impl FnMut(usize) -> f64) -> (f64, usize) {
@@ -327,7 +330,7 @@ mod tests {
     #[test]
     fn all_threads_stay_where_they_are_fastest_and_trials_cost_less_than_a_hundredth() {
         // A large model and a small one on two cores, and a large one on sixteen.
-        let times: [(usize, fn(usize) -> f64); 3] = [
+        let times: [(usize, Pass); 3] = [
             (2, |threads| 55e-3 / threads as f64),
             (2, |threads| if threads == 2 { 110e-6 } else { 118e-6 }),
             (16, |threads| 2e-3 + 50e-3 / threads as f64),
