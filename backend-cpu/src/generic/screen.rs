@@ -1,5 +1,5 @@
 //! The screen of an output head: its rows in six bits, and how far a logit can be from what they
-//! say. The four high bits bound every row, the two low ones the rows that are left.
+//! say. The four high bits bound every row, all of them the rows that are left.
 //!
 //! The proof that the bounds hold is in `docs/explanation/output-head.md`; names here are the ones
 //! there.
@@ -13,7 +13,9 @@ use super::float::{BF16, F16, F32, Weights};
 use super::streams::Streams;
 use crate::microkernel::dot::{Ahead, DOT_ROWS};
 use crate::microkernel::operands::MatrixRef;
-use crate::microkernel::screen::{BLOCK, COARSE, CodeLine, FINE, Plane, RUN, ScreenDot, pack};
+use crate::microkernel::screen::{
+    BLOCK, Coarse, Codes, CodesAhead, FINE_BITS, Fine, Plane, RUN, ScreenDot, pack,
+};
 use crate::microkernel::simd::{STREAM_DISTANCE, Simd};
 
 /// The value between codes 31 and 32.
@@ -21,8 +23,6 @@ const MIDDLE: f32 = 31.5;
 /// The same of the high bits of codes alone, and of their low bits.
 const COARSE_MIDDLE: f32 = 7.5;
 const FINE_MIDDLE: f32 = 1.5;
-/// Low bits of a code.
-const FINE_BITS: usize = 2;
 /// A step of the high bits, in steps of codes.
 const COARSE_STEP: f32 = (1 << FINE_BITS) as f32;
 /// Weights beyond so many times the root of their mean square have the first or last code: most
@@ -31,10 +31,8 @@ const REACH_OF_CODES: f64 = 3.0;
 /// The largest magnitude of a two-byte activation whose bytes are both at least -128 and at most
 /// 127.
 const LARGEST: f32 = 127.0 * 256.0 + 127.0;
-/// The same of an activation of one byte.
-const LARGEST_BYTE: f32 = 127.0;
-/// One byte is enough for an activation if it adds no more to a bound than so many of its standard
-/// deviations, for weights and activations without a pattern.
+/// The high bytes of activations are enough at first if they add no more to a bound than so many of
+/// its standard deviations, for weights and activations without a pattern.
 const ENOUGH: f64 = 1.0;
 /// What is left out of account of relative roundings in sums of squares, and more.
 const SLACK: f64 = 1.0 + 1e-6;
@@ -47,11 +45,6 @@ const REACH: f64 = 1e38;
 pub(crate) fn blocks(cols: usize) -> usize {
     cols.div_ceil(BLOCK)
 }
-
-/// Blocks of the high bits of codes.
-pub(crate) type Coarse = [CodeLine; COARSE];
-/// Blocks of the low bits of codes.
-pub(crate) type Fine = [CodeLine; FINE];
 
 /// What is known of rows, a value per row.
 #[derive(Clone, Copy)]
@@ -83,10 +76,29 @@ pub(crate) struct RowsMut<'a> {
     pub(crate) bounds: Bounds<&'a mut [f32]>,
 }
 
-/// One token's activations, as the screen meets them: in one or two bytes.
+/// How activations are met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Precision {
+    /// By their high bytes, where these are enough.
+    Enough,
+    /// By both bytes.
+    Full,
+}
+
+/// One token's activations, as the screen meets them: integers of two bytes, or the high bytes of
+/// these.
 pub(crate) struct Query {
-    /// `[2, blocks(cols)]`, of which as many as `bytes` are met.
+    /// `[2, blocks(cols)]`, the high bytes first.
     planes: Vec<Plane>,
+    /// What the high bytes say, if they are enough.
+    high: Option<Reading>,
+    full: Reading,
+}
+
+/// What some bytes of activations say of them.
+#[derive(Clone, Copy, Default)]
+struct Reading {
+    /// How many planes are met.
     bytes: usize,
     /// The sum of the integers that stand for the activations.
     total: f64,
@@ -103,30 +115,19 @@ impl Query {
     pub(crate) fn new(cols: usize) -> Query {
         Query {
             planes: vec![Plane::ZERO; 2 * blocks(cols)],
-            bytes: 1,
-            total: 0.0,
-            scale: 0.0,
-            error: 0.0,
-            norm: 0.0,
+            high: None,
+            full: Reading::default(),
         }
     }
 
-    /// Takes a token's activations in, in one byte each if that is `enough` wherever it says nearly
-    /// as much. If one of them is not finite, nothing is ruled out.
-    pub(crate) fn set(&mut self, x: &[f32], enough: bool) {
+    /// Takes a token's activations in. Their high bytes are met first if that is `wanted` and they
+    /// say nearly as much. If an activation is not finite, nothing is ruled out.
+    pub(crate) fn set(&mut self, x: &[f32], wanted: bool) {
         let largest = f64::from(x.iter().fold(0.0_f32, |largest, x| largest.max(x.abs())));
-        if enough {
-            self.quantize(x, 1, largest / f64::from(LARGEST_BYTE));
-            if self.norm * (x.len() as f64).sqrt() <= ENOUGH * self.error {
-                return;
-            }
-        }
-        self.quantize(x, 2, largest / f64::from(LARGEST));
-    }
-
-    /// Takes activations in as integers of so many `bytes`, which are multiples of `scale`.
-    fn quantize(&mut self, x: &[f32], bytes: usize, scale: f64) {
-        let (mut squares, mut errors, mut total) = (0.0, 0.0, 0);
+        let scale = largest / f64::from(LARGEST);
+        let high_scale = 256.0 * scale;
+        let (mut squares, mut errors, mut high_errors) = (0.0, 0.0, 0.0);
+        let (mut total, mut high_total) = (0, 0);
         self.planes.fill(Plane::ZERO);
         let (high_planes, low_planes) = self.planes.split_at_mut(blocks(x.len()));
         let planes = high_planes.iter_mut().zip(low_planes);
@@ -135,34 +136,58 @@ impl Query {
                 let x = f64::from(*x);
                 // A scale of 0 makes NaN here, which becomes 0.
                 let q = (x / scale).round_ties_even() as i32;
-                let high = match bytes {
-                    1 => q,
-                    // The low byte is signed, so the high one is rounded to nearest.
-                    _ => (q + 128) >> 8,
-                };
+                // The low byte is signed, so the high one is rounded to nearest.
+                let high = (q + 128) >> 8;
                 high_plane.0[i / RUN][i % RUN] = high as i8;
                 low_plane.0[i / RUN][i % RUN] = (q - 256 * high) as i8;
                 let error = x - f64::from(q) * scale;
+                let high_error = x - f64::from(high) * high_scale;
                 squares += x * x;
                 errors += error * error;
+                high_errors += high_error * high_error;
                 total += i64::from(q);
+                high_total += i64::from(high);
             }
         }
-        let (x_norm, x_error) = (squares.sqrt() * SLACK, errors.sqrt() * SLACK);
+        let x_norm = squares.sqrt() * SLACK;
         // Roundings on the way of a sum: one for each addition to a lane, the tail's, and those of
         // the fold.
         let roundings = (x.len().div_ceil(LANES) + 1 + LANES.ilog2() as usize) as f64;
         let unit = f64::from(f32::EPSILON) / 2.0;
         let chain = roundings * unit / (1.0 - roundings * unit);
-        self.bytes = bytes;
-        self.total = total as f64;
-        self.scale = scale;
-        self.error = (x_norm + x_error) * SLACK;
-        self.norm = (chain * x_norm * SLACK + x_error) * SLACK;
+        let reading = |bytes, total: i64, scale, errors: f64| {
+            let x_error = errors.sqrt() * SLACK;
+            Reading {
+                bytes,
+                total: total as f64,
+                scale,
+                error: (x_norm + x_error) * SLACK,
+                norm: (chain * x_norm * SLACK + x_error) * SLACK,
+            }
+        };
+        self.full = reading(2, total, scale, errors);
+        let high = reading(1, high_total, high_scale, high_errors);
+        let is_enough = high.norm * (x.len() as f64).sqrt() <= ENOUGH * high.error;
+        self.high = (wanted && is_enough).then_some(high);
     }
 
+    /// Whether its low bytes are left out at first.
+    pub(crate) fn is_short(&self) -> bool {
+        self.high.is_some()
+    }
+
+    #[inline(always)]
+    fn reading(&self, precision: Precision) -> Reading {
+        match precision {
+            Precision::Enough => self.high.unwrap_or(self.full),
+            Precision::Full => self.full,
+        }
+    }
+}
+
+impl Reading {
     /// What the codes of a row come to, less their middle, from the sum of their products with each
-    /// of the query's planes.
+    /// of the planes.
     #[inline(always)]
     fn product(&self, sums: &[i32], middle: f32) -> f64 {
         let sum = match *sums {
@@ -173,26 +198,14 @@ impl Query {
         self.scale * (sum - f64::from(middle) * self.total)
     }
 
-    /// The most that a row's logit can be, from the high bits of its codes.
+    /// The most that a row's logit can be, if a unit of its `product` is `scale`.
     #[inline(always)]
-    fn upper(&self, product: f64, scale: f32, error: f32, norm: f32) -> f32 {
-        let estimate = f64::from(COARSE_STEP) * f64::from(scale) * product;
+    fn upper(&self, product: f64, scale: f64, error: f32, norm: f32) -> f32 {
         let margin = f64::from(error) * self.error + f64::from(norm) * self.norm;
-        let upper = rounded_up(estimate + margin);
+        let upper = rounded_up(scale * product + margin);
         // Written so that NaN rules nothing out.
         match f64::from(norm) * self.error < REACH && upper > f32::NEG_INFINITY {
             true => upper,
-            false => f32::INFINITY,
-        }
-    }
-
-    /// The same from all bits, where `upper` is what it was.
-    #[inline(always)]
-    fn refined(&self, upper: f32, product: f64, scale: f32, [coarse, fine]: [f32; 2]) -> f32 {
-        let less = (f64::from(coarse) - f64::from(fine)) * self.error;
-        let refined = rounded_up(f64::from(upper) + (f64::from(scale) * product - less));
-        match upper < f32::INFINITY && refined > f32::NEG_INFINITY {
-            true => refined,
             false => f32::INFINITY,
         }
     }
@@ -333,105 +346,95 @@ fn chunk<L: Simd, W: Weights<L>>(l: L, row: &[u8], cols: usize, i: usize) -> L::
 /// `[queries, rows]`.
 #[inline(always)]
 pub(crate) fn uppers<S: ScreenDot>(s: S, rows: Rows<'_>, queries: &[Query], out: &mut [f32]) {
-    let Rows { coarse, bounds, .. } = rows;
-    let count = bounds.scale.len();
-    let per_row = coarse.len() / count;
-    let streams = Streams::new(&(0..count));
-    for strip in streams.strips() {
-        let rows = streams.rows(strip, |row| &coarse[row * per_row..(row + 1) * per_row]);
-        let ahead = streams.rows(strip, |row| Ahead::of(&coarse[row * per_row..]));
-        let of = |values: &[f32]| streams.rows(strip, |row| values[row]);
-        let (scale, error, norm) = (of(bounds.scale), of(bounds.coarse_error), of(bounds.norm));
-        by_query(
-            s,
-            &rows,
-            &ahead,
-            queries,
-            COARSE_MIDDLE,
-            |t, query, products| {
-                let mut uppers = [0.0; LANES];
-                for (lane, upper) in uppers.iter_mut().enumerate() {
-                    *upper = query.upper(products[lane], scale[lane], error[lane], norm[lane]);
-                }
-                streams.put(strip, uppers, &mut out[t * count..(t + 1) * count]);
-            },
-        );
-    }
+    let count = rows.bounds.scale.len();
+    bound::<S, false>(s, rows, (count, |row| row), queries, Precision::Enough, out);
 }
 
-/// Makes bounds from the high bits of codes bounds from all bits: `out`, `[queries, list]`, holds
-/// those of the rows of `list`, which is not empty.
-///
-/// What lies between them is not read: of each stream, the rows to come are prefetched where they
-/// lie.
+/// Writes the most that logits of the rows of `list`, which is not empty, can be, by all bits of
+/// their codes, to `out`, `[queries, list]`.
 #[inline(always)]
 pub(crate) fn refine<S: ScreenDot>(
     s: S,
     rows: Rows<'_>,
     list: &[u32],
     queries: &[Query],
+    precision: Precision,
     out: &mut [f32],
 ) {
-    let Rows { fine, bounds, .. } = rows;
-    let count = list.len();
-    let per_row = fine.len() / bounds.scale.len();
-    let row = |i: usize| {
-        let row = list[i.min(count - 1)] as usize;
-        &fine[row * per_row..(row + 1) * per_row]
-    };
-    let distance = STREAM_DISTANCE.div_ceil(per_row * size_of::<Fine>());
-    let streams = Streams::new(&(0..count));
-    for strip in streams.strips() {
-        let rows = streams.rows(strip, row);
-        let ahead = streams.rows(strip, |i| Ahead {
-            from: row(i + distance),
-            distance: 0,
-        });
-        let of = |values: &[f32]| streams.rows(strip, |i| values[list[i] as usize]);
-        let (scale, error) = (of(bounds.scale), of(bounds.error));
-        let coarse_error = of(bounds.coarse_error);
-        by_query(
-            s,
-            &rows,
-            &ahead,
-            queries,
-            FINE_MIDDLE,
-            |t, query, products| {
-                let out = &mut out[t * count..(t + 1) * count];
-                let mut uppers = streams.rows(strip, |i| out[i]);
-                for (lane, upper) in uppers.iter_mut().enumerate() {
-                    let errors = [coarse_error[lane], error[lane]];
-                    *upper = query.refined(*upper, products[lane], scale[lane], errors);
-                }
-                streams.put(strip, uppers, out);
-            },
-        );
-    }
+    let listed = (list.len(), |i: usize| list[i] as usize);
+    bound::<S, true>(s, rows, listed, queries, precision, out);
 }
 
-/// Calls `bound` for each query with its number and its products with a strip of rows.
+/// Bounds so many rows, of which the `i`th is `row(i)`, by all bits of their codes or by the high
+/// ones.
+///
+/// What lies between the rows is not read: of each stream, those to come are prefetched where they
+/// lie, and behind the last what follows it in memory, as it does in the next piece.
 #[inline(always)]
-fn by_query<S: ScreenDot, const LINES: usize>(
+fn bound<S: ScreenDot, const ALL: bool>(
     s: S,
-    rows: &[&[[CodeLine; LINES]]; LANES],
-    ahead: &[Ahead<'_, [CodeLine; LINES]>; LANES],
+    rows: Rows<'_>,
+    (count, row): (usize, impl Fn(usize) -> usize),
     queries: &[Query],
-    middle: f32,
-    mut bound: impl FnMut(usize, &Query, [f64; LANES]),
+    precision: Precision,
+    out: &mut [f32],
 ) {
-    let mut t = 0;
-    while t < queries.len() {
-        let group = Group::of(&queries[t..]);
-        let sums = group.sums(s, rows, ahead);
-        let mut at = 0;
-        for query in &queries[t..t + group.queries] {
-            let mut products = [0.0; LANES];
-            for (product, sums) in products.iter_mut().zip(&sums) {
-                *product = query.product(&sums[at..at + query.bytes], middle);
+    let Rows {
+        coarse,
+        fine,
+        bounds,
+    } = rows;
+    let per_row = coarse.len() / bounds.scale.len();
+    let bytes = per_row * size_of::<Coarse>();
+    let codes = |i: usize| {
+        let blocks = row(i) * per_row..(row(i) + 1) * per_row;
+        Codes {
+            coarse: &coarse[blocks.clone()],
+            fine: if ALL { &fine[blocks] } else { &[] },
+        }
+    };
+    let distance = STREAM_DISTANCE.div_ceil(bytes);
+    let ahead = |i: usize| {
+        let at = (i + distance).min(count - 1);
+        let Codes { coarse, fine } = codes(at);
+        let behind = (i + distance - at) * per_row;
+        CodesAhead {
+            coarse: Ahead {
+                from: coarse,
+                distance: behind * size_of::<Coarse>(),
+            },
+            fine: Ahead {
+                from: fine,
+                distance: behind * size_of::<Fine>(),
+            },
+        }
+    };
+    let (errors, middle, step) = match ALL {
+        true => (bounds.error, MIDDLE, 1.0),
+        false => (bounds.coarse_error, COARSE_MIDDLE, COARSE_STEP),
+    };
+    let streams = Streams::new(&(0..count));
+    for strip in streams.strips() {
+        let (rows, ahead) = (streams.rows(strip, codes), streams.rows(strip, ahead));
+        let of = |values: &[f32]| streams.rows(strip, |i| values[row(i)]);
+        let (scale, error, norm) = (of(bounds.scale), of(errors), of(bounds.norm));
+        let mut t = 0;
+        while t < queries.len() {
+            let group = Group::of(&queries[t..], precision);
+            let sums = group.sums::<S, ALL>(s, &rows, &ahead);
+            let mut at = 0;
+            for query in &queries[t..t + group.queries] {
+                let reading = query.reading(precision);
+                let mut uppers = [0.0; LANES];
+                for (lane, upper) in uppers.iter_mut().enumerate() {
+                    let product = reading.product(&sums[lane][at..at + reading.bytes], middle);
+                    let scale = f64::from(step) * f64::from(scale[lane]);
+                    *upper = reading.upper(product, scale, error[lane], norm[lane]);
+                }
+                streams.put(strip, uppers, &mut out[t * count..(t + 1) * count]);
+                at += reading.bytes;
+                t += 1;
             }
-            bound(t, query, products);
-            at += query.bytes;
-            t += 1;
         }
     }
 }
@@ -449,25 +452,26 @@ struct Group<'a> {
 impl<'a> Group<'a> {
     /// As many of the first of `queries` as fit.
     #[inline(always)]
-    fn of(queries: &'a [Query]) -> Group<'a> {
+    fn of(queries: &'a [Query], precision: Precision) -> Group<'a> {
         let mut group = Group {
             queries: 0,
             planes: [&[]; PLANES],
             count: 0,
         };
         for query in queries {
-            if group.count + query.bytes > PLANES {
+            let bytes = query.reading(precision).bytes;
+            if group.count + bytes > PLANES {
                 break;
             }
             let planes = query.planes.chunks_exact(query.planes.len() / 2);
             for (to, plane) in group.planes[group.count..]
                 .iter_mut()
                 .zip(planes)
-                .take(query.bytes)
+                .take(bytes)
             {
                 *to = plane;
             }
-            group.count += query.bytes;
+            group.count += bytes;
             group.queries += 1;
         }
         group
@@ -475,24 +479,24 @@ impl<'a> Group<'a> {
 
     /// The sums of a strip's codes with each plane.
     #[inline(always)]
-    fn sums<S: ScreenDot, const LINES: usize>(
+    fn sums<S: ScreenDot, const ALL: bool>(
         &self,
         s: S,
-        rows: &[&[[CodeLine; LINES]]; LANES],
-        ahead: &[Ahead<'_, [CodeLine; LINES]>; LANES],
+        rows: &[Codes<'_>; LANES],
+        ahead: &[CodesAhead<'_>; LANES],
     ) -> [[i32; PLANES]; LANES] {
         let mut sums = [[0; PLANES]; LANES];
         let mut first = 0;
         while first < self.count {
             let planes = &self.planes[first..self.count];
             first += if let Some(planes) = planes.first_chunk() {
-                add::<S, LINES, PLANES>(s, rows, ahead, planes, &mut sums, first)
+                add::<S, ALL, PLANES>(s, rows, ahead, planes, &mut sums, first)
             } else if let Some(planes) = planes.first_chunk() {
-                add::<S, LINES, 4>(s, rows, ahead, planes, &mut sums, first)
+                add::<S, ALL, 4>(s, rows, ahead, planes, &mut sums, first)
             } else if let Some(planes) = planes.first_chunk() {
-                add::<S, LINES, 2>(s, rows, ahead, planes, &mut sums, first)
+                add::<S, ALL, 2>(s, rows, ahead, planes, &mut sums, first)
             } else {
-                add::<S, LINES, 1>(s, rows, ahead, &[planes[0]], &mut sums, first)
+                add::<S, ALL, 1>(s, rows, ahead, &[planes[0]], &mut sums, first)
             };
         }
         sums
@@ -501,37 +505,37 @@ impl<'a> Group<'a> {
 
 /// Writes the sums of a strip's codes with `P` planes from the `first` on, and returns `P`.
 #[inline(always)]
-fn add<S: ScreenDot, const LINES: usize, const P: usize>(
+fn add<S: ScreenDot, const ALL: bool, const P: usize>(
     s: S,
-    rows: &[&[[CodeLine; LINES]]; LANES],
-    ahead: &[Ahead<'_, [CodeLine; LINES]>; LANES],
+    rows: &[Codes<'_>; LANES],
+    ahead: &[CodesAhead<'_>; LANES],
     planes: &[&[Plane]; P],
     sums: &mut [[i32; PLANES]; LANES],
     first: usize,
 ) -> usize {
     if P <= 2 {
-        some::<S, LINES, DOT_ROWS, P>(s, rows, ahead, planes, sums, first);
+        some::<S, ALL, DOT_ROWS, P>(s, rows, ahead, planes, sums, first);
     } else if S::PAIRS {
-        some::<S, LINES, 2, P>(s, rows, ahead, planes, sums, first);
+        some::<S, ALL, 2, P>(s, rows, ahead, planes, sums, first);
     } else {
-        some::<S, LINES, 1, P>(s, rows, ahead, planes, sums, first);
+        some::<S, ALL, 1, P>(s, rows, ahead, planes, sums, first);
     }
     P
 }
 
 /// The same, `R` rows at a time.
 #[inline(always)]
-fn some<S: ScreenDot, const LINES: usize, const R: usize, const P: usize>(
+fn some<S: ScreenDot, const ALL: bool, const R: usize, const P: usize>(
     s: S,
-    rows: &[&[[CodeLine; LINES]]; LANES],
-    ahead: &[Ahead<'_, [CodeLine; LINES]>; LANES],
+    rows: &[Codes<'_>; LANES],
+    ahead: &[CodesAhead<'_>; LANES],
     planes: &[&[Plane]; P],
     sums: &mut [[i32; PLANES]; LANES],
     first: usize,
 ) {
     let rows = rows.as_chunks::<R>().0.iter().zip(ahead.as_chunks::<R>().0);
     for ((rows, ahead), sums) in rows.zip(sums.as_chunks_mut::<R>().0) {
-        let products = s.screen(*rows, *ahead, *planes);
+        let products = s.screen::<ALL, R, P>(*rows, *ahead, *planes);
         for (sums, products) in sums.iter_mut().zip(products) {
             sums[first..first + P].copy_from_slice(&products);
         }

@@ -6,16 +6,17 @@ use bitnet_fixtures::{Noise, ProgramBuilder, Transformer};
 use bitnet_kernels::format::{Encoding, plain};
 use bitnet_kernels::program::{Op, Product, Rows};
 use bitnet_kernels::{
-    Batch, Candidate, Choice, Format, Forward, Output, Segment, Telemetry, TokenSet, Want, oracle,
+    Batch, Candidate, Choice, Format, Forward, Output, Screening, Segment, Telemetry, TokenSet,
+    Want, oracle,
 };
 
 use super::PASSES;
 use crate::backend::{CpuBackend, CpuOptions};
-use crate::generic::screen::{Bounds, Coarse, Fine, Query, Rows as ScreenRows, RowsMut, blocks};
+use crate::generic::screen::{Bounds, Precision, Query, Rows as ScreenRows, RowsMut, blocks};
 use crate::isa::Isa;
 use crate::isa::table::Kernels;
 use crate::microkernel::operands::MatrixRef;
-use crate::microkernel::screen::{CodeLine, RUN};
+use crate::microkernel::screen::{Coarse, CodeLine, Fine, RUN};
 
 /// A backend whose hidden state for token `t` is row `t` of `x`. All logits are multiplied by
 /// `factor`.
@@ -302,33 +303,66 @@ fn the_best_of_some_tokens_are_found_in_a_head_of_every_format() {
     }
 }
 
-/// What a search is for: that it reads few rows where logits differ as those of a model do.
-#[test]
-fn few_rows_are_read() {
-    let (width, rows) = (512, 4000);
-    let x = vec![Noise::new(1).normals(width)];
-    let head: Vec<Vec<f32>> = (0..rows)
-        .map(|r| Noise::new(7 + r).normals(width))
-        .collect();
-    let mut backend = backend(&x, (Format::F16, &head), 1.0, Isa::best(), 1);
+/// Searches for the best of each token of `tokens`, one to a pass, and returns what the last
+/// `counted` of them read.
+fn read_by_last(backend: &mut CpuBackend, tokens: &[u32], counted: usize) -> Screening {
     let cache = backend.create_cache(1).expect("a cache");
-    let batch = Batch {
-        tokens: &[0],
-        segments: &[Segment {
+    let mut before = Screening::default();
+    for (i, token) in tokens.iter().enumerate() {
+        if i + counted == tokens.len() {
+            before = backend.screening().expect("a screen is being made");
+        }
+        let segment = Segment {
             cache,
             start: 0,
             len: 1,
-        }],
-        selected: &[0],
-    };
-    for _ in 0..PASSES + 4 {
+        };
+        let batch = Batch {
+            tokens: &[*token],
+            segments: &[segment],
+            selected: &[0],
+        };
+        let mut out = Output::default();
         backend
-            .forward(&batch, Want::Top(1), &mut Output::default())
+            .forward(&batch, Want::Top(1), &mut out)
             .expect("the best logit");
     }
-    let report = backend.screening().expect("a screen was made");
-    assert!(report.tokens >= 4, "{report:?}");
-    assert!(report.exact_rows < report.tokens * rows / 20, "{report:?}");
+    let after = backend.screening().expect("a screen was made");
+    Screening {
+        tokens: after.tokens - before.tokens,
+        bytes_read: after.bytes_read - before.bytes_read,
+        exact_rows: after.exact_rows - before.exact_rows,
+        ..after
+    }
+}
+
+/// What a search is for: that it reads few rows where logits differ as those of a model do, and of
+/// the screen the high bits of all rows or all bits at once, whichever is less.
+#[test]
+fn few_rows_are_read_and_what_the_last_search_needed_of_the_screen() {
+    let (width, rows) = (512, 20_000);
+    let mut head: Vec<Vec<f32>> = (0..rows)
+        .map(|r| Noise::new(7 + r).normals(width))
+        .collect();
+    // What is like no row, and what is like one.
+    let x = vec![Noise::new(1).normals(width), Noise::new(2).normals(width)];
+    head[700] = x[1].clone();
+    let mut backend = backend(&x, (Format::F16, &head), 1.0, Isa::best(), 1);
+    let made = vec![0; PASSES];
+    let with = |tokens: &[u32]| [&made[..], tokens].concat();
+    // The first search behind the last of another kind is not counted.
+    for (tokens, all_bits) in [
+        (with(&[0, 0, 0, 0]), true),
+        (vec![1, 1, 1, 1], false),
+        (vec![0, 0, 0], true),
+    ] {
+        let read = read_by_last(&mut backend, &tokens, 2);
+        assert_eq!(read.tokens, 2, "{read:?}");
+        assert!(read.exact_rows < 2 * rows / 20, "{read:?}");
+        let share = read.bytes_read as f64 / (2 * read.bytes) as f64;
+        let expected = if all_bits { 0.98..1.04 } else { 0.6..0.75 };
+        assert!(expected.contains(&share), "{share}, {read:?}");
+    }
 }
 
 /// The memory of a screen, as a kernel made it.
@@ -386,16 +420,18 @@ fn make(kernels: &Kernels, matrix: &MatrixRef<'_>, rows: usize, cols: usize) -> 
     made
 }
 
-/// Bounds of each row, from the high bits of its codes and from all bits, `[tokens, rows]`.
-fn uppers(kernels: &Kernels, made: &Made, queries: &[Query], list: &[u32]) -> [Vec<f32>; 2] {
+/// Bounds of each row, `[tokens, rows]`: from the high bits of its codes, from all bits, and from
+/// all bits with both bytes of activations.
+fn uppers(kernels: &Kernels, made: &Made, queries: &[Query], list: &[u32]) -> [Vec<f32>; 3] {
     let rows = made.norm.len();
     let mut coarse = vec![f32::NAN; queries.len() * rows];
     (kernels.screen_uppers)(made.rows(), queries, &mut coarse);
-    let listed = coarse.chunks_exact(rows);
-    let listed = listed.flat_map(|uppers| list.iter().map(|row| uppers[*row as usize]));
-    let mut refined: Vec<f32> = listed.collect();
-    (kernels.screen_refine)(made.rows(), list, queries, &mut refined);
-    [coarse, refined]
+    let [refined, closer] = [Precision::Enough, Precision::Full].map(|how| {
+        let mut uppers = vec![f32::NAN; queries.len() * list.len()];
+        (kernels.screen_refine)(made.rows(), list, queries, how, &mut uppers);
+        uppers
+    });
+    [coarse, refined, closer]
 }
 
 #[test]
@@ -444,10 +480,11 @@ fn kernels_agree_to_the_bit_and_no_logit_is_above_its_bound() {
                 })
                 .collect();
             let wanted = make(scalar, &matrix, rows, cols);
-            let [wanted_uppers, wanted_refined] = uppers(scalar, &wanted, &queries, &list);
+            let [wanted_uppers, wanted_refined, wanted_closer] =
+                uppers(scalar, &wanted, &queries, &list);
             for (token, x) in x.iter().enumerate() {
                 let norm: f64 = x.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
-                let judge = |row: usize, upper: f32, error: f32| {
+                let judge = |row: usize, upper: f32, error: f32, how: Precision| {
                     let weights = bytes[row * cols * 2..(row + 1) * cols * 2]
                         .as_chunks::<2>()
                         .0;
@@ -457,7 +494,10 @@ fn kernels_agree_to_the_bit_and_no_logit_is_above_its_bound() {
                         .map(|(w, x)| half::f16::from_le_bytes(*w).to_f64() * f64::from(*x))
                         .sum();
                     // Activations of one byte add a standard deviation at most.
-                    let weight = f64::from(wanted.norm[row]) / (cols as f64).sqrt();
+                    let weight = match how {
+                        Precision::Enough => f64::from(wanted.norm[row]) / (cols as f64).sqrt(),
+                        Precision::Full => 0.0,
+                    };
                     let margin = (f64::from(error) * 1.01 + weight * 1.1) * norm + 1e-3;
                     let above = f64::from(upper) - exact;
                     assert!(
@@ -467,11 +507,13 @@ fn kernels_agree_to_the_bit_and_no_logit_is_above_its_bound() {
                 };
                 for row in 0..rows {
                     let upper = wanted_uppers[token * rows + row];
-                    judge(row, upper, wanted.coarse_error[row]);
+                    judge(row, upper, wanted.coarse_error[row], Precision::Enough);
                 }
                 for (i, row) in list.iter().enumerate() {
-                    let refined = wanted_refined[token * list.len() + i];
-                    judge(*row as usize, refined, wanted.error[*row as usize]);
+                    let at = token * list.len() + i;
+                    let error = wanted.error[*row as usize];
+                    judge(*row as usize, wanted_refined[at], error, Precision::Enough);
+                    judge(*row as usize, wanted_closer[at], error, Precision::Full);
                 }
             }
             for kernels in Isa::available().into_iter().filter_map(Isa::kernels) {
@@ -482,9 +524,10 @@ fn kernels_agree_to_the_bit_and_no_logit_is_above_its_bound() {
                     "{what}"
                 );
                 assert_eq!(made.bounds(), wanted.bounds(), "{what}");
-                let [found, refined] = uppers(kernels, &made, &queries, &list);
+                let [found, refined, closer] = uppers(kernels, &made, &queries, &list);
                 assert_eq!(bits(&found), bits(&wanted_uppers), "{what}");
                 assert_eq!(bits(&refined), bits(&wanted_refined), "{what}");
+                assert_eq!(bits(&closer), bits(&wanted_closer), "{what}");
             }
         }
     }

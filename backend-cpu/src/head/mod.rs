@@ -2,10 +2,11 @@
 //!
 //! A head of floats is by far the largest matrix of a ternary model, and nearly all of its logits
 //! are of no interest. A [`screen::Screen`] holds its rows in six bits, of which four bound every
-//! logit from above and all six those that are left; only rows whose bounds reach the best few are
-//! multiplied as they are. What comes out is the same to the bit as from all logits: the proof is
-//! in `docs/explanation/output-head.md`. The screen is made on the way, a part of the rows with
-//! each of the first passes, while they are being read for their logits.
+//! logit from above and all six those that are left, or all six every one where most are left; only
+//! rows whose bounds reach the best few are multiplied as they are. What comes out is the same to
+//! the bit as from all logits: the proof is in `docs/explanation/output-head.md`. The screen is
+//! made on the way, a part of the rows with each of the first passes, while they are being read for
+//! their logits.
 
 pub(crate) mod best;
 #[cfg(test)]
@@ -24,6 +25,7 @@ use crate::exec::scratch::Scratch;
 use crate::exec::weights::Weights;
 use crate::generic::screen::takes;
 use best::Best;
+use scratch::Counted;
 use screen::Screen;
 use threshold::{Listed, PIECE, Search, Threshold};
 
@@ -33,6 +35,9 @@ const PASSES: usize = 16;
 const ROWS_FOR_ONE: usize = 16;
 /// Rows for each of those that are looked for, from which on these are computed one by one.
 const ROWS_FOR_LISTED: usize = 32;
+/// All bits of codes are read at once where the last search needed those of more than one row in so
+/// many: it then takes fewer bytes.
+const DENSE: usize = 3;
 /// Columns up to which the integer sums of a row fit 32 bits.
 const MOST_COLS: usize = 1 << 17;
 
@@ -56,6 +61,8 @@ pub(crate) struct Head {
     /// How many of each token, at most `k`.
     counts: Vec<usize>,
     until: usize,
+    /// Whether the last search needed all bits of many rows.
+    dense: bool,
     report: Screening,
     thresholds: Vec<Threshold>,
     /// The rows that the pass under way looks for, and whether it looks for these alone.
@@ -80,6 +87,7 @@ impl Head {
             k: 0,
             counts: Vec::new(),
             until: 0,
+            dense: false,
             report: Screening::default(),
             thresholds: Vec::new(),
             listed: Vec::new(),
@@ -126,6 +134,8 @@ impl Head {
         Search {
             screen,
             until: self.until,
+            // Some pieces are never dense, and seeds come from the others.
+            dense: self.dense && self.rows > PIECE,
             thresholds: &self.thresholds,
             choices,
             listed: self.is_listed.then_some(&self.listed[..]),
@@ -172,13 +182,14 @@ impl Head {
         let Some(screen) = &mut self.screen else {
             return;
         };
-        let (mut exact, mut bytes) = (0, 0);
+        let mut counted = Counted::default();
         for scratch in threads {
             let found = &mut Scratch::exclusive(scratch).search;
-            exact += std::mem::take(&mut found.exact);
-            bytes += std::mem::take(&mut found.coarse_rows) * screen.coarse_row_bytes();
-            bytes += std::mem::take(&mut found.fine_rows) * screen.fine_row_bytes();
+            counted += std::mem::take(&mut found.counted);
             self.report.thread_time += std::mem::take(&mut found.making);
+        }
+        if counted.coarse > 0 {
+            self.dense = counted.refined * DENSE > counted.coarse;
         }
         let made = screen.ready..self.until;
         if !made.is_empty() {
@@ -186,8 +197,8 @@ impl Head {
             screen.ready = made.end;
         } else if self.until == self.rows && !self.is_listed {
             self.report.tokens += self.thresholds.len() as u64;
-            self.report.exact_rows += exact as u64;
-            self.report.bytes_read += bytes as u64;
+            self.report.exact_rows += counted.exact as u64;
+            self.report.bytes_read += screen.bytes_of(&counted) as u64;
         }
         self.report.bytes = screen.bytes() as u64;
         self.report.rows = self.rows;

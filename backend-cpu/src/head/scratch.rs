@@ -1,6 +1,6 @@
 //! What one thread needs for the search, and what it finds.
 
-use std::ops::Range;
+use std::ops::{AddAssign, Range};
 use std::time::Duration;
 
 use super::best::Best;
@@ -15,20 +15,43 @@ pub(crate) struct SearchScratch {
     /// Per token, its rows of the highest bounds.
     pub(super) seeds: Vec<Best>,
     pub(super) queries: Vec<Query>,
-    /// Rows whose bounds it computed, piece by piece.
-    pub(super) bounded: Vec<Range<usize>>,
+    /// Rows whose bounds it computed, piece by piece, and whether from all bits.
+    pub(super) bounded: Vec<(Range<usize>, bool)>,
     /// Whether each row of a piece is listed.
     marks: Vec<bool>,
-    /// Rows of a piece whose bounds from the high bits of codes reach a threshold.
+    /// Rows of a piece whose bounds reach a threshold.
     pub(super) list: Vec<u32>,
-    /// Rows that got a bound from the high bits of their codes.
-    pub(crate) coarse_rows: usize,
-    /// Rows that got a bound from all bits.
-    pub(crate) fine_rows: usize,
-    /// Logits computed one by one.
-    pub(crate) exact: usize,
+    /// All rows of a piece.
+    pub(super) all: Vec<u32>,
+    pub(super) counted: Counted,
     /// Time that it took to make a part of the screen.
     pub(crate) making: Duration,
+}
+
+/// What searches read.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Counted {
+    /// Rows that got a bound from the high bits of their codes.
+    pub(super) coarse: usize,
+    /// Of these, those that got another from all bits.
+    pub(super) refined: usize,
+    /// Rows that got a bound from all bits at once.
+    pub(super) dense: usize,
+    /// Rows that got one from all bits and from both bytes of activations, where one byte had not
+    /// ruled them out.
+    pub(super) closer: usize,
+    /// Logits computed one by one.
+    pub(super) exact: usize,
+}
+
+impl AddAssign for Counted {
+    fn add_assign(&mut self, other: Counted) {
+        self.coarse += other.coarse;
+        self.refined += other.refined;
+        self.dense += other.dense;
+        self.closer += other.closer;
+        self.exact += other.exact;
+    }
 }
 
 impl SearchScratch {
@@ -52,6 +75,8 @@ impl SearchScratch {
             self.marks.reserve(PIECE);
             self.list.clear();
             self.list.reserve(PIECE);
+            self.all.clear();
+            self.all.extend(0..PIECE as u32);
         }
     }
 

@@ -3,9 +3,10 @@
 use std::io;
 use std::ops::Range;
 
-use crate::generic::screen::{Bounds, Coarse, Fine, Rows, RowsMut, blocks};
+use super::scratch::Counted;
+use crate::generic::screen::{Bounds, Rows, RowsMut, blocks};
 use crate::memory::pages::{Pages, Plain};
-use crate::microkernel::screen::CodeLine;
+use crate::microkernel::screen::{Coarse, CodeLine, Fine};
 
 // SAFETY: an array of bytes, aligned to 64.
 unsafe impl Plain for CodeLine {}
@@ -46,17 +47,24 @@ impl Screen {
 
     /// Bytes of all rows.
     pub(crate) fn bytes(&self) -> usize {
-        self.bounds.norm.bytes() / size_of::<f32>()
-            * (self.coarse_row_bytes() + self.fine_row_bytes())
+        let rows = self.bounds.norm.bytes() / size_of::<f32>();
+        rows * (self.coarse_row_bytes() + self.fine_row_bytes())
+    }
+
+    /// Bytes that searches read.
+    pub(super) fn bytes_of(&self, counted: &Counted) -> usize {
+        let all = counted.refined + counted.dense + counted.closer;
+        counted.coarse * self.coarse_row_bytes()
+            + all * (self.coarse_row_bytes() + self.fine_row_bytes() - size_of::<f32>())
     }
 
     /// Bytes that bound a row: its high bits, scale, coarse error and norm.
-    pub(crate) fn coarse_row_bytes(&self) -> usize {
+    fn coarse_row_bytes(&self) -> usize {
         self.per_row * size_of::<Coarse>() + 3 * size_of::<f32>()
     }
 
-    /// Bytes that bound it once more: its low bits and its error.
-    pub(crate) fn fine_row_bytes(&self) -> usize {
+    /// What there is of it beside these: its low bits and its error.
+    fn fine_row_bytes(&self) -> usize {
         self.per_row * size_of::<Fine>() + size_of::<f32>()
     }
 

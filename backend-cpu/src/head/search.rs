@@ -6,6 +6,8 @@
 //! whose bounds reach the threshold get a bound from all bits, and those whose bounds still do
 //! their logits, while the threshold keeps rising. It is valid at any time, so nobody waits: who is
 //! early computes a few more.
+//!
+//! Where the last search needed all bits of many rows, all bits are read at once instead.
 
 use std::ops::Range;
 use std::time::Instant;
@@ -18,6 +20,7 @@ use super::threshold::{Listed, PIECE, Search, ids};
 use crate::exec::pass::{Pass, scale};
 use crate::exec::scratch::Scratch;
 use crate::generic::gemm::Panel;
+use crate::generic::screen::Precision;
 use crate::memory::shared::SharedSlice;
 use crate::threads::tickets::Pieces;
 
@@ -70,31 +73,42 @@ impl Pass<'_> {
             let rows_here = piece * PIECE..((piece + 1) * PIECE).min(rows);
             let results = &mut results[..tokens * rows_here.len()];
             let left_out = search.leaves_out(&rows_here);
+            let dense = search.is_dense(piece);
             if let Some(screen) = search.screen.filter(|_| rows_here.end <= ready) {
                 if left_out {
                     results.fill(f32::NAN);
                 } else {
                     // SAFETY: made in an earlier pass.
                     let made = unsafe { screen.read(rows_here.clone()) };
-                    (self.kernels.screen_uppers)(made, &found.queries[..tokens], results);
-                    found.coarse_rows += rows_here.len();
+                    let queries = &found.queries[..tokens];
+                    if dense {
+                        let (list, how) = (&found.all[..rows_here.len()], Precision::Enough);
+                        (self.kernels.screen_refine)(made, list, queries, how, results);
+                        found.counted.dense += rows_here.len();
+                    } else {
+                        (self.kernels.screen_uppers)(made, queries, results);
+                        found.counted.coarse += rows_here.len();
+                    }
                 }
                 for (token, uppers) in results.chunks_exact_mut(rows_here.len()).enumerate() {
-                    let seeds = &mut found.seeds[token];
+                    // Bounds from fewer bits are higher, of rows that are no better.
+                    let seeds = (dense == search.dense).then_some(&mut found.seeds[token]);
                     if let Some(among) = search.among(token, &rows_here) {
-                        seeds.extend_where(rows_here.start, uppers, |id| among.contains(id));
+                        if let Some(seeds) = seeds {
+                            seeds.extend_where(rows_here.start, uppers, |id| among.contains(id));
+                        }
                         // A row that is not looked for reaches nothing.
                         for (upper, id) in uppers.iter_mut().zip(ids(&rows_here)) {
                             *upper = if among.contains(id) { *upper } else { f32::NAN };
                         }
-                    } else {
+                    } else if let Some(seeds) = seeds {
                         seeds.extend(rows_here.start, uppers);
                     }
                     let at = token * rows + rows_here.start..token * rows + rows_here.end;
                     // SAFETY: these rows' ticket is ours alone.
                     unsafe { bounds.write(at) }.copy_from_slice(uppers);
                 }
-                found.bounded.push(rows_here);
+                found.bounded.push((rows_here, dense));
                 continue;
             }
             if !left_out {
@@ -121,7 +135,7 @@ impl Pass<'_> {
                 let row = seed.id as usize;
                 let logit = self.logit(product, row, token, row_bytes, panel);
                 found.best[token].push(seed.id, logit);
-                found.exact += 1;
+                found.counted.exact += 1;
                 // A row that is done reaches nothing.
                 let at = token * rows + row;
                 // SAFETY: the row is of a piece that is ours.
@@ -132,8 +146,7 @@ impl Pass<'_> {
         self.refine(product, bounds, search, scratch);
     }
 
-    /// Finds the best logits of the rows that this thread has bounded by the high bits of their
-    /// codes.
+    /// Finds the best logits of the rows that this thread has bounded.
     fn refine(
         &self,
         product: &Product,
@@ -153,12 +166,15 @@ impl Pass<'_> {
         // Bounds are those of logits before their factor. An infinite bound stays one.
         let reaches = |upper: f32, least: f32| upper * product.scale >= least;
         for piece in 0..found.bounded.len() {
-            let rows_here = found.bounded[piece].clone();
-            let uppers_of = |token: usize| {
-                let at = token * rows + rows_here.start..token * rows + rows_here.end;
-                // SAFETY: the rows are of a piece that is ours.
-                unsafe { bounds.read(at) }
+            let (rows_here, dense) = found.bounded[piece].clone();
+            let Some(screen) = search.screen else {
+                continue;
             };
+            // SAFETY: made in an earlier pass.
+            let made = unsafe { screen.read(rows_here.clone()) };
+            let of = |token: usize| token * rows + rows_here.start..token * rows + rows_here.end;
+            // SAFETY: the rows are of a piece that is ours, and what is read is not kept.
+            let uppers_of = |token: usize| unsafe { bounds.read(of(token)) };
             found.list_rows(rows_here.len(), |marks| {
                 for (token, threshold) in search.thresholds.iter().enumerate() {
                     let least = threshold.get();
@@ -168,32 +184,50 @@ impl Pass<'_> {
                 }
             });
             let count = found.list.len();
-            let Some(screen) = search.screen.filter(|_| count > 0) else {
+            if count == 0 {
                 continue;
-            };
-            let refined = &mut results[..tokens * count];
-            for (token, refined) in refined.chunks_exact_mut(count).enumerate() {
-                let uppers = uppers_of(token);
-                for (refined, row) in refined.iter_mut().zip(&found.list) {
-                    *refined = uppers[*row as usize];
+            }
+            if !dense {
+                let (queries, refined) = (&found.queries[..tokens], &mut results[..tokens * count]);
+                let how = Precision::Enough;
+                (self.kernels.screen_refine)(made, &found.list, queries, how, refined);
+                found.counted.refined += count;
+                for (token, refined) in refined.chunks_exact(count).enumerate() {
+                    // SAFETY: the rows are of a piece that is ours.
+                    let uppers = unsafe { bounds.write(of(token)) };
+                    for (row, refined) in found.list.iter().zip(refined) {
+                        let upper = &mut uppers[*row as usize];
+                        // A row that is done, or is not looked for, stays so.
+                        *upper = if upper.is_nan() { *upper } else { *refined };
+                    }
                 }
             }
-            // SAFETY: made in an earlier pass.
-            let made = unsafe { screen.read(rows_here.clone()) };
-            (self.kernels.screen_refine)(made, &found.list, &found.queries[..tokens], refined);
-            found.fine_rows += count;
-            for (token, refined) in refined.chunks_exact(count).enumerate() {
-                let (threshold, uppers) = (&search.thresholds[token], uppers_of(token));
-                for (row, upper) in found.list.iter().zip(refined) {
+            for (token, threshold) in search.thresholds.iter().enumerate() {
+                found.list_rows(rows_here.len(), |marks| {
                     let least = threshold.get();
-                    // A row may be in the list for another token alone.
-                    if !(reaches(*upper, least) && reaches(uppers[*row as usize], least)) {
+                    for (mark, upper) in marks.iter_mut().zip(uppers_of(token)) {
+                        *mark = reaches(*upper, least);
+                    }
+                });
+                let (list, uppers) = (&found.list, &mut results[..found.list.len()]);
+                let query = &found.queries[token];
+                if query.is_short() && !list.is_empty() {
+                    let (query, how) = (std::slice::from_ref(query), Precision::Full);
+                    (self.kernels.screen_refine)(made, list, query, how, uppers);
+                    found.counted.closer += list.len();
+                } else {
+                    for (upper, row) in uppers.iter_mut().zip(list) {
+                        *upper = uppers_of(token)[*row as usize];
+                    }
+                }
+                for (row, upper) in list.iter().zip(uppers) {
+                    if !reaches(*upper, threshold.get()) {
                         continue;
                     }
                     let row = rows_here.start + *row as usize;
                     let logit = self.logit(product, row, token, row_bytes, panel);
                     found.best[token].push(row as u32, logit);
-                    found.exact += 1;
+                    found.counted.exact += 1;
                     threshold.raise(found.best[token].least());
                 }
             }

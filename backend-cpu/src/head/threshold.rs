@@ -10,11 +10,16 @@ use super::screen::Screen;
 /// Rows in a piece of a search.
 pub(crate) const PIECE: usize = 256;
 
+/// One piece in so many is bounded in two stages where the others are not.
+const TOLD_BY: usize = 32;
+
 /// What a pass is to find, shared by its threads.
 pub(crate) struct Search<'a> {
     pub(crate) screen: Option<&'a Screen>,
     /// Rows up to which the screen is made when the pass is over.
     pub(crate) until: usize,
+    /// Whether rows get their bounds from all bits of their codes at once.
+    pub(crate) dense: bool,
     /// A threshold per token.
     pub(crate) thresholds: &'a [Threshold],
     /// Which rows are looked for, per token; all for each where nothing is here.
@@ -27,6 +32,12 @@ impl<'a> Search<'a> {
     /// Rows whose part of the screen the pass makes.
     pub(super) fn made(&self) -> Range<usize> {
         self.screen.map_or(0..0, |screen| screen.ready..self.until)
+    }
+
+    /// Whether the rows of a piece get their bounds from all bits of their codes at once: all but
+    /// some, which tell whether that is still right.
+    pub(super) fn is_dense(&self, piece: usize) -> bool {
+        self.dense && !piece.is_multiple_of(TOLD_BY)
     }
 
     /// The rows that are looked for of a token, where `rows` are not all looked for.

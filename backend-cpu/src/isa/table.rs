@@ -9,7 +9,7 @@ use bitnet_kernels::program::{Activation, Pairing};
 use crate::generic::attention::Visible;
 use crate::generic::delta::DeltaToken;
 use crate::generic::gemm::Panel;
-use crate::generic::screen::{Query, Rows, RowsMut};
+use crate::generic::screen::{Precision, Query, Rows, RowsMut};
 use crate::microkernel::columns::{Column, LINE_ROWS, Lines};
 use crate::microkernel::dot::BlockDot;
 use crate::microkernel::operands::{Encoded, MatrixRef};
@@ -46,8 +46,8 @@ pub(crate) struct Kernels {
     pub(crate) screen_encode: fn(&MatrixRef<'_>, Range<usize>, usize, RowsMut<'_>),
     /// `(rows, queries, out)`; see `generic::screen::uppers`.
     pub(crate) screen_uppers: fn(Rows<'_>, &[Query], &mut [f32]),
-    /// `(rows, list, queries, out)`; see `generic::screen::refine`.
-    pub(crate) screen_refine: fn(Rows<'_>, &[u32], &[Query], &mut [f32]),
+    /// `(rows, list, queries, precision, out)`; see `generic::screen::refine`.
+    pub(crate) screen_refine: fn(Rows<'_>, &[u32], &[Query], Precision, &mut [f32]),
     /// Reads bytes through; see `generic::probe::read`.
     pub(crate) read: fn(&[u8]) -> f32,
     pub(crate) peak: Multiply,
@@ -181,7 +181,7 @@ macro_rules! kernels {
                 rows: $crate::generic::screen::Rows<'_>, queries: &[$crate::generic::screen::Query], out: &mut [f32])),
             screen_refine: $crate::isa::table::wrap!($token, $(#[$features])? screen::refine(
                 rows: $crate::generic::screen::Rows<'_>, list: &[u32], queries: &[$crate::generic::screen::Query],
-                out: &mut [f32])),
+                precision: $crate::generic::screen::Precision, out: &mut [f32])),
             read: $crate::isa::table::wrap!($token, $(#[$features])? probe::read(bytes: &[u8]) -> f32),
             peak: $crate::isa::table::Multiply {
                 per_round: $crate::isa::table::per_round(&$token),

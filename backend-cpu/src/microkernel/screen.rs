@@ -4,6 +4,7 @@
 //! plain Rust; an instruction set overrides it.
 
 use crate::microkernel::dot::{Ahead, BlockDot};
+use crate::microkernel::simd::Simd;
 
 /// Weights in a block.
 pub(crate) const BLOCK: usize = 256;
@@ -12,10 +13,12 @@ pub(crate) const RUN: usize = 64;
 /// Runs of a block.
 pub(crate) const RUNS: usize = BLOCK / RUN;
 
-/// Lines of a block of the four high bits of codes, which bound all rows.
-pub(crate) const COARSE: usize = 2;
-/// Lines of a block of the two low bits of codes, for the rows that are left.
-pub(crate) const FINE: usize = 1;
+/// A block of the four high bits of codes, which bound all rows.
+pub(crate) type Coarse = [CodeLine; 2];
+/// A block of the two low bits of codes, for the rows that are left.
+pub(crate) type Fine = [CodeLine; 1];
+/// Low bits of a code.
+pub(crate) const FINE_BITS: usize = 2;
 
 /// 64 bytes of codes. A block of codes of `2 * LINES` bits has `LINES` of them, with the codes of
 /// `4 / LINES` runs each: byte `j` of a line holds code `j` of each of its runs, from its lowest
@@ -53,30 +56,65 @@ impl Plane {
     pub(crate) const ZERO: Plane = Plane([[0; RUN]; RUNS]);
 }
 
+/// The codes of a row: their high bits, and as many blocks of their low bits where all bits are
+/// wanted.
+#[derive(Clone, Copy)]
+pub(crate) struct Codes<'a> {
+    pub(crate) coarse: &'a [Coarse],
+    pub(crate) fine: &'a [Fine],
+}
+
+/// What is read after the codes of a row.
+#[derive(Clone, Copy)]
+pub(crate) struct CodesAhead<'a> {
+    pub(crate) coarse: Ahead<'a, Coarse>,
+    pub(crate) fine: Ahead<'a, Fine>,
+}
+
+impl CodesAhead<'_> {
+    /// Prefetches a block; of its high bits alone if not `ALL` are wanted.
+    #[inline(always)]
+    pub(crate) fn prefetch<const ALL: bool, S: Simd>(self, s: S, block: usize) {
+        self.coarse.prefetch(s, 2 * block * RUN);
+        self.coarse.prefetch(s, (2 * block + 1) * RUN);
+        if ALL {
+            self.fine.prefetch(s, block * RUN);
+        }
+    }
+}
+
+/// The code of byte `j` of a run of a block: all bits of it, or the high ones.
+#[inline(always)]
+fn code<const ALL: bool>(codes: Codes<'_>, block: usize, run: usize, j: usize) -> u8 {
+    let high = codes.coarse[block][run / 2].0[j] >> (run % 2 * 4) & 15;
+    if !ALL {
+        return high;
+    }
+    let low = codes.fine[block][0].0[j] >> (run * FINE_BITS) & 3;
+    high << FINE_BITS | low
+}
+
 /// Products of codes of an instruction set.
 pub(crate) trait ScreenDot: BlockDot {
     /// Whether the registers hold the sums of two rows and the most planes.
     const PAIRS: bool = false;
 
-    /// For each row and each plane: the sum of codes times activations. All have as many blocks.
-    /// Meanwhile what is `ahead` of each row is brought into the cache, as many bytes as it has.
+    /// For each row and each plane: the sum of codes times activations, where codes are all their
+    /// bits or the high ones alone. All have as many blocks. Meanwhile what is `ahead` of each row
+    /// is brought into the cache, as many bytes as it has.
     #[inline(always)]
-    fn screen<const LINES: usize, const R: usize, const P: usize>(
+    fn screen<const ALL: bool, const R: usize, const P: usize>(
         self,
-        rows: [&[[CodeLine; LINES]]; R],
-        _ahead: [Ahead<'_, [CodeLine; LINES]>; R],
+        rows: [Codes<'_>; R],
+        _ahead: [CodesAhead<'_>; R],
         planes: [&[Plane]; P],
     ) -> [[i32; P]; R] {
-        let per_line = RUNS / LINES;
-        let bits = 2 * LINES;
-        let product = |row: &[[CodeLine; LINES]], plane: &[Plane]| {
+        let product = |row: Codes<'_>, plane: &[Plane]| {
             let mut sum = 0;
-            for (block, plane) in row.iter().zip(plane) {
+            for (block, plane) in plane.iter().enumerate().take(row.coarse.len()) {
                 for (run, q) in plane.0.iter().enumerate() {
-                    let line = &block[run / per_line];
-                    for (byte, q) in line.0.iter().zip(q) {
-                        let code = byte >> (run % per_line * bits) & ((1 << bits) - 1);
-                        sum += i32::from(code) * i32::from(*q);
+                    for (j, q) in q.iter().enumerate() {
+                        sum += i32::from(code::<ALL>(row, block, run, j)) * i32::from(*q);
                     }
                 }
             }

@@ -8,31 +8,39 @@
 use std::arch::x86_64::*;
 
 use super::token::Avx512;
-use crate::microkernel::dot::Ahead;
-use crate::microkernel::screen::{CodeLine, Plane, RUN, RUNS, ScreenDot};
+use crate::microkernel::screen::{Codes, CodesAhead, Plane, RUNS, ScreenDot};
 
 impl<const VBMI: bool, const AMX: bool> Avx512<VBMI, AMX> {
     /// The codes of a block, a run to a register.
     #[inline(always)]
-    fn codes<const LINES: usize>(self, block: &[CodeLine; LINES]) -> [__m512i; RUNS] {
+    fn codes<const ALL: bool>(self, row: Codes<'_>, block: usize) -> [__m512i; RUNS] {
         // SAFETY: `self` proves AVX-512; the loads cover the lines.
         unsafe {
-            let mask = _mm512_set1_epi8((1 << (2 * LINES)) - 1);
-            let mut codes = [_mm512_setzero_si512(); RUNS];
-            let per_line = RUNS / LINES;
-            for line in 0..LINES {
-                let bytes = _mm512_loadu_si512(block[line].0.as_ptr().cast());
-                for place in 0..per_line {
-                    let shifted = match (LINES, place) {
-                        (_, 0) => bytes,
-                        (1, 1) => _mm512_srli_epi16::<2>(bytes),
-                        (1, 3) => _mm512_srli_epi16::<6>(bytes),
-                        _ => _mm512_srli_epi16::<4>(bytes),
-                    };
-                    codes[line * per_line + place] = _mm512_and_si512(shifted, mask);
-                }
+            let [first, second] = &row.coarse[block];
+            let first = _mm512_loadu_si512(first.0.as_ptr().cast());
+            let second = _mm512_loadu_si512(second.0.as_ptr().cast());
+            if !ALL {
+                let low = _mm512_set1_epi8(15);
+                return [
+                    _mm512_and_si512(first, low),
+                    _mm512_and_si512(_mm512_srli_epi16::<4>(first), low),
+                    _mm512_and_si512(second, low),
+                    _mm512_and_si512(_mm512_srli_epi16::<4>(second), low),
+                ];
             }
-            codes
+            let fine = _mm512_loadu_si512(row.fine[block][0].0.as_ptr().cast());
+            // Where bits are set here, those of the second, elsewhere those of the first.
+            let low = _mm512_set1_epi8(3);
+            let join = |high, fine| {
+                let code = _mm512_ternarylogic_epi32::<0xca>(low, fine, high);
+                _mm512_and_si512(code, _mm512_set1_epi8(63))
+            };
+            [
+                join(_mm512_slli_epi16::<2>(first), fine),
+                join(_mm512_srli_epi16::<2>(first), _mm512_srli_epi16::<2>(fine)),
+                join(_mm512_slli_epi16::<2>(second), _mm512_srli_epi16::<4>(fine)),
+                join(_mm512_srli_epi16::<2>(second), _mm512_srli_epi16::<6>(fine)),
+            ]
         }
     }
 
@@ -63,10 +71,10 @@ impl<const VBMI: bool, const AMX: bool> ScreenDot for Avx512<VBMI, AMX> {
     const PAIRS: bool = true;
 
     #[inline(always)]
-    fn screen<const LINES: usize, const R: usize, const P: usize>(
+    fn screen<const ALL: bool, const R: usize, const P: usize>(
         self,
-        rows: [&[[CodeLine; LINES]]; R],
-        ahead: [Ahead<'_, [CodeLine; LINES]>; R],
+        rows: [Codes<'_>; R],
+        ahead: [CodesAhead<'_>; R],
         planes: [&[Plane]; P],
     ) -> [[i32; P]; R] {
         // SAFETY: `self` proves AVX-512 with VNNI; every load covers the array that it is from.
@@ -77,11 +85,9 @@ impl<const VBMI: bool, const AMX: bool> ScreenDot for Avx512<VBMI, AMX> {
                 for r in 0..R {
                     // Two chains for each sum, so that none waits for its last addition.
                     let (mut even, mut odd) = ([sums[r]], [sums[r]]);
-                    for (i, block) in rows[r].iter().enumerate() {
-                        for line in 0..LINES {
-                            ahead[r].prefetch(self, (i * LINES + line) * RUN);
-                        }
-                        let [a, b, c, d] = self.codes(block);
+                    for i in 0..rows[r].coarse.len() {
+                        ahead[r].prefetch::<ALL, _>(self, i);
+                        let [a, b, c, d] = self.codes::<ALL>(rows[r], i);
                         even = self.add_run([a], 0, i, planes, even);
                         odd = self.add_run([b], 1, i, planes, odd);
                         even = self.add_run([c], 2, i, planes, even);
@@ -94,13 +100,11 @@ impl<const VBMI: bool, const AMX: bool> ScreenDot for Avx512<VBMI, AMX> {
             } else {
                 // The sums of several planes wait for one another less than for their activations,
                 // which rows share.
-                for i in 0..rows.first().map_or(0, |row| row.len()) {
+                for i in 0..rows.first().map_or(0, |row| row.coarse.len()) {
                     let mut codes = [[_mm512_setzero_si512(); RUNS]; R];
                     for r in 0..R {
-                        for line in 0..LINES {
-                            ahead[r].prefetch(self, (i * LINES + line) * RUN);
-                        }
-                        codes[r] = self.codes(&rows[r][i]);
+                        ahead[r].prefetch::<ALL, _>(self, i);
+                        codes[r] = self.codes::<ALL>(rows[r], i);
                     }
                     for run in 0..RUNS {
                         let mut run_codes = [_mm512_setzero_si512(); R];
