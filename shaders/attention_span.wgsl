@@ -1,7 +1,7 @@
-// One span of 256 keys of ${TOGETHER} query heads, which share them: maximum, sum of weights, weighted
-// values. Spans are counted from position 0, so that a result does not depend on how a prompt was
-// cut. Where weights are rounded to binary16 they must be known whole first: one dispatch (TOTALS)
-// leaves maxima and sums, the next (ROUNDED) weights the values.
+// One span of 256 keys of ${TOGETHER} query heads, which share them: maximum, sum of weights,
+// weighted values. Spans are counted from position 0, so that a result does not depend on how a
+// prompt was cut. Where weights are rounded to binary16 they must be known whole first: one
+// dispatch (TOTALS) leaves maxima and sums, the next (ROUNDED) weights the values.
 #include shared/extent.wgsl
 #include shared/exact.wgsl
 #include shared/cache.wgsl

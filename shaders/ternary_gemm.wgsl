@@ -1,6 +1,6 @@
 // Ternary weights against i8 activations of many tokens: tiles of ${TILE_ROWS} rows by
-// ${TILE_TOKENS} tokens, 128 weights deep, unpacked once into workgroup memory. A thread has 4 rows by
-// 4 tokens. Integer sums are those of the gemv.
+// ${TILE_TOKENS} tokens, 128 weights deep, unpacked once into workgroup memory. A thread has 4 rows
+// by 4 tokens. Integer sums are those of the gemv.
 #include shared/extent.wgsl
 #include shared/piece.wgsl
 #include shared/exact.wgsl

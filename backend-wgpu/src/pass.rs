@@ -145,7 +145,8 @@ impl PassBuffers {
             let segments: usize = batches.iter().map(|batch| batch.segments.len()).sum();
             let tokens: usize = batches.iter().map(|batch| batch.tokens.len()).sum();
             return Err(BackendError::Batch(format!(
-                "{segments} segments of {tokens} tokens are more than one pass takes; split the batch"
+                "{segments} segments of {tokens} tokens are more than one pass takes; split the \
+                 batch"
             )));
         }
         let mut end = self.scratch.len();

@@ -222,8 +222,8 @@ impl Session {
         Ok(())
     }
 
-    /// Reads `token` and, where the device saves time by that, what is best behind it, `most` tokens
-    /// at most. `out` has the best behind each token that was read.
+    /// Reads `token` and, where the device saves time by that, what is best behind it, `most`
+    /// tokens at most. `out` has the best behind each token that was read.
     pub(crate) fn feed_greedy(
         &mut self,
         token: u32,

@@ -106,8 +106,8 @@ pub trait Forward: Send {
 
     /// Continues a sequence with its best tokens: reads `token` at the position of `segment`, which
     /// is of one, and behind it the best of what it gave, as long as that saves time on the device,
-    /// `most` tokens at most. `out` has the best logit behind each token that was read, in order: at
-    /// least one, of which the last is not read.
+    /// `most` tokens at most. `out` has the best logit behind each token that was read, in order:
+    /// at least one, of which the last is not read.
     ///
     /// # Errors
     /// As [`Forward::forward`]; [`BackendError::Batch`] where there is no room for `most` tokens.

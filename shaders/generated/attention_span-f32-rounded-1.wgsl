@@ -1,7 +1,7 @@
-// One span of 256 keys of 1 query heads, which share them: maximum, sum of weights, weighted
-// values. Spans are counted from position 0, so that a result does not depend on how a prompt was
-// cut. Where weights are rounded to binary16 they must be known whole first: one dispatch (TOTALS)
-// leaves maxima and sums, the next (ROUNDED) weights the values.
+// One span of 256 keys of 1 query heads, which share them: maximum, sum of weights,
+// weighted values. Spans are counted from position 0, so that a result does not depend on how a
+// prompt was cut. Where weights are rounded to binary16 they must be known whole first: one
+// dispatch (TOTALS) leaves maxima and sums, the next (ROUNDED) weights the values.
 // What one dispatch of a pass covers. Rewritten before each pass.
 struct Extent {
     // Rows of activations: tokens, or selected tokens.

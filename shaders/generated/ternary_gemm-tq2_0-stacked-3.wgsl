@@ -1,6 +1,6 @@
 // Ternary weights against i8 activations of many tokens: tiles of 64 rows by
-// 64 tokens, 128 weights deep, unpacked once into workgroup memory. A thread has 4 rows by
-// 4 tokens. Integer sums are those of the gemv.
+// 64 tokens, 128 weights deep, unpacked once into workgroup memory. A thread has 4 rows
+// by 4 tokens. Integer sums are those of the gemv.
 // What one dispatch of a pass covers. Rewritten before each pass.
 struct Extent {
     // Rows of activations: tokens, or selected tokens.
