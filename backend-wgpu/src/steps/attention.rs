@@ -76,7 +76,9 @@ impl Attention {
             softmaxes.iter().map(pipeline).collect()
         };
         let group = shape.heads / shape.kv_heads;
-        let heads = [4, 2, 1].into_iter().find(|heads| group % heads == 0);
+        let heads = [4, 2, 1]
+            .into_iter()
+            .find(|heads| group.is_multiple_of(*heads));
         let heads = heads.unwrap_or(1) as u32;
         Ok(Attention {
             over_spans: over_spans(1)?,
