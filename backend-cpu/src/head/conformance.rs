@@ -340,7 +340,8 @@ fn read_by_last(backend: &mut CpuBackend, tokens: &[u32], counted: usize) -> Scr
 /// the screen the high bits of all rows or all bits at once, whichever is less.
 #[test]
 fn few_rows_are_read_and_what_the_last_search_needed_of_the_screen() {
-    let (width, rows) = (512, 20_000);
+    // Noise of fewer columns needs the low bits of few rows.
+    let (width, rows) = (2560, 4000);
     let mut head: Vec<Vec<f32>> = (0..rows)
         .map(|r| Noise::new(7 + r).normals(width))
         .collect();
@@ -360,7 +361,7 @@ fn few_rows_are_read_and_what_the_last_search_needed_of_the_screen() {
         assert_eq!(read.tokens, 2, "{read:?}");
         assert!(read.exact_rows < 2 * rows / 20, "{read:?}");
         let share = read.bytes_read as f64 / (2 * read.bytes) as f64;
-        let expected = if all_bits { 0.98..1.04 } else { 0.6..0.75 };
+        let expected = if all_bits { 0.98..1.06 } else { 0.6..0.75 };
         assert!(expected.contains(&share), "{share}, {read:?}");
     }
 }
