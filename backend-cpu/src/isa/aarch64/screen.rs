@@ -44,7 +44,7 @@ impl<D: ByteDot> ScreenDot for Aarch64<D> {
     fn screen<const ALL: bool, const R: usize, const P: usize>(
         self,
         rows: [Codes<'_>; R],
-        _ahead: [CodesAhead<'_>; R],
+        ahead: [CodesAhead<'_>; R],
         planes: [&[Plane]; P],
     ) -> [[i32; P]; R] {
         // SAFETY: `self` proves NEON; every load covers the sixteen bytes of the slice that it is
@@ -52,7 +52,8 @@ impl<D: ByteDot> ScreenDot for Aarch64<D> {
         unsafe {
             let mut sums = [[vdupq_n_s32(0); P]; R];
             for i in 0..rows.first().map_or(0, |row| row.coarse.len()) {
-                for (row, sums) in rows.iter().zip(&mut sums) {
+                for ((row, ahead), sums) in rows.iter().zip(ahead).zip(&mut sums) {
+                    ahead.prefetch::<ALL, _>(self, i);
                     for at in (0..RUN).step_by(16) {
                         let codes = codes::<ALL>(*row, i, at);
                         for (sum, plane) in sums.iter_mut().zip(planes) {
