@@ -11,6 +11,7 @@
 pub(crate) mod best;
 #[cfg(test)]
 mod conformance;
+mod counted;
 pub(crate) mod scratch;
 mod screen;
 pub(crate) mod search;
@@ -25,7 +26,7 @@ use crate::exec::scratch::Scratch;
 use crate::exec::weights::Weights;
 use crate::generic::screen::takes;
 use best::Best;
-use scratch::Counted;
+use counted::Counted;
 use screen::Screen;
 use threshold::{Listed, PIECE, Search, Threshold};
 

@@ -1,9 +1,10 @@
 //! What one thread needs for the search, and what it finds.
 
-use std::ops::{AddAssign, Range};
+use std::ops::Range;
 use std::time::Duration;
 
 use super::best::Best;
+use super::counted::Counted;
 use super::threshold::PIECE;
 use crate::generic::screen::Query;
 
@@ -26,32 +27,6 @@ pub(crate) struct SearchScratch {
     pub(super) counted: Counted,
     /// Time that it took to make a part of the screen.
     pub(crate) making: Duration,
-}
-
-/// What searches read.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Counted {
-    /// Rows that got a bound from the high bits of their codes.
-    pub(super) coarse: usize,
-    /// Of these, those that got another from all bits.
-    pub(super) refined: usize,
-    /// Rows that got a bound from all bits at once.
-    pub(super) dense: usize,
-    /// Rows that got one from all bits and from both bytes of activations, where one byte had not
-    /// ruled them out.
-    pub(super) closer: usize,
-    /// Logits computed one by one.
-    pub(super) exact: usize,
-}
-
-impl AddAssign for Counted {
-    fn add_assign(&mut self, other: Counted) {
-        self.coarse += other.coarse;
-        self.refined += other.refined;
-        self.dense += other.dense;
-        self.closer += other.closer;
-        self.exact += other.exact;
-    }
 }
 
 impl SearchScratch {

@@ -3,7 +3,7 @@
 use std::io;
 use std::ops::Range;
 
-use super::scratch::Counted;
+use super::counted::Counted;
 use crate::generic::screen::{Bounds, Rows, RowsMut, blocks};
 use crate::memory::pages::{Pages, Plain};
 use crate::microkernel::screen::{Coarse, CodeLine, Fine};
