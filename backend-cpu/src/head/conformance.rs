@@ -349,7 +349,7 @@ fn few_rows_are_read_and_what_the_last_search_needed_of_the_screen() {
     let x = vec![Noise::new(1).normals(width), Noise::new(2).normals(width)];
     head[700] = x[1].clone();
     let mut backend = backend(&x, (Format::F16, &head), 1.0, Isa::best(), 1);
-    let made = vec![0; PASSES];
+    let made = [0; PASSES];
     let with = |tokens: &[u32]| [&made[..], tokens].concat();
     // The first search behind the last of another kind is not counted.
     for (tokens, all_bits) in [
