@@ -41,7 +41,7 @@ fn left_out(
     let is_seen = |i: usize| marked.as_ref().is_some_and(|text| text.contains(&mark(i)));
 
     for (i, message) in conversation.messages.iter().enumerate() {
-        let has_calls = calls(message).is_some();
+        let has_calls = has_calls(message);
         let no_calls = |other: &mut Conversation| {
             set(&mut other.messages[i], "tool_calls", Json::List(Vec::new()));
         };
@@ -69,12 +69,8 @@ fn says_something(message: &Json) -> bool {
         .is_some_and(|text| !text.trim().is_empty())
 }
 
-/// The calls of a message, where it has that field.
-fn calls(message: &Json) -> Option<&Json> {
-    match message {
-        Json::Map(entries) => entries.get("tool_calls"),
-        _ => None,
-    }
+fn has_calls(message: &Json) -> bool {
+    matches!(message, Json::Map(entries) if entries.contains_key("tool_calls"))
 }
 
 fn set(message: &mut Json, key: &str, value: Json) {

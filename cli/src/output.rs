@@ -22,13 +22,12 @@ pub(crate) fn replace(
             place.display()
         );
     }
-    create(place, &[])
+    create(place, None)
 }
 
-/// Begins a file for `place`, which must be none of `inputs`.
-pub(crate) fn create(place: &Path, inputs: &[Option<&Path>]) -> Result<AtomicFile> {
-    let inputs = inputs.iter().copied().flatten();
-    if let Some(input) = bitnet_files::same_place(place, inputs) {
+/// Begins a file for `place`, which must be neither `input` nor a model.
+pub(crate) fn create(place: &Path, input: Option<&Path>) -> Result<AtomicFile> {
+    if let Some(input) = bitnet_files::same_place(place, input) {
         bail!(
             "{} is read from here; write to another file",
             input.display()

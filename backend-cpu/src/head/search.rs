@@ -154,6 +154,9 @@ impl Pass<'_> {
         search: &Search<'_>,
         scratch: &mut Scratch,
     ) {
+        let Some(screen) = search.screen else {
+            return;
+        };
         let rows = self.program.weight(product.weight).rows;
         let tokens = search.thresholds.len();
         let Scratch {
@@ -167,9 +170,6 @@ impl Pass<'_> {
         let reaches = |upper: f32, least: f32| upper * product.scale >= least;
         for piece in 0..found.bounded.len() {
             let (rows_here, dense) = found.bounded[piece].clone();
-            let Some(screen) = search.screen else {
-                continue;
-            };
             // SAFETY: made in an earlier pass.
             let made = unsafe { screen.read(rows_here.clone()) };
             let of = |token: usize| token * rows + rows_here.start..token * rows + rows_here.end;

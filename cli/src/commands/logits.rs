@@ -31,7 +31,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     let context = model.config().context;
     let mut session = model.session(context.min(args.tokens.len()))?;
     let place = || format!("output file {}", args.out.display());
-    let mut file = output::create(&args.out, &[opened.path()])?;
+    let mut file = output::create(&args.out, opened.path())?;
     let mut failed = None;
     session.feed_all(&args.tokens, |_, logits| {
         for logit in logits {
