@@ -240,6 +240,16 @@ impl<const VNNI: bool> BlockDot for Avx2<VNNI> {
         ahead: [Ahead<'_>; R],
         q: &[i8],
     ) -> [i32; R] {
+        if !VNNI {
+            // Step by step through all rows: where products and not memory take the time, as on
+            // Zen 3, what is read next must not wait for the sums of one row.
+            let [sums] = self.add_rows(
+                rows.map(|row| row.as_chunks().0),
+                ahead,
+                [q.as_chunks().0],
+            );
+            return sums;
+        }
         let groups = q.as_chunks::<REGISTER>().0.as_chunks::<4>().0;
         let mut sums = [self.zero(); R];
         // Row after row: each is in a stream of its own.
