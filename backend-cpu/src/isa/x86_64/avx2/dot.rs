@@ -243,11 +243,7 @@ impl<const VNNI: bool> BlockDot for Avx2<VNNI> {
         if !VNNI {
             // Step by step through all rows: where products and not memory take the time, as on
             // Zen 3, what is read next must not wait for the sums of one row.
-            let [sums] = self.add_rows(
-                rows.map(|row| row.as_chunks().0),
-                ahead,
-                [q.as_chunks().0],
-            );
+            let [sums] = self.add_rows(rows.map(|row| row.as_chunks().0), ahead, [q.as_chunks().0]);
             return sums;
         }
         let groups = q.as_chunks::<REGISTER>().0.as_chunks::<4>().0;
