@@ -178,7 +178,7 @@ impl CpuBackend {
             rotation.reserve(batch.tokens.len());
         }
         for scratch in &mut self.scratch {
-            Scratch::exclusive(scratch).reserve(batch, longest, &self.program);
+            Scratch::exclusive(scratch).reserve(batch, longest, &self.program, self.kernels);
         }
         Ok(())
     }

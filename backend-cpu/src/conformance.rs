@@ -470,6 +470,40 @@ fn matrix_products_are_the_oracles() {
     }
 }
 
+/// Rows and tokens enough for tables of sums, whatever they are filled up to: of noise, of sums as
+/// large as they come, and with a code that no ternary weight has.
+#[test]
+fn ternary_products_of_many_rows_with_many_tokens_are_the_oracles() {
+    for (format, width) in [
+        (Format::I2S, 128),
+        (Format::I2S, 640),
+        (Format::TQ2_0, 512),
+        (Format::TQ1_0, 512),
+    ] {
+        let row_count = 131;
+        let mut bytes = matrix(format, row_count, width, 5, "judged");
+        let row = format.row_bytes(width).expect("whole blocks");
+        // I2_S and TQ2_0 begin with codes: 256 weights of 1, and of -1.
+        if format != Format::TQ1_0 {
+            let codes = row.min(64);
+            bytes[..codes].fill(0xaa);
+            bytes[row..row + codes].fill(0);
+        }
+        for count in [15, 16, 33] {
+            let x = Tokens::new(format.encoding(), count, width);
+            judge_products(format, (row_count, width), &bytes, &x);
+        }
+        let ends = [1.0, -1.0].map(|x| vec![x; width]);
+        let rows = ends.iter().cycle().take(16).cloned().collect();
+        let ends = Tokens::of(format.encoding(), rows);
+        judge_products(format, (row_count, width), &bytes, &ends);
+        if format != Format::TQ1_0 {
+            bytes[130 * row + 7] |= 0x30;
+            judge_products(format, (row_count, width), &bytes, &ends);
+        }
+    }
+}
+
 /// Fixtures hold trits alone; `Q2_0` has a fourth code.
 #[test]
 fn the_fourth_code_is_the_oracles_too() {

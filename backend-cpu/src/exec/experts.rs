@@ -11,7 +11,7 @@ use bitnet_kernels::program::{Activation, BufferId, Experts, Product, Rows};
 
 use crate::exec::groups::{Gathered, Groups};
 use crate::exec::pass::{Pass, scale};
-use crate::exec::pieces::{piece_rows, rows_of};
+use crate::exec::pieces::rows_of;
 use crate::exec::scratch::Scratch;
 use crate::generic::gemm::Panel;
 use crate::microkernel::operands::{Encoded, MatrixRef};
@@ -197,7 +197,7 @@ impl Pass<'_> {
         // SAFETY: written by an earlier operation.
         let chosen = unsafe { self.buffer(chosen).values.read(0..routed) };
         groups.make(chosen, experts.count);
-        let rows = piece_rows(groups.busy().len() * width, self.tokens.len(), self.threads);
+        let rows = self.piece_rows(groups.busy().len() * width, self.tokens.len());
         (rows, width.div_ceil(rows))
     }
 

@@ -10,7 +10,6 @@ use bitnet_kernels::format::Reduction;
 use bitnet_kernels::program::{Activation, BufferId, Product};
 
 use crate::exec::pass::{Pass, scale};
-use crate::exec::pieces::piece_rows;
 use crate::exec::scratch::Scratch;
 use crate::isa::table::{Kernels, Listed};
 use crate::microkernel::operands::{Encoded, MatrixRef};
@@ -56,7 +55,7 @@ fn always_finite(product: &Product, matrix: &MatrixRef<'_>, x: &Encoded<'_>, tok
 impl Pass<'_> {
     pub(super) fn gated_pieces(&self, gate: &Product, out: BufferId) -> usize {
         let (width, tokens) = (self.buffer(out).width, self.rows(gate.x));
-        width.div_ceil(piece_rows(width, tokens, self.threads))
+        width.div_ceil(self.piece_rows(width, tokens))
     }
 
     pub(super) fn gated(
@@ -71,7 +70,7 @@ impl Pass<'_> {
         let out = self.buffer(out);
         let width = out.width;
         let tokens = self.rows(gate.x);
-        let piece_rows = piece_rows(width, tokens, self.threads);
+        let piece_rows = self.piece_rows(width, tokens);
         let matrix = self.matrix(up);
         let listed = listed(self.kernels, activation, matrix.format, tokens)
             .filter(|_| always_finite(up, &matrix, &self.encoded(up), 0));

@@ -13,6 +13,7 @@ use crate::exec::buffers::Buffer;
 use crate::exec::cache::Cache;
 use crate::exec::clock::Clock;
 use crate::exec::columns::Columns;
+use crate::exec::pieces::piece_rows;
 use crate::exec::rotation::Rotation;
 use crate::exec::scratch::Scratch;
 use crate::exec::weights::Weights;
@@ -84,6 +85,12 @@ impl Pass<'_> {
     pub(crate) fn encoded(&self, product: &Product) -> Encoded<'_> {
         // SAFETY: written by earlier operations; none writes its own input.
         unsafe { self.buffer(product.x).encoded(self.rows(product.x)) }
+    }
+
+    /// Rows in a piece of an operation that makes `total` of them for each of `tokens` rows of
+    /// activations.
+    pub(super) fn piece_rows(&self, total: usize, tokens: usize) -> usize {
+        piece_rows(total, tokens, self.threads, self.kernels.piece_panels)
     }
 
     /// The kernel for a product.

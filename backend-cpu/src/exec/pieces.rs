@@ -18,10 +18,11 @@ const PIECES_PER_THREAD: usize = 4;
 /// such pieces where threads would otherwise have too different a number of them.
 const MIN_ROWS: usize = LANES;
 
-/// The most rows of a matrix in a piece, where `tokens` rows of activations meet it.
-const fn max_rows(tokens: usize) -> usize {
+/// The most rows of a matrix in a piece, where `tokens` rows of activations meet it. `panels` are
+/// those of [`Microkernel::PIECE_PANELS`](crate::microkernel::gemm::Microkernel::PIECE_PANELS).
+const fn max_rows(tokens: usize, panels: usize) -> usize {
     if tokens > FEW_TOKENS {
-        PANEL_ROWS
+        panels * PANEL_ROWS
     } else {
         MAX_ROWS
     }
@@ -60,10 +61,17 @@ fn is_even(pieces: usize, threads: usize) -> bool {
 }
 
 /// Rows in a piece of an operation that makes `total` of them for each of `tokens` rows of
-/// activations: a power of two times those of a panel, as long as there are pieces enough.
-pub(super) fn piece_rows(total: usize, tokens: usize, threads: usize) -> usize {
+/// activations: a power of two times those of a panel, as long as there are pieces enough. Where
+/// many tokens meet several panels at once, threads get as many pieces each, as large as they may
+/// be.
+pub(super) fn piece_rows(total: usize, tokens: usize, threads: usize, panels: usize) -> usize {
+    let most = max_rows(tokens, panels);
+    if tokens > FEW_TOKENS && panels > 1 {
+        let pieces = threads * total.div_ceil(threads * most).max(1);
+        return total.div_ceil(pieces).next_multiple_of(LANES);
+    }
     let mut rows = PANEL_ROWS;
-    while rows < max_rows(tokens) && total >= 2 * rows * PIECES_PER_THREAD * threads {
+    while rows < most && total >= 2 * rows * PIECES_PER_THREAD * threads {
         rows *= 2;
     }
     while tokens == 1 && rows > MIN_ROWS && !is_even(total.div_ceil(rows), threads) {
@@ -74,8 +82,9 @@ pub(super) fn piece_rows(total: usize, tokens: usize, threads: usize) -> usize {
 
 /// The most results of a piece, where each matrix meets one of these numbers of rows of
 /// activations.
-pub(super) fn most_results(tokens: impl IntoIterator<Item = usize>) -> usize {
-    let results = tokens.into_iter().map(|tokens| tokens * max_rows(tokens));
+pub(super) fn most_results(tokens: impl IntoIterator<Item = usize>, panels: usize) -> usize {
+    let results = tokens.into_iter();
+    let results = results.map(|tokens| tokens * max_rows(tokens, panels));
     results.max().unwrap_or(0)
 }
 
@@ -88,10 +97,13 @@ mod tests {
         for tokens in 0..300 {
             for threads in [1, 2, 7, 64] {
                 for total in [1, 63, 64, 500, 2560, 128_256, 1 << 24] {
-                    let rows = piece_rows(total, tokens, threads);
+                    let rows = piece_rows(total, tokens, threads, 1);
                     let least = if tokens == 1 { MIN_ROWS } else { PANEL_ROWS };
                     assert!(rows.is_multiple_of(least));
-                    assert!(rows * tokens <= most_results([tokens]), "{tokens}");
+                    assert!(rows * tokens <= most_results([tokens], 1), "{tokens}");
+                    let rows = piece_rows(total, tokens, threads, 10);
+                    assert!(rows > 0 && rows.is_multiple_of(MIN_ROWS));
+                    assert!(rows * tokens <= most_results([tokens], 10), "{tokens}");
                 }
             }
         }
@@ -102,7 +114,7 @@ mod tests {
         // Query, key and value; the outputs of attention and of the FFN; gate and factor.
         for total in [3840, 2560, 6912] {
             for threads in 1..=32 {
-                let rows = piece_rows(total, 1, threads);
+                let rows = piece_rows(total, 1, threads, 1);
                 let pieces = total.div_ceil(rows);
                 let largest = pieces.div_ceil(threads) as f64;
                 let mean = pieces as f64 / threads as f64;

@@ -6,7 +6,6 @@ use bitnet_kernels::program::{BufferId, Product};
 
 use crate::exec::columns::Matrix;
 use crate::exec::pass::Pass;
-use crate::exec::pieces::piece_rows;
 use crate::exec::scratch::Scratch;
 use crate::threads::tickets::Pieces;
 
@@ -28,7 +27,7 @@ impl Pass<'_> {
         let columns = self.columns_of(products);
         let rows = columns
             .and_then(Matrix::making)
-            .unwrap_or_else(|| piece_rows(all, tokens.max().unwrap_or(0), self.threads));
+            .unwrap_or_else(|| self.piece_rows(all, tokens.max().unwrap_or(0)));
         let pieces = products.iter();
         let pieces = pieces.map(|(product, _)| outputs(product).div_ceil(rows));
         (rows, pieces.sum())

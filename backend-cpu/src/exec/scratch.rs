@@ -12,6 +12,7 @@ use crate::exec::pieces::most_results;
 use crate::generic::gemm::Panel;
 use crate::head::best::Best;
 use crate::head::scratch::SearchScratch;
+use crate::isa::table::Kernels;
 use crate::microkernel::columns::Column;
 
 /// Values in one piece of what is computed value by value.
@@ -63,7 +64,13 @@ impl Scratch {
     }
 
     /// Makes room for a pass over `batch`, whose caches have up to `positions`.
-    pub(crate) fn reserve(&mut self, batch: &Batch<'_>, positions: usize, program: &Program) {
+    pub(crate) fn reserve(
+        &mut self,
+        batch: &Batch<'_>,
+        positions: usize,
+        program: &Program,
+        kernels: &Kernels,
+    ) {
         let widest = program
             .buffers
             .iter()
@@ -76,7 +83,7 @@ impl Scratch {
             }
         };
         let counts = [Rows::Batch, Rows::Selected].map(|rows| batch.rows(rows));
-        let piece = most_results(counts);
+        let piece = most_results(counts, kernels.piece_panels);
         grow(&mut self.results, piece);
         grow(&mut self.ups, piece);
         // For the most heads that attention handles at once.

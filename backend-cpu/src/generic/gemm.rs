@@ -189,7 +189,7 @@ pub(crate) fn gemm<M: Microkernel, F: TernaryLayout>(
         tokens,
         out,
     };
-    let Some(args) = k.gemm_in_tiles::<F>(args, &mut panel.words) else {
+    let Some(args) = k.whole_gemm::<F>(args, &mut panel.words) else {
         return;
     };
     let GemmArgs {

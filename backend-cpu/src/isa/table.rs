@@ -12,6 +12,7 @@ use crate::generic::gemm::Panel;
 use crate::generic::screen::{Precision, Query, Rows, RowsMut};
 use crate::microkernel::columns::{Column, LINE_ROWS, Lines};
 use crate::microkernel::dot::BlockDot;
+use crate::microkernel::gemm::Microkernel;
 use crate::microkernel::operands::{Encoded, MatrixRef};
 use crate::microkernel::peak::Peak;
 
@@ -51,6 +52,8 @@ pub(crate) struct Kernels {
     /// Reads bytes through; see `generic::probe::read`.
     pub(crate) read: fn(&[u8]) -> f32,
     pub(crate) peak: Multiply,
+    /// See [`Microkernel::PIECE_PANELS`].
+    pub(crate) piece_panels: usize,
     /// Kernels of matrix products for one format, in the order in which they are looked for.
     pub(crate) products: &'static [Specialised],
     /// The kernel of matrix products for any other format of integer blocks.
@@ -141,6 +144,11 @@ pub(crate) const fn per_round<P: Peak>(_token: &P) -> u64 {
     P::PER_ROUND
 }
 
+/// [`Microkernel::PIECE_PANELS`] of the instruction set that a token stands for.
+pub(crate) const fn piece_panels<M: Microkernel>(_token: &M) -> usize {
+    M::PIECE_PANELS
+}
+
 /// [`BlockDot::BATCH_TOKENS`] of the instruction set that a token stands for.
 pub(crate) const fn batch_tokens<B: BlockDot>(_token: &B) -> usize {
     B::BATCH_TOKENS
@@ -187,6 +195,7 @@ macro_rules! kernels {
                 per_round: $crate::isa::table::per_round(&$token),
                 run: |rounds| $crate::microkernel::peak::Peak::multiply($token, rounds),
             },
+            piece_panels: $crate::isa::table::piece_panels(&$token),
             products: &[
                 $crate::isa::table::product!($name, "gemv_i2s_i8", Format::I2S, 1, $token, $(#[$features])? batch::i2s_one),
                 $crate::isa::table::with_panel!($name, "batch_i2s_i8", Format::I2S, $crate::isa::table::batch_tokens(&$token),

@@ -108,6 +108,10 @@ pub(crate) trait Microkernel: BlockDot {
     /// NR: the most tokens of a register tile.
     const NR: usize;
 
+    /// Panels of rows in a piece where many tokens meet them: several, where the whole gemm has a
+    /// way that pays with many rows alone.
+    const PIECE_PANELS: usize = 1;
+
     /// [`Microkernel::STRIPS`] of a tile of codes that meet activations of `Q8_0`.
     const CODED_STRIPS: usize;
     /// [`Microkernel::NR`] of such a tile.
@@ -128,10 +132,10 @@ pub(crate) trait Microkernel: BlockDot {
     /// the implementation can name as constants.
     fn tile<F: TernaryLayout>(self, args: TileArgs<'_>);
 
-    /// Does the whole gemm where the instruction set multiplies matrices by itself, with scratch
-    /// memory whose contents do not matter; gives back what others are to do.
+    /// Does the whole gemm where the instruction set has a way of its own, with scratch memory
+    /// whose contents do not matter; gives back what tiles are to do.
     #[inline(always)]
-    fn gemm_in_tiles<'a, F: TernaryLayout>(
+    fn whole_gemm<'a, F: TernaryLayout>(
         self,
         args: GemmArgs<'a>,
         _scratch: &mut Vec<PackedWord>,
@@ -140,7 +144,7 @@ pub(crate) trait Microkernel: BlockDot {
     }
 
     /// Does the products of whole rows of `I2_S` with a few tokens where the instruction set
-    /// multiplies matrices by itself, as [`Microkernel::gemm_in_tiles`] does.
+    /// multiplies matrices by itself, as [`Microkernel::whole_gemm`] does.
     #[inline(always)]
     fn few_in_tiles<'a>(
         self,

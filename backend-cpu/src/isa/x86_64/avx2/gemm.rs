@@ -9,7 +9,7 @@ use super::super::reorder::reorder;
 use super::token::Avx2;
 use crate::generic::{coded, gemm};
 use crate::microkernel::coded::{CodeLayout, Order, PIECE, RUN_WORDS};
-use crate::microkernel::gemm::{Microkernel, PackedWord, TernaryLayout, TileArgs};
+use crate::microkernel::gemm::{GemmArgs, Microkernel, PackedWord, TernaryLayout, TileArgs};
 use crate::microkernel::runs::RUN_BYTES;
 
 impl<const VNNI: bool> Avx2<VNNI> {
@@ -42,10 +42,23 @@ impl<const VNNI: bool> Microkernel for Avx2<VNNI> {
 
     const STRIPS: usize = 1;
     const NR: usize = 4;
+    const PIECE_PANELS: usize = if VNNI { 1 } else { 10 };
 
     #[inline(always)]
     fn tile<F: TernaryLayout>(self, args: TileArgs<'_>) {
         gemm::tile::<Self, F, 1, 4>(self, args);
+    }
+
+    #[inline(always)]
+    fn whole_gemm<'a, F: TernaryLayout>(
+        self,
+        args: GemmArgs<'a>,
+        scratch: &mut Vec<PackedWord>,
+    ) -> Option<GemmArgs<'a>> {
+        if VNNI {
+            return Some(args);
+        }
+        self.gemm_by_tables::<F>(args, scratch)
     }
 
     const CODED_STRIPS: usize = 1;

@@ -5,4 +5,5 @@ mod dot;
 mod gemm;
 mod screen;
 mod simd;
+mod tables;
 pub(crate) mod token;

@@ -78,7 +78,7 @@ impl<const VBMI: bool, const AMX: bool> Avx512<VBMI, AMX> {
         unsafe { Tiles::new(TILE_TOKENS) }.multiply_ones(rounds)
     }
 
-    /// [`Microkernel::gemm_in_tiles`] with AMX. Scratch holds the codes of a chunk and, from there
+    /// [`Microkernel::whole_gemm`] with AMX. Scratch holds the codes of a chunk and, from there
     /// on, a line for each strip of each token: sums, or floats.
     #[inline(always)]
     pub(super) fn gemm_with_amx<F: TernaryLayout>(

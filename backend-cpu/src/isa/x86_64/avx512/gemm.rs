@@ -26,7 +26,7 @@ impl<const VBMI: bool, const AMX: bool> Microkernel for Avx512<VBMI, AMX> {
     }
 
     #[inline(always)]
-    fn gemm_in_tiles<'a, F: TernaryLayout>(
+    fn whole_gemm<'a, F: TernaryLayout>(
         self,
         args: GemmArgs<'a>,
         scratch: &mut Vec<PackedWord>,
