@@ -369,7 +369,8 @@ pub(crate) fn refine<S: ScreenDot>(
 /// ones.
 ///
 /// What lies between the rows is not read: of each stream, those to come are prefetched where they
-/// lie, and behind the last what follows it in memory, as it does in the next piece.
+/// lie, and behind the last what follows it in memory, as it does in the next piece. So is what is
+/// known of the rows of that piece, of which too little is read at once to make a stream.
 #[inline(always)]
 fn bound<S: ScreenDot, const ALL: bool>(
     s: S,
@@ -379,62 +380,84 @@ fn bound<S: ScreenDot, const ALL: bool>(
     precision: Precision,
     out: &mut [f32],
 ) {
-    let Rows {
-        coarse,
-        fine,
-        bounds,
-    } = rows;
-    let per_row = coarse.len() / bounds.scale.len();
-    let bytes = per_row * size_of::<Coarse>();
-    let codes = |i: usize| {
-        let blocks = row(i) * per_row..(row(i) + 1) * per_row;
-        Codes {
-            coarse: &coarse[blocks.clone()],
-            fine: if ALL { &fine[blocks] } else { &[] },
-        }
+    let bounds = rows.bounds;
+    let places = Places {
+        coarse: rows.coarse,
+        fine: rows.fine,
+        per_row: rows.coarse.len() / bounds.scale.len(),
     };
-    let distance = STREAM_DISTANCE.div_ceil(bytes);
+    let distance = STREAM_DISTANCE.div_ceil(places.per_row * size_of::<Coarse>());
     let ahead = |i: usize| {
         let at = (i + distance).min(count - 1);
-        let Codes { coarse, fine } = codes(at);
-        let behind = (i + distance - at) * per_row;
-        CodesAhead {
-            coarse: Ahead {
-                from: coarse,
-                distance: behind * size_of::<Coarse>(),
-            },
-            fine: Ahead {
-                from: fine,
-                distance: behind * size_of::<Fine>(),
-            },
-        }
+        row(at) + (i + distance - at)
     };
     let (errors, middle, step) = match ALL {
         true => (bounds.error, MIDDLE, 1.0),
         false => (bounds.coarse_error, COARSE_MIDDLE, COARSE_STEP),
     };
-    let streams = Streams::new(&(0..count));
+    let streams = Streams::split(&(0..count), S::STREAMS);
     for strip in streams.strips() {
-        let (rows, ahead) = (streams.rows(strip, codes), streams.rows(strip, ahead));
-        let of = |values: &[f32]| streams.rows(strip, |i| values[row(i)]);
-        let (scale, error, norm) = (of(bounds.scale), of(errors), of(bounds.norm));
+        for values in [bounds.scale, errors, bounds.norm] {
+            s.prefetch(
+                values,
+                size_of_val(values) + strip * size_of::<[f32; LANES]>(),
+            );
+        }
+        let (rows, ahead) = (streams.rows(strip, &row), streams.rows(strip, ahead));
         let mut t = 0;
         while t < queries.len() {
             let group = Group::of(&queries[t..], precision);
-            let sums = group.sums::<S, ALL>(s, &rows, &ahead);
+            let sums = group.sums::<S, ALL>(s, places, &rows, &ahead);
             let mut at = 0;
             for query in &queries[t..t + group.queries] {
                 let reading = query.reading(precision);
                 let mut uppers = [0.0; LANES];
                 for (lane, upper) in uppers.iter_mut().enumerate() {
                     let product = reading.product(&sums[lane][at..at + reading.bytes], middle);
-                    let scale = f64::from(step) * f64::from(scale[lane]);
-                    *upper = reading.upper(product, scale, error[lane], norm[lane]);
+                    let row = rows[lane];
+                    let scale = f64::from(step) * f64::from(bounds.scale[row]);
+                    *upper = reading.upper(product, scale, errors[row], bounds.norm[row]);
                 }
                 streams.put(strip, uppers, &mut out[t * count..(t + 1) * count]);
                 at += reading.bytes;
                 t += 1;
             }
+        }
+    }
+}
+
+/// Where the codes of rows lie.
+#[derive(Clone, Copy)]
+struct Places<'a> {
+    coarse: &'a [Coarse],
+    fine: &'a [Fine],
+    per_row: usize,
+}
+
+impl<'a> Places<'a> {
+    /// The codes of a row: all bits of them, or the high ones.
+    #[inline(always)]
+    fn codes<const ALL: bool>(self, row: usize) -> Codes<'a> {
+        let blocks = row * self.per_row..(row + 1) * self.per_row;
+        Codes {
+            coarse: &self.coarse[blocks.clone()],
+            fine: if ALL { &self.fine[blocks] } else { &[] },
+        }
+    }
+
+    /// The codes of a row to come, which may lie behind the last.
+    #[inline(always)]
+    fn ahead(self, row: usize) -> CodesAhead<'a> {
+        let block = row * self.per_row;
+        CodesAhead {
+            coarse: Ahead {
+                from: self.coarse,
+                distance: block * size_of::<Coarse>(),
+            },
+            fine: Ahead {
+                from: self.fine,
+                distance: block * size_of::<Fine>(),
+            },
         }
     }
 }
@@ -482,21 +505,22 @@ impl<'a> Group<'a> {
     fn sums<S: ScreenDot, const ALL: bool>(
         &self,
         s: S,
-        rows: &[Codes<'_>; LANES],
-        ahead: &[CodesAhead<'_>; LANES],
+        places: Places<'_>,
+        rows: &[usize; LANES],
+        ahead: &[usize; LANES],
     ) -> [[i32; PLANES]; LANES] {
         let mut sums = [[0; PLANES]; LANES];
         let mut first = 0;
         while first < self.count {
             let planes = &self.planes[first..self.count];
             first += if let Some(planes) = planes.first_chunk() {
-                add::<S, ALL, PLANES>(s, rows, ahead, planes, &mut sums, first)
+                add::<S, ALL, PLANES>(s, places, rows, ahead, planes, &mut sums, first)
             } else if let Some(planes) = planes.first_chunk() {
-                add::<S, ALL, 4>(s, rows, ahead, planes, &mut sums, first)
+                add::<S, ALL, 4>(s, places, rows, ahead, planes, &mut sums, first)
             } else if let Some(planes) = planes.first_chunk() {
-                add::<S, ALL, 2>(s, rows, ahead, planes, &mut sums, first)
+                add::<S, ALL, 2>(s, places, rows, ahead, planes, &mut sums, first)
             } else {
-                add::<S, ALL, 1>(s, rows, ahead, &[planes[0]], &mut sums, first)
+                add::<S, ALL, 1>(s, places, rows, ahead, &[planes[0]], &mut sums, first)
             };
         }
         sums
@@ -507,18 +531,19 @@ impl<'a> Group<'a> {
 #[inline(always)]
 fn add<S: ScreenDot, const ALL: bool, const P: usize>(
     s: S,
-    rows: &[Codes<'_>; LANES],
-    ahead: &[CodesAhead<'_>; LANES],
+    places: Places<'_>,
+    rows: &[usize; LANES],
+    ahead: &[usize; LANES],
     planes: &[&[Plane]; P],
     sums: &mut [[i32; PLANES]; LANES],
     first: usize,
 ) -> usize {
     if P <= 2 {
-        some::<S, ALL, DOT_ROWS, P>(s, rows, ahead, planes, sums, first);
+        some::<S, ALL, DOT_ROWS, P>(s, places, rows, ahead, planes, sums, first);
     } else if S::PAIRS {
-        some::<S, ALL, 2, P>(s, rows, ahead, planes, sums, first);
+        some::<S, ALL, 2, P>(s, places, rows, ahead, planes, sums, first);
     } else {
-        some::<S, ALL, 1, P>(s, rows, ahead, planes, sums, first);
+        some::<S, ALL, 1, P>(s, places, rows, ahead, planes, sums, first);
     }
     P
 }
@@ -527,15 +552,18 @@ fn add<S: ScreenDot, const ALL: bool, const P: usize>(
 #[inline(always)]
 fn some<S: ScreenDot, const ALL: bool, const R: usize, const P: usize>(
     s: S,
-    rows: &[Codes<'_>; LANES],
-    ahead: &[CodesAhead<'_>; LANES],
+    places: Places<'_>,
+    rows: &[usize; LANES],
+    ahead: &[usize; LANES],
     planes: &[&[Plane]; P],
     sums: &mut [[i32; PLANES]; LANES],
     first: usize,
 ) {
     let rows = rows.as_chunks::<R>().0.iter().zip(ahead.as_chunks::<R>().0);
     for ((rows, ahead), sums) in rows.zip(sums.as_chunks_mut::<R>().0) {
-        let products = s.screen::<ALL, R, P>(*rows, *ahead, *planes);
+        let rows = rows.map(|row| places.codes::<ALL>(row));
+        let ahead = ahead.map(|row| places.ahead(row));
+        let products = s.screen::<ALL, R, P>(rows, ahead, *planes);
         for (sums, products) in sums.iter_mut().zip(products) {
             sums[first..first + P].copy_from_slice(&products);
         }

@@ -1,9 +1,10 @@
-//! Where the rows of a piece are taken from when one token meets them: four places at once.
+//! Where the rows of a piece are taken from when one token meets them: several places at once, four
+//! where the rows of four places are multiplied together.
 //!
 //! Products with one token take as long as their weights take to come from memory, and a core
 //! reaches its share of the memory only with more lines on their way than it can wait for itself:
 //! what is missing comes from the prefetcher of its second cache, which follows streams and ends
-//! each at a page. Rows that are multiplied together are therefore a quarter of the piece apart,
+//! each at a page. Rows that are multiplied together are therefore a part of the piece apart,
 //! and each stream is asked for [`STREAM_DISTANCE`] bytes further on.
 //! `docs/explanation/kernels.md` has the measurements.
 //!
@@ -15,36 +16,47 @@ use bitnet_kernels::order::LANES;
 
 use crate::microkernel::dot::DOT_ROWS;
 
-/// A piece's rows, a quarter to each stream, in strips of [`LANES`].
+/// A piece's rows, as many to each stream, in strips of [`LANES`].
 #[derive(Clone, Copy)]
 pub(crate) struct Streams {
     first: usize,
     count: usize,
+    /// Streams; a divisor of [`LANES`].
+    streams: usize,
     /// Rows of a stream, with those that fill up the last strip.
     len: usize,
 }
 
 impl Streams {
+    /// A stream for each of the rows that are multiplied together.
     #[inline(always)]
     pub(crate) fn new(rows: &Range<usize>) -> Streams {
+        Streams::split(rows, DOT_ROWS)
+    }
+
+    /// So many streams.
+    #[inline(always)]
+    pub(crate) fn split(rows: &Range<usize>, streams: usize) -> Streams {
         Streams {
             first: rows.start,
             count: rows.len(),
-            len: rows.len().div_ceil(LANES) * (LANES / DOT_ROWS),
+            streams,
+            len: rows.len().div_ceil(LANES) * (LANES / streams),
         }
     }
 
     /// Strips.
     #[inline(always)]
     pub(crate) fn strips(self) -> Range<usize> {
-        0..self.len / (LANES / DOT_ROWS)
+        0..self.len / (LANES / self.streams)
     }
 
     /// Where the row in a lane of a strip stands in the piece: adjacent lanes are in adjacent
-    /// streams, every [`DOT_ROWS`]th in the same. It may lie behind the last.
+    /// streams, one after the other. It may lie behind the last.
     #[inline(always)]
     fn place(self, strip: usize, lane: usize) -> usize {
-        lane % DOT_ROWS * self.len + strip * (LANES / DOT_ROWS) + lane / DOT_ROWS
+        let streams = self.streams;
+        lane % streams * self.len + strip * (LANES / streams) + lane / streams
     }
 
     /// The rows of a strip. Those that fill it up repeat the last one; what they give is dropped.
@@ -75,8 +87,12 @@ mod tests {
 
     #[test]
     fn every_row_is_in_one_lane_of_one_strip() {
-        for count in [1, 3, 15, 16, 17, 20, 64, 250, 256] {
-            let streams = Streams::new(&(100..100 + count));
+        let counts = [1, 3, 15, 16, 17, 20, 64, 250, 256];
+        for (count, streams) in counts
+            .into_iter()
+            .flat_map(|count| [(count, 2), (count, 4)])
+        {
+            let streams = Streams::split(&(100..100 + count), streams);
             let mut out = vec![f32::NAN; count];
             for strip in streams.strips() {
                 let rows = streams.rows(strip, |row| row as f32);

@@ -3,7 +3,7 @@
 //! Exact, so an instruction set may compute them in any order it likes. The provided method is
 //! plain Rust; an instruction set overrides it.
 
-use crate::microkernel::dot::{Ahead, BlockDot};
+use crate::microkernel::dot::{Ahead, BlockDot, DOT_ROWS};
 use crate::microkernel::simd::Simd;
 
 /// Weights in a block.
@@ -96,6 +96,8 @@ fn code<const ALL: bool>(codes: Codes<'_>, block: usize, run: usize, j: usize) -
 
 /// Products of codes of an instruction set.
 pub(crate) trait ScreenDot: BlockDot {
+    /// From how many places at once rows are taken.
+    const STREAMS: usize = DOT_ROWS;
     /// Whether the registers hold the sums of two rows and the most planes.
     const PAIRS: bool = false;
 

@@ -3,6 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::token::Avx2;
+use crate::microkernel::dot::DOT_ROWS;
 use crate::microkernel::screen::{CodeLine, Codes, CodesAhead, Plane, RUNS, ScreenDot};
 
 impl<const VNNI: bool> Avx2<VNNI> {
@@ -146,6 +147,9 @@ impl<const VNNI: bool> Avx2<VNNI> {
 }
 
 impl<const VNNI: bool> ScreenDot for Avx2<VNNI> {
+    /// With two areas of codes, four streams are more than Zen 3 follows.
+    const STREAMS: usize = if VNNI { DOT_ROWS } else { 2 };
+
     #[inline(always)]
     fn screen<const ALL: bool, const R: usize, const P: usize>(
         self,
@@ -155,7 +159,7 @@ impl<const VNNI: bool> ScreenDot for Avx2<VNNI> {
     ) -> [[i32; P]; R] {
         // SAFETY: `self` proves AVX2.
         let mut sums = unsafe { [[_mm256_setzero_si256(); P]; R] };
-        // Row after row: each is in a stream of its own.
+        // Row after row: adjacent ones are in different streams.
         for ((row, ahead), sums) in rows.iter().zip(ahead).zip(&mut sums) {
             *sums = self.add_row::<ALL, P>(*row, ahead, planes);
         }
