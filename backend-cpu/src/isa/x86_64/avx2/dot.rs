@@ -73,8 +73,8 @@ impl<const VNNI: bool> Avx2<VNNI> {
     }
 
     /// Four steps: the codes of byte `j` belong to activations `j`, `j + 32`, `j + 64` and `j +
-    /// 96`, from the highest or the lowest bits on. With VNNI, steps go to the partial sums
-    /// in rotation, so that none waits for the one before.
+    /// 96`, from the highest or the lowest bits on. Steps go to the partial sums in rotation, so
+    /// that where there are several, none waits for the one before.
     #[inline(always)]
     fn add_group<const C: usize>(
         self,
@@ -89,7 +89,7 @@ impl<const VNNI: bool> Avx2<VNNI> {
             for place in 0..4 {
                 let q = &q[if highest_first { 3 - place } else { place }];
                 let codes = _mm256_and_si256(bytes, _mm256_set1_epi8(3));
-                let run = &mut partial[if VNNI { place % C } else { 0 }];
+                let run = &mut partial[place % C];
                 *run = self.step(*run, codes, _mm256_loadu_si256(q.as_ptr().cast()));
                 bytes = _mm256_srli_epi16::<2>(bytes);
             }
@@ -263,11 +263,9 @@ impl<const VNNI: bool> BlockDot for Avx2<VNNI> {
                     partial = self.add_group(bytes, q, true, partial);
                 }
                 let [mut all, others @ ..] = partial;
-                if VNNI {
-                    for run in others {
-                        // SAFETY: `self` proves AVX2.
-                        all = unsafe { _mm256_add_epi32(all, run) };
-                    }
+                for run in others {
+                    // SAFETY: `self` proves AVX2.
+                    all = unsafe { _mm256_add_epi32(all, run) };
                 }
                 *sums = self.end_partial(*sums, all);
             }
