@@ -86,6 +86,7 @@ impl Running {
         let options = CpuOptions {
             threads: Some(1),
             isa: Some(isa),
+            ..CpuOptions::default()
         };
         let weights = SharedWeights::clone(&case.weights);
         let mut backend =
@@ -335,6 +336,7 @@ fn search(c: &mut Criterion) {
         let options = CpuOptions {
             threads: Some(1),
             isa: Some(isa),
+            ..CpuOptions::default()
         };
         let source = SharedWeights::clone(&weights);
         let mut backend =

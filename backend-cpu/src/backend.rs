@@ -29,7 +29,8 @@ use crate::head::Head;
 use crate::isa::Isa;
 use crate::isa::table::Kernels;
 use crate::limits;
-use crate::threads::pool::Pool;
+use crate::threads::affinity::{Affinity, AffinityError, Places};
+use crate::threads::pool::{Pool, PoolError};
 use crate::threads::team::{Kind, Teams};
 
 /// How to run on the CPU.
@@ -41,6 +42,8 @@ pub struct CpuOptions {
     pub threads: Option<usize>,
     /// The instruction set; the fastest that the CPU has when absent.
     pub isa: Option<Isa>,
+    /// On which CPUs the threads compute. Where these are those of a node, there are as many cores.
+    pub affinity: Affinity,
 }
 
 /// A program with its weights on the CPU.
@@ -50,6 +53,8 @@ pub struct CpuBackend {
     columns: Columns,
     kernels: &'static Kernels,
     pool: Pool,
+    /// Where the threads of the pool are, if they were put there.
+    threads_are: Option<&'static str>,
     teams: Teams,
     buffers: Vec<Buffer>,
     caches: BTreeMap<CacheId, Cache>,
@@ -97,10 +102,20 @@ impl CpuBackend {
             device: DEVICE.to_owned(),
             what: format!("the instruction set {isa}: this CPU lacks it"),
         })?;
+        let no_cpus = |error: AffinityError| BackendError::Affinity(error.to_string());
+        let places = Places::find(options.affinity).map_err(no_cpus)?;
+        let cores = places.as_ref().map_or(cores, |it| it.count().min(cores));
         let threads = options.threads.unwrap_or(cores).max(1);
-        let pool = Pool::new(threads, cores).map_err(|error| BackendError::Device {
-            device: DEVICE.to_owned(),
-            problem: format!("starting {threads} threads: {error}; try fewer"),
+        let cpus = places
+            .as_ref()
+            .map(|it| it.deal(threads, cores.min(threads)));
+        let cpus = cpus.transpose().map_err(no_cpus)?.unwrap_or_default();
+        let pool = Pool::new(threads, cores, cpus).map_err(|error| match error {
+            PoolError::Start(error) => BackendError::Device {
+                device: DEVICE.to_owned(),
+                problem: format!("starting {threads} threads: {error}; try fewer"),
+            },
+            PoolError::Confine(error) => no_cpus(AffinityError::System(error)),
         })?;
         let weights = Weights::new(&program, source)?;
         let longest_row = weights.longest_row();
@@ -110,6 +125,7 @@ impl CpuBackend {
             kernels,
             teams: Teams::new(pool.at_once()),
             pool,
+            threads_are: places.as_ref().map(Places::name),
             buffers: program.buffers.iter().map(Buffer::new).collect(),
             caches: BTreeMap::new(),
             next_cache: 0,
@@ -322,11 +338,15 @@ impl CpuBackend {
 impl Forward for CpuBackend {
     fn device(&self) -> String {
         let threads = self.pool.threads();
-        format!(
+        let mut device = format!(
             "{DEVICE} {}, {threads} thread{}",
             self.kernels.name,
             if threads == 1 { "" } else { "s" }
-        )
+        );
+        if let Some(are) = self.threads_are {
+            device.extend([" ", are]);
+        }
+        device
     }
 
     fn program(&self) -> &Program {

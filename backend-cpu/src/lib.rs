@@ -20,3 +20,4 @@ mod conformance;
 
 pub use backend::{CpuBackend, CpuOptions};
 pub use isa::{Isa, IsaError};
+pub use threads::affinity::{Affinity, Numa};

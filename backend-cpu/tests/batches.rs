@@ -27,7 +27,7 @@ fn load(linear: Format, threads: usize) -> CpuBackend {
     let (program, weights) = Transformer { linear, ..MODEL }.program();
     let options = CpuOptions {
         threads: Some(threads),
-        isa: None,
+        ..CpuOptions::default()
     };
     CpuBackend::load(program, weights, options).expect("the program loads")
 }

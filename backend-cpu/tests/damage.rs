@@ -74,6 +74,7 @@ fn check(what: &str, (program, weights): (Program, Memory)) {
             let options = CpuOptions {
                 threads: Some(threads),
                 isa: Some(isa),
+                ..CpuOptions::default()
             };
             let found = last(&program, &weights, options, cuts);
             let what = format!("{what} on {isa} with {threads} threads, cut at {cuts:?}");

@@ -61,6 +61,9 @@ fn of_engine(cause: &(dyn std::error::Error + 'static)) -> Option<&'static str> 
         Error::Backend(BackendError::Device { device, .. }) if device == "gpu" => {
             Some("`bitnet devices` lists those there are")
         }
+        Error::Backend(BackendError::Affinity(_)) => {
+            Some("ask for fewer --threads, run on --device cpu, or leave --pin and --numa out")
+        }
         Error::Split { .. } => Some("BITNET_GPU_UNTIL names it"),
         _ => None,
     }

@@ -11,7 +11,9 @@ use bitnet_engine::tokenizers::Tokenizer;
 use bitnet_engine::tokenizers::discovery::{
     TokenizerDiscovery, TokenizerNotFound, TokenizerSource,
 };
-use bitnet_engine::{CacheType, Device, Engine, Error, Identity, LoadOptions, Model, metadata};
+use bitnet_engine::{
+    CacheType, Device, Engine, Error, Identity, LoadOptions, Model, Numa, metadata,
+};
 use bitnet_process::note;
 use bitnet_provisioning::ModelSource;
 
@@ -34,15 +36,50 @@ pub(crate) struct ModelArgs {
     /// Where to run: auto, cpu, gpu or gpu:INDEX
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
     pub(crate) device: Device,
-    /// CPU threads at most; of more than cores, as many compute at a time [default: all cores]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub(crate) threads: Option<u16>,
+    #[command(flatten)]
+    pub(crate) threads: ThreadArgs,
     /// Most tokens of a prompt in one forward pass
     #[arg(long, default_value_t = 512, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65536))]
     pub(crate) batch: u32,
     /// How keys and values are kept
     #[arg(long, default_value = "f16", value_name = "TYPE")]
     pub(crate) kv: Kv,
+}
+
+/// How many threads the CPU has for a model, and where.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct ThreadArgs {
+    /// CPU threads at most; of more than cores, as many compute at a time [default: all cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+    /// Give each CPU thread a CPU of its own, of those that this process may use (Linux)
+    #[arg(long)]
+    pin: bool,
+    /// What NUMA nodes are to CPU threads (Linux): distribute, as many on each, pinned; isolate,
+    /// all on the node that this program starts on, pinned with --pin
+    #[arg(long, value_name = "HOW", hide_possible_values = true)]
+    numa: Option<NumaArg>,
+}
+
+/// What NUMA nodes are to threads.
+#[derive(clap::ValueEnum, Clone, Copy, Debug)]
+enum NumaArg {
+    Distribute,
+    Isolate,
+}
+
+impl ThreadArgs {
+    fn set(&self, mut options: LoadOptions) -> LoadOptions {
+        if let Some(threads) = self.threads {
+            options = options.threads(threads.into());
+        }
+        options = options.pin(self.pin);
+        match self.numa {
+            None => options,
+            Some(NumaArg::Distribute) => options.numa(Numa::Distribute),
+            Some(NumaArg::Isolate) => options.numa(Numa::Isolate),
+        }
+    }
 }
 
 /// Types of the cache.
@@ -59,14 +96,12 @@ impl ModelArgs {
             Kv::F16 => CacheType::F16,
             Kv::F32 => CacheType::F32,
         };
-        let mut options = LoadOptions::default()
+        let options = LoadOptions::default()
             .device(self.device)
             .cache_type(cache_type)
             .batch(self.batch as usize)
             .progress(show_upload);
-        if let Some(threads) = self.threads {
-            options = options.threads(threads.into());
-        }
+        let mut options = self.threads.set(options);
         if let Some(isa) = environment::isa()? {
             options = options.isa(isa);
         }

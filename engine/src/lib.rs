@@ -128,7 +128,7 @@ pub use bitnet_kernels as kernels;
 pub use bitnet_tokenizers as tokenizers;
 
 pub use architecture::Architecture;
-pub use bitnet_backend_cpu::{Isa, IsaError};
+pub use bitnet_backend_cpu::{Isa, IsaError, Numa};
 pub use bitnet_chat_templates::Conversation;
 pub use bitnet_kernels::program::CacheType;
 pub use bitnet_kernels::{Candidate, KernelRecorder, Output, Want};

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use bitnet_backend_cpu::Isa;
+use bitnet_backend_cpu::{Affinity, Isa, Numa};
 use bitnet_kernels::program::CacheType;
 
 use crate::device::Device;
@@ -30,6 +30,7 @@ pub struct LoadOptions {
     pub(crate) device: Device,
     pub(crate) threads: Option<usize>,
     pub(crate) isa: Option<Isa>,
+    pub(crate) affinity: Affinity,
     pub(crate) cache_type: CacheType,
     pub(crate) batch: usize,
     pub(crate) gpu_until: Option<String>,
@@ -43,6 +44,7 @@ impl Default for LoadOptions {
             device: Device::Auto,
             threads: None,
             isa: None,
+            affinity: Affinity::default(),
             cache_type: CacheType::F16,
             batch: 512,
             gpu_until: None,
@@ -70,6 +72,20 @@ impl LoadOptions {
     /// changes no bit of a result.
     pub fn isa(mut self, isa: Isa) -> LoadOptions {
         self.isa = Some(isa);
+        self
+    }
+
+    /// Whether each CPU thread has a CPU of its own, of those that the caller may use. The caller
+    /// has one only while it computes. Takes Linux; changes no bit of a result.
+    pub fn pin(mut self, pin: bool) -> LoadOptions {
+        self.affinity.pin = pin;
+        self
+    }
+
+    /// What NUMA nodes are to CPU threads; nothing by default. Takes Linux; changes no bit of a
+    /// result.
+    pub fn numa(mut self, numa: Numa) -> LoadOptions {
+        self.affinity.numa = Some(numa);
         self
     }
 
@@ -115,6 +131,7 @@ impl fmt::Debug for LoadOptions {
             .field("device", &self.device)
             .field("threads", &self.threads)
             .field("isa", &self.isa)
+            .field("affinity", &self.affinity)
             .field("cache_type", &self.cache_type)
             .field("batch", &self.batch)
             .field("gpu_until", &self.gpu_until)

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use bitnet_backend_cpu::{CpuBackend, CpuOptions};
+use bitnet_backend_cpu::{Affinity, CpuBackend, CpuOptions};
 use bitnet_kernels::split::Split;
-use bitnet_kernels::{Backend, Program, SharedWeights};
+use bitnet_kernels::{Backend, BackendError, Program, SharedWeights};
 
 use crate::device::Device;
 use crate::error::Error;
@@ -27,6 +27,11 @@ pub(crate) fn place(
     };
     let gpu = || on_gpu(adapter, options, program.clone(), Arc::clone(weights));
     let Some(operation) = &options.gpu_until else {
+        if options.affinity != Affinity::default() {
+            let problem =
+                "CPUs are chosen for the threads of a CPU, and the model would run on a GPU";
+            return Err(BackendError::Affinity(problem.to_owned()).into());
+        }
         return gpu();
     };
     let until = program.find_op(operation).map_err(|problem| Error::Split {
@@ -44,6 +49,7 @@ fn on_cpu(
     let options = CpuOptions {
         threads: options.threads,
         isa: options.isa,
+        affinity: options.affinity,
     };
     Ok(Box::new(CpuBackend::load(program, weights, options)?))
 }

@@ -48,6 +48,7 @@ fn digest(model: &str, cache_type: CacheType, isa: Isa, threads: usize) -> Strin
     let options = CpuOptions {
         threads: Some(threads),
         isa: Some(isa),
+        ..CpuOptions::default()
     };
     let mut backend =
         CpuBackend::load(plan.program, weights, options).expect("the weights are there");

@@ -23,6 +23,7 @@ fn cpu(plan: &Plan, weights: &SharedWeights, isa: Isa) -> Box<dyn Backend> {
     let options = CpuOptions {
         threads: Some(1),
         isa: Some(isa),
+        ..CpuOptions::default()
     };
     let backend = CpuBackend::load(plan.program.clone(), Arc::clone(weights), options);
     Box::new(backend.expect("the weights are there"))

@@ -52,6 +52,9 @@ pub enum BackendError {
         /// The operation and format.
         what: String,
     },
+    /// Threads cannot be on the CPUs on which they were asked to be.
+    #[error("{0}")]
+    Affinity(String),
     /// The device failed.
     #[error("{device} failed: {problem}")]
     Device {

@@ -19,6 +19,7 @@ pub(super) fn ran(
     let options = CpuOptions {
         threads: Some(threads),
         isa: Some(isa),
+        ..CpuOptions::default()
     };
     let mut backend =
         CpuBackend::with_cores(program, weights, options, threads).expect("the program loads");

@@ -217,6 +217,7 @@ mod tests {
         let options = CpuOptions {
             threads: Some(threads),
             isa: Some(isa),
+            ..CpuOptions::default()
         };
         let mut backend = CpuBackend::load(program, weights, options).expect("it loads");
         let cache = backend.create_cache(TOKENS.len()).expect("a cache");

@@ -224,6 +224,7 @@ mod tests {
             let options = CpuOptions {
                 threads: Some(threads),
                 isa: Some(isa),
+                ..CpuOptions::default()
             };
             let mut backend = CpuBackend::load(program.clone(), Arc::clone(&weights), options)
                 .expect("the program loads");

@@ -463,6 +463,7 @@ mod tests {
         let options = CpuOptions {
             threads: Some(threads),
             isa: Some(isa),
+            ..CpuOptions::default()
         };
         let backend = CpuBackend::with_cores(program, weights, options, threads);
         let mut backend = backend.expect("it loads");
@@ -543,6 +544,7 @@ mod tests {
             let options = CpuOptions {
                 threads: Some(threads),
                 isa: Some(Isa::Scalar),
+                ..CpuOptions::default()
             };
             let mut backend = CpuBackend::load(program, weights, options).expect("it loads");
             let cache = backend.create_cache(tokens.len()).expect("a cache");

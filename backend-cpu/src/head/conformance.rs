@@ -69,6 +69,7 @@ fn backend(
     let options = CpuOptions {
         threads: Some(threads),
         isa: Some(isa),
+        ..CpuOptions::default()
     };
     CpuBackend::load(program, weights, options).expect("the weights fit the program")
 }
@@ -280,6 +281,7 @@ fn the_best_of_some_tokens_are_found_in_a_head_of_every_format() {
             let options = CpuOptions {
                 threads: Some(2),
                 isa: Some(isa),
+                ..CpuOptions::default()
             };
             let mut backend = CpuBackend::load(program, weights, options).expect("it loads");
             let cache = backend.create_cache(3).expect("a cache");

@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn threads_fill_parts_of_their_own_and_read_all_in_the_next_phase() {
         let (threads, share) = (3, 10);
-        let mut pool = Pool::new(threads, threads).expect("threads start");
+        let mut pool = Pool::new(threads, threads, Vec::new()).expect("threads start");
         let mut slice = SharedSlice::<f32>::default();
         slice.reserve(threads * share);
         assert!(slice.as_mut().as_ptr().addr().is_multiple_of(ALIGNMENT));

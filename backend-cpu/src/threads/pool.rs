@@ -13,11 +13,13 @@ use std::any::Any;
 use std::cell::UnsafeCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
+use std::{io, iter};
 
 use bitnet_kernels::Coordination;
 
+use super::affinity::{Confined, confine};
 use super::tickets::{Padded, Phase, Pieces, Tickets};
 
 /// Iterations of a waiting loop before a thread parks.
@@ -75,11 +77,28 @@ pub(crate) struct Pool {
     at_once: usize,
     shared: Arc<Shared>,
     workers: Vec<JoinHandle<()>>,
+    /// The CPUs of the caller while it computes, where there is a choice of them.
+    callers: Option<Vec<usize>>,
+}
+
+/// Why there is no pool.
+#[derive(Debug)]
+pub(crate) enum PoolError {
+    /// Threads cannot be started.
+    Start(io::Error),
+    /// They cannot be confined to their CPUs.
+    Confine(io::Error),
 }
 
 impl Pool {
-    /// A pool of `threads`, the caller's included, of which `at_once` are awake at a time.
-    pub(crate) fn new(threads: usize, at_once: usize) -> std::io::Result<Pool> {
+    /// A pool of `threads`, the caller's included, of which `at_once` are awake at a time, those
+    /// with the lowest numbers. `cpus` has the CPUs of each, from the caller's on, where the system
+    /// is not to choose. The caller is confined to its own only while it computes.
+    pub(crate) fn new(
+        threads: usize,
+        at_once: usize,
+        cpus: Vec<Vec<usize>>,
+    ) -> Result<Pool, PoolError> {
         let at_once = at_once.clamp(1, threads);
         let shared = Arc::new(Shared {
             at_once: AtomicUsize::new(at_once),
@@ -92,24 +111,32 @@ impl Pool {
             panic: Mutex::new(None),
             stop: AtomicBool::new(false),
         });
+        let mut cpus = cpus.into_iter().map(Some).chain(iter::repeat(None));
+        let callers = cpus.next().flatten();
+        if let Some(cpus) = &callers {
+            // Whether it can be is found out here.
+            drop(Confined::to(cpus).map_err(PoolError::Confine)?);
+        }
         let mut pool = Pool {
             at_once,
             shared,
             workers: Vec::new(),
+            callers,
         };
-        let started = Arc::new(AtomicUsize::new(1));
-        for thread in 1..threads {
-            let (shared, started) = (Arc::clone(&pool.shared), Arc::clone(&started));
+        let (told, started) = mpsc::channel();
+        for (thread, cpus) in (1..threads).zip(cpus) {
+            let (shared, told) = (Arc::clone(&pool.shared), told.clone());
             let worker = thread::Builder::new().name(format!("bitnet-cpu-{thread}"));
             let worker = worker.spawn(move || {
-                started.fetch_add(1, Ordering::Relaxed);
+                // Nobody listens any more where another has failed.
+                let _ = told.send(cpus.map_or(Ok(()), |cpus| confine(&cpus)));
                 shared.work(thread);
-            })?;
-            pool.workers.push(worker);
+            });
+            pool.workers.push(worker.map_err(PoolError::Start)?);
         }
         // What the system does for a thread that starts is not to happen in a pass.
-        while started.load(Ordering::Relaxed) < threads {
-            thread::yield_now();
+        for confined in started.iter().take(threads - 1) {
+            confined.map_err(PoolError::Confine)?;
         }
         Ok(pool)
     }
@@ -134,6 +161,8 @@ impl Pool {
     /// Computes `phases` to the end, with up to `threads` threads.
     pub(crate) fn run(&mut self, threads: usize, phases: &dyn Phases) {
         let threads = threads.min(self.at_once);
+        // Where its CPUs are gone since the start, the system has moved the other threads, too.
+        let _confined = self.callers.as_deref().map(Confined::to);
         if threads == 1 {
             loop {
                 match phases.next(0) {
@@ -433,7 +462,7 @@ mod tests {
             if cfg!(miri) && threads > 4 {
                 continue;
             }
-            let mut pool = Pool::new(threads, at_once).unwrap();
+            let mut pool = Pool::new(threads, at_once, Vec::new()).unwrap();
             for round in 0..times(30) {
                 let pieces = (0..40).map(|phase| 1 + (7 * phase + round) % 9).collect();
                 pool.run(ALL, &Chain::new(pieces, |_, _| {}));
@@ -451,7 +480,7 @@ mod tests {
 
     #[test]
     fn threads_that_are_held_up_join_where_the_others_are() {
-        let mut pool = Pool::new(3, 3).unwrap();
+        let mut pool = Pool::new(3, 3, Vec::new()).unwrap();
         for _ in 0..times(20) {
             // Longer than it takes to park.
             let slow = |phase, piece| {
@@ -465,7 +494,7 @@ mod tests {
 
     #[test]
     fn workers_are_woken_just_as_they_park() {
-        let mut pool = Pool::new(2, 2).unwrap();
+        let mut pool = Pool::new(2, 2, Vec::new()).unwrap();
         // About as long as the worker waits before it parks, found by trying; where the system
         // gives it no time, less.
         let mut spins: usize = 1000;
@@ -484,7 +513,7 @@ mod tests {
 
     #[test]
     fn a_panic_in_a_piece_or_between_phases_reaches_the_caller_and_the_pool_lives_on() {
-        let mut pool = Pool::new(3, 3).unwrap();
+        let mut pool = Pool::new(3, 3, Vec::new()).unwrap();
         let in_a_piece = |phase: usize, piece: usize| {
             assert!(phase != 1 || piece != 2, "on purpose");
         };
@@ -513,7 +542,7 @@ mod tests {
     fn only_as_many_threads_are_awake_as_there_are_cores_for() {
         static AWAKE: AtomicUsize = AtomicUsize::new(0);
         static MOST: AtomicUsize = AtomicUsize::new(0);
-        let mut pool = Pool::new(8, 2).unwrap();
+        let mut pool = Pool::new(8, 2, Vec::new()).unwrap();
         let count = |_, _| {
             MOST.fetch_max(AWAKE.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
             thread::sleep(std::time::Duration::from_micros(50));

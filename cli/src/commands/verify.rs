@@ -10,7 +10,7 @@ use bitnet_process::{Watch, note};
 use bitnet_provisioning::ModelSource;
 
 use crate::exit;
-use crate::source::{Kv, ModelArgs, find_recorded};
+use crate::source::{Kv, ModelArgs, ThreadArgs, find_recorded};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -26,9 +26,8 @@ pub(crate) struct Args {
     /// The template that the receipt must be of, as for `run`; without it, the one that it names
     #[arg(long, value_name = "TEMPLATE", value_parser = TemplateChoice::of_argument)]
     prompt_template: Option<TemplateChoice>,
-    /// CPU threads at most; of more than cores, as many compute at a time [default: all cores]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    threads: Option<u16>,
+    #[command(flatten)]
+    threads: ThreadArgs,
     /// Most tokens of the prompt in one forward pass
     #[arg(long, default_value_t = 512, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65536))]
     batch: u32,
@@ -48,7 +47,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     let model = ModelArgs {
         model: None,
         device: Device::Cpu,
-        threads: args.threads,
+        threads: args.threads.clone(),
         batch: args.batch,
         kv: match receipt.model.cache_type {
             CacheKind::F16 => Kv::F16,

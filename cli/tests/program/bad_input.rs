@@ -180,6 +180,7 @@ fn values_out_of_range_are_refused() {
         (&["--temperature=nan"], 1, "temperature"),
         (&["--top-p", "0"], 1, "top-p"),
         (&["--threads", "0"], 2, "--threads"),
+        (&["--numa", "mirror"], 2, "distribute, isolate"),
         (&["--device", "tpu"], 2, "auto, cpu, gpu"),
         (&["--prompt-file", "absent.txt"], 2, "--prompt-file"),
     ] {
@@ -218,6 +219,24 @@ fn values_out_of_range_are_refused() {
         stderr(&result).contains("`mmx`") && stderr(&result).contains("scalar"),
         "{}",
         stderr(&result)
+    );
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn more_pinned_threads_than_cpus_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let args = ["--device", "cpu", "--threads", "1024", "--pin"];
+    let result = output(
+        bitnet(folder.path())
+            .args(["run", "--prompt", "x"])
+            .args(args),
+    );
+    assert_eq!(result.status.code(), Some(1));
+    let message = stderr(&result);
+    assert!(
+        message.contains("1024 threads") && message.contains("--threads"),
+        "{message}"
     );
 }
 
