@@ -12,8 +12,8 @@ use bitnet_kernels::order::finite_or_nan;
 use bitnet_kernels::program::{BufferId, Op, Product};
 use bitnet_kernels::{
     BackendError, Batch, CacheId, CachePart, Checkpoint, Choice, Coordination, Forward, Inspect,
-    KernelRecorder, LayerContents, Limits, Output, Profile, Program, Screening, SharedCaches,
-    SharedWeights, Telemetry, Want,
+    KeepsScreen, KernelRecorder, LayerContents, Limits, Output, Profile, Program, Screening,
+    SharedCaches, SharedWeights, Telemetry, Want,
 };
 
 use crate::exec::buffers::Buffer;
@@ -360,6 +360,10 @@ impl Forward for CpuBackend {
 
     fn sharing(&mut self) -> Option<&mut dyn SharedCaches> {
         Some(self)
+    }
+
+    fn screen(&mut self) -> Option<&mut dyn KeepsScreen> {
+        self.head.as_mut()?.keeps_screen()
     }
 
     fn drop_cache(&mut self, cache: CacheId) {

@@ -19,22 +19,41 @@ pub(crate) fn model_discovery() -> ModelDiscovery {
 
 /// Where programs keep what is neither a setting nor a cache, after the XDG base directories.
 const STATE_FOLDER: &str = "XDG_STATE_HOME";
+/// Where programs keep what they can make again, after the XDG base directories.
+const CACHE_FOLDER: &str = "XDG_CACHE_HOME";
+
+/// Where this program keeps screens of output heads, as the platform wants it.
+pub(crate) fn screen_folder() -> Option<PathBuf> {
+    let folder = if cfg!(windows) {
+        Some(absolute("LOCALAPPDATA")?.join("bitnet/cache"))
+    } else if cfg!(target_os = "macos") {
+        std::env::home_dir().map(|home| home.join("Library/Caches/bitnet"))
+    } else {
+        let folder = absolute(CACHE_FOLDER);
+        let folder = folder.or_else(|| Some(std::env::home_dir()?.join(".cache")));
+        folder.map(|folder| folder.join("bitnet"))
+    };
+    Some(folder?.join("screens"))
+}
+
+/// The folder that a variable names, if that is no relative one.
+fn absolute(name: &str) -> Option<PathBuf> {
+    let folder = std::env::var_os(name).map(PathBuf::from);
+    folder.filter(|folder| folder.is_absolute())
+}
+
 /// Has programs leave colours out, whatever its value.
 const NO_COLOR: &str = "NO_COLOR";
 
 /// Where this program keeps what outlives it and can be done without, as the platform wants it.
 pub(crate) fn state_folder() -> Option<PathBuf> {
     let home = std::env::home_dir;
-    let given = |name: &str| {
-        let folder = std::env::var_os(name).map(PathBuf::from);
-        folder.filter(|folder| folder.is_absolute())
-    };
     let folder = if cfg!(windows) {
-        given("LOCALAPPDATA")
+        absolute("LOCALAPPDATA")
     } else if cfg!(target_os = "macos") {
         home().map(|home| home.join("Library/Application Support"))
     } else {
-        given(STATE_FOLDER).or_else(|| Some(home()?.join(".local/state")))
+        absolute(STATE_FOLDER).or_else(|| Some(home()?.join(".local/state")))
     };
     Some(folder?.join("bitnet"))
 }
@@ -87,12 +106,17 @@ pub const VARIABLES: &[(&str, &str)] = &[
          `~/Library/Application Support`, on Windows below `%LOCALAPPDATA%`",
     ),
     (
+        CACHE_FOLDER,
+        "Where screens of output heads are kept on Linux, in `bitnet/screens`, instead of `~/.cache`. On macOS it is below \
+         `~/Library/Caches`, on Windows below `%LOCALAPPDATA%`. `--screen-cache` names another folder",
+    ),
+    (
         NO_COLOR,
         "If it is set, `chat` marks a model's thoughts on a terminal as it does in a pipe, instead of showing them in faint letters",
     ),
     (
         "RUST_LOG",
-        "`debug` tells on standard error where models and tokenizers were looked for",
+        "`debug` tells on standard error where models and tokenizers were looked for, and why a screen could not be kept",
     ),
 ];
 

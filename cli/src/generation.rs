@@ -10,7 +10,7 @@ use bitnet_process::{Watch, note};
 
 use crate::constraint::ConstraintArgs;
 use crate::sampling::SamplingArgs;
-use crate::source::ModelArgs;
+use crate::source::{ModelArgs, ScreenArgs};
 use crate::warnings::warn;
 
 /// What generates, and how.
@@ -38,6 +38,8 @@ pub(crate) struct GenerationArgs {
     /// on a GPU, and for models that keep a state.
     #[arg(long, value_name = "N|off", default_value_t = Guesses(GenerateOptions::SPECULATE))]
     speculate: Guesses,
+    #[command(flatten)]
+    screens: ScreenArgs,
 }
 
 /// A number of tokens, or `off` for none.
@@ -82,7 +84,8 @@ impl GenerationArgs {
 
     /// Loads the model and a tokenizer that fits it. Returns the model's name in output too.
     pub(crate) fn load(&self) -> Result<(Engine, String)> {
-        self.model.engine(self.tokenizer.as_deref())
+        let screens = self.screens.cache();
+        self.model.engine(self.tokenizer.as_deref(), screens)
     }
 }
 

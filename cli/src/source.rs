@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use bitnet_answer_receipts::ModelRecord;
-use bitnet_engine::gguf::{Gguf, Shown};
+use bitnet_engine::gguf::{Gguf, Printed, Shown};
 use bitnet_engine::tokenizers::Tokenizer;
 use bitnet_engine::tokenizers::discovery::{
     TokenizerDiscovery, TokenizerNotFound, TokenizerSource,
 };
 use bitnet_engine::{
-    CacheType, Device, Engine, Error, Identity, LoadOptions, Model, Numa, metadata,
+    CacheType, Device, Engine, Error, Identity, LoadOptions, Model, Numa, ScreenCache,
+    StoreProblem, metadata,
 };
 use bitnet_process::note;
 use bitnet_provisioning::ModelSource;
@@ -89,6 +90,41 @@ pub(crate) enum Kv {
     F32,
 }
 
+/// Where the screen of the output head is kept.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct ScreenArgs {
+    /// Folder that keeps the screen of the output head, which the first answers of a model make, so
+    /// that it is made once; `off` for none [default: bitnet/screens in the user's cache folder]
+    ///
+    /// Up to 2 GiB of files, of which those that were used least recently go first. Answers are the
+    /// same to the bit.
+    #[arg(long, value_name = "DIR|off")]
+    screen_cache: Option<PathBuf>,
+}
+
+impl ScreenArgs {
+    /// The folder, if there is to be one.
+    pub(crate) fn cache(&self) -> Option<ScreenCache> {
+        match &self.screen_cache {
+            Some(off) if off == Path::new("off") => None,
+            Some(folder) => Some(screen_cache(folder)),
+            None => environment::screen_folder().as_deref().map(screen_cache),
+        }
+    }
+}
+
+/// A folder for screens of output heads. What cannot be used of it is said on standard error.
+pub(crate) fn screen_cache(folder: &Path) -> ScreenCache {
+    ScreenCache::new(folder).problems(|problem| match problem {
+        // As on a disk that is full, or may not be written to.
+        StoreProblem::Io { .. } => log::debug!("screen of the output head: {problem}"),
+        problem => note!(
+            "warning: {}; the screen of the output head is made again",
+            Printed(&problem.to_string())
+        ),
+    })
+}
+
 impl ModelArgs {
     /// How to load it: by the arguments, and by the variables for experts.
     pub(crate) fn options(&self) -> Result<LoadOptions> {
@@ -117,9 +153,13 @@ impl ModelArgs {
     }
 
     /// Opens the file, saying on standard error which one unless it was named, with this tokenizer
-    /// or the model's own. Returns the model's name in output too.
-    pub(crate) fn engine(&self, tokenizer: Option<&Path>) -> Result<(Engine, String)> {
-        self.engine_of(&self.source()?, tokenizer)
+    /// or the model's own, and a folder for its screen. Returns the model's name in output too.
+    pub(crate) fn engine(
+        &self,
+        tokenizer: Option<&Path>,
+        screens: Option<ScreenCache>,
+    ) -> Result<(Engine, String)> {
+        self.engine_of(&self.source()?, tokenizer, screens)
     }
 
     /// Finds the file, saying on standard error which one unless it was named.
@@ -132,8 +172,9 @@ impl ModelArgs {
         &self,
         source: &ModelSource,
         tokenizer: Option<&Path>,
+        screens: Option<ScreenCache>,
     ) -> Result<(Engine, String)> {
-        let mut options = self.options()?;
+        let mut options = with_screens(self.options()?, screens);
         if let Some(tokenizer) = tokenizer {
             options = options.tokenizer(tokenizer);
         }
@@ -157,6 +198,14 @@ impl ModelArgs {
             warn(doubt)?;
         }
         Ok((engine, name))
+    }
+}
+
+/// The same options, with a folder for the model's screen if there is one.
+fn with_screens(options: LoadOptions, screens: Option<ScreenCache>) -> LoadOptions {
+    match screens {
+        Some(screens) => options.screens(screens),
+        None => options,
     }
 }
 
@@ -272,9 +321,10 @@ impl Opened {
         self.source.path()
     }
 
-    /// Places the model on a device.
-    pub(crate) fn load(&self, args: &ModelArgs) -> Result<Model> {
-        let model = Model::load(Arc::clone(&self.gguf), &args.options()?)
+    /// Places the model on a device, with a folder for its screen.
+    pub(crate) fn load(&self, args: &ModelArgs, screens: Option<ScreenCache>) -> Result<Model> {
+        let options = with_screens(args.options()?, screens);
+        let model = Model::load(Arc::clone(&self.gguf), &options)
             .with_context(|| format!("model {}", self.name()))?;
         for doubt in metadata::doubts(&self.gguf) {
             warn(doubt)?;

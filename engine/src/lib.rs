@@ -47,7 +47,8 @@
 //! # What can be set
 //!
 //! - [`LoadOptions`]: device, threads, instruction set, type of the caches, size of batches, the
-//!   tokenizer's file, and a closure that is told of progress.
+//!   tokenizer's file, a folder in which the screen of the output head is kept, and a closure that
+//!   is told of progress.
 //! - [`GenerateOptions`]: how many tokens, texts at which to stop, and how tokens are chosen: in
 //!   numbers ([`Sampling`]), or by a chain with stages of one's own ([`sampler`]).
 //! - [`Prompt`]: how a text is put to the model. A plain text is continued as it is; a
@@ -100,6 +101,7 @@ mod generated;
 mod generation;
 mod history;
 mod identity;
+mod kept;
 mod loaded;
 pub mod measure;
 pub mod metadata;
@@ -146,6 +148,8 @@ pub use generate_options::{GenerateOptions, Parameters};
 pub use generated::{Generated, Piece, StopReason};
 pub use generation::Generation;
 pub use identity::Identity;
+pub use kept::problem::StoreProblem;
+pub use kept::screens::ScreenCache;
 pub use model::Model;
 pub use options::LoadOptions;
 pub use prompt::{EncodedPrompt, Prompt};

@@ -7,6 +7,7 @@ use bitnet_gguf::Gguf;
 use bitnet_kernels::{Backend, Batch, CacheId, Output, Segment};
 
 use crate::error::Error;
+use crate::kept::screens::Screens;
 use crate::plan::Plan;
 use crate::rows::Wanted;
 
@@ -25,28 +26,33 @@ pub(crate) struct Running {
     backend: Box<dyn Backend>,
     /// The file that the weights lie in, where it is known.
     file: Option<Arc<Gguf>>,
+    screens: Option<Screens>,
     segments: Vec<Segment>,
     selected: Vec<u32>,
 }
 
 impl Loaded {
-    pub(crate) fn new(
-        plan: Plan,
-        backend: Box<dyn Backend>,
-        batch: usize,
-        file: Option<Arc<Gguf>>,
-    ) -> Loaded {
+    pub(crate) fn new(plan: Plan, backend: Box<dyn Backend>, batch: usize) -> Loaded {
         Loaded {
             plan,
             batch: batch.max(1),
             running: Mutex::new(Running {
                 backend,
-                file,
+                file: None,
+                screens: None,
                 segments: Vec::new(),
                 selected: Vec::new(),
             }),
             ended: Mutex::new(Vec::new()),
         }
+    }
+
+    /// The same, with the file that its weights lie in, and where its screen is kept.
+    pub(crate) fn of_file(mut self, file: Arc<Gguf>, screens: Option<Screens>) -> Loaded {
+        let running = unpoisoned(self.running.get_mut());
+        running.file = Some(file);
+        running.screens = screens;
+        self
     }
 
     /// Waits for the pass that is running, if one is.
@@ -89,7 +95,7 @@ impl Running {
         wanted: Wanted<'_>,
         out: &mut Output,
     ) -> Result<(), Error> {
-        self.check_file()?;
+        self.check_files()?;
         self.segments.clear();
         self.segments.extend(segments);
         self.selected.clear();
@@ -104,6 +110,7 @@ impl Running {
             want if wanted.choices.is_empty() => self.backend.forward(&batch, want, out)?,
             _ => self.backend.forward_choices(&batch, wanted.choices, out)?,
         }
+        self.keep_screen();
         Ok(())
     }
 
@@ -116,11 +123,22 @@ impl Running {
         most: usize,
         out: &mut Output,
     ) -> Result<(), Error> {
-        self.check_file()?;
-        Ok(self.backend.forward_greedy(token, segment, most, out)?)
+        self.check_files()?;
+        self.backend.forward_greedy(token, segment, most, out)?;
+        self.keep_screen();
+        Ok(())
     }
 
-    fn check_file(&self) -> Result<(), Error> {
+    fn keep_screen(&mut self) {
+        if let Some(screens) = &mut self.screens {
+            screens.after_pass(&mut *self.backend);
+        }
+    }
+
+    fn check_files(&self) -> Result<(), Error> {
+        if let Some(screens) = &self.screens {
+            screens.before_pass();
+        }
         match &self.file {
             Some(file) => file.check_whole().map_err(Error::Changed),
             None => Ok(()),

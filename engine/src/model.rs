@@ -9,6 +9,7 @@ use bitnet_kernels::{Backend, Output, SharedWeights, Want};
 
 use crate::config::Config;
 use crate::error::Error;
+use crate::kept::screens::Screens;
 use crate::loaded::Loaded;
 use crate::options::LoadOptions;
 use crate::placement;
@@ -37,9 +38,12 @@ impl Model {
         let plan = plan::plan(&gguf, options.cache_type)
             .map_err(|problems| Error::Incompatible { problems })?;
         let weights: SharedWeights = Arc::<Gguf>::clone(&gguf);
-        let backend = placement::place(options, &plan.program, &weights)?;
+        let mut backend = placement::place(options, &plan.program, &weights)?;
+        let screens = options.screens.as_ref();
+        let screens = screens.and_then(|cache| Screens::open(cache, &gguf, &mut *backend));
+        let loaded = Loaded::new(plan, backend, options.batch).of_file(gguf, screens);
         Ok(Model {
-            loaded: Arc::new(Loaded::new(plan, backend, options.batch, Some(gguf))),
+            loaded: Arc::new(loaded),
         })
     }
 
@@ -47,7 +51,7 @@ impl Model {
     /// forward pass.
     pub fn on(plan: Plan, backend: Box<dyn Backend>, batch: usize) -> Model {
         Model {
-            loaded: Arc::new(Loaded::new(plan, backend, batch, None)),
+            loaded: Arc::new(Loaded::new(plan, backend, batch)),
         }
     }
 

@@ -8,6 +8,7 @@ use bitnet_backend_cpu::{Affinity, Isa, Numa};
 use bitnet_kernels::program::CacheType;
 
 use crate::device::Device;
+use crate::kept::screens::ScreenCache;
 
 /// Told of weights on their way to a GPU: bytes done, and bytes in all.
 pub(crate) type Progress = Arc<dyn Fn(u64, u64) + Send + Sync>;
@@ -35,6 +36,7 @@ pub struct LoadOptions {
     pub(crate) batch: usize,
     pub(crate) gpu_until: Option<String>,
     pub(crate) tokenizer: Option<PathBuf>,
+    pub(crate) screens: Option<ScreenCache>,
     pub(crate) progress: Option<Progress>,
 }
 
@@ -49,6 +51,7 @@ impl Default for LoadOptions {
             batch: 512,
             gpu_until: None,
             tokenizer: None,
+            screens: None,
             progress: None,
         }
     }
@@ -118,6 +121,14 @@ impl LoadOptions {
         self
     }
 
+    /// Where the screen of the output head is kept, so that it is made once for all processes;
+    /// nowhere by default. Of a model that is in no file it is never kept. It changes no bit of a
+    /// result.
+    pub fn screens(mut self, cache: ScreenCache) -> LoadOptions {
+        self.screens = Some(cache);
+        self
+    }
+
     /// Called while weights are copied to a GPU, with the bytes done and the bytes in all.
     pub fn progress(mut self, told: impl Fn(u64, u64) + Send + Sync + 'static) -> LoadOptions {
         self.progress = Some(Arc::new(told));
@@ -136,6 +147,7 @@ impl fmt::Debug for LoadOptions {
             .field("batch", &self.batch)
             .field("gpu_until", &self.gpu_until)
             .field("tokenizer", &self.tokenizer)
+            .field("screens", &self.screens)
             .finish_non_exhaustive()
     }
 }

@@ -198,6 +198,13 @@ impl Gguf {
         }
     }
 
+    /// What the system says of the file, or of all of them, that tells it from others and from what
+    /// it was before it was written to: its size and times, and on Unix where it is. Nothing where
+    /// the bytes are in no file, or the system does not say.
+    pub fn stamp(&self) -> Option<Vec<u8>> {
+        self.storage.stamp()?.ok()
+    }
+
     /// Says that the bytes of `range` (of the whole file) are not needed for now, so that the pages
     /// they touch need not count as this process's memory. Reading them again brings them back.
     /// Does nothing for a file that is not mapped.

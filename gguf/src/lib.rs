@@ -41,6 +41,7 @@ mod write;
 
 pub use error::Error;
 pub use file::Gguf;
+pub use map::Map;
 pub use metadata::Metadata;
 pub use shown::{Printed, Shown};
 pub use tensor::TensorInfo;

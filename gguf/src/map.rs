@@ -23,10 +23,16 @@ fn is_in_memory(file: &File, at: usize) -> bool {
 }
 
 /// A whole file, mapped read-only.
-pub(crate) struct Map {
+pub struct Map {
     bytes: Mmap,
-    #[cfg(unix)]
     file: File,
+}
+
+impl std::fmt::Debug for Map {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let bytes = self.bytes.len();
+        f.debug_struct("Map").field("bytes", &bytes).finish()
+    }
 }
 
 impl Map {
@@ -36,32 +42,36 @@ impl Map {
     /// new end raise `SIGBUS`, which ends the process ([`Map::missing`] tells before); a file that
     /// is written to may change under the reader, past checks that were already made. Replacing a
     /// model by renaming a new file over it is safe: the map keeps the old one.
-    pub(crate) fn new(file: File) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// What the operating system said.
+    pub fn new(file: File) -> io::Result<Self> {
         // SAFETY: the map is private and read-only, and nothing in this process writes to the file.
         // That no other process truncates or overwrites it while it is mapped is the
         // contract of `Gguf::open`, as it is of every engine that maps its weights; no file
         // system offers a way to enforce it.
         let bytes = unsafe { Mmap::map(&file) }?;
-        Ok(Self {
-            bytes,
-            #[cfg(unix)]
-            file,
-        })
+        Ok(Self { bytes, file })
     }
 
-    pub(crate) fn bytes(&self) -> &[u8] {
+    /// All of it, from the beginning of a page on.
+    pub fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    pub(crate) fn stamp(&self) -> io::Result<Vec<u8>> {
+        stamp(&self.file)
     }
 
     /// By how much the file is shorter than it was.
     #[cfg(unix)]
-    pub(crate) fn missing(&self) -> usize {
+    pub fn missing(&self) -> usize {
         missing(&self.file, self.bytes.len())
     }
 
     /// Other systems do not let a mapped file be shortened.
     #[cfg(not(unix))]
-    pub(crate) fn missing(&self) -> usize {
+    pub fn missing(&self) -> usize {
         0
     }
 
@@ -112,6 +122,34 @@ impl Map {
     pub(crate) fn advise_dont_need(&self, _range: Range<usize>) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// What the system says of a file that tells it from others, and from itself before it was written
+/// to.
+#[cfg(unix)]
+fn stamp(file: &File) -> io::Result<Vec<u8>> {
+    use std::os::unix::fs::MetadataExt;
+    let about = file.metadata()?;
+    let times = [
+        about.mtime(),
+        about.mtime_nsec(),
+        about.ctime(),
+        about.ctime_nsec(),
+    ];
+    let numbers = [about.dev(), about.ino(), about.size()];
+    let numbers = numbers.into_iter().chain(times.map(i64::cast_unsigned));
+    Ok(numbers.flat_map(u64::to_le_bytes).collect())
+}
+
+#[cfg(not(unix))]
+fn stamp(file: &File) -> io::Result<Vec<u8>> {
+    let about = file.metadata()?;
+    let since = about.modified()?.duration_since(std::time::UNIX_EPOCH);
+    let since = since.map_or(0, |since| since.as_nanos());
+    Ok([u128::from(about.len()), since]
+        .into_iter()
+        .flat_map(u128::to_le_bytes)
+        .collect())
 }
 
 /// By how much a file is shorter than `len`. One that cannot be asked is as it was.
@@ -200,6 +238,12 @@ impl JoinedMap {
         self.files.iter().map(|file| file.start)
     }
 
+    /// As [`Map::stamp`], of all files.
+    pub(crate) fn stamp(&self) -> io::Result<Vec<u8>> {
+        let stamps: io::Result<Vec<_>> = self.files.iter().map(|it| stamp(&it.file)).collect();
+        Ok(stamps?.concat())
+    }
+
     /// As [`Map::missing`], of all files.
     pub(crate) fn missing(&self) -> usize {
         let files = self.files.iter();
@@ -248,6 +292,7 @@ impl Drop for JoinedMap {
 pub(crate) struct JoinedMap {
     bytes: Vec<u8>,
     starts: Vec<usize>,
+    files: Vec<File>,
 }
 
 #[cfg(not(unix))]
@@ -256,12 +301,16 @@ impl JoinedMap {
     pub(crate) fn new(files: Vec<File>) -> io::Result<Self> {
         use std::io::Read;
         let (mut bytes, mut starts) = (Vec::new(), Vec::new());
-        for mut file in files {
+        for mut file in &files {
             bytes.resize(bytes.len().next_multiple_of(4096), 0);
             starts.push(bytes.len());
             file.read_to_end(&mut bytes)?;
         }
-        Ok(Self { bytes, starts })
+        Ok(Self {
+            bytes,
+            starts,
+            files,
+        })
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
@@ -271,6 +320,12 @@ impl JoinedMap {
     /// Where each file begins.
     pub(crate) fn starts(&self) -> impl Iterator<Item = usize> + '_ {
         self.starts.iter().copied()
+    }
+
+    /// As [`Map::stamp`], of all files.
+    pub(crate) fn stamp(&self) -> io::Result<Vec<u8>> {
+        let stamps: io::Result<Vec<_>> = self.files.iter().map(stamp).collect();
+        Ok(stamps?.concat())
     }
 
     /// What was read stays.

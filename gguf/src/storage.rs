@@ -1,6 +1,7 @@
 //! Where a file's bytes live: in a memory map of one file or of several, in the program itself, or
 //! in a buffer.
 
+use std::io;
 use std::sync::Arc;
 
 use crate::map::{JoinedMap, Map};
@@ -20,6 +21,15 @@ impl Storage {
             Storage::Joined(map) => map.bytes(),
             Storage::Static(bytes) => bytes,
             Storage::Owned(bytes) => bytes,
+        }
+    }
+
+    /// What the system says of each file; nothing of bytes that are in none.
+    pub(crate) fn stamp(&self) -> Option<io::Result<Vec<u8>>> {
+        match self {
+            Storage::Map(map) => Some(map.stamp()),
+            Storage::Joined(map) => Some(map.stamp()),
+            Storage::Static(_) | Storage::Owned(_) => None,
         }
     }
 

@@ -19,6 +19,7 @@ use crate::format::Encoding;
 use crate::program::{BufferId, Program};
 use crate::recorder::KernelRecorder;
 use crate::report::{Coordination, Limits, Profile, Screening, Traffic};
+use crate::screen::KeepsScreen;
 
 /// A device with a program on it, as models are opened on: it runs, can be inspected and reports.
 ///
@@ -43,6 +44,12 @@ pub trait Forward: Send {
 
     /// The way in which caches share what they hold; none by default.
     fn sharing(&mut self) -> Option<&mut dyn SharedCaches> {
+        None
+    }
+
+    /// The screen of the output head, where the device makes one that can be kept for other
+    /// processes; none by default.
+    fn screen(&mut self) -> Option<&mut dyn KeepsScreen> {
         None
     }
 

@@ -17,9 +17,11 @@ pub struct Screening {
     pub rows: usize,
     /// Rows that are in the copy so far.
     pub ready: usize,
+    /// Of these, rows that another process had made.
+    pub kept: usize,
     /// Time that it took to make the copy, summed over threads.
     pub thread_time: Duration,
-    /// Tokens whose best logits were found with the complete copy.
+    /// Tokens whose best logits were found with the complete copy, or with one that was kept.
     pub tokens: u64,
     /// Bytes that were read of the copy for these tokens; tokens of one pass share them.
     pub bytes_read: u64,

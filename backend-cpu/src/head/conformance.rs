@@ -1,13 +1,16 @@
 //! Searches through a screen, judged by all logits: heads that are hard to tell apart, on every
 //! instruction set.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use bitnet_fixtures::program::product;
 use bitnet_fixtures::{Noise, ProgramBuilder, Transformer};
 use bitnet_kernels::format::{Encoding, plain};
 use bitnet_kernels::program::{Op, Product, Rows};
 use bitnet_kernels::{
-    Batch, Candidate, Choice, Format, Forward, Output, Screening, Segment, Telemetry, TokenSet,
-    Want, oracle,
+    Batch, Candidate, Choice, Format, Forward, Output, ScreenParts, Screening, Segment, Telemetry,
+    TokenSet, Want, oracle,
 };
 
 use super::PASSES;
@@ -91,54 +94,50 @@ fn judge(what: &str, x: &[Vec<f32>], format: Format, head: &[Vec<f32>]) {
 fn judge_with(what: &str, x: &[Vec<f32>], format: Format, head: &[Vec<f32>], factor: f32) {
     for isa in Isa::available() {
         let mut backend = backend(x, (format, head), factor, isa, 2);
-        let cache = backend.create_cache(x.len()).expect("a cache");
-        let tokens: Vec<u32> = (0..x.len() as u32).collect();
-        let segment = Segment {
-            cache,
-            start: 0,
-            len: x.len(),
-        };
-        let batch = Batch {
-            tokens: &tokens,
-            segments: &[segment],
-            selected: &tokens,
-        };
-        let mut out = Output::default();
-        backend
-            .forward(&batch, Want::Logits, &mut out)
-            .expect("all logits");
-        let logits = out.logits.clone();
-        for pass in 0..PASSES + 2 {
-            // While the screen is made, and behind it.
-            if pass == 0 || pass > PASSES {
-                judge_choices(
-                    &format!("{what}, {isa}, pass {pass}"),
-                    &mut backend,
-                    &batch,
-                    &logits,
+        judge_passes(&format!("{what}, {isa}"), &mut backend, x.len(), head.len());
+    }
+}
+
+/// The same of a backend whose hidden states are of so many tokens.
+fn judge_passes(what: &str, backend: &mut CpuBackend, tokens: usize, rows: usize) {
+    let cache = backend.create_cache(tokens).expect("a cache");
+    let tokens: Vec<u32> = (0..tokens as u32).collect();
+    let segment = Segment {
+        cache,
+        start: 0,
+        len: tokens.len(),
+    };
+    let batch = Batch {
+        tokens: &tokens,
+        segments: &[segment],
+        selected: &tokens,
+    };
+    let mut out = Output::default();
+    backend
+        .forward(&batch, Want::Logits, &mut out)
+        .expect("all logits");
+    let logits = out.logits.clone();
+    for pass in 0..PASSES + 2 {
+        for k in [1, 7, 40] {
+            backend
+                .forward(&batch, Want::Top(k), &mut out)
+                .expect("the best logits");
+            for (token, logits) in logits.chunks_exact(rows).enumerate() {
+                let found = &out.top[token * k..(token + 1) * k];
+                assert_eq!(
+                    bits(found),
+                    bits(&oracle::top(logits, k)),
+                    "{what}, pass {pass}, the best {k} of token {token}"
                 );
             }
-            for k in [1, 7, 40] {
-                backend
-                    .forward(&batch, Want::Top(k), &mut out)
-                    .expect("the best logits");
-                for (token, logits) in logits.chunks_exact(head.len()).enumerate() {
-                    let found = &out.top[token * k..(token + 1) * k];
-                    assert_eq!(
-                        bits(found),
-                        bits(&oracle::top(logits, k)),
-                        "{what}, {isa}, pass {pass}, the best {k} of token {token}"
-                    );
-                }
-            }
         }
-        let report = backend.screening().expect("a screen was made");
-        assert_eq!(
-            (report.ready, report.rows),
-            (head.len(), head.len()),
-            "{what}"
-        );
+        // While the screen is made, and behind it.
+        if pass == 0 || pass > PASSES {
+            judge_choices(&format!("{what}, pass {pass}"), backend, &batch, &logits);
+        }
     }
+    let report = backend.screening().expect("a screen was made");
+    assert_eq!((report.ready, report.rows), (rows, rows), "{what}");
 }
 
 /// Looks for the best among some tokens: few, whose logits are computed one by one, a run of them,
@@ -312,7 +311,7 @@ fn read_by_last(backend: &mut CpuBackend, tokens: &[u32], counted: usize) -> Scr
     let mut before = Screening::default();
     for (i, token) in tokens.iter().enumerate() {
         if i + counted == tokens.len() {
-            before = backend.screening().expect("a screen is being made");
+            before = backend.screening().unwrap_or_default();
         }
         let segment = Segment {
             cache,
@@ -365,6 +364,77 @@ fn few_rows_are_read_and_what_the_last_search_needed_of_the_screen() {
         let share = read.bytes_read as f64 / (2 * read.bytes) as f64;
         let expected = if all_bits { 0.98..1.06 } else { 0.6..0.75 };
         assert!(expected.contains(&share), "{share}, {read:?}");
+    }
+}
+
+/// A screen of another process, of which one part is not as it was made.
+struct Handed {
+    parts: Arc<dyn ScreenParts>,
+    damaged: Option<usize>,
+    is_damaged: AtomicBool,
+}
+
+impl ScreenParts for Handed {
+    fn part(&self, index: usize) -> Option<&[u8]> {
+        if Some(index) == self.damaged {
+            self.is_damaged.store(true, Ordering::Relaxed);
+        }
+        let is_damaged = self.is_damaged.load(Ordering::Relaxed);
+        self.parts.part(index).filter(|_| !is_damaged)
+    }
+}
+
+/// What a kept screen is for: the first pass reads a few rows of the head. And what must hold
+/// whatever was kept: the best logits.
+#[test]
+fn a_screen_that_another_process_has_made_finds_the_same_from_the_first_pass_on() {
+    let width = 320;
+    let head: Vec<Vec<f32>> = (0..HEAD_ROWS as u64)
+        .map(|r| Noise::new(99 + r).normals(width))
+        .collect();
+    for (tokens, threads) in [(1, 1), (4, 2), (9, 3)] {
+        let x: Vec<Vec<f32>> = (0..tokens as u64)
+            .map(|t| Noise::new(t).normals(width))
+            .collect();
+        let load = || backend(&x, (Format::F16, &head), 1.0, Isa::best(), threads);
+        let mut first = load();
+        judge_passes("made", &mut first, tokens, HEAD_ROWS);
+        let screen = first.screen().expect("a head of floats");
+        let (form, parts) = (screen.form(), screen.complete().expect("made"));
+        for (index, len) in form.parts.iter().enumerate() {
+            let part = parts.part(index).map(<[u8]>::len);
+            assert_eq!(part, Some(*len), "part {index}");
+        }
+        assert_eq!(parts.part(form.parts.len()), None);
+        drop(first);
+        for damaged in (0..form.parts.len()).map(Some).chain([None]) {
+            let mut second = load();
+            let screen = second.screen().expect("a head of floats");
+            assert_eq!(screen.form(), form);
+            let is_damaged = AtomicBool::new(false);
+            screen.take(Arc::new(Handed {
+                parts: Arc::clone(&parts),
+                damaged,
+                is_damaged,
+            }));
+            assert!(screen.complete().is_none());
+            let what = format!("{tokens} tokens, part {damaged:?} damaged");
+            if tokens == 1 && damaged.is_none() {
+                let read = read_by_last(&mut second, &[0], 1);
+                assert_eq!((read.tokens, read.ready), (1, 256), "{read:?}");
+                assert!(read.exact_rows < HEAD_ROWS as u64 / 10, "{read:?}");
+            }
+            judge_passes(&what, &mut second, tokens, HEAD_ROWS);
+            let kept = second.screening().expect("made").kept;
+            assert_eq!(kept == HEAD_ROWS, damaged.is_none(), "{what}: {kept}");
+            let again = second.screen().and_then(|screen| screen.complete());
+            let again = again.expect("made");
+            // All but what the last search needed.
+            for index in 0..form.parts.len() - 1 {
+                let what = format!("{what}: part {index}");
+                assert!(again.part(index) == parts.part(index), "{what}");
+            }
+        }
     }
 }
 

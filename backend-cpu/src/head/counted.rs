@@ -1,8 +1,8 @@
-//! What searches read, counted.
+//! What searches read and make, counted.
 
 use std::ops::AddAssign;
 
-/// What searches read.
+/// What searches read and make.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Counted {
     /// Rows that got a bound from the high bits of their codes.
@@ -16,6 +16,8 @@ pub(super) struct Counted {
     pub(super) closer: usize,
     /// Logits computed one by one.
     pub(super) exact: usize,
+    /// Rows of the screen that were copied from another process's.
+    pub(super) copied: usize,
 }
 
 impl AddAssign for Counted {
@@ -25,5 +27,6 @@ impl AddAssign for Counted {
         self.dense += other.dense;
         self.closer += other.closer;
         self.exact += other.exact;
+        self.copied += other.copied;
     }
 }

@@ -6,29 +6,34 @@
 //! rows whose bounds reach the best few are multiplied as they are. What comes out is the same to
 //! the bit as from all logits: the proof is in `docs/explanation/output-head.md`. The screen is
 //! made on the way, a part of the rows with each of the first passes, while they are being read for
-//! their logits.
+//! their logits. Where another process has made it before ([`kept`]), all rows are searched through
+//! it from the first pass on, and a part of it is copied with each.
 
 pub(crate) mod best;
 #[cfg(test)]
 mod conformance;
 mod counted;
+mod kept;
+mod made;
 pub(crate) mod scratch;
 mod screen;
 pub(crate) mod search;
 pub(crate) mod threshold;
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use bitnet_kernels::program::{BufferId, Product};
-use bitnet_kernels::{Candidate, Choice, Program, Screening};
+use bitnet_kernels::{Candidate, Choice, KeepsScreen, Program, ScreenForm, ScreenParts, Screening};
 
 use crate::exec::scratch::Scratch;
 use crate::exec::weights::Weights;
 use crate::generic::screen::takes;
 use best::Best;
 use counted::Counted;
+use kept::Kept;
+use made::PIECE;
 use screen::Screen;
-use threshold::{Listed, PIECE, Search, Threshold};
+use threshold::{Listed, Search, Threshold};
 
 /// Passes in which a screen is made.
 const PASSES: usize = 16;
@@ -57,6 +62,8 @@ pub(crate) struct Head {
     /// Whether the matrix can be screened, and memory for it was not refused.
     screened: bool,
     screen: Option<Screen>,
+    /// What another process has made, until there is memory for a screen of our own.
+    kept: Option<Kept>,
     /// How many logits the pass under way is to find, and up to which row it makes the screen.
     k: usize,
     /// How many of each token, at most `k`.
@@ -85,6 +92,7 @@ impl Head {
             cols: desc.cols,
             screened: takes(desc.format) && keeps_order(product.scale) && desc.cols <= MOST_COLS,
             screen: None,
+            kept: None,
             k: 0,
             counts: Vec::new(),
             until: 0,
@@ -113,7 +121,7 @@ impl Head {
             .extend((0..tokens).map(|token| choices.get(token).map_or(k, |it| it.count.min(k))));
         let worthwhile = k > 0 && tokens > 0 && self.rows >= k * ROWS_FOR_ONE;
         if worthwhile && self.screened && self.screen.is_none() {
-            self.screen = Screen::new(self.rows, self.cols).ok();
+            self.screen = Screen::new(self.rows, self.cols, self.kept.take()).ok();
             // Without memory for it, all rows are read.
             self.screened = self.screen.is_some();
         }
@@ -193,10 +201,13 @@ impl Head {
             self.dense = counted.refined * DENSE > counted.coarse;
         }
         let made = screen.ready..self.until;
+        let found_through_it =
+            self.until > 0 && !screen.drop_damaged() && screen.has_all_rows() && !self.is_listed;
         if !made.is_empty() {
             weights.release(self.product.weight, made.clone());
-            screen.ready = made.end;
-        } else if self.until == self.rows && !self.is_listed {
+            screen.is_made_until(made.end);
+        }
+        if found_through_it {
             self.report.tokens += self.thresholds.len() as u64;
             self.report.exact_rows += counted.exact as u64;
             self.report.bytes_read += screen.bytes_of(&counted) as u64;
@@ -204,15 +215,44 @@ impl Head {
         self.report.bytes = screen.bytes() as u64;
         self.report.rows = self.rows;
         self.report.ready = screen.ready;
+        self.report.kept += counted.copied;
     }
 
     /// Whether a part of the screen can be used.
     pub(crate) fn is_screened(&self) -> bool {
-        self.screen.as_ref().is_some_and(|screen| screen.ready > 0)
+        self.screen.as_ref().is_some_and(Screen::has_rows)
+    }
+
+    /// Itself, if its rows are screened.
+    pub(crate) fn keeps_screen(&mut self) -> Option<&mut dyn KeepsScreen> {
+        match self.screened {
+            true => Some(self),
+            false => None,
+        }
     }
 
     /// What the screen cost and saved, once there is one.
     pub(crate) fn report(&self) -> Option<Screening> {
         self.screen.as_ref().map(|_| self.report)
+    }
+}
+
+impl KeepsScreen for Head {
+    fn form(&self) -> ScreenForm {
+        ScreenForm {
+            weight: self.product.weight,
+            codes: kept::CODES,
+            parts: kept::parts(self.rows, self.cols),
+        }
+    }
+
+    fn take(&mut self, parts: Arc<dyn ScreenParts>) {
+        let kept = Kept::new(parts, self.rows);
+        self.dense = kept.dense();
+        self.kept = Some(kept);
+    }
+
+    fn complete(&self) -> Option<Arc<dyn ScreenParts>> {
+        self.screen.as_ref()?.complete(self.dense)
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::best::Best;
 use super::counted::Counted;
-use super::threshold::PIECE;
+use super::made::PIECE;
 use crate::generic::screen::Query;
 
 /// What a thread needs for the search, from pass to pass, and what it finds.

@@ -1,112 +1,105 @@
-//! The memory of a screen.
+//! The screen of a head: the rows that this process has made in memory, and where another process
+//! has made it before, all others where that has left them.
 
 use std::io;
 use std::ops::Range;
+use std::sync::Arc;
+
+use bitnet_kernels::ScreenParts;
 
 use super::counted::Counted;
-use crate::generic::screen::{Bounds, Rows, RowsMut, blocks};
-use crate::memory::pages::{Pages, Plain};
-use crate::microkernel::screen::{Coarse, CodeLine, Fine};
-
-// SAFETY: an array of bytes, aligned to 64.
-unsafe impl Plain for CodeLine {}
-// SAFETY: an array of a plain type has no padding, either.
-unsafe impl<T: Plain, const N: usize> Plain for [T; N] {}
-// SAFETY: any four bytes are an f32.
-unsafe impl Plain for f32 {}
+use super::kept::{Complete, Kept};
+use super::made::{Made, PIECE};
+use crate::generic::screen::{Rows, RowsMut};
 
 /// The rows of a head in six bits, and what they leave out.
 pub(crate) struct Screen {
-    /// `[row, block]`.
-    coarse: Pages<Coarse>,
-    fine: Pages<Fine>,
-    /// `[row]`.
-    bounds: Bounds<Pages<f32>>,
-    per_row: usize,
+    made: Arc<Made>,
     /// Rows from the first on that are made.
     pub(crate) ready: usize,
+    /// What another process has made, until all of it is copied.
+    kept: Option<Kept>,
 }
 
 impl Screen {
-    /// Memory for the screen of `rows` rows of `cols` weights.
-    pub(crate) fn new(rows: usize, cols: usize) -> io::Result<Screen> {
-        let per_row = blocks(cols);
+    /// Memory for the screen of `rows` rows of `cols` weights, beside what another process has made
+    /// of them.
+    pub(super) fn new(rows: usize, cols: usize, kept: Option<Kept>) -> io::Result<Screen> {
         Ok(Screen {
-            coarse: Pages::new(rows * per_row)?,
-            fine: Pages::new(rows * per_row)?,
-            bounds: Bounds {
-                scale: Pages::new(rows)?,
-                coarse_error: Pages::new(rows)?,
-                error: Pages::new(rows)?,
-                norm: Pages::new(rows)?,
-            },
-            per_row,
+            made: Arc::new(Made::new(rows, cols)?),
             ready: 0,
+            kept,
         })
     }
 
     /// Bytes of all rows.
     pub(crate) fn bytes(&self) -> usize {
-        let rows = self.bounds.norm.bytes() / size_of::<f32>();
-        rows * (self.coarse_row_bytes() + self.fine_row_bytes())
+        self.made.rows * (self.made.coarse_row_bytes() + self.made.fine_row_bytes())
     }
 
     /// Bytes that searches read.
     pub(super) fn bytes_of(&self, counted: &Counted) -> usize {
+        let (coarse, fine) = (self.made.coarse_row_bytes(), self.made.fine_row_bytes());
         let all = counted.refined + counted.dense + counted.closer;
-        counted.coarse * self.coarse_row_bytes()
-            + all * (self.coarse_row_bytes() + self.fine_row_bytes() - size_of::<f32>())
+        counted.coarse * coarse + all * (coarse + fine - size_of::<f32>())
     }
 
-    /// Bytes that bound a row: its high bits, scale, coarse error and norm.
-    fn coarse_row_bytes(&self) -> usize {
-        self.per_row * size_of::<Coarse>() + 3 * size_of::<f32>()
+    /// Whether any row can be bounded.
+    pub(super) fn has_rows(&self) -> bool {
+        self.ready > 0 || self.kept.is_some()
     }
 
-    /// What there is of it beside these: its low bits and its error.
-    fn fine_row_bytes(&self) -> usize {
-        self.per_row * size_of::<Fine>() + size_of::<f32>()
+    /// Whether all rows can be bounded, as far as is known.
+    pub(super) fn has_all_rows(&self) -> bool {
+        self.ready == self.made.rows || self.kept.is_some()
     }
 
-    /// Rows that were made in an earlier pass.
+    /// The rows of a piece, with their low bits and the errors of these, or with the errors of the
+    /// high bits; nothing where they are still to be made.
     ///
     /// # Safety
-    /// - Nobody writes them now.
-    pub(crate) unsafe fn read(&self, rows: Range<usize>) -> Rows<'_> {
-        let blocks = rows.start * self.per_row..rows.end * self.per_row;
+    /// - Nobody writes those that were made in an earlier pass.
+    pub(super) unsafe fn rows(&self, rows: Range<usize>, all_bits: bool) -> Option<Rows<'_>> {
+        if rows.end <= self.ready {
+            // SAFETY: the caller's promise.
+            return Some(unsafe { self.made.read(rows) });
+        }
+        self.kept.as_ref()?.rows(rows.start / PIECE, all_bits)
+    }
+
+    /// The rows of a piece, to be made.
+    ///
+    /// # Safety
+    /// - Nobody else reads or writes them in memory while the result lives.
+    pub(super) unsafe fn write(&self, rows: Range<usize>) -> RowsMut<'_> {
         // SAFETY: the caller's promise.
-        unsafe {
-            Rows {
-                coarse: self.coarse.read(blocks.clone()),
-                fine: self.fine.read(blocks),
-                bounds: Bounds {
-                    scale: self.bounds.scale.read(rows.clone()),
-                    coarse_error: self.bounds.coarse_error.read(rows.clone()),
-                    error: self.bounds.error.read(rows.clone()),
-                    norm: self.bounds.norm.read(rows),
-                },
-            }
+        unsafe { self.made.write(rows) }
+    }
+
+    /// Copies the rows of a piece, if another process has made them.
+    pub(super) fn copy_kept(&self, piece: usize, into: &mut RowsMut<'_>) -> bool {
+        let kept = self.kept.as_ref();
+        kept.is_some_and(|kept| kept.copy(piece, into))
+    }
+
+    /// Notes that rows up to this one are made now.
+    pub(super) fn is_made_until(&mut self, row: usize) {
+        self.ready = row;
+        if row == self.made.rows {
+            self.kept = None;
         }
     }
 
-    /// Rows to be made.
-    ///
-    /// # Safety
-    /// - Nobody else reads or writes them while the result lives.
-    pub(crate) unsafe fn write(&self, rows: Range<usize>) -> RowsMut<'_> {
-        let blocks = rows.start * self.per_row..rows.end * self.per_row;
-        // SAFETY: the caller's promise.
-        unsafe {
-            RowsMut {
-                coarse: self.coarse.write(blocks.clone()),
-                fine: self.fine.write(blocks),
-                bounds: Bounds {
-                    scale: self.bounds.scale.write(rows.clone()),
-                    coarse_error: self.bounds.coarse_error.write(rows.clone()),
-                    error: self.bounds.error.write(rows.clone()),
-                    norm: self.bounds.norm.write(rows),
-                },
-            }
-        }
+    /// Gives up what another process has made, if any of it is not as that left it. Whether it is.
+    pub(super) fn drop_damaged(&mut self) -> bool {
+        let damaged = self.kept.take_if(|kept| kept.is_damaged());
+        damaged.is_some()
+    }
+
+    /// All of it, once it is made, for other processes; `dense` tells what the last search needed.
+    pub(super) fn complete(&self, dense: bool) -> Option<Arc<dyn ScreenParts>> {
+        let made = (self.ready == self.made.rows).then(|| Arc::clone(&self.made))?;
+        // SAFETY: rows are written in the pass that makes them, which is over.
+        Some(Arc::new(unsafe { Complete::new(made, dense) }))
     }
 }

@@ -14,9 +14,10 @@ use std::time::Instant;
 
 use bitnet_kernels::program::{BufferId, Product};
 
+use super::made::PIECE;
 use super::scratch::SearchScratch;
 use super::screen::Screen;
-use super::threshold::{Listed, PIECE, Search, ids};
+use super::threshold::{Listed, Search, ids};
 use crate::exec::pass::{Pass, scale};
 use crate::exec::scratch::Scratch;
 use crate::generic::gemm::Panel;
@@ -54,7 +55,7 @@ impl Pass<'_> {
         let x = self.encoded(product);
         let tokens = search.thresholds.len();
         let bounds = &self.buffer(bounds).values;
-        let ready = search.screen.map_or(0, |screen| screen.ready);
+        let bounds_rows = search.screen.is_some_and(Screen::has_rows);
         let Scratch {
             search: found,
             results,
@@ -62,7 +63,7 @@ impl Pass<'_> {
             row: row_bytes,
             ..
         } = scratch;
-        if ready > 0 {
+        if bounds_rows {
             for (token, query) in found.queries[..tokens].iter_mut().enumerate() {
                 // The products of several tokens take longer than the codes take to come.
                 query.set(x.values(token), tokens > 1);
@@ -74,21 +75,20 @@ impl Pass<'_> {
             let results = &mut results[..tokens * rows_here.len()];
             let left_out = search.leaves_out(&rows_here);
             let dense = search.is_dense(piece);
-            if let Some(screen) = search.screen.filter(|_| rows_here.end <= ready) {
-                if left_out {
-                    results.fill(f32::NAN);
+            let screened = match search.screen {
+                // SAFETY: those of earlier passes are written no more.
+                Some(screen) if !left_out => unsafe { screen.rows(rows_here.clone(), dense) },
+                _ => None,
+            };
+            if let Some(screened) = screened {
+                let queries = &found.queries[..tokens];
+                if dense {
+                    let (list, how) = (&found.all[..rows_here.len()], Precision::Enough);
+                    (self.kernels.screen_refine)(screened, list, queries, how, results);
+                    found.counted.dense += rows_here.len();
                 } else {
-                    // SAFETY: made in an earlier pass.
-                    let made = unsafe { screen.read(rows_here.clone()) };
-                    let queries = &found.queries[..tokens];
-                    if dense {
-                        let (list, how) = (&found.all[..rows_here.len()], Precision::Enough);
-                        (self.kernels.screen_refine)(made, list, queries, how, results);
-                        found.counted.dense += rows_here.len();
-                    } else {
-                        (self.kernels.screen_uppers)(made, queries, results);
-                        found.counted.coarse += rows_here.len();
-                    }
+                    (self.kernels.screen_uppers)(screened, queries, results);
+                    found.counted.coarse += rows_here.len();
                 }
                 for (token, uppers) in results.chunks_exact_mut(rows_here.len()).enumerate() {
                     // Bounds from fewer bits are higher, of rows that are no better.
@@ -108,10 +108,8 @@ impl Pass<'_> {
                     // SAFETY: these rows' ticket is ours alone.
                     unsafe { bounds.write(at) }.copy_from_slice(uppers);
                 }
-                found.bounded.push((rows_here, dense));
-                continue;
-            }
-            if !left_out {
+                found.bounded.push((rows_here.clone(), dense));
+            } else if !left_out {
                 self.product_rows(product, rows_here.clone(), panel, results);
                 for (token, logits) in results.chunks_exact(rows_here.len()).enumerate() {
                     let best = &mut found.best[token];
@@ -123,11 +121,13 @@ impl Pass<'_> {
                     }
                 }
             }
-            if let Some(screen) = search.screen.filter(|_| rows_here.end <= search.until) {
+            if search.makes(&rows_here)
+                && let Some(screen) = search.screen
+            {
                 self.make_screen(product, screen, rows_here, found);
             }
         }
-        if ready == 0 {
+        if !bounds_rows {
             return;
         }
         for (token, threshold) in search.thresholds.iter().enumerate() {
@@ -170,8 +170,6 @@ impl Pass<'_> {
         let reaches = |upper: f32, least: f32| upper * product.scale >= least;
         for piece in 0..found.bounded.len() {
             let (rows_here, dense) = found.bounded[piece].clone();
-            // SAFETY: made in an earlier pass.
-            let made = unsafe { screen.read(rows_here.clone()) };
             let of = |token: usize| token * rows + rows_here.start..token * rows + rows_here.end;
             // SAFETY: the rows are of a piece that is ours, and what is read is not kept.
             let uppers_of = |token: usize| unsafe { bounds.read(of(token)) };
@@ -187,10 +185,13 @@ impl Pass<'_> {
             if count == 0 {
                 continue;
             }
-            if !dense {
+            // SAFETY: those of earlier passes are written no more. Where the others are given up
+            // meanwhile, bounds are what they were.
+            let screened = unsafe { screen.rows(rows_here.clone(), true) };
+            if let Some(screened) = screened.filter(|_| !dense) {
                 let (queries, refined) = (&found.queries[..tokens], &mut results[..tokens * count]);
                 let how = Precision::Enough;
-                (self.kernels.screen_refine)(made, &found.list, queries, how, refined);
+                (self.kernels.screen_refine)(screened, &found.list, queries, how, refined);
                 found.counted.refined += count;
                 for (token, refined) in refined.chunks_exact(count).enumerate() {
                     // SAFETY: the rows are of a piece that is ours.
@@ -211,9 +212,9 @@ impl Pass<'_> {
                 });
                 let (list, uppers) = (&found.list, &mut results[..found.list.len()]);
                 let query = &found.queries[token];
-                if query.is_short() && !list.is_empty() {
+                if let Some(screened) = screened.filter(|_| query.is_short() && !list.is_empty()) {
                     let (query, how) = (std::slice::from_ref(query), Precision::Full);
-                    (self.kernels.screen_refine)(made, list, query, how, uppers);
+                    (self.kernels.screen_refine)(screened, list, query, how, uppers);
                     found.counted.closer += list.len();
                 } else {
                     for (upper, row) in uppers.iter_mut().zip(list) {
@@ -265,8 +266,12 @@ impl Pass<'_> {
         let start = Instant::now();
         let cols = self.program.weight(product.weight).cols;
         // SAFETY: these rows' ticket is ours alone.
-        let made = unsafe { screen.write(rows.clone()) };
-        (self.kernels.screen_encode)(&self.matrix(product), rows, cols, made);
+        let mut made = unsafe { screen.write(rows.clone()) };
+        if screen.copy_kept(rows.start / PIECE, &mut made) {
+            found.counted.copied += rows.len();
+        } else {
+            (self.kernels.screen_encode)(&self.matrix(product), rows, cols, made);
+        }
         found.making += start.elapsed();
     }
 

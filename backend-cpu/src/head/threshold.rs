@@ -7,9 +7,6 @@ use bitnet_kernels::{Choice, TokenSet};
 
 use super::screen::Screen;
 
-/// Rows in a piece of a search.
-pub(crate) const PIECE: usize = 256;
-
 /// One piece in so many is bounded in two stages where the others are not.
 const TOLD_BY: usize = 32;
 
@@ -32,6 +29,12 @@ impl<'a> Search<'a> {
     /// Rows whose part of the screen the pass makes.
     pub(super) fn made(&self) -> Range<usize> {
         self.screen.map_or(0..0, |screen| screen.ready..self.until)
+    }
+
+    /// Whether the pass makes the screen of the rows of a piece.
+    pub(super) fn makes(&self, rows: &Range<usize>) -> bool {
+        let made = self.made();
+        made.start <= rows.start && rows.end <= made.end
     }
 
     /// Whether the rows of a piece get their bounds from all bits of their codes at once: all but

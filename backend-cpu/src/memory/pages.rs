@@ -41,10 +41,6 @@ impl<T: Plain> Pages<T> {
         })
     }
 
-    pub(crate) fn bytes(&self) -> usize {
-        self.len * size_of::<T>()
-    }
-
     fn start(&self) -> *const T {
         self.map.as_ptr().cast()
     }
@@ -73,4 +69,24 @@ impl<T: Plain> Pages<T> {
             std::slice::from_raw_parts_mut(self.start().cast_mut().add(range.start), range.len())
         }
     }
+}
+
+/// The bytes of values.
+pub(crate) fn bytes_of<T: Plain>(values: &[T]) -> &[u8] {
+    // SAFETY: a plain type has no padding, so that all bytes have values.
+    unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), size_of_val(values)) }
+}
+
+/// The bytes of values, to be written.
+pub(crate) fn bytes_of_mut<T: Plain>(values: &mut [T]) -> &mut [u8] {
+    let bytes = size_of_val(values);
+    // SAFETY: as above, and any bytes are values of a plain type.
+    unsafe { std::slice::from_raw_parts_mut(values.as_mut_ptr().cast(), bytes) }
+}
+
+/// The values that bytes are, if they are aligned for them and end with the last.
+pub(crate) fn values_of<T: Plain>(bytes: &[u8]) -> Option<&[T]> {
+    // SAFETY: any bytes are values of a plain type.
+    let (before, values, behind) = unsafe { bytes.align_to() };
+    (before.is_empty() && behind.is_empty()).then_some(values)
 }

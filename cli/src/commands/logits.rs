@@ -23,7 +23,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<u8> {
     let opened = args.model.open()?;
-    let model = opened.load(&args.model)?;
+    let model = opened.load(&args.model, None)?;
     let vocabulary = model.config().vocabulary;
     if let Some(id) = args.tokens.iter().find(|id| **id as usize >= vocabulary) {
         bail!("token {id} is outside the model's vocabulary of {vocabulary}");

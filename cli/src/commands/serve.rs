@@ -11,7 +11,7 @@ use bitnet_process::{Watch, note};
 use bitnet_server::{Keys, ServerOptions, listen};
 
 use crate::generation::{Guesses, tell};
-use crate::source::{ModelArgs, name};
+use crate::source::{ModelArgs, ScreenArgs, name};
 use crate::warnings;
 
 #[derive(clap::Args)]
@@ -57,6 +57,8 @@ pub(crate) struct Args {
         requires = "cache_dir"
     )]
     cache_disk: u32,
+    #[command(flatten)]
+    screens: ScreenArgs,
     /// Guess up to N tokens of each answer at a time from its text and earlier answers, while at
     /// most four are continued; `off` guesses nothing
     #[arg(long, value_name = "N|off", default_value_t = Guesses(GenerateOptions::SPECULATE))]
@@ -125,7 +127,9 @@ pub(crate) fn run(args: Args) -> Result<u8> {
         tracing::subscriber::set_global_default(log).context("the log of requests")?;
     }
     let listening = listen(options, watch.interrupt())?;
-    let (engine, _) = args.model.engine_of(&source, args.tokenizer.as_deref())?;
+    let (engine, _) =
+        args.model
+            .engine_of(&source, args.tokenizer.as_deref(), args.screens.cache())?;
     if let Ok(template) = engine.template(&args.prompt_template) {
         tell(&engine, &template, args.quiet)?;
     }

@@ -54,7 +54,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
             CacheKind::F32 => Kv::F32,
         },
     };
-    let (engine, _) = model.engine_of(&source, args.tokenizer.as_deref())?;
+    let (engine, _) = model.engine_of(&source, args.tokenizer.as_deref(), None)?;
     let watch = Watch::begin();
     let template = args.prompt_template.as_ref();
     let found = repeat(&receipt, &engine, template, || watch.code().is_some());

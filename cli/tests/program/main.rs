@@ -33,7 +33,8 @@ fn bitnet(folder: &Path) -> Command {
         .current_dir(folder)
         .env_remove("BITNET_ISA")
         .env_remove("BITNET_GGUF")
-        .env("BITNET_MODEL_CACHE_DIR", folder.join("cache"));
+        .env("BITNET_MODEL_CACHE_DIR", folder.join("cache"))
+        .env("XDG_CACHE_HOME", folder.join("user-cache"));
     command
 }
 

@@ -40,8 +40,9 @@ mod request;
 mod share;
 mod store;
 
+pub use crate::kept::problem::StoreProblem;
 pub use logprobs::Logprobs;
 pub use options::SchedulerOptions;
 pub use passes::{Load, Scheduler};
 pub use request::{Event, Request, RequestId};
-pub use store::{PrefixStore, StoreProblem};
+pub use store::PrefixStore;

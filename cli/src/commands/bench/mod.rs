@@ -4,6 +4,7 @@ mod memory;
 mod report;
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
@@ -12,7 +13,7 @@ use bitnet_engine::measure::{self, Sample, Workload};
 use bitnet_engine::{Output, Want};
 
 use crate::generation::Guesses;
-use crate::source::ModelArgs;
+use crate::source::{ModelArgs, screen_cache};
 use report::{Phase, Report};
 
 #[derive(clap::Args)]
@@ -38,6 +39,10 @@ pub(crate) struct Args {
     /// repeated with three tokens changed, and where others follow it
     #[arg(long, value_name = "N|off", default_value_t = Guesses(0))]
     speculate: Guesses,
+    /// Folder that keeps the screen of the output head, as `run` has one; what is measured first
+    /// writes it meanwhile, so the second time counts [default: none]
+    #[arg(long, value_name = "DIR")]
+    screen_cache: Option<PathBuf>,
     /// Show where the time goes, by kind of operation
     #[arg(long)]
     profile: bool,
@@ -62,7 +67,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     }
     let start = Instant::now();
     let opened = args.model.open()?;
-    let model = opened.load(&args.model)?;
+    let model = opened.load(&args.model, args.screen_cache.as_deref().map(screen_cache))?;
     let load = start.elapsed();
     let config = model.config().clone();
     let workload = Workload {

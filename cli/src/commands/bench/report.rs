@@ -158,6 +158,7 @@ impl Report {
                 "screen_bytes": screening.bytes,
                 "rows": screening.rows,
                 "rows_in_screen": screening.ready,
+                "rows_kept": screening.kept,
                 "thread_seconds_to_make": screening.thread_time.as_secs_f64(),
                 "tokens_searched": screening.tokens,
                 "screen_bytes_read": screening.bytes_read,
@@ -266,10 +267,14 @@ impl Report {
         }
         if let Some(screening) = &self.screening {
             let per_token = |amount: u64| amount as f64 / screening.tokens.max(1) as f64;
+            let how = match screening.kept {
+                0 => "made",
+                _ => "copied from a file",
+            };
             row(
                 "output head",
                 format!(
-                    "{:.0} MB of screen made in {:.0} ms of a thread; \
+                    "{:.0} MB of screen {how} in {:.0} ms of a thread; \
                      {:.0} MB of it and {:.0} of {} rows read per token",
                     screening.bytes as f64 / 1e6,
                     screening.thread_time.as_secs_f64() * 1e3,

@@ -25,8 +25,8 @@ use std::path::Path;
 use bitnet_kernels::program::{CacheType, LayerCache};
 use bitnet_kernels::{Checkpoint, LayerContents, Program};
 
-use super::problem::StoreProblem;
 use crate::error::Error;
+use crate::kept::problem::{StoreProblem, damaged};
 use crate::model::Model;
 use crate::sequence::shared;
 use crate::session::Session;
@@ -48,12 +48,6 @@ pub(super) struct Header {
     pub(super) tokens: Vec<u32>,
     /// Tokens that each checkpoint stands for.
     pub(super) checkpoints: Vec<usize>,
-}
-
-/// Tells of a file that is not as it was written.
-fn damaged(path: &Path, what: &'static str) -> StoreProblem {
-    let path = path.to_owned();
-    StoreProblem::Damaged { path, what }
 }
 
 fn hash(bytes: &[u8]) -> [u8; HASH] {

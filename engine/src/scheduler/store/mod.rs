@@ -1,21 +1,19 @@
 //! [`PrefixStore`]: what was read, in files that other processes and machines go on from.
 
 mod file;
-mod problem;
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::thread::{self, JoinHandle};
-use std::time::SystemTime;
 
 use bitnet_kernels::{BackendError, Program};
 
-pub use problem::StoreProblem;
-
 use crate::engine::Engine;
 use crate::error::Error;
+use crate::kept::folder;
+use crate::kept::problem::StoreProblem;
 use crate::model::Model;
 use crate::session::Session;
 use file::Header;
@@ -111,37 +109,25 @@ impl PrefixStore {
 
     /// Finds the files of the folder.
     fn look(&mut self) -> io::Result<()> {
-        let mut found = Vec::new();
-        for entry in fs::read_dir(&self.folder)? {
-            let entry = entry?;
-            let path = entry.path();
-            let name = entry.file_name();
-            let name = name.to_string_lossy();
-            let ours = name.ends_with(&format!(".{ENDING}"));
-            let begun = name.contains(&format!(".{ENDING}.")) && name.ends_with(".partial");
-            let Some(meta) = entry
-                .metadata()
-                .ok()
-                .filter(|meta| meta.is_file() && (ours || begun))
-            else {
-                continue;
-            };
-            let header = match begun {
-                true => Err(StoreProblem::Unfinished { path: path.clone() }),
-                false => self.header(&path),
-            };
-            let header = header.map_err(|problem| self.problems.push(problem)).ok();
-            let used = meta.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-            let stored = Stored {
-                path,
-                bytes: meta.len(),
-                header,
-                written: true,
-            };
-            found.push((used, stored));
-        }
-        found.sort_by(|(a, one), (b, other)| (a, &one.path).cmp(&(b, &other.path)));
-        self.files = found.into_iter().map(|(_, stored)| stored).collect();
+        let found = folder::by_age(&self.folder, ENDING)?;
+        self.files = found
+            .into_iter()
+            .map(|found| {
+                let header = match found.begun {
+                    true => Err(StoreProblem::Unfinished {
+                        path: found.path.clone(),
+                    }),
+                    false => self.header(&found.path),
+                };
+                let header = header.map_err(|problem| self.problems.push(problem)).ok();
+                Stored {
+                    path: found.path,
+                    bytes: found.bytes,
+                    header,
+                    written: true,
+                }
+            })
+            .collect();
         Ok(())
     }
 
@@ -188,9 +174,7 @@ impl PrefixStore {
         let mut stored = self.files.remove(at);
         match file::restore(&stored.path, &self.model, &self.fingerprint) {
             Ok(read) => {
-                // Only for the order in which files go.
-                let opened = fs::File::options().append(true).open(&stored.path);
-                let _ = opened.and_then(|file| file.set_modified(SystemTime::now()));
+                folder::note_use(&stored.path);
                 self.files.push(stored);
                 Some(read)
             }
@@ -364,13 +348,9 @@ impl PrefixStore {
     }
 
     fn remove(&mut self, path: &Path) {
-        match fs::remove_file(path) {
-            // Another process may have done so.
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                let path = path.to_owned();
-                self.problems.push(StoreProblem::Io { path, source });
-            }
-            _ => {}
+        if let Err(source) = folder::remove(path) {
+            let path = path.to_owned();
+            self.problems.push(StoreProblem::Io { path, source });
         }
     }
 }

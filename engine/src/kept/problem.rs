@@ -1,12 +1,13 @@
-//! [`StoreProblem`]: why a file of a store is not used, or was not written.
+//! [`StoreProblem`]: why a file that was kept is not used, or was not written.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::error::Error;
 
-/// What became of a file of a [`PrefixStore`](super::PrefixStore) that is not used, or of one that
-/// was to be written. Nothing else comes of it: what is not found is read again.
+/// What became of a file of a [`PrefixStore`](crate::scheduler::PrefixStore) or a
+/// [`ScreenCache`](crate::ScreenCache) that is not used, or of one that was to be written. Nothing
+/// else comes of it: what is not found is made again.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreProblem {
@@ -62,4 +63,10 @@ pub enum StoreProblem {
         /// The file that was to be written.
         path: PathBuf,
     },
+}
+
+/// Tells of a file that is not as it was written.
+pub(crate) fn damaged(path: &Path, what: &'static str) -> StoreProblem {
+    let path = path.to_owned();
+    StoreProblem::Damaged { path, what }
 }
