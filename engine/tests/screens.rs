@@ -241,7 +241,7 @@ fn a_screen_is_used_for_the_file_alone_that_it_was_made_of() {
         .iter()
         .for_each(|file| fs::remove_file(file).unwrap());
     assert_eq!(decode(&other, Some(cache()), 1, touch).best, wanted[1]);
-    assert_eq!(files(&folder), [PathBuf::new(); 0]);
+    assert!(files(&folder).is_empty());
     // A file of one under the name of the other.
     decode(&other, Some(cache()), 1, || ());
     let of_other = files(&folder).remove(0);
