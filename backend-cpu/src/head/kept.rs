@@ -1,13 +1,12 @@
 //! A screen on its way to other processes and from them, in parts: of each of its arrays, piece by
 //! piece, in the order in which they lie in memory.
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bitnet_kernels::ScreenParts;
 
-use super::made::{Made, PIECE};
+use super::made::{Made, PIECE, piece_rows};
 use crate::generic::screen::{Bounds, Rows, RowsMut, blocks};
 use crate::memory::pages::{Plain, bytes_of, bytes_of_mut, values_of};
 use crate::microkernel::screen::{Coarse, Fine};
@@ -38,11 +37,6 @@ const ARRAYS: [Array; 6] = [
     Array::Error,
     Array::Norm,
 ];
-
-/// The rows of a piece.
-fn piece_rows(piece: usize, rows: usize) -> Range<usize> {
-    piece * PIECE..((piece + 1) * PIECE).min(rows)
-}
 
 /// Bytes of each part of a screen. Behind those of the arrays comes one of a byte: whether the last
 /// search needed all bits of most rows.

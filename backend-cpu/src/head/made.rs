@@ -10,6 +10,11 @@ use crate::microkernel::screen::{Coarse, CodeLine, Fine};
 /// Rows in a piece of a search.
 pub(crate) const PIECE: usize = 256;
 
+/// The rows of a piece, of so many rows in all.
+pub(super) fn piece_rows(piece: usize, rows: usize) -> Range<usize> {
+    piece * PIECE..((piece + 1) * PIECE).min(rows)
+}
+
 // SAFETY: an array of bytes, aligned to 64.
 unsafe impl Plain for CodeLine {}
 // SAFETY: an array of a plain type has no padding, either.

@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use bitnet_kernels::program::{BufferId, Product};
 
-use super::made::PIECE;
+use super::made::{PIECE, piece_rows};
 use super::scratch::SearchScratch;
 use super::screen::Screen;
 use super::threshold::{Listed, Search, ids};
@@ -71,7 +71,7 @@ impl Pass<'_> {
         }
         found.bounded.clear();
         for piece in pieces {
-            let rows_here = piece * PIECE..((piece + 1) * PIECE).min(rows);
+            let rows_here = piece_rows(piece, rows);
             let results = &mut results[..tokens * rows_here.len()];
             let left_out = search.leaves_out(&rows_here);
             let dense = search.is_dense(piece);
