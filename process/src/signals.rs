@@ -193,6 +193,14 @@ fn end_where_bytes_are_lost() -> io::Result<()> {
         let _ = rustix::io::write(rustix::stdio::stderr(), SAID);
         signal_hook::low_level::exit(1);
     };
+    // The handler that the standard library has put there looks for stack overflows. It would run
+    // first and set the default, which kills without a word whichever thread reads lost bytes
+    // before ours has ended the program. Linux reports overflows as `SIGSEGV`, which is left alone.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    // SAFETY: it is the default that is set, so no code is named that would run.
+    unsafe {
+        libc::signal(libc::SIGBUS, libc::SIG_DFL);
+    }
     // SAFETY: the handler makes two system calls. It allocates nothing, takes no lock and does not
     // panic, so it may interrupt anything.
     let set = unsafe { signal_hook::low_level::register(signal_hook::consts::SIGBUS, act) };
