@@ -3,7 +3,6 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
-use std::thread;
 
 use bitnet_files::Sha256Hex;
 use bitnet_gguf::Gguf;
@@ -19,6 +18,7 @@ use crate::generation::Generation;
 use crate::identity::Identity;
 use crate::model::Model;
 use crate::options::LoadOptions;
+use crate::pages::Pages;
 use crate::prompt::{EncodedPrompt, Prompt};
 use crate::sequence::Sequence;
 use crate::speculation::Earlier;
@@ -95,12 +95,7 @@ impl Engine {
             source,
         })?;
         let file = Arc::new(file);
-        // What is in memory is mapped while the tokenizer is made, which takes one thread. Where
-        // there is no thread for it, pages come with the first pass.
-        let opening = Arc::new(());
-        let (touched, open) = (Arc::clone(&file), Arc::downgrade(&opening));
-        let thread = thread::Builder::new().name("bitnet-map".to_owned());
-        let _ = thread.spawn(move || touched.touch(|| open.strong_count() > 0));
+        let pages = Pages::of(&file);
         let explicit = options.tokenizer.as_deref();
         let found = TokenizerDiscovery::new(path).discover(explicit, &file)?;
         let tokenizer = found.load(&file).map_err(|source| Error::Tokenizer {
@@ -111,7 +106,9 @@ impl Engine {
             model: Some(path.to_owned()),
             tokenizer: found.path().map(Path::to_owned),
         };
-        Engine::with(file, place, tokenizer, options)
+        let engine = Engine::with(file, place, tokenizer, options)?;
+        pages.loaded(&engine.model, engine.file());
+        Ok(engine)
     }
 
     /// Takes a model file that is open already, or that is part of the program. Its tokenizer is

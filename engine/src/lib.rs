@@ -107,6 +107,7 @@ pub mod measure;
 pub mod metadata;
 mod model;
 mod options;
+mod pages;
 mod placement;
 pub mod plan;
 mod prompt;

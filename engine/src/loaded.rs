@@ -4,7 +4,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use bitnet_gguf::Gguf;
-use bitnet_kernels::{Backend, Batch, CacheId, Output, Segment};
+use bitnet_kernels::{Backend, Batch, CacheId, Output, Segment, WeightId};
 
 use crate::error::Error;
 use crate::kept::screens::Screens;
@@ -127,6 +127,10 @@ impl Running {
         self.backend.forward_greedy(token, segment, most, out)?;
         self.keep_screen();
         Ok(())
+    }
+
+    pub(crate) fn head_of_kept_screen(&self) -> Option<WeightId> {
+        self.screens.as_ref()?.head_of_kept()
     }
 
     fn keep_screen(&mut self) {

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bitnet_gguf::Gguf;
-use bitnet_kernels::{Backend, Output, SharedWeights, Want};
+use bitnet_kernels::{Backend, Output, SharedWeights, Want, WeightId};
 
 use crate::config::Config;
 use crate::error::Error;
@@ -74,6 +74,11 @@ impl Model {
     /// ended. Everything else that uses the device waits meanwhile: `work` must not.
     pub fn with_backend<T>(&self, work: impl FnOnce(&mut dyn Backend) -> T) -> T {
         work(self.loaded.lock().backend())
+    }
+
+    /// The output head, where a screen of it is read that another process has made.
+    pub(crate) fn head_of_kept_screen(&self) -> Option<WeightId> {
+        self.loaded.lock().head_of_kept_screen()
     }
 
     /// The device in words: `cpu avx2, 2 threads`.

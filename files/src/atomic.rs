@@ -3,9 +3,16 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::blocks::BlockWriter;
+
+/// Bytes of a large page.
+const LARGE_PAGE: usize = 2 << 20;
+/// Bytes that a device or a pipe is given at a time.
+const LITTLE: usize = 8 << 10;
 
 /// A file on its way to its place. Dropped before [`Self::commit`], it is removed, and what stood
 /// in its place stays.
@@ -16,7 +23,7 @@ pub struct AtomicFile {
     place: PathBuf,
     /// Where it is written; none for a device or a pipe, and once the file has its name.
     partial: Option<PathBuf>,
-    file: BufWriter<File>,
+    file: BlockWriter<File>,
 }
 
 impl AtomicFile {
@@ -37,7 +44,7 @@ impl AtomicFile {
             return Ok(AtomicFile {
                 place,
                 partial: None,
-                file: BufWriter::new(device),
+                file: BlockWriter::new(device, LITTLE),
             });
         }
         if let Some(folder) = place.parent().filter(|path| !path.as_os_str().is_empty()) {
@@ -47,7 +54,7 @@ impl AtomicFile {
         let begun = AtomicFile {
             place,
             partial: Some(partial),
-            file: BufWriter::new(file),
+            file: BlockWriter::new(file, LARGE_PAGE),
         };
         if let Some(there) = there {
             begun.file.get_ref().set_permissions(there.permissions())?;

@@ -3,6 +3,7 @@
 //! the files hold.
 
 mod atomic;
+mod blocks;
 mod input;
 mod sha256;
 

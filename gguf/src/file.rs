@@ -16,7 +16,7 @@ use crate::cursor::Cursor;
 use crate::map::{JoinedMap, Map};
 use crate::parts;
 use crate::q2_0;
-use crate::storage::{Slice, Storage};
+use crate::storage::{Absent, Slice, Storage};
 use crate::tensor::size;
 use crate::value::{decode_scalar, skip_array};
 use crate::{
@@ -144,8 +144,8 @@ impl Gguf {
         self.files.len()
     }
 
-    /// The whole file. Of several, one behind another, each from the beginning of a page on:
-    /// [`TensorInfo::offset`] counts from the first byte of the first.
+    /// The whole file. Of several, one behind another, each from the beginning of a page on, with
+    /// zeros between: [`TensorInfo::offset`] counts from the first byte of the first.
     pub fn bytes(&self) -> &[u8] {
         self.storage.bytes()
     }
@@ -221,14 +221,24 @@ impl Gguf {
         }
     }
 
-    /// Brings the pages of a mapped file into its map, as far as the system has them in memory
-    /// already and as long as `goes_on` holds, so that whoever reads them meets no fault. It waits
-    /// for no disk, and does nothing for a file that is not mapped, or for a model of several
-    /// files.
+    /// Brings the pages of a mapped file into its map, from its beginning on, as far as the system
+    /// has them in memory already and as long as `goes_on` holds, so that whoever reads them meets
+    /// no fault. It waits for no disk.
     pub fn touch(&self, goes_on: impl Fn() -> bool) {
-        if let Storage::Map(map) = self.storage.as_ref() {
-            map.touch(goes_on);
-        }
+        let all = 0..self.bytes().len();
+        self.storage.touch(all, Absent::Left, goes_on);
+    }
+
+    /// Reads what is not in memory of the bytes of `range` (of the whole file) from the disk, in
+    /// their order and as long as `goes_on` holds, so that whoever reads them later need not wait.
+    /// Does nothing for a file that is not mapped.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::InvalidInput`] for a range beyond the file's end.
+    pub fn read_ahead(&self, range: Range<usize>, goes_on: impl Fn() -> bool) -> io::Result<()> {
+        self.check(&range)?;
+        self.storage.touch(range, Absent::Read, goes_on);
+        Ok(())
     }
 
     /// Copies the bytes from `start` (of the whole file) on. On Unix, those of a mapped file are

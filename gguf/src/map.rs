@@ -6,12 +6,9 @@ use std::ops::Range;
 
 use memmap2::Mmap;
 
-/// Bytes of a file of which one is asked whether they are in memory.
-#[cfg(target_os = "linux")]
-const STRETCH: usize = 1 << 20;
-/// Bytes that Linux maps where one of them is read, by default.
-#[cfg(target_os = "linux")]
-const AROUND: usize = 1 << 16;
+/// Bytes of a large page, as x86-64 and AArch64 have them beside pages of 4 KiB.
+#[cfg(unix)]
+const LARGE_PAGE: usize = 2 << 20;
 
 /// Whether the page at `at` can be read without waiting for the disk.
 #[cfg(target_os = "linux")]
@@ -38,6 +35,10 @@ impl std::fmt::Debug for Map {
 impl Map {
     /// Maps all of `file`, which must not be empty.
     ///
+    /// Linux is asked for large pages: what is read from the disk then comes two MiB at a time, and
+    /// stays in memory so for whoever maps it later. One fault maps as much, and reading asks for
+    /// few translations.
+    ///
     /// The file must stay as it is while the map lives. A file that shrinks makes reads beyond its
     /// new end raise `SIGBUS`, which ends the process ([`Map::missing`] tells before); a file that
     /// is written to may change under the reader, past checks that were already made. Replacing a
@@ -51,6 +52,9 @@ impl Map {
         // contract of `Gguf::open`, as it is of every engine that maps its weights; no file
         // system offers a way to enforce it.
         let bytes = unsafe { Mmap::map(&file) }?;
+        // Only advice: a system without large pages for files gives small ones.
+        #[cfg(target_os = "linux")]
+        let _ = bytes.advise(memmap2::Advice::HugePage);
         Ok(Self { bytes, file })
     }
 
@@ -75,24 +79,12 @@ impl Map {
         0
     }
 
-    /// Brings pages into the map from its beginning on, as far as they are in memory already and
-    /// `goes_on` holds. They are read: `MADV_POPULATE_READ` keeps other threads from allocating.
+    /// Whether the page at `at`, which must lie in the map, can be read without waiting for the
+    /// disk.
     #[cfg(target_os = "linux")]
-    pub(crate) fn touch(&self, goes_on: impl Fn() -> bool) {
-        for (stretch, bytes) in self.bytes.chunks(STRETCH).enumerate() {
-            let at = stretch * STRETCH;
-            if !goes_on() || self.missing() > 0 || !is_in_memory(&self.file, at) {
-                return;
-            }
-            for byte in bytes.iter().step_by(AROUND) {
-                std::hint::black_box(*byte);
-            }
-        }
+    pub(crate) fn is_in_memory(&self, at: usize) -> bool {
+        is_in_memory(&self.file, at)
     }
-
-    /// Other systems bring pages as they are read.
-    #[cfg(not(target_os = "linux"))]
-    pub(crate) fn touch(&self, _goes_on: impl Fn() -> bool) {}
 
     /// Copies the bytes from `start` on, which must lie in the map, without bringing their pages
     /// into it.
@@ -159,10 +151,13 @@ fn missing(file: &File, len: usize) -> usize {
     len.saturating_sub(usize::try_from(now).unwrap_or(usize::MAX))
 }
 
-/// Several files, mapped read-only one behind another, each at a page of its own: one region of
-/// memory, as if they were one file. Nothing is copied.
+/// Several files, mapped read-only one behind another, each at a large page of its own: one region
+/// of memory, as if they were one file. Nothing is copied.
 #[cfg(unix)]
 pub(crate) struct JoinedMap {
+    /// What the system gave, and how much.
+    reserved: (*mut core::ffi::c_void, usize),
+    /// The first large page of it.
     start: *mut core::ffi::c_void,
     len: usize,
     page: usize,
@@ -194,30 +189,41 @@ impl JoinedMap {
     pub(crate) fn new(files: Vec<File>) -> io::Result<Self> {
         use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous};
         let page = rustix::param::page_size();
+        let place = LARGE_PAGE.max(page);
         let (mut placed, mut len) = (Vec::new(), 0_usize);
         let too_large = || io::Error::new(io::ErrorKind::OutOfMemory, "larger than memory can be");
         for file in files {
             let size = usize::try_from(file.metadata()?.len()).map_err(|_| too_large())?;
-            let at = len.checked_next_multiple_of(page).ok_or_else(too_large)?;
+            let at = len.checked_next_multiple_of(place).ok_or_else(too_large)?;
             len = at.checked_add(size).ok_or_else(too_large)?;
             placed.push((at, size, file));
         }
         let reserve = MapFlags::PRIVATE | MapFlags::NORESERVE;
-        // SAFETY: a new region, at an address that the system chooses.
-        let start =
-            unsafe { mmap_anonymous(std::ptr::null_mut(), len, ProtFlags::empty(), reserve) }?;
+        let all = len.checked_add(place).ok_or_else(too_large)?;
+        // SAFETY: a new region, at an address that the system chooses. Between files it reads as
+        // zeros.
+        let reserved =
+            unsafe { mmap_anonymous(std::ptr::null_mut(), all, ProtFlags::READ, reserve) }?;
+        let aside = reserved.addr().next_multiple_of(place) - reserved.addr();
         // From here on, dropping it gives the region back.
         let mut joined = Self {
-            start,
+            reserved: (reserved, all),
+            // SAFETY: `aside` is less than `place`, by which the region is longer than the files.
+            start: unsafe { reserved.byte_add(aside) },
             len,
             page,
             files: Vec::new(),
         };
         for (at, size, file) in placed {
             let fixed = MapFlags::PRIVATE | MapFlags::FIXED;
-            // SAFETY: `at .. at + size` lies in the region above, which nobody reads yet, so
-            // replacing its pages harms no one; the map is private and read-only.
-            unsafe { mmap(start.byte_add(at), size, ProtFlags::READ, fixed, &file, 0) }?;
+            // SAFETY: `at .. at + size` lies in the region above.
+            let into = unsafe { joined.start.byte_add(at) };
+            // SAFETY: nobody reads the region yet, so replacing its pages harms no one; the map is
+            // private and read-only.
+            unsafe { mmap(into, size, ProtFlags::READ, fixed, &file, 0) }?;
+            #[cfg(target_os = "linux")]
+            // SAFETY: advice alone, of the pages that were just mapped: as in `Map::new`.
+            let _ = unsafe { rustix::mm::madvise(into, size, rustix::mm::Advice::LinuxHugepage) };
             joined.files.push(Joined {
                 start: at,
                 len: size,
@@ -229,13 +235,27 @@ impl JoinedMap {
 
     pub(crate) fn bytes(&self) -> &[u8] {
         // SAFETY: every page from the first file's first to the last file's last byte is mapped and
-        // readable (the rest of a file's last page reads as zeros) until `self` is dropped.
+        // readable (what lies between files reads as zeros) until `self` is dropped.
         unsafe { std::slice::from_raw_parts(self.start.cast(), self.len) }
     }
 
     /// Where each file begins.
     pub(crate) fn starts(&self) -> impl Iterator<Item = usize> + '_ {
         self.files.iter().map(|file| file.start)
+    }
+
+    /// As [`Map::is_in_memory`]; what lies between files always is.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn is_in_memory(&self, at: usize) -> bool {
+        let (joined, within) = self.at(at);
+        within >= joined.len || is_in_memory(&joined.file, within)
+    }
+
+    /// The file that a place of the region belongs to, and how far it is from its beginning.
+    fn at(&self, place: usize) -> (&Joined, usize) {
+        let behind = self.files.partition_point(|file| file.start <= place);
+        let joined = &self.files[behind - 1];
+        (joined, place - joined.start)
     }
 
     /// As [`Map::stamp`], of all files.
@@ -253,9 +273,7 @@ impl JoinedMap {
     /// As [`Map::copy`]; the bytes must lie in one file.
     pub(crate) fn copy(&self, start: usize, into: &mut [u8]) -> io::Result<()> {
         use std::os::unix::fs::FileExt;
-        let behind = self.files.partition_point(|file| file.start <= start);
-        let joined = &self.files[behind - 1];
-        let within = start - joined.start;
+        let (joined, within) = self.at(start);
         joined.file.read_exact_at(into, within as u64)
     }
 
@@ -283,7 +301,7 @@ impl Drop for JoinedMap {
     fn drop(&mut self) {
         // SAFETY: the region is ours, and no reference into it outlives `self`. A failure leaves
         // it mapped, which harms no one.
-        let _ = unsafe { rustix::mm::munmap(self.start, self.len) };
+        let _ = unsafe { rustix::mm::munmap(self.reserved.0, self.reserved.1) };
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use bitnet_gguf::Gguf;
-use bitnet_kernels::{Backend, ScreenForm, ScreenParts, WeightSource};
+use bitnet_kernels::{Backend, ScreenForm, ScreenParts, WeightId, WeightSource};
 
 use super::folder;
 use super::problem::StoreProblem;
@@ -139,6 +139,11 @@ impl Screens {
             Err(problem) => cache.tell(&problem),
         }
         Some(screens)
+    }
+
+    /// The head, where its screen comes from a file.
+    pub(crate) fn head_of_kept(&self) -> Option<WeightId> {
+        matches!(self.state, State::Using(_)).then_some(self.form.weight)
     }
 
     fn path(&self) -> PathBuf {

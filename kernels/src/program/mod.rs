@@ -54,6 +54,18 @@ impl Program {
         &self.weights[id.0 as usize]
     }
 
+    /// The weights that every pass reads from end to end, in the order in which it comes to them:
+    /// not the rows of an embedding, nor those of experts that no token may be routed to.
+    pub fn read_whole(&self) -> impl Iterator<Item = WeightId> + '_ {
+        let whole = self.ops.iter().filter(|op| {
+            matches!(
+                op,
+                Op::Linear { .. } | Op::GatedLinear { .. } | Op::Head { .. }
+            )
+        });
+        whole.flat_map(Op::products).map(|product| product.weight)
+    }
+
     /// The description of a rotation.
     pub fn rotation(&self, id: RotationId) -> &Rope {
         &self.rotations[id.0 as usize]
