@@ -42,7 +42,7 @@ impl<const VNNI: bool> Microkernel for Avx2<VNNI> {
 
     const STRIPS: usize = 1;
     const NR: usize = 4;
-    const PIECE_PANELS: usize = if VNNI { 1 } else { 10 };
+    const PIECE_PANELS: usize = if VNNI { 1 } else { 18 };
 
     #[inline(always)]
     fn tile<F: TernaryLayout>(self, args: TileArgs<'_>) {
