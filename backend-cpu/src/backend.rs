@@ -21,6 +21,7 @@ use crate::exec::cache::Cache;
 use crate::exec::clock::Clock;
 use crate::exec::columns::{Columns, Matrix};
 use crate::exec::gated;
+use crate::exec::heads::most_scores;
 use crate::exec::pass::{Pass, Place};
 use crate::exec::rotation::Rotation;
 use crate::exec::scratch::Scratch;
@@ -29,6 +30,7 @@ use crate::head::Head;
 use crate::isa::Isa;
 use crate::isa::table::Kernels;
 use crate::limits;
+use crate::memory::shared::SharedSlice;
 use crate::threads::affinity::{Affinity, AffinityError, Places};
 use crate::threads::pool::{Pool, PoolError};
 use crate::threads::team::{Kind, Teams};
@@ -65,6 +67,7 @@ pub struct CpuBackend {
     scratch: Vec<Mutex<Scratch>>,
     rotations: Vec<Rotation>,
     places: Vec<Place>,
+    scores: SharedSlice<f32>,
 }
 
 const DEVICE: &str = "cpu";
@@ -137,6 +140,7 @@ impl CpuBackend {
                 .collect(),
             rotations: program.rotations.iter().map(Rotation::new).collect(),
             places: Vec::new(),
+            scores: SharedSlice::default(),
             program,
         })
     }
@@ -186,6 +190,11 @@ impl CpuBackend {
                 cache: segment.cache,
                 position,
             }));
+        }
+        let positions = self.places.iter().map(|place| place.position);
+        let scores = most_scores(&self.program, positions, self.pool.at_once());
+        if self.scores.len() < scores {
+            self.scores.reserve(scores.next_power_of_two());
         }
         for (buffer, desc) in self.buffers.iter_mut().zip(&self.program.buffers) {
             buffer.reserve(batch.rows(desc.rows));
@@ -287,7 +296,9 @@ impl CpuBackend {
             threads,
             scratch: &self.scratch,
             clock: self.clock.as_ref(),
+            scores: &self.scores,
             next: AtomicUsize::new(0),
+            stage: AtomicUsize::new(0),
         };
         self.pool.run(threads, &pass);
         if let Some(kind) = kind {

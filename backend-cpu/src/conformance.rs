@@ -12,8 +12,9 @@ use bitnet_kernels::Format;
 use bitnet_kernels::format::{Encoding, Matrix as Decoded, Reduction};
 use bitnet_kernels::oracle;
 use bitnet_kernels::order::LANES;
-use bitnet_kernels::program::Activation;
+use bitnet_kernels::program::{Activation, AttentionShape};
 
+use crate::exec::attention::attend;
 use crate::generic::columns::lines as make_lines;
 use crate::generic::gemm::Panel;
 use crate::isa::Isa;
@@ -733,11 +734,21 @@ fn judge_attention(heads: usize, dim: usize, [q, keys, values]: [&[f32]; 3]) {
                         same(&out[..dim], &wanted, &what);
                     }
                 };
+                let shape = AttentionShape {
+                    heads,
+                    kv_heads: 1,
+                    head_dim: dim,
+                    scale: 0.125,
+                    window,
+                    round_weights: round,
+                };
                 let mut out = vec![f32::NAN; heads * stride];
-                (kernels.attend_f32)(q, heads, 0.125, round, f32, &mut weights, &mut out);
+                let of_f32 = (&kernels.attention_f32, kernels.softmax);
+                attend(of_f32, &shape, q, f32, &mut weights, &mut out);
                 judge(&out);
                 out.fill(f32::NAN);
-                (kernels.attend_f16)(q, heads, 0.125, round, f16, &mut weights, &mut out);
+                let of_f16 = (&kernels.attention_f16, kernels.softmax);
+                attend(of_f16, &shape, q, f16, &mut weights, &mut out);
                 judge(&out);
             }
         }

@@ -1,6 +1,5 @@
 //! Rotation, the cache's rows, and attention over them.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use bitnet_kernels::order::LANES;
@@ -8,56 +7,47 @@ use bitnet_kernels::program::{AttentionShape, BufferId, CacheType, RotationId};
 
 use crate::exec::buffers::Buffer;
 use crate::exec::cache::Pages;
+use crate::exec::heads::{AT_ONCE, Cut, SCORES, Split, WEIGHTS, seen};
 use crate::exec::pass::Pass;
 use crate::exec::pieces::rows_of;
 use crate::exec::scratch::Scratch;
 use crate::generic::attention::{PAGE, Visible};
-use crate::isa::table::AttendFn;
+use crate::isa::table::{Attention, SoftmaxFn};
 use crate::memory::shared::{Settled, SharedSlice};
-use crate::threads::tickets::{Pieces, first_of_run, run_of};
+use crate::threads::tickets::Pieces;
 
-/// How attention is cut. Heads that share keys make one piece. What cannot be dealt out to all
-/// threads evenly is cut into parts of such groups, which come last in each thread's run.
-struct Cut {
-    threads: usize,
-    /// Heads that share keys.
-    heads: usize,
-    /// Groups that are each thread's as a whole.
-    whole: usize,
-    /// The parts of each of the other groups, and how many pieces there are.
-    parts: usize,
-    pieces: usize,
+/// Attention over what one layer keeps.
+pub(super) struct Attending<'a, E> {
+    pub(super) q: &'a Buffer,
+    pub(super) out: &'a Buffer,
+    pub(super) shape: &'a AttentionShape,
+    pub(super) layer: usize,
+    pub(super) kernels: Attention<E>,
+    pub(super) pages: fn(&Pages) -> &[Arc<SharedSlice<E>>],
 }
 
-impl Cut {
-    fn new(groups: usize, heads: usize, threads: usize) -> Cut {
-        let (whole, rest) = (groups / threads, groups % threads);
-        // The most heads that a thread then has of these groups.
-        let most = |parts: &usize| (rest * parts).div_ceil(threads) * (heads / parts);
-        let even = (1..=heads).filter(|parts| heads.is_multiple_of(*parts));
-        let parts = even.min_by_key(most).unwrap_or(1);
-        Cut {
-            threads,
-            heads,
-            whole,
-            parts,
-            pieces: threads * whole + rest * parts,
+/// Attention of adjacent query heads that share keys and values. `q` is `[heads, head_dim]`, `out`
+/// `[heads, stride]`; `weights` has room for those of [`AT_ONCE`] heads.
+pub(crate) fn attend<E>(
+    (kernels, softmax): (&Attention<E>, SoftmaxFn),
+    shape: &AttentionShape,
+    q: &[f32],
+    visible: Visible<'_, E>,
+    weights: &mut [f32],
+    out: &mut [f32],
+) {
+    let row = visible.len.next_multiple_of(LANES);
+    let results = out.chunks_mut(AT_ONCE * visible.stride);
+    for (q, results) in q.chunks(AT_ONCE * shape.head_dim).zip(results) {
+        let heads = q.len() / shape.head_dim;
+        let weights = &mut weights[..heads * row];
+        (kernels.scores)(q, heads, shape.scale, visible, weights);
+        let mut sums = [0.0; AT_ONCE];
+        for (sum, weights) in sums.iter_mut().zip(weights.chunks_exact_mut(row)) {
+            *sum = softmax(weights, visible.hidden..visible.len, shape.round_weights);
         }
-    }
-
-    /// The group of a piece, and its heads within the group.
-    fn piece(&self, piece: usize) -> (usize, Range<usize>) {
-        let run = run_of(piece, self.pieces, self.threads);
-        let first = first_of_run(run, self.pieces, self.threads);
-        if piece - first < self.whole {
-            return (run * self.whole + piece - first, 0..self.heads);
-        }
-        // All runs up to this one have whole groups first.
-        let part = piece - (run + 1) * self.whole;
-        let heads = self.heads / self.parts;
-        let first = part % self.parts * heads;
-        let group = self.threads * self.whole + part / self.parts;
-        (group, first..first + heads)
+        let blocks = 0..visible.stride / LANES;
+        (kernels.values)(weights, &sums[..heads], visible, blocks, results);
     }
 }
 
@@ -153,28 +143,80 @@ impl Pass<'_> {
         Cut::new(groups, shape.heads / shape.kv_heads, self.threads)
     }
 
-    pub(super) fn attention_pieces(&self, shape: &AttentionShape) -> usize {
-        self.cut_attention(shape).pieces
+    fn split_attention(&self, shape: &AttentionShape) -> Option<Split> {
+        let positions = self.places.iter().map(|place| place.position);
+        Split::of(shape, positions, self.threads)
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "generic over the cache's element"
-    )]
+    /// How many stages attention has, each of which begins when all of the one before is done.
+    pub(super) fn attention_stages(&self, shape: &AttentionShape) -> usize {
+        match self.split_attention(shape) {
+            Some(_) => 3,
+            None => 1,
+        }
+    }
+
+    pub(super) fn attention_pieces(&self, shape: &AttentionShape, stage: usize) -> usize {
+        let tokens = self.tokens.len();
+        match (self.split_attention(shape), stage) {
+            (None, _) => self.cut_attention(shape).pieces,
+            (Some(split), SCORES) => tokens * shape.kv_heads * split.chunks,
+            (Some(_), WEIGHTS) => tokens * shape.heads,
+            (Some(split), _) => tokens * shape.kv_heads * split.value_pieces,
+        }
+    }
+
     pub(super) fn attention<E: Copy + Default>(
         &self,
+        stage: usize,
         pieces: &mut Pieces<'_>,
-        [q, out]: [BufferId; 2],
-        attention: &AttentionShape,
-        layer: usize,
+        attention: &Attending<'_, E>,
         scratch: &mut Scratch,
-        attend: AttendFn<E>,
-        pages: impl Fn(&Pages) -> &[Arc<SharedSlice<E>>],
     ) {
-        let dim = attention.head_dim;
-        let group = attention.heads / attention.kv_heads;
-        let (q, out) = (self.buffer(q), self.buffer(out));
-        let cut = self.cut_attention(attention);
+        match (self.split_attention(attention.shape), stage) {
+            (None, _) => self.attend(pieces, attention, scratch),
+            (Some(split), SCORES) => self.split_scores(pieces, attention, &split, scratch),
+            (Some(split), WEIGHTS) => self.split_weights(pieces, attention, &split),
+            (Some(split), _) => self.split_values(pieces, attention, &split, scratch),
+        }
+    }
+
+    /// What the heads of a group see: those of one token that share keys and values.
+    pub(super) fn visible<'a, E>(
+        &'a self,
+        attention: &Attending<'a, E>,
+        token: usize,
+        kv_head: usize,
+    ) -> Visible<'a, E> {
+        let place = self.places[token];
+        let cache = &self.caches[&place.cache];
+        let shape = cache.keys_and_values(attention.layer);
+        let (start, hidden, len) = seen(attention.shape, place.position);
+        // SAFETY: keys and values were written by earlier operations, and no others are during this
+        // one.
+        let pages = unsafe { Settled::new((attention.pages)(&cache.pages)) };
+        Visible {
+            pages,
+            keys: shape.key(kv_head, 0, 0),
+            values: shape.value(kv_head, 0),
+            stride: shape.stride,
+            start,
+            hidden,
+            len,
+        }
+    }
+
+    /// Attention of whole heads.
+    fn attend<E>(
+        &self,
+        pieces: &mut Pieces<'_>,
+        attention: &Attending<'_, E>,
+        scratch: &mut Scratch,
+    ) {
+        let Attending { q, out, shape, .. } = attention;
+        let (dim, group) = (shape.head_dim, shape.heads / shape.kv_heads);
+        let kernels = (&attention.kernels, self.kernels.softmax);
+        let cut = self.cut_attention(attention.shape);
         // All tokens meet the keys and values of one group before those of the next: the second
         // cache holds them meanwhile.
         for piece in pieces {
@@ -182,81 +224,19 @@ impl Pass<'_> {
             let tokens = self.tokens.len();
             let (token, kv_head) = (shared % tokens, shared / tokens);
             let (first, heads) = (kv_head * group + heads.start, heads.len());
-            let place = self.places[token];
-            let cache = &self.caches[&place.cache];
-            let shape = cache.keys_and_values(layer);
-            let end = place.position + 1;
-            let lowest = end - attention.window.map_or(end, |window| window.min(end));
-            // Keys lie in strips, so that the window's first key may have others before it.
-            let hidden = lowest % LANES;
-            let start = lowest - hidden;
-            let len = end - start;
             let at = token * q.width + first * dim..token * q.width + (first + heads) * dim;
             // SAFETY: written by an earlier operation.
             let queries = unsafe { q.values.read(at.clone()) };
-            let stride = shape.stride;
-            // SAFETY: keys and values were written by earlier operations, and no others are during
-            // this one.
-            let pages = unsafe { Settled::new(pages(&cache.pages)) };
-            let visible = Visible {
-                pages,
-                keys: shape.key(kv_head, 0, 0),
-                values: shape.value(kv_head, 0),
-                stride,
-                start,
-                hidden,
-                len,
-            };
+            let visible = self.visible(attention, token, kv_head);
+            let stride = visible.stride;
             let results = &mut scratch.values[..heads * stride];
-            attend(
-                queries,
-                heads,
-                attention.scale,
-                attention.round_weights,
-                visible,
-                &mut scratch.weights,
-                results,
-            );
+            let weights = &mut scratch.weights;
+            attend(kernels, shape, queries, visible, weights, results);
             // SAFETY: these heads of this token have a ticket of their own, which is ours.
             let out = unsafe { out.values.write(at) };
             for (out, result) in out.chunks_exact_mut(dim).zip(results.chunks_exact(stride)) {
                 out.copy_from_slice(&result[..dim]);
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_head_is_in_one_piece_and_runs_are_as_even_as_heads_allow() {
-        for threads in 1..=33 {
-            for (groups, heads) in [(1, 4), (5, 4), (8, 2), (2, 7), (3, 1), (40, 4), (6, 6)] {
-                let cut = Cut::new(groups, heads, threads);
-                let mut seen = vec![0; groups * heads];
-                let mut of_run = vec![0; threads];
-                for piece in 0..cut.pieces {
-                    let (group, range) = cut.piece(piece);
-                    of_run[run_of(piece, cut.pieces, threads)] += range.len();
-                    for head in range {
-                        seen[group * heads + head] += 1;
-                    }
-                }
-                let what = format!("{groups} x {heads} heads, {threads} threads");
-                assert!(seen.iter().all(|times| *times == 1), "{what}");
-                let most = of_run.iter().max().copied().unwrap_or(0);
-                assert!(
-                    most <= (groups * heads).div_ceil(threads) + heads / 2,
-                    "{what}: {most}"
-                );
-            }
-        }
-        let two = Cut::new(5, 4, 2);
-        let pieces: Vec<_> = (0..two.pieces).map(|piece| two.piece(piece)).collect();
-        let own = [(0, 0..4), (1, 0..4), (4, 0..2)];
-        let others = [(2, 0..4), (3, 0..4), (4, 2..4)];
-        assert_eq!(pieces, [own, others].concat());
     }
 }

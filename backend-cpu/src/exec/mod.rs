@@ -2,9 +2,10 @@
 
 #[cfg(test)]
 mod alone;
-mod attention;
+pub(crate) mod attention;
 pub(crate) mod buffers;
 mod by_columns;
+mod by_keys;
 pub(crate) mod cache;
 pub(crate) mod clock;
 pub(crate) mod columns;
@@ -12,6 +13,7 @@ mod delta;
 mod experts;
 pub(crate) mod gated;
 mod groups;
+pub(crate) mod heads;
 pub(crate) mod pass;
 mod pieces;
 mod product;

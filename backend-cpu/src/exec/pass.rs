@@ -20,6 +20,7 @@ use crate::exec::weights::Weights;
 use crate::generic::gemm::Panel;
 use crate::head::threshold::Search;
 use crate::isa::table::{Kernels, ProductKernel};
+use crate::memory::shared::SharedSlice;
 use crate::microkernel::operands::{Encoded, MatrixRef};
 
 /// A token's place.
@@ -54,8 +55,12 @@ pub(crate) struct Pass<'a> {
     /// Each thread's own.
     pub(crate) scratch: &'a [Mutex<Scratch>],
     pub(crate) clock: Option<&'a Clock>,
+    /// Scores of attention that is split.
+    pub(crate) scores: &'a SharedSlice<f32>,
     /// What comes next: 0 the rotations, then the operations.
     pub(crate) next: AtomicUsize,
+    /// The stage of what is under way, of those that it has.
+    pub(crate) stage: AtomicUsize,
 }
 
 impl Pass<'_> {

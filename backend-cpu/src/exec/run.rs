@@ -5,6 +5,8 @@
 //! are done; that is what the `unsafe` blocks of this folder rest on. Who computes a piece never
 //! changes its value.
 //!
+//! Attention over long contexts may have stages, each of which is as an operation of its own.
+//!
 //! An operation of one piece, such as the norm of one token's row, is not shared: the thread that
 //! ended the operation before computes it on the way to the next one, and the others do not wait
 //! once more.
@@ -14,6 +16,7 @@ use std::sync::atomic::Ordering;
 use bitnet_kernels::format::Encoding;
 use bitnet_kernels::program::{Activation, BufferId, CacheType, Op};
 
+use crate::exec::attention::Attending;
 use crate::exec::delta::Gates;
 use crate::exec::pass::Pass;
 use crate::exec::pieces::{row_pieces, rows_of};
@@ -26,6 +29,18 @@ impl Phases for Pass<'_> {
         let scratch = &mut self.scratch(thread);
         loop {
             let next = self.next.load(Ordering::Relaxed);
+            let stage = self.stage.load(Ordering::Relaxed) + 1;
+            if let Some(part) = next.checked_sub(1)
+                && stage < self.stages(part)
+            {
+                self.stage.store(stage, Ordering::Relaxed);
+                let pieces = self.pieces(part, stage, scratch);
+                if pieces > 1 && self.threads > 1 {
+                    return pieces;
+                }
+                self.part(part, stage, &mut Pieces::all(pieces), scratch);
+                continue;
+            }
             if let Some(done) = next.checked_sub(2) {
                 let op = self.ops.start + done;
                 self.end(&self.program.ops[op], scratch);
@@ -39,17 +54,19 @@ impl Phases for Pass<'_> {
                 return 0;
             }
             self.next.store(next + 1, Ordering::Relaxed);
-            let pieces = self.pieces(next, scratch);
+            self.stage.store(0, Ordering::Relaxed);
+            let pieces = self.pieces(next, 0, scratch);
             if pieces > 1 && self.threads > 1 {
                 return pieces;
             }
-            self.part(next, &mut Pieces::all(pieces), scratch);
+            self.part(next, 0, &mut Pieces::all(pieces), scratch);
         }
     }
 
     fn compute(&self, thread: usize, pieces: &mut Pieces<'_>) {
         let part = self.next.load(Ordering::Relaxed) - 1;
-        self.part(part, pieces, &mut self.scratch(thread));
+        let stage = self.stage.load(Ordering::Relaxed);
+        self.part(part, stage, pieces, &mut self.scratch(thread));
     }
 }
 
@@ -60,8 +77,16 @@ impl Pass<'_> {
         Some(&self.program.ops[self.ops.start + op])
     }
 
-    /// Into how many pieces a part of the pass is cut. For who begins it.
-    fn pieces(&self, part: usize, scratch: &mut Scratch) -> usize {
+    /// How many stages a part of the pass has.
+    fn stages(&self, part: usize) -> usize {
+        match self.op(part) {
+            Some(Op::Attention { shape, .. }) => self.attention_stages(shape),
+            _ => 1,
+        }
+    }
+
+    /// Into how many pieces a stage of a part of the pass is cut. For who begins it.
+    fn pieces(&self, part: usize, stage: usize, scratch: &mut Scratch) -> usize {
         let tokens = self.tokens.len();
         let width = |id: BufferId| self.buffer(id).width;
         let rows = |id: BufferId| row_pieces(self.rows(id), width(id));
@@ -96,7 +121,7 @@ impl Pass<'_> {
                 out,
                 ..
             } => self.expert_operation_pieces(*experts, *chosen, *out, &mut scratch.groups),
-            Op::Attention { shape, .. } => self.attention_pieces(shape),
+            Op::Attention { shape, .. } => self.attention_pieces(shape, stage),
             Op::Head { product, logits } => match &self.search {
                 Some(search) => self.search_pieces(product, search),
                 None => self.linear_pieces(&[(*product, *logits)]),
@@ -104,10 +129,10 @@ impl Pass<'_> {
         }
     }
 
-    /// Computes pieces of a part of the pass.
-    fn part(&self, part: usize, pieces: &mut Pieces<'_>, scratch: &mut Scratch) {
+    /// Computes pieces of a stage of a part of the pass.
+    fn part(&self, part: usize, stage: usize, pieces: &mut Pieces<'_>, scratch: &mut Scratch) {
         match self.op(part) {
-            Some(op) => self.compute_op(op, pieces, scratch),
+            Some(op) => self.compute_op(op, stage, pieces, scratch),
             None => self.prepare_rotations(pieces),
         }
     }
@@ -137,7 +162,7 @@ impl Pass<'_> {
         }
     }
 
-    fn compute_op(&self, op: &Op, pieces: &mut Pieces<'_>, scratch: &mut Scratch) {
+    fn compute_op(&self, op: &Op, stage: usize, pieces: &mut Pieces<'_>, scratch: &mut Scratch) {
         match op {
             Op::Embed { table, scale, out } => {
                 let out = self.buffer(*out);
@@ -272,32 +297,33 @@ impl Pass<'_> {
                 shape,
                 layer,
                 out,
-            } => match self.program.cache_type {
-                CacheType::F16 => {
-                    let attend = self.kernels.attend_f16;
-                    self.attention(
-                        pieces,
-                        [*q, *out],
-                        shape,
-                        *layer,
-                        scratch,
-                        attend,
-                        |pages| &pages.f16,
-                    );
+            } => {
+                let (q, out, layer) = (self.buffer(*q), self.buffer(*out), *layer);
+                match self.program.cache_type {
+                    CacheType::F16 => {
+                        let attending = Attending {
+                            q,
+                            out,
+                            shape,
+                            layer,
+                            kernels: self.kernels.attention_f16,
+                            pages: |pages| &pages.f16,
+                        };
+                        self.attention(stage, pieces, &attending, scratch);
+                    }
+                    CacheType::F32 => {
+                        let attending = Attending {
+                            q,
+                            out,
+                            shape,
+                            layer,
+                            kernels: self.kernels.attention_f32,
+                            pages: |pages| &pages.f32,
+                        };
+                        self.attention(stage, pieces, &attending, scratch);
+                    }
                 }
-                CacheType::F32 => {
-                    let attend = self.kernels.attend_f32;
-                    self.attention(
-                        pieces,
-                        [*q, *out],
-                        shape,
-                        *layer,
-                        scratch,
-                        attend,
-                        |pages| &pages.f32,
-                    );
-                }
-            },
+            }
             Op::Select { x, out } => {
                 let (x, out) = (self.buffer(*x), self.buffer(*out));
                 for to in rows_of(pieces, self.selected.len(), out.width) {
@@ -521,6 +547,75 @@ mod tests {
                     last.contended >= shared && last.contended <= most,
                     "{last:?}"
                 );
+            }
+        }
+    }
+
+    /// The logits of one token behind a long context and of two behind that, and how often
+    /// `threads` have waited for each other for the first.
+    fn logits_of_long_context(model: Transformer, threads: usize) -> (Vec<u32>, u64) {
+        let (program, weights) = model.program();
+        let options = CpuOptions {
+            threads: Some(threads),
+            ..CpuOptions::default()
+        };
+        let backend = CpuBackend::with_cores(program, weights, options, threads);
+        let mut backend = backend.expect("it loads");
+        let cache = backend.create_cache(1000).expect("a cache");
+        let (mut bits, mut barriers) = (Vec::new(), Vec::new());
+        let mut start = 0;
+        for len in [550, 1, 2] {
+            let tokens: Vec<u32> = (start..start + len).map(|i| i as u32 * 7 % 70).collect();
+            let batch = Batch {
+                tokens: &tokens,
+                segments: &[Segment { cache, start, len }],
+                selected: &[len as u32 - 1],
+            };
+            let (before, mut out) = (backend.coordination(), Output::default());
+            let ran = backend.forward(&batch, Want::Logits, &mut out);
+            ran.expect("it runs");
+            barriers.push((backend.coordination() - before).barriers);
+            bits.extend(out.logits.iter().map(|logit| logit.to_bits()));
+            start += len;
+        }
+        (bits, barriers[1])
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "contexts are too long for Miri")]
+    fn long_contexts_are_split_by_keys_where_threads_are_many_and_every_bit_stays() {
+        let model = Transformer {
+            layers: 2,
+            hidden: 128,
+            ffn: 128,
+            heads: 16,
+            kv_heads: 2,
+            // Not a multiple of a block, and an odd number of blocks.
+            head_dim: 40,
+            vocabulary: 70,
+            // Its first position is within a strip, and within a page.
+            window: Some(521),
+            ..Transformer::TINY
+        };
+        let cases = [
+            (CacheType::F16, true),
+            (CacheType::F16, false),
+            (CacheType::F32, false),
+        ];
+        for (cache_type, round_weights) in cases {
+            let model = Transformer {
+                cache_type,
+                round_weights,
+                ..model
+            };
+            let (wanted, _) = logits_of_long_context(model, 1);
+            let (whole, of_whole) = logits_of_long_context(model, 2);
+            assert!(whole == wanted);
+            for threads in [3, 9] {
+                let (found, barriers) = logits_of_long_context(model, threads);
+                assert!(found == wanted, "{threads} threads");
+                // Two stages more in each layer.
+                assert_eq!(barriers, of_whole + 2 * model.layers as u64, "{threads}");
             }
         }
     }

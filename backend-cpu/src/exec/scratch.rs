@@ -8,6 +8,7 @@ use bitnet_kernels::program::Rows;
 use bitnet_kernels::{Batch, Program};
 
 use crate::exec::groups::{Gathered, Groups};
+use crate::exec::heads::most_weights;
 use crate::exec::pieces::most_results;
 use crate::generic::gemm::Panel;
 use crate::head::best::Best;
@@ -86,13 +87,12 @@ impl Scratch {
         let piece = most_results(counts, kernels.piece_panels);
         grow(&mut self.results, piece);
         grow(&mut self.ups, piece);
-        // For the most heads that attention handles at once.
-        grow(&mut self.weights, 4 * positions.next_multiple_of(LANES));
         // Rows, pieces of rows, and a query and a key of the delta rule, which are in a row too.
         let mut values = widest.max(PIECE_VALUES);
         for shape in program.attention_shapes() {
             let group = shape.heads / shape.kv_heads;
             values = values.max(group * shape.head_dim.next_multiple_of(LANES));
+            grow(&mut self.weights, most_weights(shape, positions));
         }
         grow(&mut self.values, values);
         let encoded = program.buffers.iter().map(|buffer| match buffer.encoding {

@@ -81,90 +81,73 @@ impl<'a, E> Visible<'a, E> {
     }
 }
 
-/// Attention of adjacent query heads that share keys and values. `q` is `[heads, head_dim]`, `out`
-/// `[heads, stride]`; `weights` holds as many rows of the positions, rounded up to a
-/// multiple of 16.
+/// The scores of adjacent query heads that share keys: `q` is `[heads, head_dim]`, `out` `[heads,
+/// row]` with rows of the positions, rounded up to a multiple of 16, or longer ones. What lies
+/// behind the last position is without meaning.
 #[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "the parts of attention")]
-pub(crate) fn attend<L: Simd, E: Element<L>>(
+pub(crate) fn scores<L: Simd, E: Element<L>>(
     l: L,
     q: &[f32],
     heads: usize,
     scale: f32,
-    round_weights: bool,
     visible: Visible<'_, E>,
-    weights: &mut [f32],
     out: &mut [f32],
 ) {
-    let dim = q.len() / heads;
+    let (dim, row) = (q.len() / heads, out.len() / heads);
     let mut head = 0;
     while head < heads {
         let group = HeadGroup {
             q: &q[head * dim..],
             dim,
             scale,
-            round_weights,
             visible,
         };
-        let out = &mut out[head * visible.stride..];
+        let out = &mut out[head * row..];
         head += match heads - head {
-            4.. => group.run::<L, 4>(l, weights, out),
-            2..=3 => group.run::<L, 2>(l, weights, out),
-            _ => group.run::<L, 1>(l, weights, out),
+            4.. => group.all_scores::<L, 4>(l, row, out),
+            2..=3 => group.all_scores::<L, 2>(l, row, out),
+            _ => group.all_scores::<L, 1>(l, row, out),
         };
     }
 }
 
-/// Some heads side by side, so that a key or a value is read once for all of them.
+/// The values of adjacent query heads that share them, weighted by `[heads, row]` weights, over the
+/// sums of the weights, one for each head: some blocks of 16 elements of `out`, `[heads, stride]`.
+#[inline(always)]
+pub(crate) fn values<L: Simd, E: Element<L>>(
+    l: L,
+    weights: &[f32],
+    sums: &[f32],
+    visible: Visible<'_, E>,
+    blocks: Range<usize>,
+    out: &mut [f32],
+) {
+    let (heads, row) = (sums.len(), weights.len() / sums.len());
+    let mut head = 0;
+    while head < heads {
+        let (weights, sums) = (&weights[head * row..], &sums[head..]);
+        let (blocks, out) = (blocks.clone(), &mut out[head * visible.stride..]);
+        head += match heads - head {
+            4.. => all_weighted::<L, E, 4>(l, weights, row, sums, visible, blocks, out),
+            2..=3 => all_weighted::<L, E, 2>(l, weights, row, sums, visible, blocks, out),
+            _ => all_weighted::<L, E, 1>(l, weights, row, sums, visible, blocks, out),
+        };
+    }
+}
+
+/// Some heads side by side, so that a key is read once for all of them.
 struct HeadGroup<'a, E> {
     /// `[heads, dim]`.
     q: &'a [f32],
     dim: usize,
     scale: f32,
-    round_weights: bool,
     visible: Visible<'a, E>,
 }
 
 impl<E> HeadGroup<'_, E> {
-    /// Attention of the first `G` heads.
+    /// The scores that the first `G` heads have for all positions.
     #[inline(always)]
-    fn run<L: Simd, const G: usize>(&self, l: L, weights: &mut [f32], out: &mut [f32]) -> usize
-    where
-        E: Element<L>,
-    {
-        let len = self.visible.len;
-        let padded = len.next_multiple_of(LANES);
-        let weights = &mut weights[..G * padded];
-        self.all_scores::<L, G>(l, weights);
-        let mut sums = [l.splat(1.0); G];
-        for (weights, sum) in weights.chunks_exact_mut(padded).zip(&mut sums) {
-            *sum = l.splat(softmax(
-                l,
-                weights,
-                self.visible.hidden..len,
-                self.round_weights,
-            ));
-        }
-        let blocks = self.visible.stride / LANES;
-        let mut block = 0;
-        while block < blocks {
-            let left = blocks - block;
-            // Registers for sums: sixteen of them where there are thirty-two.
-            block += match (L::CHAINS * 2 / G, left) {
-                (16, 8..) | (8, 8..) if L::CHAINS == 8 => {
-                    self.weighted::<L, G, 8>(l, weights, block, sums, out)
-                }
-                (4.., 4..) => self.weighted::<L, G, 4>(l, weights, block, sums, out),
-                (2.., 2..) => self.weighted::<L, G, 2>(l, weights, block, sums, out),
-                _ => self.weighted::<L, G, 1>(l, weights, block, sums, out),
-            };
-        }
-        G
-    }
-
-    /// The scores of all positions, `[G, padded]`; what lies behind the last is without meaning.
-    #[inline(always)]
-    fn all_scores<L: Simd, const G: usize>(&self, l: L, out: &mut [f32])
+    fn all_scores<L: Simd, const G: usize>(&self, l: L, row: usize, out: &mut [f32]) -> usize
     where
         E: Element<L>,
     {
@@ -172,12 +155,13 @@ impl<E> HeadGroup<'_, E> {
         let mut strip = 0;
         while strip < strips {
             strip += match (L::CHAINS / G, strips - strip) {
-                (8.., 8..) => self.scores::<L, G, 8>(l, strip, out),
-                (4.., 4..) => self.scores::<L, G, 4>(l, strip, out),
-                (2.., 2..) => self.scores::<L, G, 2>(l, strip, out),
-                _ => self.scores::<L, G, 1>(l, strip, out),
+                (8.., 8..) => self.scores::<L, G, 8>(l, strip, row, out),
+                (4.., 4..) => self.scores::<L, G, 4>(l, strip, row, out),
+                (2.., 2..) => self.scores::<L, G, 2>(l, strip, row, out),
+                _ => self.scores::<L, G, 1>(l, strip, row, out),
             };
         }
+        G
     }
 
     /// The scores of `N` strips from `strip` on.
@@ -186,6 +170,7 @@ impl<E> HeadGroup<'_, E> {
         &self,
         l: L,
         strip: usize,
+        row: usize,
         out: &mut [f32],
     ) -> usize
     where
@@ -209,8 +194,7 @@ impl<E> HeadGroup<'_, E> {
             }
         }
         let scale = l.splat(self.scale);
-        let padded = out.len() / G;
-        for (sums, out) in sums.into_iter().zip(out.chunks_exact_mut(padded)) {
+        for (sums, out) in sums.into_iter().zip(out.chunks_mut(row)) {
             let (out, _) = out[strip * LANES..].as_chunks_mut::<LANES>();
             for (sum, out) in sums.into_iter().zip(out) {
                 l.store(l.mul(sum, scale), out);
@@ -218,67 +202,98 @@ impl<E> HeadGroup<'_, E> {
         }
         N
     }
-
-    /// `N` blocks of 16 elements of the weighted values, from `block` on, over the sums.
-    #[inline(always)]
-    fn weighted<L: Simd, const G: usize, const N: usize>(
-        &self,
-        l: L,
-        weights: &[f32],
-        block: usize,
-        sums: [L::F; G],
-        out: &mut [f32],
-    ) -> usize
-    where
-        E: Element<L>,
-    {
-        let Visible {
-            stride,
-            hidden,
-            len,
-            ..
-        } = self.visible;
-        let padded = weights.len() / G;
-        let weights: [&[f32]; G] = std::array::from_fn(|g| &weights[g * padded..][hidden..len]);
-        let mut results = [[l.splat(0.0); N]; G];
-        let mut at = 0;
-        while at < len - hidden {
-            let rows = self.visible.rows(hidden + at).chunks_exact(stride);
-            let next = at + rows.len();
-            for (i, row) in (at..next).zip(rows) {
-                let (row, _) = row[block * LANES..(block + N) * LANES].as_chunks::<LANES>();
-                let mut loaded = [l.splat(0.0); N];
-                for (loaded, row) in loaded.iter_mut().zip(row) {
-                    l.prefetch(row, PREFETCH_DISTANCE);
-                    *loaded = E::load(l, row);
-                }
-                for (results, weights) in results.iter_mut().zip(weights) {
-                    let p = l.splat(weights[i]);
-                    for (result, value) in results.iter_mut().zip(loaded) {
-                        *result = l.fma(p, value, *result);
-                    }
-                }
-            }
-            at = next;
-        }
-        let heads = results
-            .into_iter()
-            .zip(sums)
-            .zip(out.chunks_exact_mut(stride));
-        for ((results, sum), out) in heads {
-            let (out, _) = out[block * LANES..].as_chunks_mut::<LANES>();
-            for (result, out) in results.into_iter().zip(out) {
-                l.store(l.div(result, sum), out);
-            }
-        }
-        N
-    }
 }
 
-/// Turns the scores of the `visible` positions into weights, and returns what weighted values are
+/// [`values`] of the first `G` heads.
+#[inline(always)]
+fn all_weighted<L: Simd, E: Element<L>, const G: usize>(
+    l: L,
+    weights: &[f32],
+    row: usize,
+    sums: &[f32],
+    visible: Visible<'_, E>,
+    blocks: Range<usize>,
+    out: &mut [f32],
+) -> usize {
+    let Visible { hidden, len, .. } = visible;
+    let weights = std::array::from_fn(|g| &weights[g * row..][hidden..len]);
+    let sums = std::array::from_fn(|g| l.splat(sums[g]));
+    let mut block = blocks.start;
+    while block < blocks.end {
+        let left = blocks.end - block;
+        // Registers for sums: sixteen of them where there are thirty-two.
+        block += match (L::CHAINS * 2 / G, left) {
+            (16, 8..) | (8, 8..) if L::CHAINS == 8 => {
+                weighted::<L, E, G, 8>(l, weights, sums, visible, block, out)
+            }
+            (4.., 4..) => weighted::<L, E, G, 4>(l, weights, sums, visible, block, out),
+            (2.., 2..) => weighted::<L, E, G, 2>(l, weights, sums, visible, block, out),
+            _ => weighted::<L, E, G, 1>(l, weights, sums, visible, block, out),
+        };
+    }
+    G
+}
+
+/// `N` blocks of 16 elements of the weighted values, from `block` on, over the sums.
+#[inline(always)]
+fn weighted<L: Simd, E: Element<L>, const G: usize, const N: usize>(
+    l: L,
+    weights: [&[f32]; G],
+    sums: [L::F; G],
+    visible: Visible<'_, E>,
+    block: usize,
+    out: &mut [f32],
+) -> usize {
+    let Visible {
+        stride,
+        hidden,
+        len,
+        ..
+    } = visible;
+    let mut results = [[l.splat(0.0); N]; G];
+    let mut at = 0;
+    while at < len - hidden {
+        let rows = visible.rows(hidden + at).chunks_exact(stride);
+        let next = at + rows.len();
+        for (i, row) in (at..next).zip(rows) {
+            let (row, _) = row[block * LANES..(block + N) * LANES].as_chunks::<LANES>();
+            let mut loaded = [l.splat(0.0); N];
+            for (loaded, row) in loaded.iter_mut().zip(row) {
+                l.prefetch(row, PREFETCH_DISTANCE);
+                *loaded = E::load(l, row);
+            }
+            for (results, weights) in results.iter_mut().zip(weights) {
+                let p = l.splat(weights[i]);
+                for (result, value) in results.iter_mut().zip(loaded) {
+                    *result = l.fma(p, value, *result);
+                }
+            }
+        }
+        at = next;
+    }
+    let heads = results
+        .into_iter()
+        .zip(sums)
+        .zip(out.chunks_exact_mut(stride));
+    for ((results, sum), out) in heads {
+        let (out, _) = out[block * LANES..].as_chunks_mut::<LANES>();
+        for (result, out) in results.into_iter().zip(out) {
+            l.store(l.div(result, sum), out);
+        }
+    }
+    N
+}
+
+/// Turns the scores of the `visible` positions into weights, which are as many, rounded up to a
+/// multiple of 16, and returns what weighted values are
 /// to be divided by: NaN where a score is not finite.
 #[inline(always)]
-fn softmax<L: Simd>(l: L, scores: &mut [f32], visible: Range<usize>, round_weights: bool) -> f32 {
+pub(crate) fn softmax<L: Simd>(
+    l: L,
+    scores: &mut [f32],
+    visible: Range<usize>,
+    round_weights: bool,
+) -> f32 {
     // What lies around the visible positions must not take part: no score that is finite is below
     // it.
     scores[..visible.start].fill(f32::MIN);

@@ -39,8 +39,9 @@ pub(crate) struct Kernels {
     pub(crate) silu: fn(&mut [f32]),
     /// `(token, state, units, out)`; see `generic::delta::delta_rule`.
     pub(crate) delta_rule: fn(DeltaToken<'_>, &mut [f32], &mut [f32], &mut [f32]),
-    pub(crate) attend_f16: AttendFn<u16>,
-    pub(crate) attend_f32: AttendFn<f32>,
+    pub(crate) attention_f16: Attention<u16>,
+    pub(crate) attention_f32: Attention<f32>,
+    pub(crate) softmax: SoftmaxFn,
     /// What the recorder notes for the three that follow.
     pub(crate) screen_name: &'static str,
     /// `(matrix, rows, cols, out)`; see `generic::screen::encode`.
@@ -136,8 +137,19 @@ pub(crate) struct Multiply {
 /// `(encoding, x, q, scales, sums)`; see `generic::encode::encode`.
 pub(crate) type EncodeFn = fn(Encoding, &[f32], &mut [i8], &mut [f32], &mut [i32]);
 
-/// `(q, heads, scale, round_weights, visible, weights, out)`; see `generic::attention::attend`.
-pub(crate) type AttendFn<E> = fn(&[f32], usize, f32, bool, Visible<'_, E>, &mut [f32], &mut [f32]);
+/// The kernels of attention that read the cache.
+#[derive(Clone, Copy)]
+pub(crate) struct Attention<E> {
+    /// `(q, heads, scale, visible, out)`; see `generic::attention::scores`.
+    pub(crate) scores: fn(&[f32], usize, f32, Visible<'_, E>, &mut [f32]),
+    pub(crate) values: ValuesFn<E>,
+}
+
+/// `(weights, sums, visible, blocks, out)`; see `generic::attention::values`.
+pub(crate) type ValuesFn<E> = fn(&[f32], &[f32], Visible<'_, E>, Range<usize>, &mut [f32]);
+
+/// `(scores, visible, round_weights)`; see `generic::attention::softmax`.
+pub(crate) type SoftmaxFn = fn(&mut [f32], Range<usize>, bool) -> f32;
 
 /// The multiply-adds of a round of the instruction set that a token stands for.
 pub(crate) const fn per_round<P: Peak>(_token: &P) -> u64 {
@@ -175,12 +187,24 @@ macro_rules! kernels {
             silu: $crate::isa::table::wrap!($token, $(#[$features])? delta::silu(x: &mut [f32])),
             delta_rule: $crate::isa::table::wrap!($token, $(#[$features])? delta::delta_rule(
                 token: $crate::generic::delta::DeltaToken<'_>, state: &mut [f32], units: &mut [f32], out: &mut [f32])),
-            attend_f16: $crate::isa::table::wrap!($token, $(#[$features])? attention::attend(
-                q: &[f32], heads: usize, scale: f32, round_weights: bool,
-                visible: $crate::generic::attention::Visible<'_, u16>, weights: &mut [f32], out: &mut [f32])),
-            attend_f32: $crate::isa::table::wrap!($token, $(#[$features])? attention::attend(
-                q: &[f32], heads: usize, scale: f32, round_weights: bool,
-                visible: $crate::generic::attention::Visible<'_, f32>, weights: &mut [f32], out: &mut [f32])),
+            attention_f16: $crate::isa::table::Attention {
+                scores: $crate::isa::table::wrap!($token, $(#[$features])? attention::scores(
+                    q: &[f32], heads: usize, scale: f32,
+                    visible: $crate::generic::attention::Visible<'_, u16>, out: &mut [f32])),
+                values: $crate::isa::table::wrap!($token, $(#[$features])? attention::values(
+                    weights: &[f32], sums: &[f32], visible: $crate::generic::attention::Visible<'_, u16>,
+                    blocks: std::ops::Range<usize>, out: &mut [f32])),
+            },
+            attention_f32: $crate::isa::table::Attention {
+                scores: $crate::isa::table::wrap!($token, $(#[$features])? attention::scores(
+                    q: &[f32], heads: usize, scale: f32,
+                    visible: $crate::generic::attention::Visible<'_, f32>, out: &mut [f32])),
+                values: $crate::isa::table::wrap!($token, $(#[$features])? attention::values(
+                    weights: &[f32], sums: &[f32], visible: $crate::generic::attention::Visible<'_, f32>,
+                    blocks: std::ops::Range<usize>, out: &mut [f32])),
+            },
+            softmax: $crate::isa::table::wrap!($token, $(#[$features])? attention::softmax(
+                scores: &mut [f32], visible: std::ops::Range<usize>, round_weights: bool) -> f32),
             screen_name: concat!($name, "_screen_6bit_i16"),
             screen_encode: $crate::isa::table::wrap!($token, $(#[$features])? screen::encode(
                 m: &$crate::microkernel::operands::MatrixRef<'_>, rows: std::ops::Range<usize>, cols: usize,
