@@ -548,7 +548,13 @@ mod tests {
             thread::sleep(std::time::Duration::from_micros(50));
             AWAKE.fetch_sub(1, Ordering::SeqCst);
         };
-        pool.run(ALL, &Chain::new(vec![16; times(20)], count));
+        // On a machine that is busy one may have done all before the other has come.
+        for _ in 0..times(200) {
+            pool.run(ALL, &Chain::new(vec![16; times(20)], count));
+            if MOST.load(Ordering::SeqCst) >= 2 {
+                break;
+            }
+        }
         assert!(cfg!(miri) || MOST.load(Ordering::SeqCst) == 2);
     }
 }
