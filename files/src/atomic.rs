@@ -3,16 +3,12 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::blocks::BlockWriter;
-
 /// Bytes of a large page.
 const LARGE_PAGE: usize = 2 << 20;
-/// Bytes that a device or a pipe is given at a time.
-const LITTLE: usize = 8 << 10;
 
 /// A file on its way to its place. Dropped before [`Self::commit`], it is removed, and what stood
 /// in its place stays.
@@ -23,7 +19,7 @@ pub struct AtomicFile {
     place: PathBuf,
     /// Where it is written; none for a device or a pipe, and once the file has its name.
     partial: Option<PathBuf>,
-    file: BlockWriter<File>,
+    file: BufWriter<File>,
 }
 
 impl AtomicFile {
@@ -44,7 +40,7 @@ impl AtomicFile {
             return Ok(AtomicFile {
                 place,
                 partial: None,
-                file: BlockWriter::new(device, LITTLE),
+                file: BufWriter::new(device),
             });
         }
         if let Some(folder) = place.parent().filter(|path| !path.as_os_str().is_empty()) {
@@ -54,7 +50,7 @@ impl AtomicFile {
         let begun = AtomicFile {
             place,
             partial: Some(partial),
-            file: BlockWriter::new(file, LARGE_PAGE),
+            file: BufWriter::with_capacity(LARGE_PAGE, file),
         };
         if let Some(there) = there {
             begun.file.get_ref().set_permissions(there.permissions())?;
@@ -130,12 +126,24 @@ fn remove_abandoned(place: &Path, name: &OsStr) {
 
 impl Write for AtomicFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write(bytes)
+        write_in_blocks(&mut self.file, bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
     }
+}
+
+/// [`Write::write`] that fills the buffer to its end each time: what is written then begins at
+/// multiples of its capacity. A file that is written in blocks of a large page can lie in memory in
+/// large pages, and whoever maps it reads it so.
+fn write_in_blocks<W: Write>(file: &mut BufWriter<W>, bytes: &[u8]) -> io::Result<usize> {
+    let room = file.capacity() - file.buffer().len();
+    let written = file.write(&bytes[..bytes.len().min(room)])?;
+    if file.buffer().len() == file.capacity() {
+        file.flush()?;
+    }
+    Ok(written)
 }
 
 impl Drop for AtomicFile {
@@ -169,6 +177,39 @@ pub fn same_place<'p>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What is written at a time.
+    #[derive(Default)]
+    struct Writes(Vec<Vec<u8>>);
+
+    impl Write for Writes {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.push(bytes.to_vec());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn whatever_comes_at_a_time_is_written_in_blocks() {
+        let bytes: Vec<u8> = (0..23).collect();
+        for at_a_time in [1, 3, 5, 8, 23] {
+            let mut file = BufWriter::with_capacity(5, Writes::default());
+            for mut part in bytes.chunks(at_a_time) {
+                while !part.is_empty() {
+                    let written = write_in_blocks(&mut file, part).expect("written");
+                    part = &part[written..];
+                }
+            }
+            let whole = bytes.chunks_exact(5);
+            assert_eq!(file.get_ref().0, whole.collect::<Vec<_>>(), "{at_a_time}");
+            file.flush().expect("written");
+            assert_eq!(file.get_ref().0, bytes.chunks(5).collect::<Vec<_>>());
+        }
+    }
 
     fn names(folder: &Path) -> Vec<String> {
         let mut names: Vec<_> = fs::read_dir(folder)

@@ -3,7 +3,6 @@
 //! the files hold.
 
 mod atomic;
-mod blocks;
 mod input;
 mod sha256;
 
