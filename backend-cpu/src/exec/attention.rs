@@ -12,18 +12,42 @@ use crate::exec::pass::Pass;
 use crate::exec::pieces::rows_of;
 use crate::exec::scratch::Scratch;
 use crate::generic::attention::{PAGE, Visible};
-use crate::isa::table::{Attention, SoftmaxFn};
+use crate::isa::table::{Attention, Kernels, SoftmaxFn};
 use crate::memory::shared::{Settled, SharedSlice};
 use crate::threads::tickets::Pieces;
 
 /// Attention over what one layer keeps.
-pub(super) struct Attending<'a, E> {
+pub(super) struct Attending<'a> {
     pub(super) q: &'a Buffer,
     pub(super) out: &'a Buffer,
     pub(super) shape: &'a AttentionShape,
     pub(super) layer: usize,
-    pub(super) kernels: Attention<E>,
-    pub(super) pages: fn(&Pages) -> &[Arc<SharedSlice<E>>],
+}
+
+/// An element of the cache.
+pub(super) trait Cached: Sized {
+    fn kernels(kernels: &Kernels) -> &Attention<Self>;
+    fn pages(pages: &Pages) -> &[Arc<SharedSlice<Self>>];
+}
+
+impl Cached for u16 {
+    fn kernels(kernels: &Kernels) -> &Attention<u16> {
+        &kernels.attention_f16
+    }
+
+    fn pages(pages: &Pages) -> &[Arc<SharedSlice<u16>>] {
+        &pages.f16
+    }
+}
+
+impl Cached for f32 {
+    fn kernels(kernels: &Kernels) -> &Attention<f32> {
+        &kernels.attention_f32
+    }
+
+    fn pages(pages: &Pages) -> &[Arc<SharedSlice<f32>>] {
+        &pages.f32
+    }
 }
 
 /// Attention of adjacent query heads that share keys and values. `q` is `[heads, head_dim]`, `out`
@@ -166,35 +190,35 @@ impl Pass<'_> {
         }
     }
 
-    pub(super) fn attention<E: Copy + Default>(
+    pub(super) fn attention<E: Cached>(
         &self,
         stage: usize,
         pieces: &mut Pieces<'_>,
-        attention: &Attending<'_, E>,
+        attention: &Attending<'_>,
         scratch: &mut Scratch,
     ) {
         match (self.split_attention(attention.shape), stage) {
-            (None, _) => self.attend(pieces, attention, scratch),
-            (Some(split), SCORES) => self.split_scores(pieces, attention, &split, scratch),
+            (None, _) => self.attend::<E>(pieces, attention, scratch),
+            (Some(split), SCORES) => self.split_scores::<E>(pieces, attention, &split, scratch),
             (Some(split), WEIGHTS) => self.split_weights(pieces, attention, &split),
-            (Some(split), _) => self.split_values(pieces, attention, &split, scratch),
+            (Some(split), _) => self.split_values::<E>(pieces, attention, &split, scratch),
         }
     }
 
     /// What the heads of a group see: those of one token that share keys and values.
-    pub(super) fn visible<'a, E>(
-        &'a self,
-        attention: &Attending<'a, E>,
+    pub(super) fn visible<E: Cached>(
+        &self,
+        attention: &Attending<'_>,
         token: usize,
         kv_head: usize,
-    ) -> Visible<'a, E> {
+    ) -> Visible<'_, E> {
         let place = self.places[token];
         let cache = &self.caches[&place.cache];
         let shape = cache.keys_and_values(attention.layer);
         let (start, hidden, len) = seen(attention.shape, place.position);
         // SAFETY: keys and values were written by earlier operations, and no others are during this
         // one.
-        let pages = unsafe { Settled::new((attention.pages)(&cache.pages)) };
+        let pages = unsafe { Settled::new(E::pages(&cache.pages)) };
         Visible {
             pages,
             keys: shape.key(kv_head, 0, 0),
@@ -207,15 +231,15 @@ impl Pass<'_> {
     }
 
     /// Attention of whole heads.
-    fn attend<E>(
+    fn attend<E: Cached>(
         &self,
         pieces: &mut Pieces<'_>,
-        attention: &Attending<'_, E>,
+        attention: &Attending<'_>,
         scratch: &mut Scratch,
     ) {
         let Attending { q, out, shape, .. } = attention;
         let (dim, group) = (shape.head_dim, shape.heads / shape.kv_heads);
-        let kernels = (&attention.kernels, self.kernels.softmax);
+        let kernels = (E::kernels(self.kernels), self.kernels.softmax);
         let cut = self.cut_attention(attention.shape);
         // All tokens meet the keys and values of one group before those of the next: the second
         // cache holds them meanwhile.
@@ -227,7 +251,7 @@ impl Pass<'_> {
             let at = token * q.width + first * dim..token * q.width + (first + heads) * dim;
             // SAFETY: written by an earlier operation.
             let queries = unsafe { q.values.read(at.clone()) };
-            let visible = self.visible(attention, token, kv_head);
+            let visible = self.visible::<E>(attention, token, kv_head);
             let stride = visible.stride;
             let results = &mut scratch.values[..heads * stride];
             let weights = &mut scratch.weights;

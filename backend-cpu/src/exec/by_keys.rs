@@ -2,7 +2,7 @@
 
 use bitnet_kernels::order::LANES;
 
-use crate::exec::attention::Attending;
+use crate::exec::attention::{Attending, Cached};
 use crate::exec::heads::{AT_ONCE, KEYS, Split, seen};
 use crate::exec::pass::Pass;
 use crate::exec::scratch::Scratch;
@@ -10,10 +10,10 @@ use crate::threads::tickets::Pieces;
 
 impl Pass<'_> {
     /// The scores of some keys of a group.
-    pub(super) fn split_scores<E>(
+    pub(super) fn split_scores<E: Cached>(
         &self,
         pieces: &mut Pieces<'_>,
-        attention: &Attending<'_, E>,
+        attention: &Attending<'_>,
         split: &Split,
         scratch: &mut Scratch,
     ) {
@@ -23,7 +23,7 @@ impl Pass<'_> {
         for piece in pieces {
             let (shared, chunk) = (piece / split.chunks, piece % split.chunks);
             let (token, kv_head) = (shared / kv_heads, shared % kv_heads);
-            let mut visible = self.visible(attention, token, kv_head);
+            let mut visible = self.visible::<E>(attention, token, kv_head);
             let before = chunk * KEYS;
             let Some(left) = visible.len.checked_sub(before).filter(|left| *left > 0) else {
                 continue;
@@ -36,7 +36,7 @@ impl Pass<'_> {
             let queries = unsafe { q.values.read(first..first + group * dim) };
             let row = visible.len.next_multiple_of(LANES);
             let scores = &mut scratch.weights[..group * row];
-            (attention.kernels.scores)(queries, group, shape.scale, visible, scores);
+            (E::kernels(self.kernels).scores)(queries, group, shape.scale, visible, scores);
             for (head, scores) in scores.chunks_exact(row).enumerate() {
                 let at = split.row_of(shared * group + head) + before;
                 // SAFETY: these keys of this group have a ticket of their own, which is ours.
@@ -46,10 +46,10 @@ impl Pass<'_> {
     }
 
     /// The weights of one head, and behind them what is to be divided by.
-    pub(super) fn split_weights<E>(
+    pub(super) fn split_weights(
         &self,
         pieces: &mut Pieces<'_>,
-        attention: &Attending<'_, E>,
+        attention: &Attending<'_>,
         split: &Split,
     ) {
         let shape = attention.shape;
@@ -65,10 +65,10 @@ impl Pass<'_> {
     }
 
     /// Some elements of the weighted values of a group.
-    pub(super) fn split_values<E>(
+    pub(super) fn split_values<E: Cached>(
         &self,
         pieces: &mut Pieces<'_>,
-        attention: &Attending<'_, E>,
+        attention: &Attending<'_>,
         split: &Split,
         scratch: &mut Scratch,
     ) {
@@ -78,7 +78,7 @@ impl Pass<'_> {
         for piece in pieces {
             let (shared, part) = (piece / split.value_pieces, piece % split.value_pieces);
             let (token, kv_head) = (shared / kv_heads, shared % kv_heads);
-            let visible = self.visible(attention, token, kv_head);
+            let visible = self.visible::<E>(attention, token, kv_head);
             let stride = visible.stride;
             let blocks = stride / LANES;
             let blocks = part * split.blocks..blocks.min((part + 1) * split.blocks);
@@ -96,7 +96,7 @@ impl Pass<'_> {
                     *sum = row[split.row - LANES];
                 }
                 let (sums, blocks) = (&sums[..heads], blocks.clone());
-                (attention.kernels.values)(weights, sums, visible, blocks, results);
+                (E::kernels(self.kernels).values)(weights, sums, visible, blocks, results);
             }
             let first = token * out.width + kv_head * group * dim;
             for (head, result) in results.chunks_exact(stride).enumerate() {

@@ -85,11 +85,11 @@ impl Split {
         threads: usize,
     ) -> Option<Split> {
         let groups = positions.len() * shape.kv_heads;
-        let lens = positions.map(|position| seen(shape, position).2);
-        let longest = lens.max().unwrap_or(0);
-        if groups >= threads || longest < LONG {
+        if groups >= threads {
             return None;
         }
+        let lens = positions.map(|position| seen(shape, position).2);
+        let longest = lens.max().filter(|longest| *longest >= LONG)?;
         let all = shape.head_dim.div_ceil(LANES);
         // Two blocks are a line of the cache in binary16.
         let blocks = if groups * all >= 4 * threads { 2 } else { 1 };

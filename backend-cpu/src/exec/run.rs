@@ -29,37 +29,33 @@ impl Phases for Pass<'_> {
         let scratch = &mut self.scratch(thread);
         loop {
             let next = self.next.load(Ordering::Relaxed);
-            let stage = self.stage.load(Ordering::Relaxed) + 1;
-            if let Some(part) = next.checked_sub(1)
-                && stage < self.stages(part)
-            {
-                self.stage.store(stage, Ordering::Relaxed);
-                let pieces = self.pieces(part, stage, scratch);
-                if pieces > 1 && self.threads > 1 {
-                    return pieces;
+            let later = self.stage.load(Ordering::Relaxed) + 1;
+            let under_way = next.checked_sub(1);
+            let (part, stage) = match under_way.filter(|part| later < self.stages(*part)) {
+                Some(part) => (part, later),
+                None => {
+                    if let Some(done) = next.checked_sub(2) {
+                        let op = self.ops.start + done;
+                        self.end(&self.program.ops[op], scratch);
+                        if let Some(clock) = self.clock {
+                            clock.note(op);
+                        }
+                    } else if let (1, Some(clock)) = (next, self.clock) {
+                        clock.start();
+                    }
+                    if next > self.ops.len() {
+                        return 0;
+                    }
+                    (next, 0)
                 }
-                self.part(part, stage, &mut Pieces::all(pieces), scratch);
-                continue;
-            }
-            if let Some(done) = next.checked_sub(2) {
-                let op = self.ops.start + done;
-                self.end(&self.program.ops[op], scratch);
-                if let Some(clock) = self.clock {
-                    clock.note(op);
-                }
-            } else if let (1, Some(clock)) = (next, self.clock) {
-                clock.start();
-            }
-            if next > self.ops.len() {
-                return 0;
-            }
-            self.next.store(next + 1, Ordering::Relaxed);
-            self.stage.store(0, Ordering::Relaxed);
-            let pieces = self.pieces(next, 0, scratch);
+            };
+            self.next.store(part + 1, Ordering::Relaxed);
+            self.stage.store(stage, Ordering::Relaxed);
+            let pieces = self.pieces(part, stage, scratch);
             if pieces > 1 && self.threads > 1 {
                 return pieces;
             }
-            self.part(next, 0, &mut Pieces::all(pieces), scratch);
+            self.part(part, stage, &mut Pieces::all(pieces), scratch);
         }
     }
 
@@ -298,30 +294,15 @@ impl Pass<'_> {
                 layer,
                 out,
             } => {
-                let (q, out, layer) = (self.buffer(*q), self.buffer(*out), *layer);
+                let attending = Attending {
+                    q: self.buffer(*q),
+                    out: self.buffer(*out),
+                    shape,
+                    layer: *layer,
+                };
                 match self.program.cache_type {
-                    CacheType::F16 => {
-                        let attending = Attending {
-                            q,
-                            out,
-                            shape,
-                            layer,
-                            kernels: self.kernels.attention_f16,
-                            pages: |pages| &pages.f16,
-                        };
-                        self.attention(stage, pieces, &attending, scratch);
-                    }
-                    CacheType::F32 => {
-                        let attending = Attending {
-                            q,
-                            out,
-                            shape,
-                            layer,
-                            kernels: self.kernels.attention_f32,
-                            pages: |pages| &pages.f32,
-                        };
-                        self.attention(stage, pieces, &attending, scratch);
-                    }
+                    CacheType::F16 => self.attention::<u16>(stage, pieces, &attending, scratch),
+                    CacheType::F32 => self.attention::<f32>(stage, pieces, &attending, scratch),
                 }
             }
             Op::Select { x, out } => {

@@ -187,22 +187,8 @@ macro_rules! kernels {
             silu: $crate::isa::table::wrap!($token, $(#[$features])? delta::silu(x: &mut [f32])),
             delta_rule: $crate::isa::table::wrap!($token, $(#[$features])? delta::delta_rule(
                 token: $crate::generic::delta::DeltaToken<'_>, state: &mut [f32], units: &mut [f32], out: &mut [f32])),
-            attention_f16: $crate::isa::table::Attention {
-                scores: $crate::isa::table::wrap!($token, $(#[$features])? attention::scores(
-                    q: &[f32], heads: usize, scale: f32,
-                    visible: $crate::generic::attention::Visible<'_, u16>, out: &mut [f32])),
-                values: $crate::isa::table::wrap!($token, $(#[$features])? attention::values(
-                    weights: &[f32], sums: &[f32], visible: $crate::generic::attention::Visible<'_, u16>,
-                    blocks: std::ops::Range<usize>, out: &mut [f32])),
-            },
-            attention_f32: $crate::isa::table::Attention {
-                scores: $crate::isa::table::wrap!($token, $(#[$features])? attention::scores(
-                    q: &[f32], heads: usize, scale: f32,
-                    visible: $crate::generic::attention::Visible<'_, f32>, out: &mut [f32])),
-                values: $crate::isa::table::wrap!($token, $(#[$features])? attention::values(
-                    weights: &[f32], sums: &[f32], visible: $crate::generic::attention::Visible<'_, f32>,
-                    blocks: std::ops::Range<usize>, out: &mut [f32])),
-            },
+            attention_f16: $crate::isa::table::attention!($token, $(#[$features])? u16),
+            attention_f32: $crate::isa::table::attention!($token, $(#[$features])? f32),
             softmax: $crate::isa::table::wrap!($token, $(#[$features])? attention::softmax(
                 scores: &mut [f32], visible: std::ops::Range<usize>, round_weights: bool) -> f32),
             screen_name: concat!($name, "_screen_6bit_i16"),
@@ -304,6 +290,20 @@ macro_rules! wrap {
     }};
 }
 
+/// The [`Attention`] of `generic` over a cache of such elements.
+macro_rules! attention {
+    ($token:expr, $(#[$features:meta])? $element:ty) => {
+        $crate::isa::table::Attention {
+            scores: $crate::isa::table::wrap!($token, $(#[$features])? attention::scores(
+                q: &[f32], heads: usize, scale: f32,
+                visible: $crate::generic::attention::Visible<'_, $element>, out: &mut [f32])),
+            values: $crate::isa::table::wrap!($token, $(#[$features])? attention::values(
+                weights: &[f32], sums: &[f32], visible: $crate::generic::attention::Visible<'_, $element>,
+                blocks: std::ops::Range<usize>, out: &mut [f32])),
+        }
+    };
+}
+
 /// A [`ProductKernel`] of `generic`.
 macro_rules! product_kernel {
     ($isa:literal, $name:literal, $token:expr, $(#[$features:meta])? $module:ident::$function:ident $(::<$($generic:ty),+>)?) => {{
@@ -354,4 +354,4 @@ macro_rules! with_panel {
     };
 }
 
-pub(crate) use {kernels, product, product_kernel, with_panel, wrap};
+pub(crate) use {attention, kernels, product, product_kernel, with_panel, wrap};
