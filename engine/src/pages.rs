@@ -35,13 +35,15 @@ impl Pages {
 
     /// Its model is made.
     pub(crate) fn loaded(self, model: &Model, file: &Gguf) {
-        // Where there is no thread, nobody waits for it.
+        // Where there is no thread, or all is mapped, nobody waits for it.
         let _ = self.loaded.send(of_a_pass(model, file));
     }
 }
 
 fn bring(file: &Arc<Gguf>, opening: &Weak<()>, wanted: &mpsc::Receiver<Vec<Range<usize>>>) {
-    file.touch(|| opening.strong_count() > 0);
+    if file.touch(|| opening.strong_count() > 0) {
+        return;
+    }
     // Of a model that could not be made, nothing is wanted.
     for part in wanted.recv().unwrap_or_default().into_iter().rev() {
         let is_used = || Arc::strong_count(file) > 1;

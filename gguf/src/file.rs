@@ -223,10 +223,10 @@ impl Gguf {
 
     /// Brings the pages of a mapped file into its map, from its beginning on, as far as the system
     /// has them in memory already and as long as `goes_on` holds, so that whoever reads them meets
-    /// no fault. It waits for no disk.
-    pub fn touch(&self, goes_on: impl Fn() -> bool) {
+    /// no fault. It waits for no disk. Whether it came to the end.
+    pub fn touch(&self, goes_on: impl Fn() -> bool) -> bool {
         let all = 0..self.bytes().len();
-        self.storage.touch(all, Absent::Left, goes_on);
+        self.storage.touch(all, Absent::Left, goes_on)
     }
 
     /// Reads what is not in memory of the bytes of `range` (of the whole file) from the disk, in

@@ -60,24 +60,30 @@ impl Storage {
     }
 
     /// Brings the pages of `range` into the map of a mapped file, as long as `goes_on` holds. They
-    /// are read: `MADV_POPULATE_READ` keeps other threads from allocating.
+    /// are read: `MADV_POPULATE_READ` keeps other threads from allocating. Whether it came to the
+    /// end.
     #[cfg(target_os = "linux")]
-    pub(crate) fn touch(&self, range: Range<usize>, absent: Absent, goes_on: impl Fn() -> bool) {
+    pub(crate) fn touch(
+        &self,
+        range: Range<usize>,
+        absent: Absent,
+        goes_on: impl Fn() -> bool,
+    ) -> bool {
         let is_in_memory: &dyn Fn(usize) -> bool = match self {
             Storage::Map(map) => &|at| map.is_in_memory(at),
             Storage::Joined(map) => &|at| map.is_in_memory(at),
-            Storage::Static(_) | Storage::Owned(_) => return,
+            Storage::Static(_) | Storage::Owned(_) => return true,
         };
         let (start, bytes) = (range.start, &self.bytes()[range]);
         let mut reads = false;
         for (stretch, bytes) in bytes.chunks(STRETCH).enumerate() {
             if !goes_on() || self.missing() > 0 {
-                return;
+                return false;
             }
             // Behind the first that is read, all are touched: that is what has the system read on.
             if !reads {
                 match (is_in_memory(start + stretch * STRETCH), absent) {
-                    (false, Absent::Left) => return,
+                    (false, Absent::Left) => return false,
                     (true, Absent::Read) => continue,
                     (true, Absent::Left) => {}
                     (false, Absent::Read) => reads = true,
@@ -87,11 +93,18 @@ impl Storage {
                 std::hint::black_box(*byte);
             }
         }
+        true
     }
 
     /// Other systems bring pages as they are read.
     #[cfg(not(target_os = "linux"))]
-    pub(crate) fn touch(&self, _range: Range<usize>, _absent: Absent, _goes_on: impl Fn() -> bool) {
+    pub(crate) fn touch(
+        &self,
+        _range: Range<usize>,
+        _absent: Absent,
+        _goes_on: impl Fn() -> bool,
+    ) -> bool {
+        true
     }
 }
 
